@@ -1,0 +1,1 @@
+//! The admin port: `/ready`, `/config_dump`, `/clusters`, `/stats`.

@@ -1,0 +1,1 @@
+//! Assembly: a configuration and its dependencies in, a running proxy out.

@@ -1,0 +1,1 @@
+//! A live cluster: endpoints, balancer, connection pool.

@@ -1,0 +1,1 @@
+//! Plain data that a scenario and an Envoy file both become.

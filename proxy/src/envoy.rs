@@ -1,0 +1,1 @@
+//! Envoy v3 bootstrap files become a [`crate::config::Config`].

@@ -1,0 +1,3 @@
+//! The `meshbed-proxy` binary.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Counters and gauges fed by records; Prometheus text.

@@ -1,0 +1,1 @@
+//! Dialling, sockets, and the fine timer.

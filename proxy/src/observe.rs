@@ -1,0 +1,1 @@
+//! What the proxy tells others: one record a request.

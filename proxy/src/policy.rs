@@ -1,0 +1,1 @@
+//! Policies: settings and a pure decision. Nothing below awaits, reads a clock, or owns randomness.

@@ -1,0 +1,1 @@
+//! The immutable compiled configuration, swapped as one pointer.

@@ -1,0 +1,1 @@
+//! Builtin services, so that a first run needs nothing else.

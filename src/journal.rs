@@ -1,0 +1,1 @@
+//! Side effects, written down before they are made, and their undo.

@@ -1,0 +1,3 @@
+//! The `meshbed` binary.
+
+fn main() {}

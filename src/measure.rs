@@ -1,0 +1,1 @@
+//! What a run amounts to: a fold over its events.

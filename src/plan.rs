@@ -1,0 +1,1 @@
+//! What a run and its seed will do, before it does it.

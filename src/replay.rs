@@ -1,0 +1,1 @@
+//! Drives a schedule through a sender until told to stop.

@@ -1,0 +1,1 @@
+//! The report bundle: a run, serialised.

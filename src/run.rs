@@ -1,0 +1,1 @@
+//! Executes a scenario: brings services and proxies up, plays, breaks, collects, tears down.

@@ -1,0 +1,1 @@
+//! A scenario, validated and resolved: ready to run.

@@ -1,0 +1,1 @@
+//! Outcomes, points, interval, verdict, quality grade. Pure.

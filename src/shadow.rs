@@ -1,0 +1,1 @@
+//! Compares the answers of a primary and a shadow. Pure.
