@@ -1,1 +1,288 @@
-//! What the proxy tells others: one record a request.
+//! What the proxy tells others: exactly one [`Record`] a request, also when the client vanishes, and one [`Mirrored`]
+//! for every request that a mirror chose.
+
+use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, StatusCode};
+use tokio::time::Instant;
+
+use crate::config::Place;
+
+/// Who is told. Called on the event loops: it must not block.
+pub trait Observer: Send + Sync + 'static {
+    /// A request has ended.
+    fn request(&self, record: &Record<'_>);
+
+    /// What became of a request that a mirror chose; both answers are in it when it was compared.
+    fn mirrored(&self, mirrored: Mirrored) {
+        drop(mirrored);
+    }
+}
+
+/// Nobody is told.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Silent;
+
+impl Observer for Silent {
+    fn request(&self, _record: &Record<'_>) {}
+}
+
+/// Which request of the schedule this is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Identity {
+    /// Its ordinal; the order of arrival where `scheduled` is not set.
+    pub ordinal: u64,
+    /// 0: primary; else the shadow's number.
+    pub side: u8,
+    /// When it was due, in milliseconds since the run's start; `None` where `scheduled` is not set.
+    pub intended_ms: Option<u32>,
+    /// Which of the caller's equal calls this is, from 0.
+    pub n: u32,
+    /// Its trace id is one of this run's, so the ordinal is the schedule's.
+    pub scheduled: bool,
+}
+
+/// One request, from its first byte to its end.
+#[derive(Debug)]
+pub struct Record<'a> {
+    /// Name of the listener.
+    pub listener: &'a Arc<str>,
+    /// Its sidecar, in the testbed.
+    pub place: Option<&'a Place>,
+    /// Which request of the schedule it is.
+    pub identity: Identity,
+    /// The client's address.
+    pub downstream: SocketAddr,
+    /// The request's method.
+    pub method: &'a Method,
+    /// The path and query as they came.
+    pub path: &'a str,
+    /// The host asked for; empty where there was none.
+    pub authority: &'a str,
+    /// Name of the route; empty where none matched.
+    pub route: &'a str,
+    /// Name of the cluster; empty where none was chosen.
+    pub cluster: &'a str,
+    /// The answer's status; `None`: the client got none.
+    pub status: Option<StatusCode>,
+    /// The whole answer was handed to the client's connection.
+    pub complete: bool,
+    /// What went wrong, or was done, on the way.
+    pub flags: Flags,
+    /// Why the answer is what it is, as Envoy's `%RESPONSE_CODE_DETAILS%`.
+    pub details: &'a str,
+    /// When its header had been read.
+    pub start: Instant,
+    /// From then to the end of the answer.
+    pub duration: Duration,
+    /// Bytes of the request's body.
+    pub bytes_in: u64,
+    /// Bytes of the answer's body.
+    pub bytes_out: u64,
+    /// Tries to send it on, in order.
+    pub attempts: &'a [Attempt],
+    /// Ids of the fault rules that were drawn for it, in file order.
+    pub considered: &'a [Arc<str>],
+    /// The rules of those that chose it, in file order.
+    pub hits: &'a [Hit],
+}
+
+/// One try to send a request on.
+#[derive(Debug, Clone)]
+pub struct Attempt {
+    /// The endpoint; `None`: none could be had.
+    pub endpoint: Option<SocketAddr>,
+    /// From the try's beginning to the answer's header, or to the failure.
+    pub duration: Duration,
+    /// The answer's status.
+    pub status: Option<StatusCode>,
+    /// Why there was none, such as `connection refused`.
+    pub why: Option<Arc<str>>,
+}
+
+/// A fault rule chose a request.
+#[derive(Debug, Clone)]
+pub struct Hit {
+    /// The rule's id.
+    pub fault: Arc<str>,
+    /// The draw; `NaN` where the rule does not draw (`first`, `every`).
+    pub u: f64,
+    /// What it was held against.
+    pub p: f64,
+    /// What became of it.
+    pub effect: Effect,
+    /// The delay that was asked for.
+    pub asked: Option<Duration>,
+    /// The delay that was measured.
+    pub actual: Option<Duration>,
+    /// The status it was answered with.
+    pub status: Option<StatusCode>,
+    /// Why it was not applied.
+    pub why: Option<&'static str>,
+}
+
+/// What became of a choice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// It was done.
+    Applied,
+    /// An earlier terminal effect ended the request.
+    Superseded,
+    /// Too many were suffering it.
+    Capped,
+    /// The client left before it was done.
+    Abandoned,
+}
+
+impl Effect {
+    /// Its name in events.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Applied => "applied",
+            Self::Superseded => "superseded",
+            Self::Capped => "capped",
+            Self::Abandoned => "abandoned",
+        }
+    }
+}
+
+/// What became of a request that a mirror chose.
+#[derive(Debug)]
+pub struct Mirrored {
+    /// Which request.
+    pub identity: Identity,
+    /// The sidecar that mirrored it.
+    pub place: Option<Place>,
+    /// The shadow's id.
+    pub shadow: Arc<str>,
+    /// The request's method.
+    pub method: Method,
+    /// The path and query.
+    pub path: String,
+    /// What became of the copy.
+    pub outcome: Outcome,
+    /// The primary's answer; `None` where it gave none.
+    pub primary: Option<Answer>,
+    /// The shadow's answer; `None` where it gave none.
+    pub answer: Option<Answer>,
+}
+
+/// What became of a copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// Both answered in full.
+    Compared,
+    /// The copy was not sent, and why: `in_flight`, `queue`, `connect_backoff`, `request_body`.
+    Shed(&'static str),
+    /// The copy was sent, or tried to be, and got no full answer: `connect`, `reset`, `timeout`, `protocol`.
+    Failed(&'static str),
+    /// The copy was answered, but there is nothing to compare with: `primary_failed`, `client_left`.
+    Skipped(&'static str),
+}
+
+/// An answer, as far as it is kept.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// Status.
+    pub status: StatusCode,
+    /// Headers.
+    pub headers: HeaderMap,
+    /// The body's first bytes, up to the mirror's limit.
+    pub body: Bytes,
+    /// Length of the whole body.
+    pub length: u64,
+    /// From the request's sending on to the answer's end.
+    pub duration: Duration,
+}
+
+macro_rules! flags {
+    ($($(#[$doc:meta])* $name:ident = $bit:expr;)*) => {
+        impl Flags {
+            $($(#[$doc])* pub const $name: Self = Self(1 << $bit);)*
+
+            const NAMES: &'static [(Self, &'static str)] = &[$((Self::$name, stringify!($name))),*];
+        }
+    };
+}
+
+/// Envoy's response flags.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
+pub struct Flags(u32);
+
+flags! {
+    /// Injected delay.
+    DI = 0;
+    /// Injected abort.
+    FI = 1;
+    /// No route.
+    NR = 2;
+    /// No such cluster.
+    NC = 3;
+    /// No healthy upstream.
+    UH = 4;
+    /// Upstream connection failure.
+    UF = 5;
+    /// Upstream overflow.
+    UO = 6;
+    /// Upstream request timeout.
+    UT = 7;
+    /// Upstream connection termination.
+    UC = 8;
+    /// Upstream remote reset.
+    UR = 9;
+    /// Upstream protocol error.
+    UPE = 10;
+    /// Upstream retries exhausted.
+    URX = 11;
+    /// Downstream connection termination.
+    DC = 12;
+    /// Downstream protocol error.
+    DPE = 13;
+    /// Stream idle timeout.
+    SI = 14;
+    /// Local rate limit.
+    RL = 15;
+    /// Downstream request timeout (no whole request in time).
+    DT = 16;
+}
+
+impl Flags {
+    /// Adds these.
+    pub fn set(&mut self, flags: Self) {
+        self.0 |= flags.0;
+    }
+
+    /// All of these are set.
+    pub fn has(self, flags: Self) -> bool {
+        self.0 & flags.0 == flags.0
+    }
+
+    /// None is set.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The names of those that are set.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        Self::NAMES
+            .iter()
+            .filter(move |(flag, _)| self.has(*flag))
+            .map(|(_, name)| *name)
+    }
+}
+
+impl fmt::Display for Flags {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_empty() {
+            return f.write_str("-");
+        }
+        for (index, name) in self.names().enumerate() {
+            if index > 0 {
+                f.write_str(",")?;
+            }
+            f.write_str(name)?;
+        }
+        Ok(())
+    }
+}

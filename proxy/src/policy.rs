@@ -1,1 +1,6 @@
 //! Policies: settings and a pure decision. Nothing below awaits, reads a clock, or owns randomness.
+
+pub mod balance;
+pub mod fault;
+pub mod matcher;
+pub mod mirror;
