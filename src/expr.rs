@@ -1,1 +1,100 @@
-//! The language of checks, guards and conditions.
+//! The language of checks, guards and conditions: `p99[shop]{path: "/cart/*"}@steady < 1.2 * p99[shop]`.
+//!
+//! `parse.rs` reads a text, `metric.rs` holds the table of metrics and reads them off a [`crate::measure::Measured`],
+//! `eval.rs` works out what an expression amounts to.
+
+pub mod metric;
+
+use crate::expr::metric::Metric;
+
+/// An expression.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Expr {
+    /// A number with its unit.
+    Literal(f64, Unit),
+    /// A measured number.
+    Metric(Metric),
+    /// `- x`.
+    Negate(Box<Expr>),
+    /// `a + b` and its like.
+    Arithmetic(Arithmetic, Box<Expr>, Box<Expr>),
+    /// `a < b` and its like.
+    Compare(Comparison, Box<Expr>, Box<Expr>),
+    /// `not x`.
+    Not(Box<Expr>),
+    /// `a and b`.
+    And(Box<Expr>, Box<Expr>),
+    /// `a or b`.
+    Or(Box<Expr>, Box<Expr>),
+    /// `time_to(condition, hold: 5s)`: from the check's `from` until the condition has held so long.
+    TimeTo {
+        /// The condition, tested each second over the trailing `hold`.
+        condition: Box<Expr>,
+        /// How long it must hold.
+        hold_us: u64,
+    },
+}
+
+/// What a number counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Unit {
+    /// Microseconds.
+    Micros,
+    /// A share, 0 to 1.
+    Share,
+    /// Per second.
+    PerSecond,
+    /// Things.
+    Count,
+    /// Bytes.
+    Bytes,
+    /// A bare ratio.
+    Ratio,
+    /// A condition.
+    Bool,
+}
+
+impl Unit {
+    /// Its name in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Micros => "us",
+            Self::Share => "share",
+            Self::PerSecond => "per_s",
+            Self::Count => "count",
+            Self::Bytes => "bytes",
+            Self::Ratio => "ratio",
+            Self::Bool => "bool",
+        }
+    }
+}
+
+/// `+ - * /`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arithmetic {
+    /// `+`.
+    Add,
+    /// `-`.
+    Subtract,
+    /// `*`.
+    Multiply,
+    /// `/`.
+    Divide,
+}
+
+/// `< <= > >= == !=`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Comparison {
+    /// `<`.
+    Less,
+    /// `<=`.
+    AtMost,
+    /// `>`.
+    More,
+    /// `>=`.
+    AtLeast,
+    /// `==`.
+    Equal,
+    /// `!=`.
+    Unequal,
+}

@@ -1,1 +1,432 @@
-//! A scenario, validated and resolved: ready to run.
+//! A scenario, validated and resolved: nothing optional that has a default, references resolved, durations typed. Pure
+//! data; `scenario/file.rs` is the YAML as typed, `scenario/resolve.rs` makes the one from the other and reports all
+//! problems at once.
+
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
+
+use meshbed_proxy::{
+    draw::Seed,
+    policy::{
+        fault::{abort::Abort, delay::Delay},
+        matcher::Matcher,
+        mirror::{Limits, SampleKey},
+    },
+    unit::{ByteSize, Rate, Share},
+};
+
+pub use crate::measure::ErrorRule;
+use crate::{event::Id, expr::Expr, shadow::Rules};
+
+/// All that a run needs to know.
+#[derive(Debug, Clone)]
+pub struct Scenario {
+    /// Its name.
+    pub name: String,
+    /// What it is about.
+    pub description: String,
+    /// The file it was read from.
+    pub file: PathBuf,
+    /// SHA-256 of all files it was read from, in order of inclusion, in hex.
+    pub sha256: String,
+    /// The whole of it with defaults and variables filled in, for the report.
+    pub resolved: serde_json::Value,
+    /// The seed: the file's, `--seed`, or drawn.
+    pub seed: Seed,
+    /// What counts as an error.
+    pub errors: ErrorRule,
+    /// Event loops of the proxies.
+    pub workers: usize,
+    /// Services, in file order.
+    pub services: Vec<Service>,
+    /// Traffic sources, in file order.
+    pub traffic: Vec<Source>,
+    /// Shadows, in file order; the number of a shadow's side is its index + 1.
+    pub shadows: Vec<Shadow>,
+    /// How answers are compared.
+    pub diff: Diff,
+    /// Phases, in order, back to back from 0; never empty.
+    pub phases: Vec<Phase>,
+    /// Faults, in file order.
+    pub faults: Vec<Fault>,
+    /// Conditions that must hold before the first fault, else nothing is broken.
+    pub steady_state: Vec<Steady>,
+    /// Conditions that stop the run.
+    pub guards: Vec<Guard>,
+    /// Checks, in file order; never empty.
+    pub checks: Vec<Check>,
+    /// The least score that passes, 0 to 100.
+    pub min_score: f64,
+    /// What is written.
+    pub report: ReportSettings,
+}
+
+/// A service of the topology.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Service {
+    /// Its id.
+    pub id: Id,
+    /// What runs it.
+    pub backing: Backing,
+    /// Ids of the services it calls, each with the fixed outbound port, if one is asked for.
+    pub calls: Vec<(Id, Option<SocketAddr>)>,
+    /// Whole-answer timeout of calls to it; Envoy's 15 s by default.
+    pub timeout: Option<Duration>,
+}
+
+/// What runs a service.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Backing {
+    /// A service that comes with meshbed.
+    Builtin {
+        /// Its application.
+        app: String,
+        /// Its version.
+        version: String,
+    },
+    /// A program started for the run.
+    Process(Process),
+    /// Something that runs already.
+    Address(Vec<SocketAddr>),
+}
+
+/// A program started for the run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Process {
+    /// Program and arguments.
+    pub command: Vec<String>,
+    /// Added to its environment.
+    pub env: BTreeMap<String, String>,
+    /// Where it starts, relative to the scenario's folder unless absolute.
+    pub cwd: PathBuf,
+    /// How many of it.
+    pub replicas: u32,
+    /// When it counts as ready.
+    pub ready: Ready,
+}
+
+/// When a service counts as ready.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ready {
+    /// This path answers 2xx; `None`: its port accepts.
+    pub http: Option<String>,
+    /// Within this.
+    pub within: Duration,
+}
+
+/// A source of requests.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Source {
+    /// Its id.
+    pub id: Id,
+    /// The service its requests go to.
+    pub to: Id,
+    /// What it sends.
+    pub kind: SourceKind,
+    /// How many connections.
+    pub connections: Connections,
+    /// Requests under way at once; more wait, counted as overflow.
+    pub max_in_flight: u32,
+    /// A request is given up after this, counted from its sending.
+    pub timeout: Duration,
+    /// What is changed in each request.
+    pub rewrite: Rewrite,
+}
+
+/// What a source sends.
+#[derive(Debug, Clone, PartialEq)]
+pub enum SourceKind {
+    /// What a capture holds.
+    Trace {
+        /// The capture.
+        file: PathBuf,
+        /// Time runs this much faster than recorded.
+        speed: f64,
+        /// Only this part of the recording, counted from its first request.
+        window: Option<(Duration, Duration)>,
+        /// How often it is played, one after the other.
+        loops: u32,
+        /// Only these requests.
+        filter: Matcher,
+    },
+    /// What templates make.
+    Generate {
+        /// Requests per second.
+        rate: Rate,
+        /// How arrivals are spread.
+        arrival: Arrival,
+        /// What is sent, chosen by weight.
+        requests: Vec<Template>,
+    },
+}
+
+/// How arrivals are spread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arrival {
+    /// Evenly.
+    Constant,
+    /// Memoryless.
+    Poisson,
+}
+
+/// A request to be made.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Template {
+    /// Its share, relative to the others'.
+    pub weight: u32,
+    /// Method.
+    pub method: String,
+    /// Path and query.
+    pub path: String,
+    /// Headers, in order.
+    pub headers: Vec<(String, String)>,
+    /// Body.
+    pub body: Vec<u8>,
+}
+
+/// How many connections a source uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Connections {
+    /// Those of the recording, each request on its own.
+    Recorded,
+    /// A pool of this many.
+    Pool(u32),
+}
+
+/// What is changed in each request.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Rewrite {
+    /// Replaces the host.
+    pub host: Option<String>,
+    /// Regular expressions on path and query, the first that matches is applied, with `$1`.
+    pub path: Vec<(String, String)>,
+    /// Headers set.
+    pub set: Vec<(String, String)>,
+    /// Headers removed.
+    pub remove: Vec<String>,
+}
+
+/// A shadow of a service.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Shadow {
+    /// Its id.
+    pub id: Id,
+    /// The service whose calls are mirrored.
+    pub of: Id,
+    /// Candidate or control.
+    pub role: Role,
+    /// What runs it; it calls what `of` calls.
+    pub backing: Backing,
+    /// Which share of the calls.
+    pub percent: Share,
+    /// What the draw is keyed by.
+    pub key: SampleKey,
+    /// Which calls; methods GET and HEAD by default.
+    pub matcher: Matcher,
+    /// Headers set on the copy.
+    pub set: Vec<(String, String)>,
+    /// Headers removed from the copy.
+    pub remove: Vec<String>,
+    /// What the copies may cost.
+    pub limits: Limits,
+}
+
+/// What a shadow is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// The version in question.
+    Candidate,
+    /// A second instance of the baseline, which shows the noise.
+    Control,
+}
+
+impl Role {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Candidate => "candidate",
+            Self::Control => "control",
+        }
+    }
+}
+
+/// How answers are compared.
+#[derive(Debug, Clone)]
+pub struct Diff {
+    /// The rules, compiled.
+    pub rules: Rules,
+    /// The control whose differences are noise.
+    pub control: Option<Id>,
+    /// Significance that a field's difference needs.
+    pub alpha: f64,
+    /// Share of answers that must differ for a value to be material.
+    pub min_effect: Share,
+}
+
+/// A part of the timeline.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Phase {
+    /// Its id.
+    pub id: Id,
+    /// First microsecond.
+    pub begin_us: u64,
+    /// First microsecond after it.
+    pub end_us: u64,
+    /// Whether its requests are measured by default.
+    pub record: bool,
+}
+
+/// A fault on the timeline.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fault {
+    /// Its id.
+    pub id: Id,
+    /// The service whose calls meet it.
+    pub target: Id,
+    /// Only calls by this one; `None`: by all (`client` is the generator).
+    pub from: Option<Id>,
+    /// The phase it is placed in.
+    pub during: Id,
+    /// When it is active, in milliseconds of intended time, half-open, ascending, within its phase.
+    pub windows: Vec<(u32, u32)>,
+    /// Which of the matching requests.
+    pub select: Select,
+    /// Requests that it is for.
+    pub matcher: Matcher,
+    /// Requests that may suffer it at once.
+    pub max_active: Option<u32>,
+    /// Off by then, counted from when it is switched on, whatever happens.
+    pub ttl: Duration,
+    /// What it does.
+    pub kind: FaultKind,
+}
+
+/// Which of the matching requests a fault chooses.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Select {
+    /// A share of them.
+    Share(Share),
+    /// A share that grows from this over this time, to that.
+    Ramp(Share, Duration, Share),
+    /// The first so many.
+    First(u64),
+    /// Every so many-th.
+    Every(u64),
+}
+
+/// What a fault does.
+#[derive(Debug, Clone, PartialEq)]
+pub enum FaultKind {
+    /// Requests wait.
+    Delay(Delay),
+    /// Requests are answered at once.
+    Abort(Abort),
+}
+
+/// A condition that must hold before anything is broken.
+#[derive(Debug, Clone)]
+pub struct Steady {
+    /// The condition.
+    pub check: Expr,
+    /// Its text.
+    pub text: String,
+    /// The phase it is judged over.
+    pub over: Id,
+}
+
+/// A condition that stops the run.
+#[derive(Debug, Clone)]
+pub struct Guard {
+    /// The condition, over the trailing `hold`.
+    pub when: Expr,
+    /// Its text.
+    pub text: String,
+    /// How long it must hold, judged each second or finer.
+    pub hold: Duration,
+}
+
+/// A check.
+#[derive(Debug, Clone)]
+pub struct Check {
+    /// Its id.
+    pub id: Id,
+    /// It decides by itself.
+    pub must: bool,
+    /// Its weight in the score; above 0.
+    pub weight: f64,
+    /// What is judged.
+    pub that: Expr,
+    /// Its text.
+    pub text: String,
+    /// Bounds of a graded check; `None`: `that` is a condition.
+    pub graded: Option<Graded>,
+    /// The phases it is judged over; empty: all recorded ones.
+    pub over: Vec<Id>,
+    /// The moment that `time_to` counts from.
+    pub from: Option<Moment>,
+}
+
+/// The bounds of a graded check.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Graded {
+    /// Full points at or beyond this.
+    pub pass: f64,
+    /// No points at or beyond this.
+    pub fail: f64,
+}
+
+/// A moment of the timeline.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Moment {
+    /// As written: `end(slow-payments)`.
+    pub text: String,
+    /// When, in microseconds since the start.
+    pub at_us: u64,
+}
+
+/// What is written of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReportSettings {
+    /// Folder of the reports; the run's own is made in it.
+    pub dir: PathBuf,
+    /// Which requests are written.
+    pub requests: Requests,
+    /// Headers, cookies and JSON paths whose values are hidden.
+    pub redact: Vec<String>,
+    /// Formats beside the bundle: `md`, `junit`, `html`.
+    pub formats: Vec<String>,
+    /// A report folder to compare with at the end.
+    pub baseline: Option<PathBuf>,
+}
+
+/// Which requests are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Requests {
+    /// All, up to 1,000,000.
+    All,
+    /// A sample.
+    Sampled,
+    /// None.
+    None,
+}
+
+/// Longest body that a source sends from a capture.
+pub const MAX_REQUEST_BODY: ByteSize = ByteSize(64 << 20);
+
+impl Scenario {
+    /// Length of the run, in microseconds.
+    pub fn length_us(&self) -> u64 {
+        self.phases.last().map_or(0, |phase| phase.end_us)
+    }
+
+    /// The phase in which a request that was due then belongs.
+    pub fn phase_at(&self, intended_us: u64) -> Option<&Phase> {
+        self.phases
+            .iter()
+            .find(|phase| (phase.begin_us..phase.end_us).contains(&intended_us))
+    }
+
+    /// Whether traffic drives this service.
+    pub fn is_driven(&self, service: &str) -> bool {
+        self.traffic.iter().any(|source| &*source.to == service)
+    }
+}
