@@ -1,3 +1,5 @@
 //! The `meshbed` binary.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    meshbed::cli::main()
+}
