@@ -1,1 +1,4 @@
-//! The tests of the testbed.
+//! The tests of the testbed: one binary, one file a subject.
+#![expect(clippy::unwrap_used, reason = "helpers of tests may fail loudly")]
+
+mod layering;
