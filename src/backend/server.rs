@@ -1,0 +1,126 @@
+//! The server under every builtin: accepts, serves HTTP/1.1 with keep-alive, stops at once when told to.
+
+use std::convert::Infallible;
+use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+
+use super::Error;
+use super::shop::Shop;
+
+/// How long a client may take over a request's head. Far beyond any healthy client, short enough that a run's end
+/// finds no forgotten connection.
+const HEAD_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// Pause after a failed `accept` (out of descriptors), lest the loop spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
+
+/// A builtin service that serves. Dropping it stops it, as [`Running::stop`] does.
+#[derive(Debug)]
+pub struct Running {
+    address: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Running {
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Closes the listener and every connection, and waits for the thread: a few milliseconds.
+    pub fn stop(mut self) {
+        self.halt();
+    }
+
+    fn halt(&mut self) {
+        // The receiver is gone only if the thread has ended already.
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.halt();
+    }
+}
+
+/// Serves what `make` makes; it is called on the thread that serves, so what it makes need not be `Send`.
+pub(super) fn start(
+    listener: TcpListener,
+    make: impl FnOnce() -> Shop + Send + 'static,
+) -> Result<Running, Error> {
+    let address = listener.local_addr().map_err(Error::Start)?;
+    listener.set_nonblocking(true).map_err(Error::Start)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(Error::Start)?;
+    let listener = {
+        let _entered = runtime.enter();
+        tokio::net::TcpListener::from_std(listener).map_err(Error::Start)?
+    };
+    let (stop, stopped) = oneshot::channel();
+    let thread = std::thread::Builder::new()
+        .name(format!("builtin-{}", address.port()))
+        .spawn(move || {
+            let local = tokio::task::LocalSet::new();
+            local.block_on(&runtime, async {
+                tokio::select! {
+                    _ = stopped => {}
+                    () = accept(listener, Rc::new(make())) => {}
+                }
+            });
+            // Connections still open go with the set; nothing blocks.
+            drop(local);
+            runtime.shutdown_background();
+        })
+        .map_err(Error::Start)?;
+    Ok(Running {
+        address,
+        stop: Some(stop),
+        thread: Some(thread),
+    })
+}
+
+async fn accept(listener: tokio::net::TcpListener, shop: Rc<Shop>) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    let _ = stream.set_nodelay(true);
+                    connections.spawn_local(serve(stream, Rc::clone(&shop)));
+                }
+                Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
+            },
+            Some(_) = connections.join_next(), if !connections.is_empty() => {}
+        }
+    }
+}
+
+async fn serve(stream: tokio::net::TcpStream, shop: Rc<Shop>) {
+    let service = service_fn(move |request: Request<Incoming>| {
+        let shop = Rc::clone(&shop);
+        async move { Ok::<_, Infallible>(shop.answer(request).await) }
+    });
+    // A client that resets or sends garbage ends its own connection, nothing else.
+    let _ = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+}
