@@ -1,0 +1,678 @@
+//! State: a fold over events. Nothing here draws, waits or reads a clock; a frame costs the same however long the run is.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use hdrhistogram::Histogram;
+
+use crate::{
+    event::{
+        Difference, FaultState, Hop, Id, Micros, Mirror, MirrorOutcome, Request, RunEvent,
+        RunState, Scored, Tick,
+    },
+    measure::ErrorRule,
+    scenario::Scenario,
+};
+
+/// Seconds that the live screen can look back.
+pub const SPAN: usize = 240;
+/// Seconds that the figures of the service table are over.
+pub const TRAIL: u64 = 10;
+/// Lines that the event screen keeps.
+const LOG: usize = 5_000;
+/// Examples kept of each field that differs.
+const EXAMPLES: usize = 5;
+/// Rows of the heat map's finest grid: quarter decades from 10 µs to 100 s.
+pub const BINS: usize = 28;
+
+/// What is known before the first event.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    /// The scenario's name.
+    pub name: String,
+    /// The seed.
+    pub seed: u64,
+    /// Services as a tree: depth, id, whether traffic drives it.
+    pub services: Vec<(usize, Id, bool)>,
+    /// Phases: id, begin, end, whether it is recorded.
+    pub phases: Vec<(Id, Micros, Micros, bool)>,
+    /// Faults.
+    pub faults: Vec<FaultFacts>,
+    /// Shadows: id, the service, its role.
+    pub shadows: Vec<(Id, Id, &'static str)>,
+    /// Checks.
+    pub checks: Vec<CheckFacts>,
+    /// The least score that passes.
+    pub min_score: f64,
+    /// What counts as an error.
+    pub errors: ErrorRule,
+}
+
+/// What is known of a fault.
+#[derive(Debug, Clone)]
+pub struct FaultFacts {
+    /// Its id.
+    pub id: Id,
+    /// The service it hits.
+    pub target: Id,
+    /// When it is active, in ms.
+    pub windows: Vec<(u32, u32)>,
+    /// What it does, in a few words: `delay 400ms 50%`.
+    pub what: String,
+}
+
+/// What is known of a check.
+#[derive(Debug, Clone)]
+pub struct CheckFacts {
+    /// Its id.
+    pub id: Id,
+    /// It decides by itself.
+    pub must: bool,
+    /// Its weight.
+    pub weight: f64,
+    /// The expression.
+    pub that: String,
+    /// The bounds of a graded check: full points, none.
+    pub bounds: Option<(f64, f64)>,
+    /// The phases it is judged over.
+    pub over: String,
+}
+
+impl Facts {
+    /// The facts of a scenario.
+    pub fn of(scenario: &Scenario) -> Self {
+        let mut services = Vec::new();
+        let mut seen = BTreeSet::new();
+        let calls = |id: &str| -> Vec<Id> {
+            scenario
+                .services
+                .iter()
+                .find(|service| &*service.id == id)
+                .map(|service| service.calls.iter().map(|(peer, _)| peer.clone()).collect())
+                .unwrap_or_default()
+        };
+        let mut stack: Vec<(usize, Id)> = Vec::new();
+        let driven: BTreeSet<Id> = scenario
+            .traffic
+            .iter()
+            .map(|source| source.to.clone())
+            .collect();
+        let rest = scenario.services.iter().map(|service| service.id.clone());
+        let roots: Vec<Id> = driven.iter().cloned().chain(rest).collect();
+        for root in roots {
+            stack.push((0, root));
+            while let Some((depth, id)) = stack.pop() {
+                if !seen.insert(id.clone()) {
+                    continue;
+                }
+                for peer in calls(&id).into_iter().rev() {
+                    stack.push((depth + 1, peer));
+                }
+                services.push((depth, id.clone(), driven.contains(&id)));
+            }
+        }
+        Self {
+            name: scenario.name.clone(),
+            seed: scenario.seed.0,
+            services,
+            phases: scenario
+                .phases
+                .iter()
+                .map(|phase| (phase.id.clone(), phase.begin_us, phase.end_us, phase.record))
+                .collect(),
+            faults: scenario
+                .faults
+                .iter()
+                .map(|fault| FaultFacts {
+                    id: fault.id.clone(),
+                    target: fault.target.clone(),
+                    windows: fault.windows.clone(),
+                    what: super::show::fault(fault),
+                })
+                .collect(),
+            shadows: scenario
+                .shadows
+                .iter()
+                .map(|shadow| (shadow.id.clone(), shadow.of.clone(), shadow.role.name()))
+                .collect(),
+            checks: scenario
+                .checks
+                .iter()
+                .map(|check| CheckFacts {
+                    id: check.id.clone(),
+                    must: check.must,
+                    weight: check.weight,
+                    that: check.text.clone(),
+                    bounds: check.graded.map(|graded| (graded.pass, graded.fail)),
+                    over: if check.over.is_empty() {
+                        "all".to_owned()
+                    } else {
+                        check.over.join(" ")
+                    },
+                })
+                .collect(),
+            min_score: scenario.min_score,
+            errors: scenario.errors.clone(),
+        }
+    }
+
+    /// The end of the last phase.
+    pub fn length_us(&self) -> Micros {
+        self.phases.last().map_or(0, |phase| phase.2)
+    }
+}
+
+/// What a run amounts to, as the scorecard shows it.
+#[derive(Debug, Clone, Default)]
+pub struct Ending {
+    /// `pass`, `fail`, `inconclusive`, or what stopped it.
+    pub verdict: String,
+    /// Score: low, value, high; the value is absent where nothing is known.
+    pub score: (f64, Option<f64>, f64),
+    /// Ids of the `must` checks that failed.
+    pub failed_must: Vec<String>,
+    /// Grade of the experiment.
+    pub grade: String,
+    /// Its gates: what, whether it holds.
+    pub gates: Vec<(String, bool)>,
+    /// Faults: a line on each, whether it took effect.
+    pub faults: Vec<(String, bool)>,
+    /// The report's folder.
+    pub report: Option<String>,
+    /// The exit code.
+    pub exit: u8,
+    /// How long the run took.
+    pub took_us: Micros,
+}
+
+/// A screen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Screen {
+    /// The run as it goes.
+    Live,
+    /// How answers differ.
+    Diffs,
+    /// Histograms by phase.
+    Histogram,
+    /// What happened.
+    Events,
+    /// The scorecard.
+    Score,
+}
+
+/// How urgent a line of the log is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    /// For the record.
+    Plain,
+    /// As it should be.
+    Good,
+    /// Worth a look.
+    Warning,
+    /// Not as it should be.
+    Bad,
+}
+
+/// What one service did in one second.
+#[derive(Debug, Clone, Default)]
+pub struct Second {
+    /// Requests that were due in it.
+    pub count: u64,
+    /// Those that failed.
+    pub errors: u64,
+    /// Latencies, in µs.
+    pub values: Vec<u32>,
+    /// Counts by quarter decade from 10 µs.
+    pub bins: [u32; BINS],
+}
+
+/// What one service did.
+#[derive(Debug, Clone, Default)]
+pub struct Served {
+    /// By second of intended time.
+    pub seconds: BTreeMap<u64, Second>,
+    /// By phase.
+    pub phases: BTreeMap<Id, Histogram<u64>>,
+    /// Errors by phase.
+    pub errors: BTreeMap<Id, u64>,
+}
+
+/// A field that differs between a shadow and the primary.
+#[derive(Debug, Clone, Default)]
+pub struct Field {
+    /// Answers in which it differed.
+    pub count: u64,
+    /// The ignore rule that it falls under.
+    pub rule: Option<String>,
+    /// Some of them: ordinal, method and path, the primary's, the shadow's.
+    pub examples: Vec<Example>,
+}
+
+/// One difference, to look at.
+#[derive(Debug, Clone)]
+pub struct Example {
+    /// Ordinal of the request.
+    pub ordinal: u64,
+    /// `GET /cart/7`.
+    pub request: String,
+    /// The primary's value.
+    pub primary: String,
+    /// The shadow's value.
+    pub shadow: String,
+}
+
+/// What became of a shadow's copies.
+#[derive(Debug, Clone, Default)]
+pub struct Shadowed {
+    /// Compared, shed, failed, skipped.
+    pub outcomes: BTreeMap<MirrorOutcome, u64>,
+    /// Compared answers by endpoint.
+    pub endpoints: BTreeMap<String, u64>,
+    /// Fields that differ, by endpoint, path and kind.
+    pub fields: BTreeMap<(String, String, &'static str), Field>,
+}
+
+/// Where a person looks.
+#[derive(Debug, Clone)]
+pub struct ViewState {
+    /// The screen.
+    pub screen: Screen,
+    /// The panel with the focus on a small live screen; the chosen service, or pane, elsewhere.
+    pub focus: usize,
+    /// The chosen line.
+    pub line: usize,
+    /// The chosen example.
+    pub example: usize,
+    /// Seconds shown on the live screen.
+    pub zoom: usize,
+    /// Latency axes are logarithmic.
+    pub logarithmic: bool,
+    /// Sort by name, not by count.
+    pub by_name: bool,
+    /// The help is open.
+    pub help: bool,
+    /// Faults that a person switched off.
+    pub switched_off: BTreeSet<Id>,
+    /// A person asked the run to stop.
+    pub stopping: bool,
+}
+
+/// Everything that the screens show.
+#[derive(Debug, Clone)]
+pub struct App {
+    /// What was known before.
+    pub facts: Facts,
+    /// Where a person looks.
+    pub view: ViewState,
+    /// The picture that is frozen; `None`: it moves.
+    pub frozen: Option<Box<App>>,
+    /// The latest time heard of.
+    pub now_us: Micros,
+    /// What the run is.
+    pub state: RunState,
+    /// What services did, as their callers saw it; `client` is not one.
+    pub served: BTreeMap<Id, Served>,
+    /// What shadows did.
+    pub shadowed: BTreeMap<Id, Shadowed>,
+    /// How faults stand, and how many requests each chose and hit.
+    pub faults: BTreeMap<Id, (FaultState, u64, u64)>,
+    /// How checks stand, and whether that may change.
+    pub checks: Vec<Option<(Scored, bool)>>,
+    /// What happened: when, how urgent, what.
+    pub log: VecDeque<(Micros, Level, String)>,
+    /// The generator's last second, and the one before.
+    pub ticks: (Option<Tick>, Option<Tick>),
+    /// Requests that waited for a place.
+    pub overflow: u64,
+    /// What it all amounts to, at the end.
+    pub ending: Option<Ending>,
+}
+
+impl App {
+    /// A run that has not begun.
+    pub fn new(facts: Facts) -> Self {
+        Self {
+            view: ViewState {
+                screen: Screen::Live,
+                focus: 0,
+                line: 0,
+                example: 0,
+                zoom: 60,
+                logarithmic: true,
+                by_name: false,
+                help: false,
+                switched_off: BTreeSet::new(),
+                stopping: false,
+            },
+            frozen: None,
+            now_us: 0,
+            state: RunState::Starting,
+            served: BTreeMap::new(),
+            shadowed: BTreeMap::new(),
+            faults: BTreeMap::new(),
+            checks: vec![None; facts.checks.len()],
+            log: VecDeque::new(),
+            ticks: (None, None),
+            overflow: 0,
+            ending: None,
+            facts,
+        }
+    }
+
+    /// What is drawn: the frozen picture, or the moving one.
+    pub fn shown(&self) -> &Self {
+        self.frozen.as_deref().unwrap_or(self)
+    }
+
+    /// Takes an event in.
+    pub fn fold(&mut self, event: &RunEvent) {
+        match event {
+            RunEvent::Run { t_us, state } => {
+                self.state = *state;
+                let level = match state {
+                    RunState::Failed | RunState::Guarded => Level::Bad,
+                    RunState::Interrupted => Level::Warning,
+                    _ => Level::Plain,
+                };
+                self.note(*t_us, level, format!("run {}", name(*state)));
+            }
+            RunEvent::Phase { t_us, id, begun } => {
+                let what = if *begun { "begins" } else { "ends" };
+                self.note(*t_us, Level::Plain, format!("phase {id} {what}"));
+            }
+            RunEvent::Fault {
+                t_us,
+                id,
+                state,
+                by,
+            } => {
+                self.faults.entry(id.clone()).or_insert((*state, 0, 0)).0 = *state;
+                let level = match state {
+                    FaultState::On => Level::Warning,
+                    FaultState::Failed => Level::Bad,
+                    _ => Level::Plain,
+                };
+                self.note(
+                    *t_us,
+                    level,
+                    format!("fault {id} {} by {}", name(*state), name(*by)),
+                );
+            }
+            RunEvent::Request(request) => self.request(request),
+            RunEvent::Hop(hop) => self.hop(hop),
+            RunEvent::Mirror(mirror) => self.mirror(mirror),
+            RunEvent::Overflow { .. } => self.overflow += 1,
+            RunEvent::Tick(tick) => {
+                self.now_us = self.now_us.max(tick.t_us);
+                self.ticks = (Some(tick.clone()), self.ticks.0.take());
+                self.forget();
+            }
+            RunEvent::Guard { t_us, when, value } => {
+                self.note(
+                    *t_us,
+                    Level::Bad,
+                    format!("guard: {when} ({value}): all faults off"),
+                );
+            }
+            RunEvent::Check {
+                t_us,
+                index,
+                scored,
+                provisional,
+            } => {
+                let facts = self.facts.checks.get(*index);
+                let before = self
+                    .checks
+                    .get(*index)
+                    .and_then(Option::as_ref)
+                    .map(|(scored, _)| scored.outcome);
+                if let Some(facts) =
+                    facts.filter(|_| before != Some(scored.outcome) && !provisional)
+                {
+                    let text = format!("check {}: {}", facts.id, name(scored.outcome));
+                    self.note(*t_us, Level::Plain, text);
+                }
+                if let Some(check) = self.checks.get_mut(*index) {
+                    *check = Some((scored.clone(), *provisional));
+                }
+            }
+            RunEvent::Steady {
+                t_us,
+                check,
+                held,
+                value,
+            } => {
+                let (level, text) = match held {
+                    Some(true) => (Level::Good, "held"),
+                    Some(false) => (Level::Bad, "did not hold: nothing is broken"),
+                    None => (Level::Bad, "unknown, too little data: nothing is broken"),
+                };
+                self.note(
+                    *t_us,
+                    level,
+                    format!("steady state {text}: {check} ({value})"),
+                );
+            }
+            RunEvent::Undo { t_us, what, id, ok } => {
+                let level = if *ok { Level::Plain } else { Level::Bad };
+                let text = if *ok { "undone" } else { "NOT undone" };
+                self.note(*t_us, level, format!("{what} {id} {text}"));
+            }
+            RunEvent::Note { t_us, text } => self.note(*t_us, Level::Warning, text.clone()),
+        }
+    }
+
+    /// The run is over.
+    pub fn end(&mut self, ending: Ending) {
+        self.now_us = self.now_us.max(ending.took_us);
+        self.ending = Some(ending);
+        self.frozen = None;
+        self.view.help = false;
+        self.view.screen = Screen::Score;
+        self.view.line = 0;
+        self.view.focus = 0;
+    }
+
+    /// The phase of now, and how far in it the run is.
+    pub fn phase(&self) -> Option<&(Id, Micros, Micros, bool)> {
+        self.facts
+            .phases
+            .iter()
+            .find(|phase| (phase.1..phase.2).contains(&self.now_us))
+    }
+
+    /// Whether a fault is active now by the clock.
+    pub fn is_on(&self, fault: &str) -> bool {
+        self.faults
+            .get(fault)
+            .is_some_and(|(state, _, _)| *state == FaultState::On)
+    }
+
+    fn note(&mut self, t_us: Micros, level: Level, text: String) {
+        self.now_us = self.now_us.max(t_us);
+        if self.log.len() >= LOG {
+            self.log.pop_front();
+        }
+        self.log.push_back((t_us, level, text));
+    }
+
+    fn request(&mut self, request: &Request) {
+        let failed =
+            self.facts
+                .errors
+                .is_error(request.status, request.complete, request.grpc_status);
+        self.serve(
+            &request.service,
+            request.intended_us,
+            request.response_us(),
+            failed,
+        );
+    }
+
+    fn hop(&mut self, hop: &Hop) {
+        for hit in &hop.hits {
+            let fault = self
+                .faults
+                .entry(hit.fault.clone())
+                .or_insert((FaultState::Off, 0, 0));
+            fault.1 += 1;
+            fault.2 += u64::from(hit.effect == "applied");
+        }
+        let driven = self
+            .facts
+            .services
+            .iter()
+            .any(|(_, id, driven)| *driven && *id == hop.service);
+        if hop.inbound || hop.side != 0 || driven {
+            return;
+        }
+        let intended = hop
+            .intended_ms
+            .map_or(hop.start_us, |ms| u64::from(ms) * 1_000);
+        let failed = self.facts.errors.is_error(hop.status, hop.complete, None);
+        self.serve(&hop.service, intended, hop.us, failed);
+    }
+
+    fn serve(&mut self, service: &Id, intended_us: Micros, us: Micros, failed: bool) {
+        let phase = self
+            .facts
+            .phases
+            .iter()
+            .find(|phase| (phase.1..phase.2).contains(&intended_us))
+            .map(|phase| phase.0.clone());
+        let served = self.served.entry(service.clone()).or_default();
+        let second = served.seconds.entry(intended_us / 1_000_000).or_default();
+        second.count += 1;
+        second.errors += u64::from(failed);
+        second.values.push(u32::try_from(us).unwrap_or(u32::MAX));
+        if let Some(bin) = second.bins.get_mut(bin(us)) {
+            *bin += 1;
+        }
+        let Some(phase) = phase else { return };
+        *served.errors.entry(phase.clone()).or_default() += u64::from(failed);
+        // Three digits are always accepted; the other arm cannot be reached.
+        if let (false, Ok(empty)) = (served.phases.contains_key(&phase), Histogram::new(3)) {
+            served.phases.insert(phase.clone(), empty);
+        }
+        if let Some(histogram) = served.phases.get_mut(&phase) {
+            histogram.saturating_record(us);
+        }
+    }
+
+    fn mirror(&mut self, mirror: &Mirror) {
+        let shadowed = self.shadowed.entry(mirror.shadow.clone()).or_default();
+        *shadowed.outcomes.entry(mirror.outcome).or_default() += 1;
+        if mirror.outcome != MirrorOutcome::Compared {
+            return;
+        }
+        *shadowed
+            .endpoints
+            .entry(mirror.endpoint.clone())
+            .or_default() += 1;
+        let mut seen = BTreeSet::new();
+        for difference in &mirror.differences {
+            let Difference {
+                path,
+                kind,
+                primary,
+                shadow,
+                rule,
+            } = difference;
+            let key = (mirror.endpoint.clone(), path.clone(), *kind);
+            if !seen.insert(key.clone()) {
+                continue;
+            }
+            let field = shadowed.fields.entry(key).or_default();
+            field.count += 1;
+            field.rule.clone_from(rule);
+            if field.examples.len() < EXAMPLES {
+                let text = |value: &Option<serde_json::Value>| {
+                    value
+                        .as_ref()
+                        .map_or_else(|| "(absent)".to_owned(), ToString::to_string)
+                };
+                field.examples.push(Example {
+                    ordinal: mirror.ordinal,
+                    request: format!("{} {}", mirror.method, mirror.path),
+                    primary: text(primary),
+                    shadow: text(shadow),
+                });
+            }
+        }
+    }
+
+    /// Drops what no screen can look back to.
+    fn forget(&mut self) {
+        let now = self.now_us / 1_000_000;
+        for served in self.served.values_mut() {
+            let oldest = now.saturating_sub(SPAN as u64);
+            served.seconds = served.seconds.split_off(&oldest);
+            let settled = now.saturating_sub(TRAIL + 5);
+            for (_, second) in served.seconds.range_mut(..settled) {
+                second.values = Vec::new();
+            }
+        }
+    }
+}
+
+impl Served {
+    /// Requests a second, share of errors, and p50 and p99 over the trailing seconds before `now`, as far as known.
+    pub fn trailing(&self, now_us: Micros) -> Option<Trailing> {
+        let now = now_us / 1_000_000;
+        let from = now.saturating_sub(TRAIL);
+        let seconds = || {
+            self.seconds
+                .range(from..now.max(from + 1))
+                .map(|(_, second)| second)
+        };
+        let count: u64 = seconds().map(|second| second.count).sum();
+        if count == 0 {
+            return None;
+        }
+        let mut values: Vec<u32> = seconds()
+            .flat_map(|second| second.values.iter().copied())
+            .collect();
+        values.sort_unstable();
+        let rank = |q: f64| {
+            let index = (q * values.len() as f64).ceil() as usize;
+            values.get(index.saturating_sub(1)).copied().map(f64::from)
+        };
+        let span = now.saturating_sub(from).max(1);
+        Some(Trailing {
+            rate: count as f64 / span as f64,
+            errors: seconds().map(|second| second.errors).sum::<u64>() as f64 / count as f64,
+            p50_us: rank(0.5),
+            // Below 100 samples a p99 is only the maximum: it is not shown as one.
+            p99_us: (values.len() >= 100).then(|| rank(0.99)).flatten(),
+        })
+    }
+}
+
+/// What a service did over the trailing seconds.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Trailing {
+    /// Requests a second.
+    pub rate: f64,
+    /// Share of errors.
+    pub errors: f64,
+    /// Median.
+    pub p50_us: Option<f64>,
+    /// 99th percentile.
+    pub p99_us: Option<f64>,
+}
+
+/// The quarter decade, from 10 µs, that a latency lies in.
+pub fn bin(us: Micros) -> usize {
+    if us < 10 {
+        return 0;
+    }
+    let quarter = ((us as f64 / 10.0).log10() * 4.0).floor();
+    (quarter as usize).min(BINS - 1)
+}
+
+/// The lower-case name of an enum that the report writes too.
+pub fn name(value: impl serde::Serialize) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(name)) => name,
+        _ => String::new(),
+    }
+}

@@ -1,0 +1,226 @@
+//! Keys: the one table that turns them into actions, and that makes the help.
+
+use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+
+use super::app::{App, Screen};
+
+/// What a key asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Show a screen.
+    Show(Screen),
+    /// The next panel, service or column.
+    Next,
+    /// The one before.
+    Previous,
+    /// One line down.
+    Down,
+    /// One line up.
+    Up,
+    /// A page down.
+    PageDown,
+    /// A page up.
+    PageUp,
+    /// Look closer at what is chosen, or step back from it.
+    Enter,
+    /// Stop the picture; what happens is still collected.
+    Freeze,
+    /// A shorter span of time.
+    ZoomIn,
+    /// A longer span of time.
+    ZoomOut,
+    /// Logarithmic or linear.
+    Scale,
+    /// Sort by the next column.
+    Sort,
+    /// Switch the chosen fault off or on.
+    Switch,
+    /// Open or close the help.
+    Help,
+    /// Stop the run; when it is over, leave.
+    Quit,
+}
+
+/// A row of the table: keys, what they do, where, and the text of the help.
+#[derive(Debug)]
+pub struct Binding {
+    /// Key codes that mean it.
+    pub codes: &'static [KeyCode],
+    /// How the help writes them.
+    pub keys: &'static str,
+    /// What they do.
+    pub action: Action,
+    /// What the help says.
+    pub help: &'static str,
+    /// Screens where it does something; empty: everywhere.
+    pub screens: &'static [Screen],
+}
+
+/// All bindings, in the order of the help.
+pub const BINDINGS: &[Binding] = &[
+    bind(
+        &[KeyCode::Char('1')],
+        "1",
+        Action::Show(Screen::Live),
+        "live run",
+        &[],
+    ),
+    bind(
+        &[KeyCode::Char('2')],
+        "2",
+        Action::Show(Screen::Diffs),
+        "differences of the shadows",
+        &[],
+    ),
+    bind(
+        &[KeyCode::Char('3')],
+        "3",
+        Action::Show(Screen::Histogram),
+        "histograms",
+        &[],
+    ),
+    bind(
+        &[KeyCode::Char('4')],
+        "4",
+        Action::Show(Screen::Events),
+        "events",
+        &[],
+    ),
+    bind(
+        &[KeyCode::Char('5')],
+        "5",
+        Action::Show(Screen::Score),
+        "scorecard",
+        &[],
+    ),
+    bind(
+        &[KeyCode::Tab, KeyCode::Right],
+        "tab →",
+        Action::Next,
+        "next panel, service or pane",
+        &[Screen::Live, Screen::Diffs, Screen::Histogram],
+    ),
+    bind(
+        &[KeyCode::BackTab, KeyCode::Left],
+        "⇧tab ←",
+        Action::Previous,
+        "the one before",
+        &[Screen::Live, Screen::Diffs, Screen::Histogram],
+    ),
+    bind(
+        &[KeyCode::Down, KeyCode::Char('j')],
+        "↓ j",
+        Action::Down,
+        "one line down",
+        &[Screen::Live, Screen::Diffs, Screen::Events, Screen::Score],
+    ),
+    bind(
+        &[KeyCode::Up, KeyCode::Char('k')],
+        "↑ k",
+        Action::Up,
+        "one line up",
+        &[Screen::Live, Screen::Diffs, Screen::Events, Screen::Score],
+    ),
+    bind(
+        &[KeyCode::PageDown],
+        "PgDn",
+        Action::PageDown,
+        "a page down",
+        &[Screen::Diffs, Screen::Events, Screen::Score],
+    ),
+    bind(
+        &[KeyCode::PageUp],
+        "PgUp",
+        Action::PageUp,
+        "a page up",
+        &[Screen::Diffs, Screen::Events, Screen::Score],
+    ),
+    bind(
+        &[KeyCode::Enter],
+        "enter",
+        Action::Enter,
+        "next example; evidence for a check",
+        &[Screen::Diffs, Screen::Score],
+    ),
+    bind(
+        &[KeyCode::Char('x')],
+        "x",
+        Action::Switch,
+        "switch the chosen fault off, or on again",
+        &[Screen::Live],
+    ),
+    bind(
+        &[KeyCode::Char('f')],
+        "f",
+        Action::Freeze,
+        "freeze the picture, go on collecting",
+        &[],
+    ),
+    bind(
+        &[KeyCode::Char('z')],
+        "z",
+        Action::ZoomIn,
+        "shorter span of time",
+        &[Screen::Live],
+    ),
+    bind(
+        &[KeyCode::Char('Z')],
+        "Z",
+        Action::ZoomOut,
+        "longer span of time",
+        &[Screen::Live],
+    ),
+    bind(
+        &[KeyCode::Char('l')],
+        "l",
+        Action::Scale,
+        "logarithmic or linear",
+        &[Screen::Live, Screen::Histogram],
+    ),
+    bind(
+        &[KeyCode::Char('s')],
+        "s",
+        Action::Sort,
+        "sort by count or by name",
+        &[Screen::Diffs],
+    ),
+    bind(&[KeyCode::Char('?')], "?", Action::Help, "this help", &[]),
+    bind(
+        &[KeyCode::Char('q'), KeyCode::Esc],
+        "q",
+        Action::Quit,
+        "stop the run; once it is over, leave",
+        &[],
+    ),
+];
+
+const fn bind(
+    codes: &'static [KeyCode],
+    keys: &'static str,
+    action: Action,
+    help: &'static str,
+    screens: &'static [Screen],
+) -> Binding {
+    Binding {
+        codes,
+        keys,
+        action,
+        help,
+        screens,
+    }
+}
+
+/// What a key asks for on the screen that is shown.
+pub fn action(key: KeyEvent, app: &App) -> Option<Action> {
+    if key.modifiers.contains(KeyModifiers::CONTROL) {
+        // Raw mode turns Ctrl-C into a key; it must still end the run.
+        return (key.code == KeyCode::Char('c')).then_some(Action::Quit);
+    }
+    BINDINGS
+        .iter()
+        .find(|binding| {
+            binding.codes.contains(&key.code)
+                && (binding.screens.is_empty() || binding.screens.contains(&app.view.screen))
+        })
+        .map(|binding| binding.action)
+}

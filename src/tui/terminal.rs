@@ -1,0 +1,39 @@
+//! The terminal in raw mode on its alternate screen, given back on drop and on panic.
+
+use std::{io, sync::Once};
+
+use ratatui::{DefaultTerminal, Frame};
+
+/// A terminal that is ours until this is dropped.
+#[derive(Debug)]
+pub struct Screen {
+    terminal: DefaultTerminal,
+}
+
+impl Screen {
+    /// Takes the terminal. A panic anywhere in the program gives it back before its message is printed.
+    pub fn open() -> io::Result<Self> {
+        static HOOK: Once = Once::new();
+        HOOK.call_once(|| {
+            let before = std::panic::take_hook();
+            std::panic::set_hook(Box::new(move |panic| {
+                let _ = ratatui::try_restore();
+                before(panic);
+            }));
+        });
+        Ok(Self {
+            terminal: ratatui::try_init()?,
+        })
+    }
+
+    /// Draws one frame.
+    pub fn draw(&mut self, view: impl FnOnce(&mut Frame<'_>)) -> io::Result<()> {
+        self.terminal.draw(view).map(|_| ())
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        let _ = ratatui::try_restore();
+    }
+}

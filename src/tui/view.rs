@@ -1,0 +1,269 @@
+//! View: draws an [`App`]; it never changes one.
+//!
+//! ```text
+//! header   meshbed ▸ name   seed   phase   state   score
+//! body     the screen: live | diffs | histogram | events | score
+//! footer   the generator's health                       screens   help
+//! ```
+//!
+//! At 110 columns and 30 rows the live screen shows all panels; below that the timeline and one panel at a time.
+
+use ratatui::{
+    Frame,
+    layout::{Constraint, Layout, Rect},
+    style::Style,
+    symbols::border,
+    text::{Line, Span},
+    widgets::{Block, Clear, Paragraph},
+};
+
+use super::{
+    app::{App, Screen},
+    show,
+    theme::{Theme, Tone},
+};
+use crate::event::{FaultState, RunState};
+
+mod checks;
+mod diffs;
+mod events;
+mod heat;
+mod help;
+mod histogram;
+mod live;
+mod scorecard;
+mod services;
+mod shadows;
+mod timeline;
+
+/// Columns and rows from which the live screen shows all panels.
+const WIDE: (u16, u16) = (110, 30);
+
+/// Draws everything.
+pub fn draw(app: &App, theme: &Theme, frame: &mut Frame<'_>) {
+    let area = frame.area();
+    let [top, body, bottom] = Layout::vertical([
+        Constraint::Length(1),
+        Constraint::Min(0),
+        Constraint::Length(1),
+    ])
+    .areas(area);
+    let shown = app.shown();
+    frame.render_widget(header(app, shown, theme, top.width), top);
+    match app.view.screen {
+        Screen::Live => live::draw(app, shown, theme, frame, body),
+        Screen::Diffs => diffs::draw(app, shown, theme, frame, body),
+        Screen::Histogram => histogram::draw(app, shown, theme, frame, body),
+        Screen::Events => events::draw(app, shown, theme, frame, body),
+        Screen::Score => scorecard::draw(app, shown, theme, frame, body),
+    }
+    frame.render_widget(footer(shown, theme, bottom.width), bottom);
+    if app.view.help {
+        let area = help::area(body);
+        frame.render_widget(Clear, area);
+        help::draw(app, theme, frame, area);
+    }
+}
+
+/// How many panes the focus walks through on the screen that is shown.
+pub fn panes(app: &App) -> usize {
+    match app.view.screen {
+        Screen::Live => live::PANELS.len(),
+        Screen::Diffs => diffs::endpoints(app.shown()).len(),
+        Screen::Histogram => histogram::services(app.shown()).len(),
+        Screen::Events | Screen::Score => 1,
+    }
+}
+
+/// How many lines the choice walks through on the screen that is shown.
+pub fn lines(app: &App) -> usize {
+    match app.view.screen {
+        Screen::Live => app.facts.faults.len(),
+        Screen::Diffs => diffs::fields(app, app.shown()).len(),
+        Screen::Events => app.shown().log.len(),
+        Screen::Score => app.facts.checks.len(),
+        Screen::Histogram => 0,
+    }
+}
+
+fn header(app: &App, shown: &App, theme: &Theme, width: u16) -> Line<'static> {
+    let facts = &shown.facts;
+    let state = match shown.state {
+        RunState::Starting => "starting",
+        RunState::Playing => "live",
+        RunState::Draining => "draining",
+        RunState::Finished => "finished",
+        RunState::Interrupted => "interrupted",
+        RunState::Guarded => "stopped by a guard",
+        RunState::Failed => "failed",
+    };
+    let phase = match shown.phase().filter(|_| shown.ending.is_none()) {
+        Some((id, begin, end, _)) => format!(
+            "phase {} {}s/{}s",
+            id.to_uppercase(),
+            (shown.now_us.saturating_sub(*begin)) / 1_000_000,
+            (end - begin) / 1_000_000
+        ),
+        None => format!(
+            "{} of {}",
+            show::clock(shown.now_us),
+            show::clock(facts.length_us())
+        ),
+    };
+    let score = shown.ending.as_ref().map_or_else(String::new, |ending| {
+        let (low, value, high) = ending.score;
+        let value = value.map_or_else(|| "–".to_owned(), |value| format!("{value:.0}"));
+        format!("score {value} ({low:.0}–{high:.0})")
+    });
+    let frozen = if app.frozen.is_some() { "FROZEN" } else { "" };
+    let stopping = if app.view.stopping && app.ending.is_none() {
+        "STOPPING (q again: leave now)"
+    } else {
+        ""
+    };
+    let seed = format!("seed {:x}", facts.seed);
+    let faults = shown
+        .faults
+        .values()
+        .filter(|(state, ..)| *state == FaultState::On)
+        .count();
+    let active = match faults {
+        0 => String::new(),
+        n => format!("{} {n} on", theme.pick("⚡", "!")),
+    };
+    let right: Vec<String> = [
+        seed,
+        phase,
+        active,
+        state.to_owned(),
+        score,
+        frozen.to_owned(),
+        stopping.to_owned(),
+    ]
+    .into_iter()
+    .filter(|part| !part.is_empty())
+    .collect();
+    let right = right.join("  ");
+    let title = format!(" meshbed {} ", theme.pick("▸", ">"));
+    let used = title.chars().count() + right.chars().count() + 3;
+    let name = show::left(&facts.name, usize::from(width).saturating_sub(used));
+    Line::from(vec![
+        Span::styled(title, theme.style(Tone::Strong)),
+        Span::raw(name),
+        Span::raw("  "),
+        Span::styled(right, theme.style(Tone::Strong)),
+    ])
+}
+
+fn footer(shown: &App, theme: &Theme, width: u16) -> Line<'static> {
+    let health = match &shown.ticks {
+        (Some(now), before) => {
+            let (planned, sent) = before.as_ref().map_or((now.planned, now.sent), |before| {
+                (
+                    now.planned.saturating_sub(before.planned),
+                    now.sent.saturating_sub(before.sent),
+                )
+            });
+            let late = show::micros(now.late_p99_us as f64);
+            let mark = if now.late_p99_us <= 1_000 {
+                theme.pick("✔", "+")
+            } else {
+                theme.pick("✘", "x")
+            };
+            let mut text = format!(
+                " offered {planned}/s  sent {sent}/s  late p99 {late} {mark}  in flight {}",
+                now.in_flight
+            );
+            if shown.overflow > 0 {
+                text += &format!("  overflow {}", shown.overflow);
+            }
+            text
+        }
+        _ => " no traffic yet".to_owned(),
+    };
+    let keys = if width >= 100 {
+        "1 live 2 diffs 3 hist 4 events 5 score  ? help  q quit "
+    } else {
+        "1-5 screens  ? help "
+    };
+    let room = usize::from(width).saturating_sub(keys.len());
+    Line::from(vec![
+        Span::raw(show::left(&health, room)),
+        Span::styled(keys, theme.style(Tone::Faint)),
+    ])
+}
+
+/// A box with a title.
+fn panel(title: impl Into<String>, theme: &Theme) -> Block<'static> {
+    const ASCII: border::Set<'static> = border::Set {
+        top_left: "+",
+        top_right: "+",
+        bottom_left: "+",
+        bottom_right: "+",
+        vertical_left: "|",
+        vertical_right: "|",
+        horizontal_top: "-",
+        horizontal_bottom: "-",
+    };
+    let title = title.into();
+    let block = Block::bordered().title(Span::styled(
+        if title.is_empty() {
+            title
+        } else {
+            format!(" {title} ")
+        },
+        theme.style(Tone::Strong),
+    ));
+    if theme.ascii {
+        block.border_set(ASCII)
+    } else {
+        block
+    }
+}
+
+/// Lines in a box; what does not fit is cut at the bottom, and the title says so.
+fn list(
+    frame: &mut Frame<'_>,
+    theme: &Theme,
+    area: Rect,
+    title: &str,
+    lines: Vec<Line<'static>>,
+    chosen: Option<usize>,
+) {
+    let rows = usize::from(area.height.saturating_sub(2));
+    let first = chosen.map_or(0, |chosen| chosen.saturating_sub(rows.saturating_sub(1)));
+    let hidden = lines.len().saturating_sub(first + rows);
+    let mut title = title.to_owned();
+    if first > 0 || hidden > 0 {
+        title += &format!(
+            " {}–{} of {}",
+            first + 1,
+            (first + rows).min(lines.len()),
+            lines.len()
+        );
+    }
+    let lines: Vec<Line<'static>> = lines
+        .into_iter()
+        .enumerate()
+        .skip(first)
+        .take(rows)
+        .map(|(index, line)| {
+            if Some(index) == chosen {
+                line.patch_style(Style::new().reversed())
+            } else {
+                line
+            }
+        })
+        .collect();
+    frame.render_widget(Paragraph::new(lines).block(panel(title, theme)), area);
+}
+
+/// A line of pieces with meanings.
+fn line(theme: &Theme, pieces: Vec<(String, Tone)>) -> Line<'static> {
+    Line::from(
+        pieces
+            .into_iter()
+            .map(|(text, tone)| Span::styled(text, theme.style(tone)))
+            .collect::<Vec<_>>(),
+    )
+}

@@ -1,0 +1,231 @@
+//! Screen 5: the verdict, the checks with what they measured and wanted, the experiment's own quality.
+
+use ratatui::{
+    Frame,
+    layout::{Constraint, Layout, Rect},
+    text::Line,
+    widgets::{Paragraph, Wrap},
+};
+
+use super::{
+    super::app::{CheckFacts, Ending},
+    App, Theme, Tone,
+    checks::measured,
+    line, list, panel, show,
+};
+use crate::event::{Outcome, Scored};
+
+pub(super) fn draw(app: &App, shown: &App, theme: &Theme, frame: &mut Frame<'_>, area: Rect) {
+    let Some(ending) = &shown.ending else {
+        let [note, rest] =
+            Layout::vertical([Constraint::Length(3), Constraint::Min(0)]).areas(area);
+        let text = line(
+            theme,
+            vec![(
+                "the run is still on: nothing here is final".to_owned(),
+                Tone::Doubtful,
+            )],
+        );
+        list(frame, theme, note, "scorecard", vec![text], None);
+        table(app, shown, theme, frame, rest);
+        return;
+    };
+    let top = verdict(shown, ending, theme);
+    let bottom = quality(ending, theme);
+    let evidence = if app.view.example % 2 == 1 { 5 } else { 0 };
+    let [head, middle, proof, foot] = Layout::vertical([
+        Constraint::Length(top.len() as u16 + 2),
+        Constraint::Min(4),
+        Constraint::Length(evidence),
+        Constraint::Length(bottom.len() as u16 + 2),
+    ])
+    .areas(area);
+    list(frame, theme, head, "result", top, None);
+    table(app, shown, theme, frame, middle);
+    if evidence > 0 {
+        proof_of(app, shown, theme, frame, proof);
+    }
+    list(frame, theme, foot, "experiment", bottom, None);
+}
+
+fn verdict(shown: &App, ending: &Ending, theme: &Theme) -> Vec<Line<'static>> {
+    let (symbol, tone) = match ending.verdict.as_str() {
+        "pass" => (theme.pick("✔", "+"), Tone::Good),
+        "fail" => (theme.pick("✘", "x"), Tone::Bad),
+        _ => ("?", Tone::Doubtful),
+    };
+    let (low, value, high) = ending.score;
+    let value = value.map_or_else(|| "–".to_owned(), |value| format!("{value:.1}"));
+    let mut lines = vec![line(
+        theme,
+        vec![
+            (format!("{symbol} {}", ending.verdict.to_uppercase()), tone),
+            (
+                format!(
+                    "   score {value} ({low:.0}–{high:.0}), needs {:.0}   {}   seed {:x}   exit {}",
+                    shown.facts.min_score,
+                    show::clock(ending.took_us),
+                    shown.facts.seed,
+                    ending.exit
+                ),
+                Tone::Strong,
+            ),
+        ],
+    )];
+    if !ending.failed_must.is_empty() {
+        let text = format!("must failed: {}", ending.failed_must.join(", "));
+        lines.push(line(theme, vec![(text, Tone::Bad)]));
+    }
+    lines
+}
+
+fn table(app: &App, shown: &App, theme: &Theme, frame: &mut Frame<'_>, area: Rect) {
+    let width = usize::from(area.width).saturating_sub(2);
+    let names = shown
+        .facts
+        .checks
+        .iter()
+        .map(|check| check.id.chars().count())
+        .max()
+        .unwrap_or(5);
+    let names = names.clamp(5, 24);
+    let rest = width.saturating_sub(names + 2 + 5 + 10 + 10);
+    let (value_room, wanted_room) = (rest * 5 / 9, rest - rest * 5 / 9);
+    let head = format!(
+        "  {}{}{}{}{}{}",
+        show::left("check", names),
+        show::left("", 5),
+        show::left(" measured", value_room),
+        show::left(" wanted", wanted_room),
+        show::right("points", 10),
+        show::right("over", 10),
+    );
+    let mut lines = vec![line(theme, vec![(head, Tone::Faint)])];
+    for (facts, check) in shown.facts.checks.iter().zip(&shown.checks) {
+        let scored = check.as_ref().map(|(scored, _)| scored);
+        let (symbol, tone) = scored.map_or((theme.pick("·", "."), Tone::Faint), |scored| {
+            theme.outcome(scored.outcome)
+        });
+        let points = scored.map_or_else(
+            || "–".to_owned(),
+            |scored| {
+                format!(
+                    "{}/{}",
+                    show::three(scored.points * facts.weight),
+                    show::three(facts.weight)
+                )
+            },
+        );
+        lines.push(line(
+            theme,
+            vec![
+                (format!("{symbol} "), tone),
+                (show::left(&facts.id, names), Tone::Plain),
+                (
+                    show::left(if facts.must { " must" } else { "" }, 5),
+                    Tone::Faint,
+                ),
+                (
+                    format!(
+                        " {}",
+                        show::left(
+                            &scored.map_or_else(|| "not judged yet".to_owned(), with_interval),
+                            value_room.saturating_sub(1)
+                        )
+                    ),
+                    tone,
+                ),
+                (
+                    format!(
+                        " {}",
+                        show::left(&wanted(facts, scored), wanted_room.saturating_sub(1))
+                    ),
+                    Tone::Faint,
+                ),
+                (show::right(&points, 10), Tone::Plain),
+                (show::right(&facts.over, 10), Tone::Faint),
+            ],
+        ));
+    }
+    let chosen = Some(app.view.line + 1).filter(|_| shown.ending.is_some());
+    list(
+        frame,
+        theme,
+        area,
+        "checks   j k  enter: evidence",
+        lines,
+        chosen,
+    );
+}
+
+fn with_interval(scored: &Scored) -> String {
+    let text = measured(scored);
+    match scored
+        .interval
+        .filter(|_| scored.outcome != Outcome::NoData)
+    {
+        Some((low, high)) => format!(
+            "{text} [{}, {}]",
+            show::value(low, scored.unit),
+            show::value(high, scored.unit)
+        ),
+        None => text,
+    }
+}
+
+/// What a check wants: its bounds, or the condition itself.
+fn wanted(facts: &CheckFacts, scored: Option<&Scored>) -> String {
+    let unit = scored.map_or("", |scored| scored.unit);
+    match facts.bounds {
+        Some((pass, fail)) => format!("{} … {}", show::value(pass, unit), show::value(fail, unit)),
+        None => facts.that.clone(),
+    }
+}
+
+fn proof_of(app: &App, shown: &App, theme: &Theme, frame: &mut Frame<'_>, area: Rect) {
+    let at = app.view.line;
+    let Some((facts, check)) = shown.facts.checks.get(at).zip(shown.checks.get(at)) else {
+        return;
+    };
+    let mut text = facts.that.clone();
+    if let Some((scored, _)) = check {
+        text += &format!("  =  {}, {} samples", with_interval(scored), scored.n);
+        if let Some(why) = &scored.why {
+            text += &format!(". {why}");
+        }
+    }
+    frame.render_widget(
+        Paragraph::new(text)
+            .wrap(Wrap { trim: true })
+            .block(panel(format!("evidence for {}", facts.id), theme)),
+        area,
+    );
+}
+
+fn quality(ending: &Ending, theme: &Theme) -> Vec<Line<'static>> {
+    let mut pieces = vec![(format!("quality {}  ", ending.grade), Tone::Strong)];
+    for (text, holds) in &ending.gates {
+        let (symbol, tone) = if *holds {
+            (theme.pick("✔", "+"), Tone::Good)
+        } else {
+            (theme.pick("✘", "x"), Tone::Bad)
+        };
+        pieces.push((format!(" {symbol} {text}"), tone));
+    }
+    let mut lines = vec![line(theme, pieces)];
+    for (text, holds) in &ending.faults {
+        let (symbol, tone) = if *holds {
+            (theme.pick("✔", "+"), Tone::Good)
+        } else {
+            (theme.pick("✘", "x"), Tone::Bad)
+        };
+        lines.push(line(
+            theme,
+            vec![(format!("{symbol} "), tone), (text.clone(), Tone::Plain)],
+        ));
+    }
+    if let Some(report) = &ending.report {
+        lines.push(line(theme, vec![(format!("report {report}"), Tone::Plain)]));
+    }
+    lines
+}
