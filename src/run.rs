@@ -12,6 +12,9 @@
 
 use std::{fmt, path::PathBuf};
 
+#[cfg(test)]
+mod fixture;
+pub mod mesh;
 pub mod outcome;
 
 pub use outcome::Outcome;
