@@ -98,6 +98,8 @@ struct Written {
     file: File,
     next: u64,
     open: Vec<u64>,
+    /// A process was started; its children may have left its group.
+    processes: bool,
 }
 
 /// Where journals are kept: `$XDG_STATE_HOME/meshbed`, by default `~/.local/state/meshbed`.
@@ -131,6 +133,7 @@ impl Journal {
                 file,
                 next: 0,
                 open: Vec::new(),
+                processes: false,
             }),
         })
     }
@@ -149,6 +152,7 @@ impl Journal {
             &json!({"intend": entry, "effect": effect.name(), "id": id}),
         )?;
         written.next += 1;
+        written.processes |= effect == Effect::Process;
         written.open.push(entry);
         Ok(Entry(entry))
     }
@@ -168,10 +172,14 @@ impl Journal {
         line(&mut written.file, &json!({"undone": entry.0}))
     }
 
-    /// Ends the journal: undoes what is still open, whatever forgot to, and removes the file if nothing is left.
+    /// Ends the journal: undoes what is still open and what its processes left behind, and removes the file if nothing is
+    /// left.
     pub fn close(self) -> Vec<Undone> {
-        let open = !self.written().open.is_empty();
-        let undone = if open {
+        let look = {
+            let written = self.written();
+            !written.open.is_empty() || written.processes
+        };
+        let undone = if look {
             undo_file(&self.path).unwrap_or_default()
         } else {
             Vec::new()

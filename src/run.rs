@@ -16,6 +16,7 @@ use std::{fmt, path::PathBuf};
 mod fixture;
 pub mod mesh;
 pub mod outcome;
+pub mod services;
 
 pub use outcome::Outcome;
 
