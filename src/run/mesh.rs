@@ -1,0 +1,592 @@
+//! What the sidecars do: a scenario in, the proxies' configuration out. Pure.
+//!
+//! ```text
+//!  client ──► out:client>shop ──► in:shop ──► shop ──► out:shop>cart ──► in:cart ──► cart
+//!                    └ copies ──► in:~candidate ──► candidate ──► out:~candidate>cart ──► in:cart
+//! ```
+//!
+//! Everything that a caller decides (faults, mirrors, timeouts) sits at its outbound listener, as in Envoy. A shadow has
+//! sidecars of its own, named `~id`, which speak for the service that it stands beside: they have its place, and their
+//! requests bear the shadow's side.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use meshbed_proxy::{
+    config::{
+        Action, Address, Cluster, Config, Direction, Endpoint, Forward, HttpManager, Listener,
+        Place, Route, VirtualHost,
+    },
+    policy::{
+        balance::Balance,
+        fault::{Fault as ProxyFault, Rule, Select as ProxySelect, Window},
+        matcher::Matcher,
+        mirror::Mirror,
+    },
+};
+
+use crate::{
+    event::Id,
+    scenario::{Backing, Fault, FaultKind, Scenario, Select, Shadow},
+};
+
+/// The generator, as a service.
+pub const CLIENT: &str = "client";
+
+/// The caller of an inbound sidecar, which serves all callers; not a service's id.
+pub const ANYONE: &str = "*";
+
+/// Envoy's connect timeout.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Envoy's idle timeout of upstream connections.
+const UPSTREAM_IDLE: Duration = Duration::from_hours(1);
+
+/// A service or a shadow: something that runs and has sidecars.
+#[derive(Debug, Clone, Copy)]
+pub struct Party<'a> {
+    /// The shadow, if it is one.
+    pub shadow: Option<(&'a Shadow, u8)>,
+    /// The service that it is, or stands beside.
+    pub service: &'a crate::scenario::Service,
+}
+
+impl<'a> Party<'a> {
+    /// Its name, unlike any other's: a service's id, or `~` and a shadow's.
+    pub fn label(&self) -> String {
+        match self.shadow {
+            Some((shadow, _)) => format!("~{}", shadow.id),
+            None => self.service.id.to_string(),
+        }
+    }
+
+    /// What runs it.
+    pub fn backing(&self) -> &'a Backing {
+        match self.shadow {
+            Some((shadow, _)) => &shadow.backing,
+            None => &self.service.backing,
+        }
+    }
+
+    /// Name of its sidecar's listener for calls to it.
+    pub fn inbound(&self) -> String {
+        format!("in:{}", self.label())
+    }
+
+    /// Name of its sidecar's listener for its calls to a peer.
+    pub fn outbound(&self, peer: &str) -> String {
+        format!("out:{}>{peer}", self.label())
+    }
+}
+
+/// Name of the generator's listener for a driven service.
+pub fn entrance(service: &str) -> String {
+    format!("out:{CLIENT}>{service}")
+}
+
+/// All that runs: services in file order, then shadows.
+pub fn parties(scenario: &Scenario) -> Vec<Party<'_>> {
+    let services = scenario.services.iter().map(|service| Party {
+        shadow: None,
+        service,
+    });
+    let shadows = scenario
+        .shadows
+        .iter()
+        .zip(1_u8..)
+        .filter_map(|(shadow, side)| {
+            let service = scenario
+                .services
+                .iter()
+                .find(|service| service.id == shadow.of)?;
+            Some(Party {
+                shadow: Some((shadow, side)),
+                service,
+            })
+        });
+    services.chain(shadows).collect()
+}
+
+/// The services that traffic drives, each once.
+pub fn driven(scenario: &Scenario) -> Vec<&Id> {
+    let mut driven: Vec<&Id> = Vec::new();
+    for source in &scenario.traffic {
+        if !driven.contains(&&source.to) {
+            driven.push(&source.to);
+        }
+    }
+    driven
+}
+
+/// The side of every listener that belongs to a shadow, by the listener's name.
+pub fn sides(scenario: &Scenario) -> BTreeMap<String, u8> {
+    let mut sides = BTreeMap::new();
+    for party in parties(scenario) {
+        if let Some((_, side)) = party.shadow {
+            sides.insert(party.inbound(), side);
+            for (peer, _) in &party.service.calls {
+                sides.insert(party.outbound(peer), side);
+            }
+        }
+    }
+    sides
+}
+
+/// The callers that a fault concerns: those of its target, or the one that it names.
+pub fn callers(scenario: &Scenario, fault: &Fault) -> Vec<Id> {
+    let client = scenario.is_driven(&fault.target).then(|| Id::from(CLIENT));
+    let services = scenario
+        .services
+        .iter()
+        .filter(|service| service.calls.iter().any(|(peer, _)| *peer == fault.target))
+        .map(|service| service.id.clone());
+    client
+        .into_iter()
+        .chain(services)
+        .filter(|caller| fault.from.as_ref().is_none_or(|from| from == caller))
+        .collect()
+}
+
+/// What a fault's switch stands at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Switch {
+    /// As the timeline says: requests that are due within its windows meet it.
+    #[default]
+    Timeline,
+    /// Every request meets it, from now on.
+    On,
+    /// No request meets it, from now on.
+    Off,
+}
+
+/// What the configuration depends on beside the scenario.
+#[derive(Debug, Clone, Default)]
+pub struct Wiring {
+    /// The run's number in trace ids.
+    pub run: u64,
+    /// Where each party listens, by label.
+    pub endpoints: BTreeMap<String, Vec<SocketAddr>>,
+    /// The requests that `first` and `every` choose among the generator's, by fault.
+    pub ordinals: BTreeMap<Id, Arc<[u64]>>,
+    /// The switches that do not stand at the timeline.
+    pub switches: BTreeMap<Id, Switch>,
+}
+
+/// The configuration of all sidecars. Names of listeners and clusters depend on the scenario alone, so one made with other
+/// switches can be published in place of it.
+pub fn config(scenario: &Scenario, wiring: &Wiring) -> Config {
+    let mut listeners = Vec::new();
+    for service in driven(scenario) {
+        let caller = Caller {
+            id: CLIENT,
+            mirrors: true,
+        };
+        listeners.push(outbound(
+            scenario,
+            wiring,
+            caller,
+            entrance(service),
+            service,
+            None,
+        ));
+    }
+    let mut clusters = Vec::new();
+    for party in parties(scenario) {
+        let label = party.label();
+        listeners.push(inbound(&party));
+        for (peer, port) in &party.service.calls {
+            let caller = Caller {
+                id: &party.service.id,
+                mirrors: party.shadow.is_none(),
+            };
+            // A shadow stands beside the service that may have asked for a fixed port.
+            let port = port.filter(|_| party.shadow.is_none());
+            listeners.push(outbound(
+                scenario,
+                wiring,
+                caller,
+                party.outbound(peer),
+                peer,
+                port,
+            ));
+        }
+        let endpoints = wiring.endpoints.get(&label).into_iter().flatten();
+        clusters.push(cluster(
+            behind(&label),
+            endpoints.map(|address| Address::Socket(*address)).collect(),
+        ));
+        clusters.push(cluster(
+            party.inbound(),
+            vec![Address::Listener(party.inbound().into())],
+        ));
+    }
+    Config {
+        seed: scenario.seed,
+        run: Some(wiring.run),
+        listeners,
+        clusters,
+        admin: None,
+    }
+}
+
+/// Whose outbound listener it is.
+#[derive(Debug, Clone, Copy)]
+struct Caller<'a> {
+    id: &'a str,
+    /// Its calls are mirrored; those of a shadow are not.
+    mirrors: bool,
+}
+
+/// Name of the cluster that holds a party's own endpoints.
+fn behind(label: &str) -> String {
+    format!("at:{label}")
+}
+
+fn outbound(
+    scenario: &Scenario,
+    wiring: &Wiring,
+    caller: Caller<'_>,
+    name: String,
+    peer: &Id,
+    port: Option<SocketAddr>,
+) -> Listener {
+    let timeout = scenario
+        .services
+        .iter()
+        .find(|service| service.id == *peer)
+        .and_then(|service| service.timeout);
+    let mut forward = Forward::to(format!("in:{peer}"));
+    forward.timeout = timeout;
+    if caller.mirrors {
+        forward.mirrors = scenario
+            .shadows
+            .iter()
+            .zip(1_u8..)
+            .filter(|(shadow, _)| shadow.of == *peer)
+            .map(|(shadow, side)| mirror(shadow, side))
+            .collect();
+    }
+    let faults = scenario
+        .faults
+        .iter()
+        .filter(|fault| fault.target == *peer)
+        .filter(|fault| fault.from.as_deref().is_none_or(|from| from == caller.id))
+        .filter_map(|fault| rule(fault, caller.id, wiring))
+        .collect();
+    Listener {
+        name: name.as_str().into(),
+        address: port.unwrap_or(any_port()),
+        place: Some(Place {
+            caller: caller.id.into(),
+            service: peer.clone(),
+            direction: Direction::Outbound,
+        }),
+        http: manager(name, forward, faults),
+    }
+}
+
+fn inbound(party: &Party<'_>) -> Listener {
+    let mut forward = Forward::to(behind(&party.label()));
+    // The caller's sidecar decides how long it waits.
+    forward.timeout = None;
+    Listener {
+        name: party.inbound().into(),
+        address: any_port(),
+        place: Some(Place {
+            caller: ANYONE.into(),
+            service: party.service.id.clone(),
+            direction: Direction::Inbound,
+        }),
+        http: manager(party.inbound(), forward, Vec::new()),
+    }
+}
+
+/// A sidecar is as transparent as it can be: it adds no header of its own but the request id.
+fn manager(name: String, forward: Forward, faults: Vec<Rule>) -> HttpManager {
+    HttpManager {
+        stat_prefix: name.clone(),
+        server_name: None,
+        virtual_hosts: vec![VirtualHost {
+            name: "all".to_owned(),
+            domains: vec!["*".to_owned()],
+            routes: vec![Route {
+                name,
+                matcher: Matcher::default(),
+                action: Action::Forward(forward),
+                faults: None,
+            }],
+        }],
+        upgrades: vec!["websocket".to_owned()],
+        accept_http_10: true,
+        faults,
+        ..HttpManager::default()
+    }
+}
+
+fn cluster(name: String, addresses: Vec<Address>) -> Cluster {
+    Cluster {
+        name: name.into(),
+        endpoints: addresses
+            .into_iter()
+            .map(|address| Endpoint { address, weight: 1 })
+            .collect(),
+        balance: Balance::RoundRobin,
+        connect_timeout: CONNECT_TIMEOUT,
+        idle_timeout: Some(UPSTREAM_IDLE),
+    }
+}
+
+fn mirror(shadow: &Shadow, side: u8) -> Mirror {
+    Mirror {
+        id: shadow.id.to_string(),
+        side,
+        cluster: format!("in:~{}", shadow.id),
+        matcher: shadow.matcher.clone(),
+        share: shadow.percent,
+        key: shadow.key.clone(),
+        // The shadow must see the host that the primary sees, or its answers differ for that alone.
+        host_suffix: String::new(),
+        set_headers: shadow.set.clone(),
+        remove_headers: shadow.remove.clone(),
+        limits: shadow.limits.clone(),
+        compare: true,
+    }
+}
+
+/// A fault at one caller's sidecar; `None`: it is switched off.
+fn rule(fault: &Fault, caller: &str, wiring: &Wiring) -> Option<Rule> {
+    let switch = wiring.switches.get(&fault.id).copied().unwrap_or_default();
+    let windows = match switch {
+        Switch::Off => return None,
+        Switch::On => Vec::new(),
+        Switch::Timeline => fault
+            .windows
+            .iter()
+            .map(|(begin_ms, end_ms)| Window {
+                begin_ms: *begin_ms,
+                end_ms: *end_ms,
+            })
+            .collect(),
+    };
+    // A fault without windows would be on all the time where the timeline never has it on.
+    if switch == Switch::Timeline && windows.is_empty() {
+        return None;
+    }
+    let planned = || {
+        wiring
+            .ordinals
+            .get(&fault.id)
+            .filter(|_| caller == CLIENT && switch == Switch::Timeline)
+            .map(|ordinals| ProxySelect::Ordinals(ordinals.clone()))
+    };
+    let select = match fault.select {
+        Select::Share(share) => ProxySelect::Share(share),
+        Select::Ramp(from, over, to) => ProxySelect::Ramp { from, to, over },
+        Select::First(count) => planned().unwrap_or(ProxySelect::First(count)),
+        Select::Every(count) => planned().unwrap_or(ProxySelect::Every(count)),
+    };
+    Some(Rule {
+        id: fault.id.clone(),
+        name: format!("fault {}@{caller}>{}", fault.id, fault.target),
+        windows,
+        matcher: fault.matcher.clone(),
+        select,
+        max_active: fault.max_active,
+        kind: match &fault.kind {
+            FaultKind::Delay(delay) => ProxyFault::Delay(delay.clone()),
+            FaultKind::Abort(abort) => ProxyFault::Abort(abort.clone()),
+        },
+    })
+}
+
+fn any_port() -> SocketAddr {
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use meshbed_proxy::unit::Share;
+
+    use super::*;
+    use crate::run::fixture;
+
+    fn wiring() -> Wiring {
+        Wiring {
+            run: 1,
+            endpoints: fixture::endpoints(),
+            ..Wiring::default()
+        }
+    }
+
+    fn listener<'a>(config: &'a Config, name: &str) -> &'a Listener {
+        config
+            .listeners
+            .iter()
+            .find(|listener| &*listener.name == name)
+            .unwrap_or_else(|| panic!("{name} is not among the listeners"))
+    }
+
+    fn forward(listener: &Listener) -> &Forward {
+        match &listener.http.virtual_hosts[0].routes[0].action {
+            Action::Forward(forward) => forward,
+            Action::Respond { .. } => panic!("{} does not forward", listener.name),
+        }
+    }
+
+    #[test]
+    fn a_call_passes_the_callers_sidecar_then_the_callees() {
+        let config = config(&fixture::scenario(), &wiring());
+        assert_eq!(config.check(), Vec::new());
+        let names: Vec<&str> = config.listeners.iter().map(|one| &*one.name).collect();
+        assert_eq!(
+            names,
+            [
+                "out:client>shop",
+                "in:shop",
+                "out:shop>cart",
+                "in:cart",
+                "out:cart>catalog",
+                "in:catalog",
+                "in:~candidate",
+                "out:~candidate>catalog",
+            ]
+        );
+        let cluster_of = |name: &str| {
+            let forward = forward(listener(&config, name));
+            let wanted = &forward.clusters[0].0;
+            let cluster = config
+                .clusters
+                .iter()
+                .find(|one| *one.name == **wanted)
+                .unwrap();
+            cluster.endpoints[0].address.clone()
+        };
+        assert_eq!(
+            cluster_of("out:~candidate>catalog"),
+            Address::Listener("in:catalog".into())
+        );
+        assert_eq!(
+            cluster_of("in:~candidate"),
+            Address::Socket(([127, 0, 0, 1], 9003).into())
+        );
+    }
+
+    #[test]
+    fn what_a_caller_decides_sits_at_its_outbound_listener() {
+        let config = config(&fixture::scenario(), &wiring());
+        for listener in &config.listeners {
+            let is_to_cart = listener.name.starts_with("out:") && listener.name.ends_with(">cart");
+            assert_eq!(
+                !listener.http.faults.is_empty(),
+                is_to_cart,
+                "{}",
+                listener.name
+            );
+            assert_eq!(
+                !forward(listener).mirrors.is_empty(),
+                is_to_cart,
+                "{}",
+                listener.name
+            );
+            let timeout = listener
+                .name
+                .starts_with("out:")
+                .then_some(Duration::from_secs(2));
+            assert_eq!(forward(listener).timeout, timeout, "{}", listener.name);
+        }
+        let to_cart = listener(&config, "out:shop>cart");
+        assert_eq!(to_cart.http.faults[0].name, "fault slow-cart@shop>cart");
+        assert_eq!(
+            to_cart.http.faults[0].windows,
+            [Window {
+                begin_ms: 2_000,
+                end_ms: 4_000
+            }]
+        );
+        assert_eq!(forward(to_cart).mirrors[0].side, 1);
+    }
+
+    #[test]
+    fn a_shadow_speaks_for_its_service_and_is_not_mirrored_itself() {
+        let mut scenario = fixture::scenario();
+        scenario.faults[0].target = "catalog".into();
+        let mut of_catalog = scenario.shadows[0].clone();
+        of_catalog.id = "other".into();
+        of_catalog.of = "catalog".into();
+        scenario.shadows.push(of_catalog);
+        let config = config(&scenario, &wiring());
+
+        let its_call = listener(&config, "out:~candidate>catalog");
+        assert_eq!(&*its_call.place.as_ref().unwrap().caller, "cart");
+        assert_eq!(its_call.http.faults[0].name, "fault slow-cart@cart>catalog");
+        assert!(forward(its_call).mirrors.is_empty());
+        assert_eq!(
+            forward(listener(&config, "out:cart>catalog")).mirrors.len(),
+            1
+        );
+        assert_eq!(sides(&scenario)["out:~candidate>catalog"], 1);
+        assert_eq!(sides(&scenario)["in:~other"], 2);
+    }
+
+    #[test]
+    fn from_names_the_only_caller_that_meets_a_fault() {
+        let mut scenario = fixture::scenario();
+        scenario.services[2].calls.push(("cart".into(), None));
+        assert_eq!(
+            callers(&scenario, &scenario.faults[0]),
+            [Id::from("shop"), Id::from("catalog")]
+        );
+        scenario.faults[0].from = Some("catalog".into());
+        assert_eq!(
+            callers(&scenario, &scenario.faults[0]),
+            [Id::from("catalog")]
+        );
+        let config = config(&scenario, &wiring());
+        assert!(listener(&config, "out:shop>cart").http.faults.is_empty());
+        assert_eq!(listener(&config, "out:catalog>cart").http.faults.len(), 1);
+    }
+
+    #[test]
+    fn a_switch_moves_a_fault_at_once_and_nothing_else() {
+        let scenario = fixture::scenario();
+        let base = config(&scenario, &wiring());
+        let with = |switch| {
+            let mut wiring = wiring();
+            wiring.switches.insert("slow-cart".into(), switch);
+            config(&scenario, &wiring)
+        };
+        let off = with(Switch::Off);
+        assert!(listener(&off, "out:shop>cart").http.faults.is_empty());
+        let on = with(Switch::On);
+        assert!(
+            listener(&on, "out:shop>cart").http.faults[0]
+                .windows
+                .is_empty()
+        );
+        assert_eq!(with(Switch::Timeline), base);
+        assert_eq!(off.clusters, base.clusters);
+    }
+
+    #[test]
+    fn the_generators_first_requests_are_those_of_the_plan() {
+        let mut scenario = fixture::scenario();
+        scenario.faults[0].target = "shop".into();
+        scenario.faults[0].select = Select::First(3);
+        let mut wiring = wiring();
+        wiring
+            .ordinals
+            .insert("slow-cart".into(), Arc::from([100_u64, 101, 102]));
+        let config = config(&scenario, &wiring);
+        let rule = &listener(&config, "out:client>shop").http.faults[0];
+        assert_eq!(
+            rule.select,
+            ProxySelect::Ordinals(Arc::from([100_u64, 101, 102]))
+        );
+        assert_eq!(rule.name, "fault slow-cart@client>shop");
+        assert_ne!(rule.select, ProxySelect::Share(Share::ALL));
+    }
+}
