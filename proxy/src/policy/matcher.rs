@@ -1,4 +1,10 @@
-//! What a request must look like for a route, a fault or a mirror to apply.
+//! What a request must look like for a route, a fault or a mirror to apply: [`Matcher`] is the setting, [`Compiled`]
+//! what is asked for each request. Matching allocates nothing, but for a header that came several times.
+
+use std::borrow::Cow;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use regex::bytes::{Regex, RegexBuilder};
 
 /// Conditions on a request; all must hold. The default holds for every request.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -22,7 +28,8 @@ pub struct Named {
     pub value: Option<Text>,
     /// The condition must not hold.
     pub invert: bool,
-    /// What an absent value counts as; `None`: an absent value fails (and, inverted, holds).
+    /// What an absent value counts as; `None`: with an absent value a condition on the value fails, inverted or not, as
+    /// in Envoy; a condition on presence sees that it is absent.
     pub absent_as: Option<String>,
 }
 
@@ -54,4 +61,507 @@ pub enum How {
     Glob(String),
     /// It is a number in this half-open range.
     Range(i64, i64),
+}
+
+/// A request, as far as conditions look at it.
+#[derive(Debug, Clone, Copy)]
+pub struct RequestView<'a> {
+    /// The method.
+    pub method: &'a str,
+    /// The host asked for, with its port; empty where there is none.
+    pub authority: &'a str,
+    /// The path, without its query.
+    pub path: &'a str,
+    /// The query, without its `?`.
+    pub query: Option<&'a str>,
+    /// The headers.
+    pub headers: &'a HeaderMap,
+}
+
+/// A [`Matcher`] that can be asked.
+#[derive(Debug, Clone)]
+pub struct Compiled {
+    methods: Vec<String>,
+    path: Option<Test>,
+    headers: Vec<Condition<Source>>,
+    query: Vec<Condition<String>>,
+}
+
+#[derive(Debug, Clone)]
+struct Condition<N> {
+    name: N,
+    value: Option<Test>,
+    invert: bool,
+    absent_as: Option<String>,
+}
+
+/// Where the value of a header condition comes from.
+#[derive(Debug, Clone)]
+enum Source {
+    Method,
+    Authority,
+    /// With its query, as Envoy's `:path`.
+    Path,
+    Header(HeaderName),
+}
+
+#[derive(Debug, Clone)]
+struct Test {
+    how: TestHow,
+    ignore_case: bool,
+}
+
+#[derive(Debug, Clone)]
+enum TestHow {
+    Exact(Vec<u8>),
+    Prefix(Vec<u8>),
+    PathPrefix(Vec<u8>),
+    Suffix(Vec<u8>),
+    Contains(Vec<u8>),
+    Regex(Regex),
+    Glob(Vec<u8>),
+    Range(i64, i64),
+}
+
+impl Compiled {
+    /// Compiles the conditions; the error names the one that cannot be: a regular expression, a header's name.
+    pub fn new(matcher: &Matcher) -> Result<Self, String> {
+        Ok(Self {
+            methods: matcher.methods.clone(),
+            path: matcher.path.as_ref().map(Test::new).transpose()?,
+            headers: matcher
+                .headers
+                .iter()
+                .map(|named| Condition::new(named, Source::new(&named.name)?))
+                .collect::<Result<_, _>>()?,
+            query: matcher
+                .query
+                .iter()
+                .map(|named| Condition::new(named, named.name.clone()))
+                .collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// Whether all conditions hold for the request.
+    pub fn matches(&self, request: &RequestView<'_>) -> bool {
+        (self.methods.is_empty() || self.methods.iter().any(|method| method == request.method))
+            && self
+                .path
+                .as_ref()
+                .is_none_or(|path| path.holds(request.path.as_bytes()))
+            && self
+                .headers
+                .iter()
+                .all(|header| header.holds(header.name.value(request).as_deref()))
+            && self
+                .query
+                .iter()
+                .all(|query| query.holds(parameter(request.query, &query.name)))
+    }
+}
+
+impl<N> Condition<N> {
+    fn new(named: &Named, name: N) -> Result<Self, String> {
+        Ok(Self {
+            name,
+            value: named.value.as_ref().map(Test::new).transpose()?,
+            invert: named.invert,
+            absent_as: named.absent_as.clone(),
+        })
+    }
+
+    fn holds(&self, value: Option<&[u8]>) -> bool {
+        let value = value.or(self.absent_as.as_deref().map(str::as_bytes));
+        match (&self.value, value) {
+            (None, value) => value.is_some() != self.invert,
+            (Some(test), Some(value)) => test.holds(value) != self.invert,
+            (Some(_), None) => false,
+        }
+    }
+}
+
+impl Source {
+    fn new(name: &str) -> Result<Self, String> {
+        match name {
+            ":method" => Ok(Self::Method),
+            // HTTP/1's name of it, and Envoy's.
+            ":authority" | "host" => Ok(Self::Authority),
+            ":path" => Ok(Self::Path),
+            _ if name.starts_with(':') => Err(format!(
+                "`{name}` is not a header that can be matched: `:method`, `:authority`, `:path` or a name"
+            )),
+            _ => HeaderName::try_from(name)
+                .map(Self::Header)
+                .map_err(|_| format!("`{name}` is not the name of a header")),
+        }
+    }
+
+    fn value<'a>(&self, request: &RequestView<'a>) -> Option<Cow<'a, [u8]>> {
+        match self {
+            Self::Method => Some(Cow::Borrowed(request.method.as_bytes())),
+            Self::Authority => Some(Cow::Borrowed(request.authority.as_bytes())),
+            Self::Path => Some(match request.query {
+                None => Cow::Borrowed(request.path.as_bytes()),
+                Some(query) => Cow::Owned([request.path, "?", query].concat().into_bytes()),
+            }),
+            Self::Header(name) => joined(request.headers, name),
+        }
+    }
+}
+
+impl Test {
+    fn new(text: &Text) -> Result<Self, String> {
+        let how = match &text.how {
+            How::Exact(text) => TestHow::Exact(text.clone().into_bytes()),
+            How::Prefix(text) => TestHow::Prefix(text.clone().into_bytes()),
+            How::PathPrefix(text) => TestHow::PathPrefix(text.clone().into_bytes()),
+            How::Suffix(text) => TestHow::Suffix(text.clone().into_bytes()),
+            How::Contains(text) => TestHow::Contains(text.clone().into_bytes()),
+            How::Regex(expression) => TestHow::Regex(full(expression, text.ignore_case)?),
+            How::Glob(pattern) => TestHow::Glob(pattern.clone().into_bytes()),
+            How::Range(low, high) => TestHow::Range(*low, *high),
+        };
+        Ok(Self {
+            how,
+            ignore_case: text.ignore_case,
+        })
+    }
+
+    fn holds(&self, value: &[u8]) -> bool {
+        match &self.how {
+            TestHow::Exact(text) => self.same(value, text),
+            TestHow::Prefix(text) => self.begins(value, text),
+            TestHow::PathPrefix(text) => {
+                self.begins(value, text)
+                    && (text.ends_with(b"/")
+                        || matches!(value.get(text.len()), None | Some(b'/' | b'?')))
+            }
+            TestHow::Suffix(text) => value
+                .len()
+                .checked_sub(text.len())
+                .and_then(|at| value.get(at..))
+                .is_some_and(|end| self.same(end, text)),
+            TestHow::Contains(text) => {
+                text.is_empty()
+                    || value
+                        .windows(text.len())
+                        .any(|window| self.same(window, text))
+            }
+            TestHow::Regex(regex) => regex.is_match(value),
+            TestHow::Glob(pattern) => self.glob(value, pattern),
+            TestHow::Range(low, high) => std::str::from_utf8(value)
+                .ok()
+                .and_then(|text| text.trim().parse::<i64>().ok())
+                .is_some_and(|number| (*low..*high).contains(&number)),
+        }
+    }
+
+    fn same(&self, a: &[u8], b: &[u8]) -> bool {
+        if self.ignore_case {
+            a.eq_ignore_ascii_case(b)
+        } else {
+            a == b
+        }
+    }
+
+    fn begins(&self, value: &[u8], text: &[u8]) -> bool {
+        value
+            .get(..text.len())
+            .is_some_and(|start| self.same(start, text))
+    }
+
+    /// Greedy from the left: after each `*` the earliest place where the next piece fits is as good as any other.
+    fn glob(&self, value: &[u8], pattern: &[u8]) -> bool {
+        let mut pieces = pattern.split(|byte| *byte == b'*');
+        let first = pieces.next().unwrap_or_default();
+        if !self.begins(value, first) {
+            return false;
+        }
+        let mut rest = value.get(first.len()..).unwrap_or_default();
+        let Some(last) = pieces.next_back() else {
+            return rest.is_empty();
+        };
+        for piece in pieces.filter(|piece| !piece.is_empty()) {
+            let Some(at) = rest
+                .windows(piece.len())
+                .position(|window| self.same(window, piece))
+            else {
+                return false;
+            };
+            rest = rest.get(at + piece.len()..).unwrap_or_default();
+        }
+        rest.len()
+            .checked_sub(last.len())
+            .and_then(|at| rest.get(at..))
+            .is_some_and(|end| self.same(end, last))
+    }
+}
+
+/// Longest compiled form of one expression: a bound on memory, far above what routes need.
+const REGEX_SIZE: usize = 1 << 20;
+
+fn full(expression: &str, ignore_case: bool) -> Result<Regex, String> {
+    RegexBuilder::new(&format!(r"\A(?:{expression})\z"))
+        .case_insensitive(ignore_case)
+        .size_limit(REGEX_SIZE)
+        .build()
+        .map_err(|error| {
+            let text = error.to_string();
+            let why = text.lines().last().unwrap_or_default();
+            format!(
+                "`{expression}` is not a regular expression: {}",
+                why.trim_start_matches("error: ")
+            )
+        })
+}
+
+/// All values of a header; several are joined by commas, as Envoy looks at them.
+fn joined<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<Cow<'a, [u8]>> {
+    let mut values = headers.get_all(name).iter().map(HeaderValue::as_bytes);
+    let first = values.next()?;
+    let mut all = Cow::Borrowed(first);
+    for value in values {
+        let all = all.to_mut();
+        all.push(b',');
+        all.extend_from_slice(value);
+    }
+    Some(all)
+}
+
+/// The first value of a query parameter, as it was written: Envoy does not decode it either.
+fn parameter<'a>(query: Option<&'a str>, name: &str) -> Option<&'a [u8]> {
+    query?.split('&').find_map(|pair| {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        (key == name).then_some(value.as_bytes())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(how: How) -> Text {
+        Text {
+            how,
+            ignore_case: false,
+        }
+    }
+
+    fn holds(how: How, ignore_case: bool, value: &str) -> bool {
+        Test::new(&Text { how, ignore_case })
+            .unwrap()
+            .holds(value.as_bytes())
+    }
+
+    #[test]
+    fn texts_compare_as_their_kind_says() {
+        type Make = fn(String) -> How;
+        let rows: [(Make, &str, bool, &[&str], &[&str]); 11] = [
+            (How::Exact, "/a", false, &["/a"], &["/a/", "/A", ""]),
+            (How::Exact, "/a", true, &["/a", "/A"], &["/b"]),
+            (
+                How::Prefix,
+                "/api",
+                false,
+                &["/api", "/apix", "/api/x"],
+                &["/ap", "/API"],
+            ),
+            (
+                How::PathPrefix,
+                "/api",
+                false,
+                &["/api", "/api/x"],
+                &["/apix", "/ap"],
+            ),
+            (How::PathPrefix, "/api", true, &["/API/x"], &["/APIX"]),
+            (
+                How::Suffix,
+                ".js",
+                false,
+                &["a.js", ".js"],
+                &["js", "a.jsx"],
+            ),
+            (
+                How::Contains,
+                "mid",
+                false,
+                &["a mid b", "mid"],
+                &["mi", "MID"],
+            ),
+            (How::Regex, "a|ab", false, &["a", "ab"], &["abc", "xa", ""]),
+            (How::Regex, "/X[0-9]+", true, &["/x12"], &["/x", "/x1/"]),
+            (
+                How::Glob,
+                "/cart/*",
+                false,
+                &["/cart/", "/cart/1/2"],
+                &["/cart", "/x/cart/1"],
+            ),
+            (
+                How::Glob,
+                "a*b*c",
+                false,
+                &["abc", "a.b.b.c"],
+                &["ab", "acb", "abcd"],
+            ),
+        ];
+        for (how, pattern, ignore_case, good, bad) in rows {
+            for value in good {
+                assert!(
+                    holds(how(pattern.to_owned()), ignore_case, value),
+                    "{pattern} should hold for {value}"
+                );
+            }
+            for value in bad {
+                assert!(
+                    !holds(how(pattern.to_owned()), ignore_case, value),
+                    "{pattern} should not hold for {value}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_range_holds_from_its_begin_until_before_its_end() {
+        for (value, expected) in [
+            ("9", false),
+            ("10", true),
+            ("19", true),
+            ("20", false),
+            ("x", false),
+            ("", false),
+        ] {
+            assert_eq!(holds(How::Range(10, 20), false, value), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn a_bad_expression_or_header_is_named() {
+        let bad = Matcher {
+            path: Some(text(How::Regex("a(".to_owned()))),
+            ..Matcher::default()
+        };
+        let error = Compiled::new(&bad).unwrap_err();
+        assert!(
+            error.starts_with("`a(` is not a regular expression: "),
+            "{error}"
+        );
+        let bad = Matcher {
+            headers: vec![named("a b", None)],
+            ..Matcher::default()
+        };
+        assert_eq!(
+            Compiled::new(&bad).unwrap_err(),
+            "`a b` is not the name of a header"
+        );
+    }
+
+    fn named(name: &str, value: Option<&str>) -> Named {
+        Named {
+            name: name.to_owned(),
+            value: value.map(|value| text(How::Exact(value.to_owned()))),
+            invert: false,
+            absent_as: None,
+        }
+    }
+
+    fn view<'a>(headers: &'a HeaderMap, query: Option<&'a str>) -> RequestView<'a> {
+        RequestView {
+            method: "GET",
+            authority: "shop.test:80",
+            path: "/cart/1",
+            query,
+            headers,
+        }
+    }
+
+    #[test]
+    fn an_absent_header_fails_unless_presence_is_inverted_or_it_counts_as_something() {
+        let headers = HeaderMap::new();
+        let request = view(&headers, None);
+        // (asked value, inverted, counted as, holds)
+        for (value, invert, absent_as, expected) in [
+            (None, false, None, false),
+            (None, true, None, true),
+            (Some("1"), false, None, false),
+            (Some("1"), true, None, false),
+            (Some(""), false, Some(""), true),
+            (Some("1"), true, Some(""), true),
+        ] {
+            let matcher = Matcher {
+                headers: vec![Named {
+                    invert,
+                    absent_as: absent_as.map(str::to_owned),
+                    ..named("x-a", value)
+                }],
+                ..Matcher::default()
+            };
+            assert_eq!(
+                Compiled::new(&matcher).unwrap().matches(&request),
+                expected,
+                "{value:?} {invert} {absent_as:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn repeated_headers_are_joined_and_pseudo_headers_are_read_from_the_request() {
+        let mut headers = HeaderMap::new();
+        headers.append("x-a", HeaderValue::from_static("1"));
+        headers.append("x-a", HeaderValue::from_static("2"));
+        let request = view(&headers, Some("q=1&flag&q=2&e=%31"));
+        for (name, value, expected) in [
+            ("x-a", "1,2", true),
+            ("x-a", "1", false),
+            (":method", "GET", true),
+            (":path", "/cart/1?q=1&flag&q=2&e=%31", true),
+            (":authority", "shop.test:80", true),
+            ("host", "shop.test:80", true),
+        ] {
+            let matcher = Matcher {
+                headers: vec![named(name, Some(value))],
+                ..Matcher::default()
+            };
+            assert_eq!(
+                Compiled::new(&matcher).unwrap().matches(&request),
+                expected,
+                "{name}"
+            );
+        }
+        for (name, value, expected) in [
+            ("q", Some("1"), true),
+            ("q", Some("2"), false),
+            ("flag", None, true),
+            ("flag", Some(""), true),
+            ("e", Some("%31"), true),
+            ("none", None, false),
+        ] {
+            let matcher = Matcher {
+                query: vec![named(name, value)],
+                ..Matcher::default()
+            };
+            assert_eq!(
+                Compiled::new(&matcher).unwrap().matches(&request),
+                expected,
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn all_conditions_must_hold() {
+        let headers = HeaderMap::new();
+        let request = view(&headers, None);
+        assert!(
+            Compiled::new(&Matcher::default())
+                .unwrap()
+                .matches(&request)
+        );
+        let post = Matcher {
+            methods: vec!["POST".to_owned()],
+            path: Some(text(How::Glob("/cart/*".to_owned()))),
+            ..Matcher::default()
+        };
+        assert!(!Compiled::new(&post).unwrap().matches(&request));
+    }
 }

@@ -2,8 +2,13 @@
 
 use std::time::Duration;
 
-use super::matcher::Matcher;
-use crate::unit::{ByteSize, Share};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+use super::matcher::{self, Matcher, RequestView};
+use crate::{
+    draw::{Draw, Seed},
+    unit::{ByteSize, Share},
+};
 
 /// One shadow of a route's requests.
 #[derive(Debug, Clone, PartialEq)]
@@ -71,5 +76,166 @@ impl Default for Limits {
             response_body: ByteSize(256 << 10),
             connect_backoff: Duration::from_millis(500),
         }
+    }
+}
+
+/// A [`Mirror`]'s choice, ready to be asked.
+#[derive(Debug, Clone)]
+pub struct Compiled {
+    matcher: matcher::Compiled,
+    share: f64,
+    key: CompiledKey,
+    draw: Draw,
+}
+
+#[derive(Debug, Clone)]
+enum CompiledKey {
+    Ordinal,
+    Header(HeaderName),
+    Cookie(String),
+}
+
+/// What names the draws of every shadow's sample: the same for all, so that 5 % of the requests are among 10 % of them.
+pub const SAMPLE_RULE: &str = "sample";
+
+impl Compiled {
+    /// Compiles the choice; the error names the condition or the header that cannot be.
+    pub fn new(mirror: &Mirror, seed: Seed) -> Result<Self, String> {
+        Ok(Self {
+            matcher: matcher::Compiled::new(&mirror.matcher)?,
+            share: mirror.share.get(),
+            key: match &mirror.key {
+                SampleKey::Ordinal => CompiledKey::Ordinal,
+                SampleKey::Header(name) => CompiledKey::Header(
+                    HeaderName::try_from(name)
+                        .map_err(|_| format!("`{name}` is not the name of a header"))?,
+                ),
+                SampleKey::Cookie(name) => CompiledKey::Cookie(name.clone()),
+            },
+            draw: seed.rule(SAMPLE_RULE),
+        })
+    }
+
+    /// Whether the request with this ordinal is copied.
+    pub fn chosen(&self, request: &RequestView<'_>, ordinal: u64) -> bool {
+        self.matcher.matches(request) && self.unit(request, ordinal) < self.share
+    }
+
+    fn unit(&self, request: &RequestView<'_>, ordinal: u64) -> f64 {
+        let value = match &self.key {
+            CompiledKey::Ordinal => None,
+            CompiledKey::Header(name) => request.headers.get(name).map(HeaderValue::as_bytes),
+            CompiledKey::Cookie(name) => cookie(request.headers, name.as_bytes()),
+        };
+        match value {
+            Some(value) => self.draw.unit_of(value),
+            None => self.draw.unit_of(&ordinal.to_le_bytes()),
+        }
+    }
+}
+
+/// The value of a cookie, without the quotes that RFC 6265 §4.1.1 allows around it.
+fn cookie<'a>(headers: &'a HeaderMap, name: &[u8]) -> Option<&'a [u8]> {
+    headers
+        .get_all(header::COOKIE)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b';'))
+        .find_map(|pair| {
+            let value = pair.trim_ascii().strip_prefix(name)?.strip_prefix(b"=")?;
+            Some(
+                value
+                    .strip_prefix(b"\"")
+                    .and_then(|value| value.strip_suffix(b"\""))
+                    .unwrap_or(value),
+            )
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mirror(share: f64, key: SampleKey) -> Mirror {
+        Mirror {
+            id: "candidate".to_owned(),
+            side: 1,
+            cluster: "v2".to_owned(),
+            matcher: Matcher::default(),
+            share: Share::new(share).unwrap(),
+            key,
+            host_suffix: String::new(),
+            set_headers: Vec::new(),
+            remove_headers: Vec::new(),
+            limits: Limits::default(),
+            compare: true,
+        }
+    }
+
+    fn view(headers: &HeaderMap) -> RequestView<'_> {
+        RequestView {
+            method: "GET",
+            authority: "shop.test",
+            path: "/",
+            query: None,
+            headers,
+        }
+    }
+
+    #[test]
+    fn a_smaller_sample_is_part_of_a_larger_one() {
+        let headers = HeaderMap::new();
+        let small = Compiled::new(&mirror(0.05, SampleKey::Ordinal), Seed(3)).unwrap();
+        let large = Compiled::new(&mirror(0.10, SampleKey::Ordinal), Seed(3)).unwrap();
+        let mut chosen = [0, 0];
+        for ordinal in 0..20_000 {
+            let (a, b) = (
+                small.chosen(&view(&headers), ordinal),
+                large.chosen(&view(&headers), ordinal),
+            );
+            assert!(!a || b, "{ordinal} is in 5 % but not in 10 %");
+            chosen[0] += u32::from(a);
+            chosen[1] += u32::from(b);
+        }
+        // 3 sigma of 20,000 draws: 92.5 and 127.3.
+        assert!((f64::from(chosen[0]) - 1000.0).abs() < 92.5, "{chosen:?}");
+        assert!((f64::from(chosen[1]) - 2000.0).abs() < 127.3, "{chosen:?}");
+    }
+
+    #[test]
+    fn a_sample_by_user_takes_all_or_none_of_a_users_requests() {
+        for key in [
+            SampleKey::Header("x-user".to_owned()),
+            SampleKey::Cookie("user".to_owned()),
+        ] {
+            let compiled = Compiled::new(&mirror(0.5, key), Seed(9)).unwrap();
+            let mut sides = [0, 0];
+            for user in 0..200 {
+                let mut headers = HeaderMap::new();
+                let id = format!("u{user}");
+                headers.insert("x-user", HeaderValue::try_from(&id).unwrap());
+                headers.insert(
+                    header::COOKIE,
+                    HeaderValue::try_from(format!("other=1; user=\"{id}\"; user2=z")).unwrap(),
+                );
+                let first = compiled.chosen(&view(&headers), 0);
+                assert!((1..20).all(|ordinal| compiled.chosen(&view(&headers), ordinal) == first));
+                sides[usize::from(first)] += 1;
+            }
+            assert!(sides[0] > 60 && sides[1] > 60, "{sides:?}");
+        }
+    }
+
+    #[test]
+    fn a_request_without_the_key_is_drawn_by_its_ordinal() {
+        let headers = HeaderMap::new();
+        let by_user = Compiled::new(
+            &mirror(0.5, SampleKey::Header("x-user".to_owned())),
+            Seed(1),
+        )
+        .unwrap();
+        let by_ordinal = Compiled::new(&mirror(0.5, SampleKey::Ordinal), Seed(1)).unwrap();
+        assert!((0..500).all(|ordinal| {
+            by_user.chosen(&view(&headers), ordinal) == by_ordinal.chosen(&view(&headers), ordinal)
+        }));
     }
 }

@@ -1,0 +1,187 @@
+//! In turn, by weight, as Envoy: equal weights go round in order; else the endpoint with the earliest deadline is next, and
+//! its new deadline lies `1 / weight` later (earliest deadline first), so a heavy endpoint's turns are spread, not bunched.
+//! Envoy begins at a random turn; we begin at the first.
+
+use std::{cmp::Reverse, collections::BinaryHeap};
+
+use super::Balancer;
+
+/// The turns of a set of endpoints.
+#[derive(Debug, Clone)]
+pub struct RoundRobin(Turns);
+
+#[derive(Debug, Clone)]
+enum Turns {
+    Equal { count: usize, next: usize },
+    Weighted(Schedule),
+}
+
+#[derive(Debug, Clone)]
+struct Schedule {
+    heap: BinaryHeap<Reverse<Entry>>,
+    /// Counts insertions: of equal deadlines the older entry is first.
+    inserted: u64,
+    /// The deadline that was met last.
+    now: f64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    deadline: f64,
+    order: u64,
+    index: usize,
+    weight: u32,
+}
+
+impl RoundRobin {
+    /// Turns over endpoints with these weights; one of weight 0 counts as 1.
+    pub fn new(weights: &[u32]) -> Self {
+        let equal = weights
+            .iter()
+            .zip(weights.iter().skip(1))
+            .all(|(a, b)| a == b);
+        Self(if equal {
+            Turns::Equal {
+                count: weights.len(),
+                next: 0,
+            }
+        } else {
+            let mut schedule = Schedule {
+                heap: BinaryHeap::with_capacity(weights.len()),
+                inserted: 0,
+                now: 0.0,
+            };
+            for (index, weight) in weights.iter().enumerate() {
+                schedule.insert(index, (*weight).max(1));
+            }
+            Turns::Weighted(schedule)
+        })
+    }
+}
+
+impl Balancer for RoundRobin {
+    fn pick(&mut self, usable: &dyn Fn(usize) -> bool) -> Option<usize> {
+        match &mut self.0 {
+            Turns::Equal { count, next } => {
+                let found = (0..*count)
+                    .map(|step| (*next + step) % *count)
+                    .find(|index| usable(*index))?;
+                *next = (found + 1) % *count;
+                Some(found)
+            }
+            Turns::Weighted(schedule) => schedule.pick(usable),
+        }
+    }
+}
+
+impl Schedule {
+    fn insert(&mut self, index: usize, weight: u32) {
+        self.heap.push(Reverse(Entry {
+            deadline: self.now + 1.0 / f64::from(weight),
+            order: self.inserted,
+            index,
+            weight,
+        }));
+        self.inserted += 1;
+    }
+
+    /// Endpoints that cannot be used lose their turn: when they can again, they do not catch up.
+    fn pick(&mut self, usable: &dyn Fn(usize) -> bool) -> Option<usize> {
+        let mut skipped = Vec::new();
+        let mut found = None;
+        while let Some(Reverse(entry)) = self.heap.pop() {
+            if usable(entry.index) {
+                found = Some(entry);
+                break;
+            }
+            skipped.push(entry);
+        }
+        if let Some(entry) = found {
+            self.now = entry.deadline;
+            self.insert(entry.index, entry.weight);
+        }
+        for entry in skipped {
+            self.insert(entry.index, entry.weight);
+        }
+        found.map(|entry| entry.index)
+    }
+}
+
+impl Ord for Entry {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.deadline
+            .total_cmp(&other.deadline)
+            .then(self.order.cmp(&other.order))
+    }
+}
+
+impl PartialOrd for Entry {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Entry {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn turns(weights: &[u32], count: usize) -> Vec<usize> {
+        let mut balancer = RoundRobin::new(weights);
+        (0..count)
+            .map(|_| balancer.pick(&|_| true).unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn equal_weights_go_round_in_order() {
+        assert_eq!(turns(&[1, 1, 1], 7), [0, 1, 2, 0, 1, 2, 0]);
+        assert_eq!(turns(&[5, 5], 4), [0, 1, 0, 1]);
+    }
+
+    #[test]
+    fn a_heavier_endpoint_is_spread_over_the_round() {
+        // Deadlines by hand: b at 1/4, 1/2, 3/4, 1, …; a at 1, which ties with b's fourth and was inserted earlier.
+        assert_eq!(turns(&[1, 4], 10), [1, 1, 1, 0, 1, 1, 1, 1, 0, 1]);
+    }
+
+    #[test]
+    fn shares_are_exact_over_whole_rounds() {
+        let taken = turns(&[1, 2, 5], 800);
+        for (index, expected) in [100, 200, 500].into_iter().enumerate() {
+            let count = taken.iter().filter(|taken| **taken == index).count();
+            assert!(count.abs_diff(expected) <= 1, "{index}: {count}");
+        }
+    }
+
+    #[test]
+    fn an_endpoint_that_cannot_be_used_is_passed_over_and_does_not_catch_up() {
+        for weights in [[1, 1, 1], [1, 2, 1]] {
+            let mut balancer = RoundRobin::new(&weights);
+            for _ in 0..100 {
+                assert_ne!(balancer.pick(&|index| index != 1), Some(1));
+            }
+            let after: Vec<_> = (0..8).map(|_| balancer.pick(&|_| true).unwrap()).collect();
+            let back = after.iter().filter(|index| **index == 1).count();
+            assert!((2..=5).contains(&back), "{weights:?}: {after:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_picked_where_nothing_can_be() {
+        for weights in [&[][..], &[1, 1], &[1, 2]] {
+            assert_eq!(
+                RoundRobin::new(weights).pick(&|_| false),
+                None,
+                "{weights:?}"
+            );
+        }
+    }
+}
