@@ -1,0 +1,295 @@
+//! HTTP/1 messages out of the bytes of one half of a stream. Sans-io: bytes in, in any pieces; events out.
+//!
+//! [`Parser`] finds heads and follows bodies. What it cannot know alone (whether an answer belongs to a HEAD request) its
+//! caller says between the head and the body, by choosing the [`Framing`].
+
+mod head;
+mod sniff;
+
+pub(super) use head::{Head, Length, Line, Role};
+pub(super) use sniff::{Guess, guess};
+
+use super::exchange::Header;
+
+/// The longest head, chunk line or trailer section that is accepted, in bytes. Servers stop at 8 to 64 KiB.
+const HEAD_MAX: usize = 256 * 1024;
+
+/// How far a body goes (RFC 9112 §6.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// There is none.
+    Empty,
+    /// So many bytes.
+    Sized(u64),
+    /// Chunks, then trailers.
+    Chunked,
+    /// Until the connection ends.
+    UntilClose,
+}
+
+/// What the bytes that were used turned out to be.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Event {
+    /// More bytes are needed.
+    More,
+    /// A head is complete; [`Parser::body`] must be called next.
+    Head(Box<Head>),
+    /// So many of the bytes used, the last ones, are body.
+    Body(usize),
+    /// The message is complete; what was used is not body.
+    End(Vec<Header>),
+    /// These bytes are no message. The caller must look for a new beginning.
+    Bad(&'static str),
+}
+
+/// A message parser of one half.
+#[derive(Debug)]
+pub(super) struct Parser {
+    role: Role,
+    /// Whether headers are kept.
+    headers: bool,
+    state: State,
+    /// The part of a head, chunk line or trailer section that came in earlier pieces.
+    buffer: Vec<u8>,
+    /// How far `buffer` has been searched for its end.
+    searched: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Before or in a head.
+    Head,
+    /// A head was given; the caller has not said how the body goes.
+    Decide,
+    Sized(u64),
+    ChunkLine,
+    Chunk(u64),
+    ChunkEnd,
+    Trailers,
+    UntilClose,
+}
+
+/// How a gap in the bytes was survived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum AfterGap {
+    /// It lies inside the body, whose end is still known.
+    InBody,
+    /// It ends exactly where the message ends.
+    AtEnd,
+    /// The place in the message is lost.
+    Lost,
+}
+
+impl Parser {
+    /// A parser before its first message.
+    pub(super) fn new(role: Role, headers: bool) -> Self {
+        Self { role, headers, state: State::Head, buffer: Vec::new(), searched: 0 }
+    }
+
+    /// Whether no byte of a next message was seen.
+    pub(super) fn is_between(&self) -> bool {
+        self.state == State::Head && self.buffer.is_empty()
+    }
+
+    /// How many bytes wait for the rest of a head.
+    pub(super) fn waiting(&self) -> usize {
+        self.buffer.len()
+    }
+
+    /// Whether the body goes on until the connection ends.
+    pub(super) fn is_until_close(&self) -> bool {
+        self.state == State::UntilClose
+    }
+
+    /// Says how the body after the head goes.
+    pub(super) fn body(&mut self, framing: Framing) {
+        debug_assert_eq!(self.state, State::Decide, "a body follows a head");
+        self.state = match framing {
+            Framing::Empty => State::Sized(0),
+            Framing::Sized(n) => State::Sized(n),
+            Framing::Chunked => State::ChunkLine,
+            Framing::UntilClose => State::UntilClose,
+        };
+    }
+
+    /// Goes on with the bytes that follow. Gives how many of them were used, and for what; to be called again with the
+    /// rest. May use none and give an end.
+    pub(super) fn feed(&mut self, data: &[u8]) -> (usize, Event) {
+        match self.state {
+            State::Head => self.feed_head(data),
+            State::Decide => (0, Event::More),
+            State::Sized(0) => self.end(0, Vec::new()),
+            State::Sized(left) => {
+                let n = data.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+                self.state = State::Sized(left - n as u64);
+                (n, if n == 0 { Event::More } else { Event::Body(n) })
+            }
+            State::ChunkLine => self.feed_chunk_line(data),
+            State::Chunk(left) => {
+                let n = data.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+                let left = left - n as u64;
+                self.state = if left == 0 { State::ChunkEnd } else { State::Chunk(left) };
+                (n, if n == 0 { Event::More } else { Event::Body(n) })
+            }
+            State::ChunkEnd => match data {
+                [] => (0, Event::More),
+                // The CR of a CRLF; where it stands alone, the next byte is found wanting.
+                [b'\r', ..] if self.searched == 0 => {
+                    self.searched = 1;
+                    (1, Event::More)
+                }
+                [b'\n', ..] => {
+                    self.searched = 0;
+                    self.state = State::ChunkLine;
+                    (1, Event::More)
+                }
+                _ => (0, Event::Bad("malformed_chunk")),
+            },
+            State::Trailers => self.feed_trailers(data),
+            State::UntilClose => (data.len(), if data.is_empty() { Event::More } else { Event::Body(data.len()) }),
+        }
+    }
+
+    /// Bytes are missing here. A body of known length survives that.
+    pub(super) fn gap(&mut self, length: u64) -> AfterGap {
+        match self.state {
+            State::Sized(left) | State::Chunk(left) if length > left => AfterGap::Lost,
+            State::Sized(left) => {
+                self.state = State::Sized(left - length);
+                if left == length { AfterGap::AtEnd } else { AfterGap::InBody }
+            }
+            State::Chunk(left) => {
+                self.state = if left == length { State::ChunkEnd } else { State::Chunk(left - length) };
+                AfterGap::InBody
+            }
+            State::UntilClose => AfterGap::InBody,
+            _ => AfterGap::Lost,
+        }
+    }
+
+    fn end(&mut self, used: usize, trailers: Vec<Header>) -> (usize, Event) {
+        self.state = State::Head;
+        self.clear();
+        (used, Event::End(trailers))
+    }
+
+    fn clear(&mut self) {
+        // A long head is rare; its buffer is not kept for the life of the stream.
+        self.buffer = Vec::new();
+        self.searched = 0;
+    }
+
+    fn feed_head(&mut self, data: &[u8]) -> (usize, Event) {
+        if data.is_empty() {
+            return (0, Event::More);
+        }
+        if self.buffer.is_empty() {
+            // Empty lines before a request line are to be ignored (RFC 9112 §2.2).
+            let blank = data.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count();
+            if blank > 0 {
+                return (blank, Event::More);
+            }
+            if let Some(size) = head::end(data, 0) {
+                let head = data.get(..size).unwrap_or_default();
+                return self.head(size, Head::parse(self.role, head, self.headers));
+            }
+        }
+        let before = self.buffer.len();
+        self.buffer.extend_from_slice(data);
+        // The end may straddle the seam: "\n\r" is the longest part of it that can lie before.
+        let from = self.searched.saturating_sub(3);
+        match head::end(&self.buffer, from) {
+            Some(size) => {
+                let whole = std::mem::take(&mut self.buffer);
+                let head = Head::parse(self.role, whole.get(..size).unwrap_or_default(), self.headers);
+                self.head(size - before, head)
+            }
+            None if self.buffer.len() > HEAD_MAX => (data.len(), Event::Bad("head_too_long")),
+            None => {
+                self.searched = self.buffer.len();
+                (data.len(), Event::More)
+            }
+        }
+    }
+
+    fn head(&mut self, used: usize, head: Result<Box<Head>, &'static str>) -> (usize, Event) {
+        self.clear();
+        match head {
+            Ok(head) => {
+                self.state = State::Decide;
+                (used, Event::Head(head))
+            }
+            Err(reason) => (used, Event::Bad(reason)),
+        }
+    }
+
+    fn feed_chunk_line(&mut self, data: &[u8]) -> (usize, Event) {
+        if data.is_empty() {
+            return (0, Event::More);
+        }
+        let Some(at) = data.iter().position(|b| *b == b'\n') else {
+            self.buffer.extend_from_slice(data);
+            let bad = self.buffer.len() > HEAD_MAX || chunk_size(&self.buffer).is_none();
+            return (data.len(), if bad && !self.buffer.is_empty() { Event::Bad("malformed_chunk") } else { Event::More });
+        };
+        let line = data.get(..at).unwrap_or_default();
+        let size = if self.buffer.is_empty() {
+            chunk_size(line)
+        } else {
+            self.buffer.extend_from_slice(line);
+            chunk_size(&self.buffer)
+        };
+        self.clear();
+        match size {
+            Some(0) => self.state = State::Trailers,
+            Some(n) => self.state = State::Chunk(n),
+            None => return (at + 1, Event::Bad("malformed_chunk")),
+        }
+        (at + 1, Event::More)
+    }
+
+    fn feed_trailers(&mut self, data: &[u8]) -> (usize, Event) {
+        // The section is empty if it begins with the end of a line; else it ends like a head.
+        if data.is_empty() {
+            return (0, Event::More);
+        }
+        let before = self.buffer.len();
+        self.buffer.extend_from_slice(data);
+        let end = match self.buffer.as_slice() {
+            [b'\n', ..] => Some(1),
+            [b'\r', b'\n', ..] => Some(2),
+            whole => head::end(whole, self.searched.saturating_sub(3)),
+        };
+        match end {
+            Some(size) => {
+                let whole = std::mem::take(&mut self.buffer);
+                let fields = if self.headers { head::fields(whole.get(..size).unwrap_or_default()) } else { Vec::new() };
+                self.end(size - before, fields)
+            }
+            None if self.buffer.len() > HEAD_MAX => (data.len(), Event::Bad("head_too_long")),
+            None => {
+                self.searched = self.buffer.len();
+                (data.len(), Event::More)
+            }
+        }
+    }
+}
+
+/// The size on a chunk line, which may be cut anywhere; extensions are passed over (RFC 9112 §7.1).
+fn chunk_size(line: &[u8]) -> Option<u64> {
+    let mut size: u64 = 0;
+    let mut digits = 0;
+    for (i, byte) in line.iter().enumerate() {
+        match byte {
+            b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F' => {
+                let digit = char::from(*byte).to_digit(16)?;
+                size = size.checked_mul(16)?.checked_add(u64::from(digit))?;
+                digits += 1;
+            }
+            b';' | b' ' | b'\t' if digits > 0 => return Some(size),
+            b'\r' if digits > 0 && i + 1 == line.len() => return Some(size),
+            _ => return None,
+        }
+    }
+    (digits > 0).then_some(size)
+}

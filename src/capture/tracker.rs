@@ -1,0 +1,117 @@
+//! All connections of a capture: finds the one of a segment, numbers streams, lets go of what is over.
+//!
+//! Time is capture time throughout. Memory is bounded: beyond [`CONNECTIONS_MAX`] the connection that was idle longest ends.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+
+use super::link::Segment;
+use super::pairing::{Connection, Sink};
+
+/// How many connections are followed at once. One costs about 1 KB when idle.
+const CONNECTIONS_MAX: usize = 24 * 1024;
+/// How long a closed connection is remembered, so that a late retransmission is not taken for a new one.
+const LINGER: u64 = 30_000_000_000;
+/// How long an idle connection is remembered: beyond the idle time-outs of clients, servers, and address translators.
+const IDLE: u64 = 3_600_000_000_000;
+
+/// Two ends, in an order that does not depend on the direction.
+type Key = (SocketAddr, SocketAddr);
+
+/// All connections of a capture.
+#[derive(Debug, Default)]
+pub(super) struct Tracker {
+    by_ends: HashMap<Key, Entry>,
+    /// Every connection once, roughly by age; a number that is no longer current is passed over.
+    queue: VecDeque<(Key, u64)>,
+    /// The capture time up to which nothing is due to end.
+    swept: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    number: u64,
+    connection: Box<Connection>,
+}
+
+impl Tracker {
+    /// Takes a segment captured at `at`.
+    pub(super) fn segment(&mut self, segment: &Segment<'_>, at: u64, sink: &mut Sink) {
+        self.sweep(at, sink);
+        let key = key(segment);
+        if let Some(entry) = self.by_ends.get_mut(&key) {
+            if entry.connection.is_reopened_by(segment) {
+                entry.connection.finish(sink);
+                self.by_ends.remove(&key);
+            } else {
+                entry.connection.segment(segment, at, sink);
+                return;
+            }
+        }
+        if self.by_ends.len() >= CONNECTIONS_MAX {
+            self.evict(at, sink);
+        }
+        let number = sink.summary.streams;
+        sink.summary.streams += 1;
+        let mut connection = Box::new(Connection::new(number, segment));
+        connection.segment(segment, at, sink);
+        self.by_ends.insert(key, Entry { number, connection });
+        self.queue.push_back((key, number));
+    }
+
+    /// Ends connections that are over, looking at most once a second of capture time.
+    fn sweep(&mut self, now: u64, sink: &mut Sink) {
+        if now < self.swept {
+            return;
+        }
+        self.swept = now.saturating_add(1_000_000_000);
+        // Only a part is looked at, so that a capture in which each packet is a second apart is not quadratic.
+        for _ in 0..self.queue.len().min(CONNECTIONS_MAX / 8) {
+            let Some((key, number)) = self.queue.pop_front() else { return };
+            let Some(entry) = self.by_ends.get_mut(&key).filter(|e| e.number == number) else { continue };
+            let rest = if entry.connection.is_closed() { LINGER } else { IDLE };
+            if entry.connection.last().saturating_add(rest) < now {
+                entry.connection.finish(sink);
+                self.by_ends.remove(&key);
+            } else {
+                self.queue.push_back((key, number));
+            }
+        }
+    }
+
+    /// Ends one connection to make room: the first in the queue that is closed or was silent for a while, else the first.
+    fn evict(&mut self, now: u64, sink: &mut Sink) {
+        const SILENT: u64 = 10_000_000_000;
+        const TRIES: usize = 64;
+        for attempt in 0.. {
+            let Some((key, number)) = self.queue.pop_front() else { return };
+            let Some(entry) = self.by_ends.get_mut(&key).filter(|e| e.number == number) else { continue };
+            let connection = &mut entry.connection;
+            let is_over = connection.is_closed();
+            if is_over || attempt >= TRIES || connection.last().saturating_add(SILENT) < now {
+                connection.finish(sink);
+                self.by_ends.remove(&key);
+                if !is_over {
+                    sink.skip("too_many_streams");
+                }
+                return;
+            }
+            self.queue.push_back((key, number));
+        }
+    }
+
+    /// Ends every connection, in the order of their numbers.
+    pub(super) fn finish(&mut self, sink: &mut Sink, mut done: impl FnMut(&mut Sink) -> Result<(), super::Error>) -> Result<(), super::Error> {
+        let mut rest: Vec<Entry> = self.by_ends.drain().map(|(_, e)| e).collect();
+        rest.sort_by_key(|e| e.number);
+        for mut entry in rest {
+            entry.connection.finish(sink);
+            done(sink)?;
+        }
+        Ok(())
+    }
+}
+
+fn key(segment: &Segment<'_>) -> Key {
+    if segment.source <= segment.target { (segment.source, segment.target) } else { (segment.target, segment.source) }
+}
