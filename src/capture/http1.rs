@@ -83,7 +83,13 @@ pub(super) enum AfterGap {
 impl Parser {
     /// A parser before its first message.
     pub(super) fn new(role: Role, headers: bool) -> Self {
-        Self { role, headers, state: State::Head, buffer: Vec::new(), searched: 0 }
+        Self {
+            role,
+            headers,
+            state: State::Head,
+            buffer: Vec::new(),
+            searched: 0,
+        }
     }
 
     /// Whether no byte of a next message was seen.
@@ -128,7 +134,11 @@ impl Parser {
             State::Chunk(left) => {
                 let n = data.len().min(usize::try_from(left).unwrap_or(usize::MAX));
                 let left = left - n as u64;
-                self.state = if left == 0 { State::ChunkEnd } else { State::Chunk(left) };
+                self.state = if left == 0 {
+                    State::ChunkEnd
+                } else {
+                    State::Chunk(left)
+                };
                 (n, if n == 0 { Event::More } else { Event::Body(n) })
             }
             State::ChunkEnd => match data {
@@ -146,7 +156,14 @@ impl Parser {
                 _ => (0, Event::Bad("malformed_chunk")),
             },
             State::Trailers => self.feed_trailers(data),
-            State::UntilClose => (data.len(), if data.is_empty() { Event::More } else { Event::Body(data.len()) }),
+            State::UntilClose => (
+                data.len(),
+                if data.is_empty() {
+                    Event::More
+                } else {
+                    Event::Body(data.len())
+                },
+            ),
         }
     }
 
@@ -156,10 +173,18 @@ impl Parser {
             State::Sized(left) | State::Chunk(left) if length > left => AfterGap::Lost,
             State::Sized(left) => {
                 self.state = State::Sized(left - length);
-                if left == length { AfterGap::AtEnd } else { AfterGap::InBody }
+                if left == length {
+                    AfterGap::AtEnd
+                } else {
+                    AfterGap::InBody
+                }
             }
             State::Chunk(left) => {
-                self.state = if left == length { State::ChunkEnd } else { State::Chunk(left - length) };
+                self.state = if left == length {
+                    State::ChunkEnd
+                } else {
+                    State::Chunk(left - length)
+                };
                 AfterGap::InBody
             }
             State::UntilClose => AfterGap::InBody,
@@ -185,7 +210,10 @@ impl Parser {
         }
         if self.buffer.is_empty() {
             // Empty lines before a request line are to be ignored (RFC 9112 §2.2).
-            let blank = data.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count();
+            let blank = data
+                .iter()
+                .take_while(|b| matches!(b, b'\r' | b'\n'))
+                .count();
             if blank > 0 {
                 return (blank, Event::More);
             }
@@ -201,7 +229,11 @@ impl Parser {
         match head::end(&self.buffer, from) {
             Some(size) => {
                 let whole = std::mem::take(&mut self.buffer);
-                let head = Head::parse(self.role, whole.get(..size).unwrap_or_default(), self.headers);
+                let head = Head::parse(
+                    self.role,
+                    whole.get(..size).unwrap_or_default(),
+                    self.headers,
+                );
                 self.head(size - before, head)
             }
             None if self.buffer.len() > HEAD_MAX => (data.len(), Event::Bad("head_too_long")),
@@ -230,7 +262,14 @@ impl Parser {
         let Some(at) = data.iter().position(|b| *b == b'\n') else {
             self.buffer.extend_from_slice(data);
             let bad = self.buffer.len() > HEAD_MAX || chunk_size(&self.buffer).is_none();
-            return (data.len(), if bad && !self.buffer.is_empty() { Event::Bad("malformed_chunk") } else { Event::More });
+            return (
+                data.len(),
+                if bad && !self.buffer.is_empty() {
+                    Event::Bad("malformed_chunk")
+                } else {
+                    Event::More
+                },
+            );
         };
         let line = data.get(..at).unwrap_or_default();
         let size = if self.buffer.is_empty() {
@@ -263,7 +302,11 @@ impl Parser {
         match end {
             Some(size) => {
                 let whole = std::mem::take(&mut self.buffer);
-                let fields = if self.headers { head::fields(whole.get(..size).unwrap_or_default()) } else { Vec::new() };
+                let fields = if self.headers {
+                    head::fields(whole.get(..size).unwrap_or_default())
+                } else {
+                    Vec::new()
+                };
                 self.end(size - before, fields)
             }
             None if self.buffer.len() > HEAD_MAX => (data.len(), Event::Bad("head_too_long")),

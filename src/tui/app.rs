@@ -19,6 +19,8 @@ pub const SPAN: usize = 240;
 pub const TRAIL: u64 = 10;
 /// Lines that the event screen keeps.
 const LOG: usize = 5_000;
+/// Latencies beyond an hour are clipped.
+const LONGEST: Micros = 3_600_000_000;
 /// Examples kept of each field that differs.
 const EXAMPLES: usize = 5;
 /// Rows of the heat map's finest grid: quarter decades from 10 µs to 100 s.
@@ -71,8 +73,8 @@ pub struct CheckFacts {
     pub weight: f64,
     /// The expression.
     pub that: String,
-    /// The bounds of a graded check: full points, none.
-    pub bounds: Option<(f64, f64)>,
+    /// The bounds of a graded check: full points, none; and their unit.
+    pub bounds: Option<(f64, f64, &'static str)>,
     /// The phases it is judged over.
     pub over: String,
 }
@@ -142,7 +144,7 @@ impl Facts {
                     must: check.must,
                     weight: check.weight,
                     that: check.text.clone(),
-                    bounds: check.graded.map(|graded| (graded.pass, graded.fail)),
+                    bounds: check.graded.map(|graded| (graded.pass, graded.fail, "")),
                     over: if check.over.is_empty() {
                         "all".to_owned()
                     } else {
@@ -549,8 +551,11 @@ impl App {
         }
         let Some(phase) = phase else { return };
         *served.errors.entry(phase.clone()).or_default() += u64::from(failed);
-        // Three digits are always accepted; the other arm cannot be reached.
-        if let (false, Ok(empty)) = (served.phases.contains_key(&phase), Histogram::new(3)) {
+        // These bounds are always accepted; the other arm cannot be reached.
+        if let (false, Ok(empty)) = (
+            served.phases.contains_key(&phase),
+            Histogram::new_with_max(LONGEST, 3),
+        ) {
             served.phases.insert(phase.clone(), empty);
         }
         if let Some(histogram) = served.phases.get_mut(&phase) {
@@ -638,6 +643,7 @@ impl Served {
         };
         let span = now.saturating_sub(from).max(1);
         Some(Trailing {
+            count,
             rate: count as f64 / span as f64,
             errors: seconds().map(|second| second.errors).sum::<u64>() as f64 / count as f64,
             p50_us: rank(0.5),
@@ -650,6 +656,8 @@ impl Served {
 /// What a service did over the trailing seconds.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Trailing {
+    /// Requests.
+    pub count: u64,
     /// Requests a second.
     pub rate: f64,
     /// Share of errors.

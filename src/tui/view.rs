@@ -63,6 +63,25 @@ pub fn draw(app: &App, theme: &Theme, frame: &mut Frame<'_>) {
         frame.render_widget(Clear, area);
         help::draw(app, theme, frame, area);
     }
+    if theme.ascii {
+        to_ascii(frame);
+    }
+}
+
+/// Puts ASCII in place of what numbers and names brought along.
+fn to_ascii(frame: &mut Frame<'_>) {
+    for cell in &mut frame.buffer_mut().content {
+        if !cell.symbol().is_ascii() {
+            let stand_in = match cell.symbol() {
+                "µ" => "u",
+                "–" | "−" => "-",
+                "…" => ".",
+                "×" => "x",
+                _ => "?",
+            };
+            cell.set_symbol(stand_in);
+        }
+    }
 }
 
 /// How many panes the focus walks through on the screen that is shown.
@@ -125,7 +144,7 @@ fn header(app: &App, shown: &App, theme: &Theme, width: u16) -> Line<'static> {
     let faults = shown
         .faults
         .values()
-        .filter(|(state, ..)| *state == FaultState::On)
+        .filter(|(state, ..)| *state == FaultState::On && shown.ending.is_none())
         .count();
     let active = match faults {
         0 => String::new(),

@@ -15,10 +15,7 @@ pub(in crate::capture) enum Role {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::capture) enum Line {
     /// `GET /x HTTP/1.1`
-    Request {
-        method: String,
-        target: Bytes,
-    },
+    Request { method: String, target: Bytes },
     /// `HTTP/1.1 200 OK`
     Response { status: u16 },
 }
@@ -79,7 +76,9 @@ impl Head {
                     head.host = Bytes::copy_from_slice(value);
                     has_host = true;
                 }
-                7 if head.upgrade.is_none() && is("upgrade") => head.upgrade = Some(Bytes::copy_from_slice(value)),
+                7 if head.upgrade.is_none() && is("upgrade") => {
+                    head.upgrade = Some(Bytes::copy_from_slice(value))
+                }
                 14 if is("content-length") => head.length = head.length.and(value),
                 17 if is("transfer-encoding") => head.chunked = ends_chunked(value),
                 _ => {}
@@ -95,11 +94,14 @@ impl Head {
 impl Length {
     /// Joins what another field says: a list or a repetition of one number is that number (RFC 9112 §6.3).
     fn and(self, value: &[u8]) -> Self {
-        value.split(|b| *b == b',').map(|n| number(n.trim_ascii())).fold(self, |sum, n| match (sum, n) {
-            (Self::Absent, Some(n)) => Self::Bytes(n),
-            (Self::Bytes(a), Some(b)) if a == b => sum,
-            _ => Self::Unusable,
-        })
+        value
+            .split(|b| *b == b',')
+            .map(|n| number(n.trim_ascii()))
+            .fold(self, |sum, n| match (sum, n) {
+                (Self::Absent, Some(n)) => Self::Bytes(n),
+                (Self::Bytes(a), Some(b)) if a == b => sum,
+                _ => Self::Unusable,
+            })
     }
 }
 
@@ -133,7 +135,10 @@ pub(super) fn end(bytes: &[u8], from: usize) -> Option<usize> {
 pub(super) fn fields(section: &[u8]) -> Vec<Header> {
     let mut all = Vec::new();
     each_field(section, |name, value| {
-        all.push(Header { name: Bytes::copy_from_slice(name), value: Bytes::copy_from_slice(value) });
+        all.push(Header {
+            name: Bytes::copy_from_slice(name),
+            value: Bytes::copy_from_slice(value),
+        });
     });
     all
 }
@@ -144,9 +149,14 @@ fn each_field(section: &[u8], mut field: impl FnMut(&[u8], &[u8])) {
     let mut next = lines.next();
     while let Some(line) = next {
         next = lines.next();
-        let Some(colon) = line.iter().position(|b| *b == b':') else { continue };
+        let Some(colon) = line.iter().position(|b| *b == b':') else {
+            continue;
+        };
         let (name, value) = line.split_at(colon);
-        let (name, value) = (name.trim_ascii_end(), value.get(1..).unwrap_or_default().trim_ascii());
+        let (name, value) = (
+            name.trim_ascii_end(),
+            value.get(1..).unwrap_or_default().trim_ascii(),
+        );
         if !matches!(next, Some([b' ' | b'\t', ..])) {
             field(name, value);
             continue;
@@ -174,7 +184,13 @@ pub(super) fn request_line(line: &[u8]) -> Option<(Line, Protocol)> {
         return None;
     }
     let method = String::from_utf8_lossy(method).into_owned();
-    Some((Line::Request { method, target: Bytes::copy_from_slice(target) }, protocol))
+    Some((
+        Line::Request {
+            method,
+            target: Bytes::copy_from_slice(target),
+        },
+        protocol,
+    ))
 }
 
 /// `HTTP/x.y SP nnn`, and anything after it.
@@ -183,17 +199,27 @@ pub(super) fn status_line(line: &[u8]) -> Option<(Line, Protocol)> {
     let (version, rest) = line.split_at(space);
     let protocol = version_of(version)?;
     let rest = rest.trim_ascii();
-    let digits = rest.split(|b| !b.is_ascii_digit()).next().unwrap_or_default();
+    let digits = rest
+        .split(|b| !b.is_ascii_digit())
+        .next()
+        .unwrap_or_default();
     if digits.len() != 3 {
         return None;
     }
-    Some((Line::Response { status: number(digits)? as u16 }, protocol))
+    Some((
+        Line::Response {
+            status: number(digits)? as u16,
+        },
+        protocol,
+    ))
 }
 
 fn version_of(version: &[u8]) -> Option<Protocol> {
     match version {
         b"HTTP/1.0" => Some(Protocol::Http10),
-        [b'H', b'T', b'T', b'P', b'/', major, b'.', minor] if major.is_ascii_digit() && minor.is_ascii_digit() => {
+        [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
+            if major.is_ascii_digit() && minor.is_ascii_digit() =>
+        {
             Some(Protocol::Http11)
         }
         _ => None,

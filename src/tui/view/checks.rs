@@ -33,7 +33,7 @@ pub(super) fn draw(shown: &App, theme: &Theme, frame: &mut Frame<'_>, area: Rect
         };
         let must = if facts.must { "must" } else { "    " };
         let room = width.saturating_sub(names + 9);
-        let value_room = room.min(28);
+        let value_room = room.min(26);
         lines.push(line(
             theme,
             vec![

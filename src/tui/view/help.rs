@@ -6,7 +6,7 @@ use super::{super::keymap::BINDINGS, App, Theme, Tone, line, list, show};
 
 /// Where the help lies over the screen.
 pub(super) fn area(body: Rect) -> Rect {
-    let width = body.width.min(64);
+    let width = body.width.min(76);
     let height = body.height.min(BINDINGS.len() as u16 + 2);
     Rect {
         x: body.x + (body.width - width) / 2,

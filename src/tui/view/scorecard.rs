@@ -138,7 +138,7 @@ fn table(app: &App, shown: &App, theme: &Theme, frame: &mut Frame<'_>, area: Rec
                 (
                     format!(
                         " {}",
-                        show::left(&wanted(facts, scored), wanted_room.saturating_sub(1))
+                        show::left(&wanted(facts), wanted_room.saturating_sub(1))
                     ),
                     Tone::Faint,
                 ),
@@ -174,10 +174,11 @@ fn with_interval(scored: &Scored) -> String {
 }
 
 /// What a check wants: its bounds, or the condition itself.
-fn wanted(facts: &CheckFacts, scored: Option<&Scored>) -> String {
-    let unit = scored.map_or("", |scored| scored.unit);
+fn wanted(facts: &CheckFacts) -> String {
     match facts.bounds {
-        Some((pass, fail)) => format!("{} … {}", show::value(pass, unit), show::value(fail, unit)),
+        Some((pass, fail, unit)) => {
+            format!("{} … {}", show::value(pass, unit), show::value(fail, unit))
+        }
         None => facts.that.clone(),
     }
 }

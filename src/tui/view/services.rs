@@ -87,7 +87,7 @@ fn service(
     };
     let steady = steady(shown, id);
     let worse = |now: Option<f64>, q: f64, floor: f64| {
-        steady.and_then(|steady| {
+        steady.and_then(|(steady, _)| {
             let before = steady.value_at_quantile(q) as f64;
             Some(now? > before * 1.2 && now? - before > floor)
         }) == Some(true)
@@ -106,7 +106,26 @@ fn service(
     let values: Vec<Option<f64>> = (first..now)
         .map(|second| served.seconds.get(&second).and_then(median_of_bins))
         .collect();
-    let most = values.iter().flatten().copied().fold(0.0, f64::max);
+    // From just below the lowest: a step of a quarter decade must be seen, an even row must not look alarming.
+    let (low, high) = values
+        .iter()
+        .flatten()
+        .fold((f64::MAX, 0.0_f64), |(low, high), value| {
+            (low.min(*value), high.max(*value))
+        });
+    let values: Vec<Option<f64>> = values
+        .iter()
+        .map(|value| value.map(|value| value - low + 1.0))
+        .collect();
+    let most = (high - low + 1.0).max(4.0);
+    let p99 = |us| {
+        // Fewer than 1,000 samples: an estimate, and marked as one.
+        let about = if trailing.count < 1_000 { "~" } else { "" };
+        format!("{about}{}", show::micros(us))
+    };
+    let worse_errors = steady.is_some_and(|(steady, errors)| {
+        trailing.errors > errors as f64 / steady.len().max(1) as f64
+    });
     let worse_p50 = worse(trailing.p50_us, 0.5, 500.0);
     let worse_p99 = worse(trailing.p99_us, 0.99, 1_000.0);
     line(
@@ -117,16 +136,17 @@ fn service(
                 show::right(&format!("{:.0}", trailing.rate), 7),
                 Tone::Plain,
             ),
-            cell(Some(show::share(trailing.errors)), trailing.errors > 0.0, 8),
+            cell(Some(show::share(trailing.errors)), worse_errors, 8),
             cell(trailing.p50_us.map(show::micros), worse_p50, 9),
-            cell(trailing.p99_us.map(show::micros), worse_p99, 9),
+            cell(trailing.p99_us.map(p99), worse_p99, 9),
             (format!(" {}", theme.sparkline(&values, most)), Tone::Plain),
         ],
     )
 }
 
-/// The histogram to hold now against: of the phase called `steady`, else of the first recorded one, once it is over.
-fn steady<'a>(shown: &'a App, id: &str) -> Option<&'a hdrhistogram::Histogram<u64>> {
+/// What to hold now against: latencies and errors of the phase called `steady`, else of the first recorded one, once it
+/// is over.
+fn steady<'a>(shown: &'a App, id: &str) -> Option<(&'a hdrhistogram::Histogram<u64>, u64)> {
     let phases = &shown.facts.phases;
     let phase = phases
         .iter()
@@ -135,7 +155,9 @@ fn steady<'a>(shown: &'a App, id: &str) -> Option<&'a hdrhistogram::Histogram<u6
     if shown.now_us < phase.2 {
         return None;
     }
-    shown.served.get(id)?.phases.get(&phase.0)
+    let served = shown.served.get(id)?;
+    let errors = served.errors.get(&phase.0).copied().unwrap_or(0);
+    Some((served.phases.get(&phase.0)?, errors))
 }
 
 /// The median by quarter decades: the sparkline is logarithmic for that.

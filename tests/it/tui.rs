@@ -1,0 +1,461 @@
+//! The screens: a run folded from fixed events, drawn at three sizes and held against pictures that a person has read.
+
+use std::sync::Arc;
+
+use meshbed::{
+    event::{
+        Answered, Attempt, Difference, FaultState, Flags, Hit, Hop, Mirror, MirrorOutcome, Outcome,
+        Request, RunEvent, RunState, Scored, SwitchedBy, Tick,
+    },
+    tui::{
+        App, Ending, Facts, Theme,
+        app::{CheckFacts, FaultFacts, Screen},
+        keymap::{Action, BINDINGS},
+        update::{Next, update},
+        view,
+    },
+};
+use ratatui::{Terminal, backend::TestBackend};
+
+const SIZES: [(u16, u16); 3] = [(80, 24), (120, 40), (160, 45)];
+
+#[test]
+fn every_screen_fits_its_sizes() {
+    let mut app = played();
+    for (width, height) in SIZES {
+        for (screen, name) in [
+            (Screen::Live, "live"),
+            (Screen::Diffs, "diffs"),
+            (Screen::Histogram, "histogram"),
+            (Screen::Events, "events"),
+        ] {
+            update(&mut app, Action::Show(screen));
+            insta::assert_snapshot!(
+                format!("{name}_{width}x{height}"),
+                drawn(&app, width, height)
+            );
+        }
+    }
+    let mut app = ended();
+    for (width, height) in SIZES {
+        insta::assert_snapshot!(
+            format!("score_{width}x{height}"),
+            drawn(&app, width, height)
+        );
+    }
+    update(&mut app, Action::Help);
+    insta::assert_snapshot!("help_80x24", drawn(&app, 80, 24));
+}
+
+#[test]
+fn ascii_screens_hold_ascii_only() {
+    let mut app = played();
+    let theme = Theme::new(true, true);
+    for screen in [
+        Screen::Live,
+        Screen::Diffs,
+        Screen::Histogram,
+        Screen::Events,
+        Screen::Score,
+    ] {
+        update(&mut app, Action::Show(screen));
+        update(&mut app, Action::Help);
+        for _ in 0..2 {
+            let text = drawn_with(&app, &theme, 120, 40);
+            let strange: Vec<char> = text.chars().filter(|c| !c.is_ascii()).collect();
+            assert!(strange.is_empty(), "{screen:?}: {strange:?}");
+            app.view.help = false;
+        }
+    }
+}
+
+#[test]
+fn every_key_of_the_help_changes_what_is_shown_or_asks_something() {
+    for binding in BINDINGS {
+        let screens = if binding.screens.is_empty() {
+            &[Screen::Live, Screen::Diffs][..]
+        } else {
+            binding.screens
+        };
+        for screen in screens {
+            let (mut app, theme) = (played(), Theme::new(false, true));
+            if *screen == Screen::Score {
+                app = ended();
+            }
+            update(&mut app, Action::Show(*screen));
+            // Something to go back from.
+            match binding.action {
+                Action::Up | Action::PageUp => drop(update(&mut app, Action::Down)),
+                Action::ZoomIn => app.view.zoom = 120,
+                Action::Show(same) if same == *screen => {
+                    update(&mut app, Action::Show(Screen::Events));
+                }
+                _ => {}
+            }
+            let page = matches!(binding.action, Action::Down | Action::PageDown);
+            if page && *screen == Screen::Events {
+                app.view.line = 0;
+            }
+            let before = drawn_with(&app, &theme, 80, 24);
+            let state = format!("{:?}", app.view);
+            let next = update(&mut app, binding.action);
+            let moved =
+                before != drawn_with(&app, &theme, 80, 24) || state != format!("{:?}", app.view);
+            assert!(
+                moved || next != Next::Stay,
+                "`{}` does nothing on {screen:?}",
+                binding.keys
+            );
+        }
+    }
+}
+
+#[test]
+fn a_frozen_picture_stays_while_events_come() {
+    let mut app = played();
+    update(&mut app, Action::Freeze);
+    let before = drawn(&app, 120, 40);
+    app.fold(&RunEvent::Tick(tick(40)));
+    assert_eq!(before, drawn(&app, 120, 40));
+    update(&mut app, Action::Freeze);
+    assert_ne!(before, drawn(&app, 120, 40));
+}
+
+fn drawn(app: &App, width: u16, height: u16) -> String {
+    drawn_with(app, &Theme::new(false, true), width, height)
+}
+
+fn drawn_with(app: &App, theme: &Theme, width: u16, height: u16) -> String {
+    let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+    terminal
+        .draw(|frame| view::draw(app, theme, frame))
+        .unwrap();
+    let buffer = terminal.backend().buffer();
+    let mut text = String::new();
+    for row in 0..height {
+        let line: String = (0..width)
+            .map(|column| buffer[(column, row)].symbol())
+            .collect();
+        text += line.trim_end();
+        text.push('\n');
+    }
+    text
+}
+
+fn facts() -> Facts {
+    Facts {
+        name: "checkout survives a slow payments service".to_owned(),
+        seed: 0x7f3a,
+        services: vec![
+            (0, "shop".into(), true),
+            (1, "catalog".into(), false),
+            (1, "cart".into(), false),
+            (2, "payments".into(), false),
+        ],
+        phases: vec![
+            ("warmup".into(), 0, 5_000_000, false),
+            ("steady".into(), 5_000_000, 25_000_000, true),
+            ("fault".into(), 25_000_000, 45_000_000, true),
+            ("recovery".into(), 45_000_000, 60_000_000, true),
+        ],
+        faults: vec![
+            FaultFacts {
+                id: "slow-payments".into(),
+                target: "payments".into(),
+                windows: vec![(27_000, 40_000)],
+                what: "delay 400ms 50%".to_owned(),
+            },
+            FaultFacts {
+                id: "catalog-503".into(),
+                target: "catalog".into(),
+                windows: vec![(30_000, 33_000), (36_000, 39_000)],
+                what: "abort 503 every 3".to_owned(),
+            },
+        ],
+        shadows: vec![
+            ("candidate".into(), "shop".into(), "candidate"),
+            ("control".into(), "shop".into(), "control"),
+        ],
+        checks: vec![
+            check("slo-steady", true, "p99[shop] < 250ms", None, "steady"),
+            check(
+                "degrade",
+                false,
+                "p99[shop]",
+                Some((600_000.0, 1_500_000.0, "us")),
+                "fault",
+            ),
+            check(
+                "same-answers",
+                true,
+                "diffs[candidate].material == 0",
+                None,
+                "all",
+            ),
+            check(
+                "recovers",
+                true,
+                "time_to(p99[shop] < 1.2 * p99[shop]@steady, hold: 5s)",
+                Some((5e6, 3e7, "us")),
+                "recovery",
+            ),
+        ],
+        min_score: 80.0,
+        errors: meshbed::scenario::ErrorRule::default(),
+    }
+}
+
+fn check(
+    id: &str,
+    must: bool,
+    that: &str,
+    bounds: Option<(f64, f64, &'static str)>,
+    over: &str,
+) -> CheckFacts {
+    CheckFacts {
+        id: id.into(),
+        must,
+        weight: 3.0,
+        that: that.to_owned(),
+        bounds,
+        over: over.to_owned(),
+    }
+}
+
+fn tick(sec: u64) -> Tick {
+    Tick {
+        t_us: (sec + 1) * 1_000_000,
+        sec,
+        planned: 100 * (sec + 1),
+        sent: 100 * (sec + 1),
+        done: 100 * (sec + 1) - 2,
+        late_p99_us: 212,
+        in_flight: 41,
+    }
+}
+
+/// 31 seconds of a run: 100 requests a second, half of the payments slow from 27 s on.
+fn played() -> App {
+    let mut app = App::new(facts());
+    app.fold(&RunEvent::Run {
+        t_us: 0,
+        state: RunState::Playing,
+    });
+    app.fold(&RunEvent::Phase {
+        t_us: 0,
+        id: "warmup".into(),
+        begun: true,
+    });
+    for sec in 0..31_u64 {
+        if sec == 27 {
+            app.fold(&RunEvent::Steady {
+                t_us: 25_000_000,
+                check: "error_share[shop] < 0.1%".to_owned(),
+                held: Some(true),
+                value: "0 %".to_owned(),
+            });
+            app.fold(&RunEvent::Fault {
+                t_us: 27_000_000,
+                id: "slow-payments".into(),
+                state: FaultState::On,
+                by: SwitchedBy::Timeline,
+            });
+        }
+        for place in 0..100_u64 {
+            let ordinal = sec * 100 + place;
+            let slow = sec >= 27 && place.is_multiple_of(2);
+            one(&mut app, ordinal, sec * 1_000_000 + place * 10_000, slow);
+        }
+        app.fold(&RunEvent::Tick(tick(sec)));
+    }
+    let scored = |outcome, value, unit, n| Scored {
+        outcome,
+        value: Some(value),
+        unit,
+        interval: None,
+        n,
+        points: 1.0,
+        why: None,
+    };
+    app.fold(&RunEvent::Check {
+        t_us: 25_000_000,
+        index: 0,
+        scored: Scored {
+            interval: Some((3_900.0, 4_300.0)),
+            ..scored(Outcome::Pass, 4_100.0, "us", 2_000)
+        },
+        provisional: false,
+    });
+    app.fold(&RunEvent::Check {
+        t_us: 31_000_000,
+        index: 1,
+        scored: scored(Outcome::NoData, 404_000.0, "us", 400),
+        provisional: true,
+    });
+    app.fold(&RunEvent::Check {
+        t_us: 31_000_000,
+        index: 2,
+        scored: Scored {
+            points: 0.0,
+            why: Some(
+                "$.items[*].tax missing in 31 of 310 answers, control 0, p = 0.0000001".to_owned(),
+            ),
+            ..scored(Outcome::Fail, 1.0, "count", 310)
+        },
+        provisional: true,
+    });
+    app
+}
+
+fn one(app: &mut App, ordinal: u64, due: u64, slow: bool) {
+    let us = 3_000 + ordinal % 11 * 100 + if slow { 400_000 } else { 0 };
+    app.fold(&RunEvent::Request(Arc::new(Request {
+        ordinal,
+        source: "main".into(),
+        service: "shop".into(),
+        connection: ordinal % 8,
+        intended_us: due,
+        released_us: due + 80,
+        sent_us: Some(due + 90),
+        done_us: due + us,
+        method: "GET".to_owned(),
+        path: "/cart/7".to_owned(),
+        status: Some(200),
+        complete: true,
+        grpc_status: None,
+        why: None,
+        bytes_out: 0,
+        bytes_in: 900,
+        flags: Flags::default(),
+    })));
+    let hop = |service: &str, us: u64, status: u16, hits: Vec<Hit>| {
+        RunEvent::Hop(Arc::new(Hop {
+            ordinal,
+            side: 0,
+            intended_ms: Some((due / 1_000) as u32),
+            n: 0,
+            scheduled: true,
+            caller: "shop".into(),
+            service: service.into(),
+            inbound: false,
+            method: "GET".to_owned(),
+            path: "/x".to_owned(),
+            start_us: due + 200,
+            us,
+            status: Some(status),
+            complete: true,
+            flags: Flags::default(),
+            bytes_in: 0,
+            bytes_out: 300,
+            considered: hits.iter().map(|hit| hit.fault.clone()).collect(),
+            hits,
+            attempts: vec![Attempt {
+                endpoint: None,
+                us,
+                status: Some(status),
+                why: None,
+            }],
+        }))
+    };
+    let hits = if slow {
+        vec![Hit {
+            fault: "slow-payments".into(),
+            u: Some(0.2),
+            p: Some(0.5),
+            effect: "applied",
+            asked_us: Some(400_000),
+            actual_us: Some(400_080),
+            status: None,
+            why: None,
+        }]
+    } else {
+        Vec::new()
+    };
+    app.fold(&hop(
+        "payments",
+        if slow { 401_000 } else { 900 },
+        200,
+        hits,
+    ));
+    app.fold(&hop(
+        "catalog",
+        1_200,
+        if ordinal.is_multiple_of(50) { 503 } else { 200 },
+        Vec::new(),
+    ));
+    if ordinal.is_multiple_of(10) {
+        mirror(app, ordinal, due, "candidate", ordinal.is_multiple_of(100));
+        mirror(app, ordinal, due, "control", false);
+    }
+}
+
+fn mirror(app: &mut App, ordinal: u64, due: u64, shadow: &str, differs: bool) {
+    let answered = |us| Answered {
+        status: 200,
+        us,
+        sha256: String::new(),
+    };
+    let mut differences = vec![Difference {
+        path: "$.trace_id".to_owned(),
+        kind: "value",
+        primary: Some("a1".into()),
+        shadow: Some("b2".into()),
+        rule: Some("random per answer".to_owned()),
+    }];
+    if differs {
+        differences.push(Difference {
+            path: "$.items[*].tax".to_owned(),
+            kind: "missing",
+            primary: Some(1.2.into()),
+            shadow: None,
+            rule: None,
+        });
+    }
+    app.fold(&RunEvent::Mirror(Arc::new(Mirror {
+        t_us: due + 9_000,
+        ordinal,
+        intended_ms: Some((due / 1_000) as u32),
+        n: 0,
+        caller: "client".into(),
+        service: "shop".into(),
+        shadow: shadow.into(),
+        method: "GET".to_owned(),
+        path: "/cart/7".to_owned(),
+        endpoint: "GET /cart/{id}".to_owned(),
+        outcome: MirrorOutcome::Compared,
+        why: None,
+        primary: Some(answered(3_000)),
+        answer: Some(answered(3_100)),
+        differences,
+    })));
+}
+
+fn ended() -> App {
+    let mut app = played();
+    app.fold(&RunEvent::Run {
+        t_us: 60_000_000,
+        state: RunState::Finished,
+    });
+    app.end(Ending {
+        verdict: "fail".to_owned(),
+        score: (80.9, Some(80.9), 80.9),
+        failed_must: vec!["same-answers".to_owned()],
+        grade: "A".to_owned(),
+        gates: vec![
+            ("load delivered 100 %".to_owned(), true),
+            ("late p99 212 µs".to_owned(), true),
+            ("cpu 31 %".to_owned(), true),
+        ],
+        faults: vec![
+            (
+                "slow-payments: 401 chosen, 401 applied, undone".to_owned(),
+                true,
+            ),
+            ("catalog-503: 0 chosen, no effect".to_owned(), false),
+        ],
+        report: Some("reports/checkout-7f3a".to_owned()),
+        exit: 1,
+        took_us: 60_000_000,
+    });
+    app
+}
