@@ -1,12 +1,18 @@
 //! Plain data that a scenario and an Envoy file both become. Nothing here owns a handle.
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
+use std::net::SocketAddr;
 
-use crate::{
-    draw::Seed,
-    policy::{balance::Balance, fault, matcher, mirror::Mirror},
-    unit::ByteSize,
-};
+use crate::draw::Seed;
+
+mod cluster;
+mod listener;
+mod problem;
+mod route;
+
+pub use cluster::{Address, Cluster, Endpoint};
+pub use listener::{Direction, HttpManager, Listener, Place};
+pub use problem::Problem;
+pub use route::{Action, Forward, Route, VirtualHost};
 
 /// All that a proxy does.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,223 +29,195 @@ pub struct Config {
     pub admin: Option<SocketAddr>,
 }
 
-/// A port and what is done with the connections to it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Listener {
-    /// Its name; unique.
-    pub name: Arc<str>,
-    /// Its address; port 0: one that is free, told by [`crate::app::Handle::addresses`].
-    pub address: SocketAddr,
-    /// Which sidecar it belongs to, in the testbed.
-    pub place: Option<Place>,
-    /// What is done with its requests.
-    pub http: HttpManager,
-}
-
-/// The sidecar that a listener is a part of.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
-    /// Who calls.
-    pub caller: Arc<str>,
-    /// Who is called.
-    pub service: Arc<str>,
-    /// Whose sidecar it is.
-    pub direction: Direction,
-}
-
-/// Whose sidecar a listener is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Direction {
-    /// The caller's.
-    Outbound,
-    /// The callee's.
-    Inbound,
-}
-
-/// How HTTP connections are served; Envoy's HTTP connection manager.
-#[derive(Debug, Clone, PartialEq)]
-pub struct HttpManager {
-    /// Prefix of its statistics.
-    pub stat_prefix: String,
-    /// Value of the `server` header of answers; `None`: the upstream's passes through.
-    pub server_name: Option<String>,
-    /// A request without `x-request-id` is given one.
-    pub generate_request_id: bool,
-    /// The downstream address is used and appended to `x-forwarded-for`.
-    pub use_remote_address: bool,
-    /// Hosts, each with its routes; the most specific host wins.
-    pub virtual_hosts: Vec<VirtualHost>,
-    /// A connection without requests is closed after this long; `None`: never.
-    pub idle_timeout: Option<Duration>,
-    /// A stream without any byte moving ends after this long; `None`: never.
-    pub stream_idle_timeout: Option<Duration>,
-    /// The whole request must have come within this; `None`: no bound.
-    pub request_timeout: Option<Duration>,
-    /// The request's header must have come within this; `None`: no bound.
-    pub request_headers_timeout: Option<Duration>,
-    /// Protocols that a request may upgrade to, lower case, such as `websocket`.
-    pub upgrades: Vec<String>,
-    /// Longest header section of a request.
-    pub max_request_headers: ByteSize,
-    /// Requests by HTTP/1.0 clients are served; else answered 426 as Envoy does.
-    pub accept_http_10: bool,
-    /// Fault rules of every route that has none of its own.
-    pub faults: Vec<fault::Rule>,
-}
-
-/// Hosts and their routes.
-#[derive(Debug, Clone, PartialEq)]
-pub struct VirtualHost {
-    /// Its name; unique in its listener.
-    pub name: String,
-    /// Hosts it is for: `shop.test`, `*.shop.test`, `shop.*`, `*`.
-    pub domains: Vec<String>,
-    /// Routes, in order: the first that matches is taken.
-    pub routes: Vec<Route>,
-}
-
-/// Which requests, and what is done with them.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Route {
-    /// Its name, in records.
-    pub name: String,
-    /// Which requests.
-    pub matcher: matcher::Matcher,
-    /// What is done.
-    pub action: Action,
-    /// Fault rules, in place of the manager's; `None`: the manager's.
-    pub faults: Option<Vec<fault::Rule>>,
-}
-
-/// What is done with a routed request.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Action {
-    /// It is sent on.
-    Forward(Forward),
-    /// It is answered here.
-    Respond {
-        /// The status.
-        status: u16,
-        /// The body.
-        body: String,
-    },
-}
-
-/// How a request is sent on.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Forward {
-    /// Clusters by weight; one in most cases.
-    pub clusters: Vec<(String, u32)>,
-    /// The whole answer must have come within this, counted from the end of the request; `None`: no bound. Envoy: 15 s.
-    pub timeout: Option<Duration>,
-    /// In place of the manager's stream idle timeout.
-    pub idle_timeout: Option<Duration>,
-    /// Replaces the matched prefix of the path.
-    pub prefix_rewrite: Option<String>,
-    /// Replaces the host.
-    pub host_rewrite: Option<String>,
-    /// Shadows.
-    pub mirrors: Vec<Mirror>,
-}
-
-impl Forward {
-    /// Envoy's default route timeout.
-    pub const TIMEOUT: Duration = Duration::from_secs(15);
-
-    /// Everything to one cluster, with Envoy's defaults.
-    pub fn to(cluster: impl Into<String>) -> Self {
-        Self {
-            clusters: vec![(cluster.into(), 1)],
-            timeout: Some(Self::TIMEOUT),
-            idle_timeout: None,
-            prefix_rewrite: None,
-            host_rewrite: None,
-            mirrors: Vec::new(),
-        }
-    }
-}
-
-/// A set of endpoints that serve the same.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Cluster {
-    /// Its name; unique.
-    pub name: Arc<str>,
-    /// Its endpoints.
-    pub endpoints: Vec<Endpoint>,
-    /// How requests are spread.
-    pub balance: Balance,
-    /// A connection must be made within this. Envoy: 5 s.
-    pub connect_timeout: Duration,
-    /// An idle upstream connection is closed after this; `None`: never. Envoy: 1 h.
-    pub idle_timeout: Option<Duration>,
-}
-
-/// One address of a cluster.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Endpoint {
-    /// Where it is.
-    pub address: Address,
-    /// Its share of the requests, relative to the others'; above 0.
-    pub weight: u32,
-}
-
-/// Where an endpoint is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Address {
-    /// At a socket address.
-    Socket(SocketAddr),
-    /// At a listener of the same proxy, by name, wherever it was bound.
-    Listener(Arc<str>),
-}
-
-/// What is wrong with a configuration: where, what, and what would be accepted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
-    /// Path of the value, such as `listeners[0].http.virtual_hosts[1]`.
-    pub path: String,
-    /// What is wrong, with the value.
-    pub what: String,
-}
-
-impl std::fmt::Display for Problem {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}: {}", self.path, self.what)
-    }
-}
-
-impl Default for HttpManager {
-    fn default() -> Self {
-        Self {
-            stat_prefix: "http".to_owned(),
-            server_name: Some("meshbed".to_owned()),
-            generate_request_id: true,
-            use_remote_address: false,
-            virtual_hosts: Vec::new(),
-            idle_timeout: Some(Duration::from_hours(1)),
-            stream_idle_timeout: Some(Duration::from_mins(5)),
-            request_timeout: None,
-            request_headers_timeout: None,
-            upgrades: Vec::new(),
-            max_request_headers: ByteSize(60 << 10),
-            accept_http_10: false,
-            faults: Vec::new(),
-        }
-    }
-}
-
 impl Config {
-    /// Everything that is wrong with it: duplicate names, unknown clusters, bad regular expressions, empty weights.
+    /// Everything that is wrong with it, at once: names taken twice, clusters that are not there, bad regular expressions,
+    /// weights that add up to nothing, fault rules and mirrors that cannot be.
     pub fn check(&self) -> Vec<Problem> {
-        let mut problems = Vec::new();
-        let mut names = BTreeMap::new();
-        for (index, cluster) in self.clusters.iter().enumerate() {
-            if let Some(first) = names.insert(cluster.name.clone(), index) {
-                problems.push(Problem {
-                    path: format!("clusters[{index}]"),
-                    what: format!("the name `{}` is taken by clusters[{first}]", cluster.name),
-                });
-            }
+        problem::find(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Arc, time::Duration};
+
+    use super::*;
+    use crate::{
+        policy::{
+            balance::Balance,
+            fault::{self, Fault, Select, abort::Abort},
+            matcher::{How, Matcher, Text},
+            mirror::{Limits, Mirror, SampleKey},
+        },
+        unit::Share,
+    };
+
+    fn sound() -> Config {
+        let cluster = |name: &str| Cluster {
+            name: Arc::from(name),
+            endpoints: vec![Endpoint {
+                address: Address::Socket(([127, 0, 0, 1], 80).into()),
+                weight: 1,
+            }],
+            balance: Balance::RoundRobin,
+            connect_timeout: Duration::from_secs(5),
+            idle_timeout: None,
+        };
+        Config {
+            seed: Seed(1),
+            run: None,
+            listeners: vec![Listener {
+                name: Arc::from("in"),
+                address: ([127, 0, 0, 1], 0).into(),
+                place: None,
+                http: HttpManager {
+                    virtual_hosts: vec![VirtualHost {
+                        name: "all".to_owned(),
+                        domains: vec!["*".to_owned()],
+                        routes: vec![Route {
+                            name: String::new(),
+                            matcher: Matcher::default(),
+                            action: Action::Forward(Forward::to("shop")),
+                            faults: None,
+                        }],
+                    }],
+                    ..HttpManager::default()
+                },
+            }],
+            clusters: vec![cluster("shop"), cluster("shadow")],
+            admin: None,
         }
-        problems
+    }
+
+    fn forward(config: &mut Config) -> &mut Forward {
+        match &mut config.listeners[0].http.virtual_hosts[0].routes[0].action {
+            Action::Forward(forward) => forward,
+            Action::Respond { .. } => panic!("the route of the sound configuration forwards"),
+        }
+    }
+
+    #[test]
+    fn a_sound_configuration_has_no_problems() {
+        assert_eq!(sound().check(), []);
+    }
+
+    #[test]
+    fn each_problem_is_told_with_its_path() {
+        type Spoil = fn(&mut Config);
+        let rows: &[(Spoil, &str)] = &[
+            (
+                |config| config.clusters[1].name = Arc::from("shop"),
+                "clusters[1].name: the name `shop` is taken by clusters[0]",
+            ),
+            (
+                |config| forward(config).clusters = vec![("shap".to_owned(), 1)],
+                "listeners[0].http.virtual_hosts[0].routes[0].action.clusters[0]: there is no cluster `shap`; there are `shadow`, `shop`",
+            ),
+            (
+                |config| forward(config).clusters = vec![("shop".to_owned(), 0)],
+                "listeners[0].http.virtual_hosts[0].routes[0].action.clusters: the weights add up to 0, but must to something from 1 to 4294967295",
+            ),
+            (
+                |config| {
+                    config.listeners[0].http.virtual_hosts[0].routes[0]
+                        .matcher
+                        .path = Some(Text {
+                        how: How::Regex("[".to_owned()),
+                        ignore_case: false,
+                    });
+                },
+                "listeners[0].http.virtual_hosts[0].routes[0].matcher: `[` is not a regular expression: unclosed character class",
+            ),
+            (
+                |config| {
+                    config.listeners[0].http.virtual_hosts[0].domains = vec!["a.*.b".to_owned()]
+                },
+                "listeners[0].http.virtual_hosts[0].domains[0]: `a.*.b` is not a domain: `shop.test`, `*.shop.test`, `shop.*` or `*`",
+            ),
+            (
+                |config| {
+                    config.listeners[0].http.virtual_hosts[0].routes[0].action = Action::Respond {
+                        status: 99,
+                        body: String::new(),
+                    };
+                },
+                "listeners[0].http.virtual_hosts[0].routes[0].action.status: the status 99 must be from 200 to 599",
+            ),
+            (
+                |config| {
+                    config.clusters[0].endpoints[0] = Endpoint {
+                        address: Address::Listener(Arc::from("out")),
+                        weight: 1,
+                    };
+                },
+                "clusters[0].endpoints[0]: there is no listener `out`",
+            ),
+            (
+                |config| config.clusters[0].endpoints[0].weight = 0,
+                "clusters[0].endpoints[0].weight: it must be above 0",
+            ),
+            (
+                |config| {
+                    forward(config).mirrors = vec![Mirror {
+                        id: "s".to_owned(),
+                        side: 1,
+                        cluster: "shadow".to_owned(),
+                        matcher: Matcher::default(),
+                        share: Share::ALL,
+                        key: SampleKey::Header("x y".to_owned()),
+                        host_suffix: String::new(),
+                        set_headers: Vec::new(),
+                        remove_headers: Vec::new(),
+                        limits: Limits::default(),
+                        compare: false,
+                    }];
+                },
+                "listeners[0].http.virtual_hosts[0].routes[0].action.mirrors[0]: `x y` is not the name of a header",
+            ),
+            (
+                |config| {
+                    config.listeners[0].http.faults = vec![fault::Rule {
+                        id: Arc::from("f"),
+                        name: "f@a>b".to_owned(),
+                        windows: Vec::new(),
+                        matcher: Matcher::default(),
+                        select: Select::Share(Share::ALL),
+                        max_active: None,
+                        kind: Fault::Abort(Abort {
+                            status: 1,
+                            body: None,
+                        }),
+                    }];
+                },
+                "listeners[0].http.faults[0]: fault `f`: the status 1 of an abort must be from 200 to 599",
+            ),
+        ];
+        for (spoil, expected) in rows {
+            let mut config = sound();
+            spoil(&mut config);
+            let problems: Vec<_> = config.check().iter().map(ToString::to_string).collect();
+            assert_eq!(problems, [*expected]);
+        }
+    }
+
+    #[test]
+    fn all_problems_are_told_at_once() {
+        let mut config = sound();
+        config.listeners.push(config.listeners[0].clone());
+        config.clusters[0].connect_timeout = Duration::ZERO;
+        config.listeners[0].http.virtual_hosts[0].domains.clear();
+        let paths: Vec<_> = config
+            .check()
+            .into_iter()
+            .map(|problem| problem.path)
+            .collect();
+        assert_eq!(
+            paths,
+            [
+                "listeners[1].name",
+                "listeners[0].http.virtual_hosts[0].domains",
+                "clusters[0].connect_timeout"
+            ]
+        );
     }
 }

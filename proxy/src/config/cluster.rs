@@ -1,0 +1,38 @@
+//! Where requests are sent.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use crate::policy::balance::Balance;
+
+/// A set of endpoints that serve the same.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Cluster {
+    /// Its name; unique.
+    pub name: Arc<str>,
+    /// Its endpoints.
+    pub endpoints: Vec<Endpoint>,
+    /// How requests are spread.
+    pub balance: Balance,
+    /// A connection must be made within this. Envoy: 5 s.
+    pub connect_timeout: Duration,
+    /// An idle upstream connection is closed after this; `None`: never. Envoy: 1 h.
+    pub idle_timeout: Option<Duration>,
+}
+
+/// One address of a cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Where it is.
+    pub address: Address,
+    /// Its share of the requests, relative to the others'; above 0.
+    pub weight: u32,
+}
+
+/// Where an endpoint is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Address {
+    /// At a socket address.
+    Socket(SocketAddr),
+    /// At a listener of the same proxy, by name, wherever it was bound.
+    Listener(Arc<str>),
+}

@@ -1,0 +1,90 @@
+//! Where a proxy listens, and how it serves the connections.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use super::VirtualHost;
+use crate::{policy::fault, unit::ByteSize};
+
+/// A port and what is done with the connections to it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Listener {
+    /// Its name; unique.
+    pub name: Arc<str>,
+    /// Its address; port 0: one that is free, told by [`crate::app`].
+    pub address: SocketAddr,
+    /// Which sidecar it belongs to, in the testbed.
+    pub place: Option<Place>,
+    /// What is done with its requests.
+    pub http: HttpManager,
+}
+
+/// The sidecar that a listener is a part of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// Who calls.
+    pub caller: Arc<str>,
+    /// Who is called.
+    pub service: Arc<str>,
+    /// Whose sidecar it is.
+    pub direction: Direction,
+}
+
+/// Whose sidecar a listener is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// The caller's.
+    Outbound,
+    /// The callee's.
+    Inbound,
+}
+
+/// How HTTP connections are served; Envoy's HTTP connection manager.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HttpManager {
+    /// Prefix of its statistics.
+    pub stat_prefix: String,
+    /// Value of the `server` header of answers; `None`: the upstream's passes through.
+    pub server_name: Option<String>,
+    /// A request without `x-request-id` is given one.
+    pub generate_request_id: bool,
+    /// The downstream address is used and appended to `x-forwarded-for`.
+    pub use_remote_address: bool,
+    /// Hosts, each with its routes; the most specific host wins.
+    pub virtual_hosts: Vec<VirtualHost>,
+    /// A connection without requests is closed after this long; `None`: never.
+    pub idle_timeout: Option<Duration>,
+    /// A stream without any byte moving ends after this long; `None`: never.
+    pub stream_idle_timeout: Option<Duration>,
+    /// The whole request must have come within this; `None`: no bound.
+    pub request_timeout: Option<Duration>,
+    /// The request's header must have come within this; `None`: no bound.
+    pub request_headers_timeout: Option<Duration>,
+    /// Protocols that a request may upgrade to, lower case, such as `websocket`.
+    pub upgrades: Vec<String>,
+    /// Longest header section of a request.
+    pub max_request_headers: ByteSize,
+    /// Requests by HTTP/1.0 clients are served; else answered 426 as Envoy does.
+    pub accept_http_10: bool,
+    /// Fault rules of every route that has none of its own.
+    pub faults: Vec<fault::Rule>,
+}
+
+impl Default for HttpManager {
+    fn default() -> Self {
+        Self {
+            stat_prefix: "http".to_owned(),
+            server_name: Some("meshbed".to_owned()),
+            generate_request_id: true,
+            use_remote_address: false,
+            virtual_hosts: Vec::new(),
+            idle_timeout: Some(Duration::from_hours(1)),
+            stream_idle_timeout: Some(Duration::from_mins(5)),
+            request_timeout: None,
+            request_headers_timeout: None,
+            upgrades: Vec::new(),
+            max_request_headers: ByteSize(60 << 10),
+            accept_http_10: false,
+            faults: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! What is wrong with a configuration, all at once.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+use super::{Action, Address, Cluster, Config, Forward, Listener, Route, VirtualHost};
+use crate::{
+    draw::Seed,
+    policy::{fault, matcher, mirror},
+};
+
+/// What is wrong with a configuration: where, what, and what would be accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Path of the value, such as `listeners[0].http.virtual_hosts[1]`.
+    pub path: String,
+    /// What is wrong, with the value.
+    pub what: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path, self.what)
+    }
+}
+
+/// Finds the problems of a whole configuration.
+pub(super) fn find(config: &Config) -> Vec<Problem> {
+    let mut finder = Finder {
+        clusters: config
+            .clusters
+            .iter()
+            .map(|cluster| &*cluster.name)
+            .collect(),
+        listeners: config
+            .listeners
+            .iter()
+            .map(|listener| &*listener.name)
+            .collect(),
+        problems: Vec::new(),
+    };
+    finder.names(
+        "listeners",
+        config.listeners.iter().map(|listener| &*listener.name),
+    );
+    finder.names(
+        "clusters",
+        config.clusters.iter().map(|cluster| &*cluster.name),
+    );
+    finder.addresses(&config.listeners);
+    for (index, listener) in config.listeners.iter().enumerate() {
+        finder.listener(&format!("listeners[{index}]"), listener);
+    }
+    for (index, cluster) in config.clusters.iter().enumerate() {
+        finder.cluster(&format!("clusters[{index}]"), cluster);
+    }
+    finder.problems
+}
+
+struct Finder<'a> {
+    clusters: BTreeSet<&'a str>,
+    listeners: BTreeSet<&'a str>,
+    problems: Vec<Problem>,
+}
+
+impl Finder<'_> {
+    fn say(&mut self, path: impl Into<String>, what: impl Into<String>) {
+        self.problems.push(Problem {
+            path: path.into(),
+            what: what.into(),
+        });
+    }
+
+    fn names<'n>(&mut self, list: &str, names: impl Iterator<Item = &'n str>) {
+        let mut first = BTreeMap::new();
+        for (index, name) in names.enumerate() {
+            if name.is_empty() {
+                self.say(format!("{list}[{index}].name"), "a name must not be empty");
+            } else if let Some(taken) = first.insert(name, index) {
+                self.say(
+                    format!("{list}[{index}].name"),
+                    format!("the name `{name}` is taken by {list}[{taken}]"),
+                );
+            }
+        }
+    }
+
+    fn addresses(&mut self, listeners: &[Listener]) {
+        let mut first = BTreeMap::new();
+        for (index, listener) in listeners.iter().enumerate() {
+            if listener.address.port() == 0 {
+                continue;
+            }
+            if let Some(taken) = first.insert(listener.address, index) {
+                self.say(
+                    format!("listeners[{index}].address"),
+                    format!("{} is taken by listeners[{taken}]", listener.address),
+                );
+            }
+        }
+    }
+
+    fn listener(&mut self, path: &str, listener: &Listener) {
+        let hosts = format!("{path}.http.virtual_hosts");
+        self.names(
+            &hosts,
+            listener
+                .http
+                .virtual_hosts
+                .iter()
+                .map(|host| host.name.as_str()),
+        );
+        self.faults(&format!("{path}.http.faults"), &listener.http.faults);
+        let mut domains = BTreeMap::new();
+        for (index, host) in listener.http.virtual_hosts.iter().enumerate() {
+            let path = format!("{hosts}[{index}]");
+            self.domains(&path, host, &mut domains);
+            for (index, route) in host.routes.iter().enumerate() {
+                self.route(&format!("{path}.routes[{index}]"), route);
+            }
+        }
+    }
+
+    fn domains(&mut self, path: &str, host: &VirtualHost, taken: &mut BTreeMap<String, String>) {
+        if host.domains.is_empty() {
+            self.say(
+                format!("{path}.domains"),
+                "at least one domain is needed, such as `*`",
+            );
+        }
+        for (index, domain) in host.domains.iter().enumerate() {
+            let path = format!("{path}.domains[{index}]");
+            let stars = domain.matches('*').count();
+            let at_end = domain.starts_with('*') || domain.ends_with('*');
+            if domain.is_empty() || stars > 1 || (stars == 1 && !at_end) {
+                self.say(
+                    path,
+                    format!(
+                        "`{domain}` is not a domain: `shop.test`, `*.shop.test`, `shop.*` or `*`"
+                    ),
+                );
+            } else if let Some(first) = taken.insert(domain.to_ascii_lowercase(), path.clone()) {
+                self.say(path, format!("the domain `{domain}` is taken by {first}"));
+            }
+        }
+    }
+
+    fn route(&mut self, path: &str, route: &Route) {
+        if let Err(what) = matcher::Compiled::new(&route.matcher) {
+            self.say(format!("{path}.matcher"), what);
+        }
+        if let Some(faults) = &route.faults {
+            self.faults(&format!("{path}.faults"), faults);
+        }
+        match &route.action {
+            Action::Forward(forward) => self.forward(&format!("{path}.action"), forward),
+            Action::Respond { status, .. } if !(200..600).contains(status) => self.say(
+                format!("{path}.action.status"),
+                format!("the status {status} must be from 200 to 599"),
+            ),
+            Action::Respond { .. } => {}
+        }
+    }
+
+    fn forward(&mut self, path: &str, forward: &Forward) {
+        for (index, (name, _)) in forward.clusters.iter().enumerate() {
+            self.known(&format!("{path}.clusters[{index}]"), name);
+        }
+        let total: u64 = forward
+            .clusters
+            .iter()
+            .map(|(_, weight)| u64::from(*weight))
+            .sum();
+        if total == 0 || total > u64::from(u32::MAX) {
+            self.say(
+                format!("{path}.clusters"),
+                format!(
+                    "the weights add up to {total}, but must to something from 1 to {}",
+                    u32::MAX
+                ),
+            );
+        }
+        for (index, mirror) in forward.mirrors.iter().enumerate() {
+            let path = format!("{path}.mirrors[{index}]");
+            self.known(&path, &mirror.cluster);
+            if let Err(what) = mirror::Compiled::new(mirror, Seed(0)) {
+                self.say(&path, what);
+            }
+            for (name, value) in &mirror.set_headers {
+                self.header(&path, name);
+                if http::HeaderValue::try_from(value).is_err() {
+                    self.say(
+                        &path,
+                        format!(
+                            "`{}` is not a value that a header can have",
+                            value.escape_debug()
+                        ),
+                    );
+                }
+            }
+            for name in &mirror.remove_headers {
+                self.header(&path, name);
+            }
+        }
+    }
+
+    fn header(&mut self, path: &str, name: &str) {
+        if http::HeaderName::try_from(name).is_err() {
+            self.say(path, format!("`{name}` is not the name of a header"));
+        }
+    }
+
+    fn known(&mut self, path: &str, cluster: &str) {
+        if !self.clusters.contains(cluster) {
+            let known: Vec<_> = self
+                .clusters
+                .iter()
+                .map(|name| format!("`{name}`"))
+                .collect();
+            let known = if known.is_empty() {
+                "there are none".to_owned()
+            } else {
+                format!("there are {}", known.join(", "))
+            };
+            self.say(path, format!("there is no cluster `{cluster}`; {known}"));
+        }
+    }
+
+    fn faults(&mut self, path: &str, rules: &[fault::Rule]) {
+        for (index, rule) in rules.iter().enumerate() {
+            if let Err(what) = fault::Rules::compile(std::slice::from_ref(rule), Seed(0)) {
+                self.say(format!("{path}[{index}]"), what);
+            }
+        }
+    }
+
+    fn cluster(&mut self, path: &str, cluster: &Cluster) {
+        if cluster.connect_timeout.is_zero() {
+            self.say(format!("{path}.connect_timeout"), "it must be above 0");
+        }
+        for (index, endpoint) in cluster.endpoints.iter().enumerate() {
+            let path = format!("{path}.endpoints[{index}]");
+            if endpoint.weight == 0 {
+                self.say(format!("{path}.weight"), "it must be above 0");
+            }
+            match &endpoint.address {
+                Address::Listener(name) if !self.listeners.contains(&**name) => {
+                    self.say(path, format!("there is no listener `{name}`"));
+                }
+                Address::Socket(address) if address.port() == 0 => {
+                    self.say(path, format!("{address} has no port"));
+                }
+                Address::Listener(_) | Address::Socket(_) => {}
+            }
+        }
+    }
+}
