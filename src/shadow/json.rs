@@ -1,0 +1,399 @@
+//! A JSON reader that borrows: two bodies are read to be compared once and dropped, so strings and numbers stay where
+//! they are. Strict RFC 8259; numbers keep their text, so that none is rounded.
+
+use std::borrow::Cow;
+use std::fmt::Write;
+
+use serde_json::{Map, Number, Value};
+
+/// Deeper nesting is not read as JSON: the walk is recursive.
+pub(super) const MAX_DEPTH: usize = 128;
+
+/// Longer texts are cut in examples.
+const SHOWN_TEXT: usize = 512;
+
+/// The most values that an example shows.
+const SHOWN_VALUES: usize = 64;
+
+/// A JSON value that borrows from its text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Node<'a> {
+    Null,
+    Bool(bool),
+    Number(&'a str),
+    Text(Cow<'a, str>),
+    List(Vec<Node<'a>>),
+    Map(Vec<(Cow<'a, str>, Node<'a>)>),
+}
+
+/// Reads a text that is one JSON value. `None` if it is not, or nests deeper than [`MAX_DEPTH`].
+pub(super) fn parse(text: &str) -> Option<Node<'_>> {
+    let mut reader = Reader { text, at: 0 };
+    let value = reader.value(0)?;
+    reader.blank();
+    (reader.at == text.len()).then_some(value)
+}
+
+struct Reader<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+impl<'a> Reader<'a> {
+    fn peek(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.at).copied()
+    }
+
+    fn take(&mut self, byte: u8) -> Option<()> {
+        (self.peek()? == byte).then(|| self.at += 1)
+    }
+
+    fn blank(&mut self) {
+        while matches!(self.peek(), Some(b' ' | b'\n' | b'\r' | b'\t')) {
+            self.at += 1;
+        }
+    }
+
+    fn value(&mut self, depth: usize) -> Option<Node<'a>> {
+        if depth > MAX_DEPTH {
+            return None;
+        }
+        self.blank();
+        match self.peek()? {
+            b'{' => self.map(depth),
+            b'[' => self.list(depth),
+            b'"' => self.string().map(Node::Text),
+            b't' => self.word("true", Node::Bool(true)),
+            b'f' => self.word("false", Node::Bool(false)),
+            b'n' => self.word("null", Node::Null),
+            _ => self.number(),
+        }
+    }
+
+    fn word(&mut self, word: &str, value: Node<'a>) -> Option<Node<'a>> {
+        self.text.get(self.at..)?.starts_with(word).then(|| {
+            self.at += word.len();
+            value
+        })
+    }
+
+    fn map(&mut self, depth: usize) -> Option<Node<'a>> {
+        self.take(b'{')?;
+        let mut fields = Vec::new();
+        self.blank();
+        if self.take(b'}').is_some() {
+            return Some(Node::Map(fields));
+        }
+        loop {
+            self.blank();
+            let name = self.string()?;
+            self.blank();
+            self.take(b':')?;
+            fields.push((name, self.value(depth + 1)?));
+            self.blank();
+            if self.take(b'}').is_some() {
+                return Some(Node::Map(fields));
+            }
+            self.take(b',')?;
+        }
+    }
+
+    fn list(&mut self, depth: usize) -> Option<Node<'a>> {
+        self.take(b'[')?;
+        let mut elements = Vec::new();
+        self.blank();
+        if self.take(b']').is_some() {
+            return Some(Node::List(elements));
+        }
+        loop {
+            elements.push(self.value(depth + 1)?);
+            self.blank();
+            if self.take(b']').is_some() {
+                return Some(Node::List(elements));
+            }
+            self.take(b',')?;
+        }
+    }
+
+    fn string(&mut self) -> Option<Cow<'a, str>> {
+        self.take(b'"')?;
+        let begin = self.at;
+        let mut decoded: Option<String> = None;
+        let mut kept = begin;
+        loop {
+            let rest = self.text.as_bytes().get(self.at..)?;
+            self.at += rest
+                .iter()
+                .position(|&byte| byte == b'"' || byte == b'\\' || byte < 0x20)?;
+            let plain = self.text.get(kept..self.at)?;
+            match self.peek()? {
+                b'"' => {
+                    self.at += 1;
+                    return Some(match decoded {
+                        None => Cow::Borrowed(plain),
+                        Some(mut text) => {
+                            text.push_str(plain);
+                            Cow::Owned(text)
+                        }
+                    });
+                }
+                b'\\' => {
+                    let text = decoded.get_or_insert_default();
+                    text.push_str(plain);
+                    self.at += 1;
+                    text.push(self.escape()?);
+                    kept = self.at;
+                }
+                _ => return None,
+            }
+        }
+    }
+
+    fn escape(&mut self) -> Option<char> {
+        let byte = self.peek()?;
+        self.at += 1;
+        Some(match byte {
+            b'"' | b'\\' | b'/' => char::from(byte),
+            b'b' => '\u{8}',
+            b'f' => '\u{c}',
+            b'n' => '\n',
+            b'r' => '\r',
+            b't' => '\t',
+            b'u' => {
+                let first = self.hex()?;
+                if !(0xd800..0xdc00).contains(&first) {
+                    // A lone low surrogate is no character either.
+                    return char::from_u32(first);
+                }
+                self.take(b'\\')?;
+                self.take(b'u')?;
+                let second = self.hex().filter(|code| (0xdc00..0xe000).contains(code))?;
+                return char::from_u32(0x10000 + ((first - 0xd800) << 10) + (second - 0xdc00));
+            }
+            _ => return None,
+        })
+    }
+
+    fn hex(&mut self) -> Option<u32> {
+        let digits = self.text.get(self.at..self.at + 4)?;
+        self.at += 4;
+        // `from_str_radix` would take a sign.
+        digits
+            .bytes()
+            .all(|byte| byte.is_ascii_hexdigit())
+            .then(|| u32::from_str_radix(digits, 16).ok())?
+    }
+
+    fn number(&mut self) -> Option<Node<'a>> {
+        let begin = self.at;
+        let _ = self.take(b'-');
+        match self.peek()? {
+            b'0' => self.at += 1,
+            _ => self.digits()?,
+        }
+        if self.take(b'.').is_some() {
+            self.digits()?;
+        }
+        if matches!(self.peek(), Some(b'e' | b'E')) {
+            self.at += 1;
+            if matches!(self.peek(), Some(b'+' | b'-')) {
+                self.at += 1;
+            }
+            self.digits()?;
+        }
+        self.text.get(begin..self.at).map(Node::Number)
+    }
+
+    fn digits(&mut self) -> Option<()> {
+        let begin = self.at;
+        while matches!(self.peek(), Some(b'0'..=b'9')) {
+            self.at += 1;
+        }
+        (self.at > begin).then_some(())
+    }
+}
+
+impl Node<'_> {
+    /// The value as an example: long texts cut, large values cut short.
+    pub(super) fn shown(&self) -> Value {
+        self.shown_within(&mut SHOWN_VALUES.clone())
+    }
+
+    fn shown_within(&self, left: &mut usize) -> Value {
+        if *left == 0 {
+            return Value::from("…");
+        }
+        *left -= 1;
+        match self {
+            Self::Null => Value::Null,
+            Self::Bool(value) => Value::Bool(*value),
+            Self::Number(text) => number(text),
+            Self::Text(text) => Value::String(cut(text)),
+            Self::List(elements) => elements
+                .iter()
+                .map_while(|element| (*left > 0).then(|| element.shown_within(left)))
+                .collect(),
+            Self::Map(fields) => {
+                let shown = fields.iter().map_while(|(name, value)| {
+                    (*left > 0).then(|| (cut(name), value.shown_within(left)))
+                });
+                Value::Object(shown.collect::<Map<_, _>>())
+            }
+        }
+    }
+
+    /// A text that is equal for equal values, whatever the order of their fields.
+    pub(super) fn canonical(&self, into: &mut String) {
+        match self {
+            Self::Null => into.push('n'),
+            Self::Bool(value) => into.push(if *value { 't' } else { 'f' }),
+            Self::Number(text) => into.push_str(text),
+            Self::Text(text) => {
+                // Debug form: quoted and escaped, so that no text looks like a structure.
+                let _ = write!(into, "{text:?}");
+            }
+            Self::List(elements) => {
+                into.push('[');
+                for element in elements {
+                    element.canonical(into);
+                    into.push(',');
+                }
+                into.push(']');
+            }
+            Self::Map(fields) => {
+                let mut sorted: Vec<_> = fields.iter().collect();
+                sorted.sort_by(|(a, _), (b, _)| a.cmp(b));
+                into.push('{');
+                for (name, value) in sorted {
+                    let _ = write!(into, "{name:?}:");
+                    value.canonical(into);
+                    into.push(',');
+                }
+                into.push('}');
+            }
+        }
+    }
+}
+
+/// A text no longer than an example may show.
+pub(super) fn cut(text: &str) -> String {
+    if text.len() <= SHOWN_TEXT {
+        return text.to_owned();
+    }
+    let end = (0..=SHOWN_TEXT)
+        .rev()
+        .find(|at| text.is_char_boundary(*at))
+        .unwrap_or(0);
+    format!(
+        "{}… ({} bytes)",
+        text.get(..end).unwrap_or_default(),
+        text.len()
+    )
+}
+
+fn number(text: &str) -> Value {
+    let whole = text
+        .parse::<i64>()
+        .map(Number::from)
+        .or_else(|_| text.parse::<u64>().map(Number::from));
+    let number = whole
+        .ok()
+        .or_else(|| text.parse().ok().and_then(Number::from_f64));
+    number.map_or_else(|| Value::from(text), Value::Number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn what_serde_refuses_is_refused() {
+        for text in [
+            "",
+            " ",
+            "{",
+            "[1,]",
+            "{\"a\":1,}",
+            "01",
+            "-",
+            "1.",
+            ".5",
+            "1e",
+            "+1",
+            "nul",
+            "\"\\x\"",
+            "\"\\ud800\"",
+            "\"\\udc00\"",
+            "\"\\u+123\"",
+            "\"a\nb\"",
+            "\"",
+            "[1 2]",
+            "{\"a\" 1}",
+            "{1:2}",
+            "1 1",
+            "\u{feff}1",
+            "\"\\ud800\\u0041\"",
+        ] {
+            assert!(serde_json::from_str::<Value>(text).is_err(), "{text}");
+            assert_eq!(parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn nesting_is_bounded() {
+        let nested = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
+        assert!(parse(&nested(MAX_DEPTH)).is_some());
+        assert!(parse(&nested(MAX_DEPTH + 2)).is_none());
+        assert!(parse(&nested(1_000_000)).is_none());
+    }
+
+    #[test]
+    fn large_integers_keep_their_digits() {
+        assert_eq!(
+            parse("18446744073709551617"),
+            Some(Node::Number("18446744073709551617"))
+        );
+    }
+
+    #[test]
+    fn examples_are_cut() {
+        let long = format!("[\"{}\", {}]", "é".repeat(600), "[1],".repeat(200) + "1");
+        let shown = parse(&long).unwrap().shown();
+        assert!(shown[0].as_str().unwrap().ends_with("… (1200 bytes)"));
+        assert!(shown.as_array().unwrap().len() < 64);
+    }
+
+    fn json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>()
+                .prop_filter("JSON has no others", |f| f.is_finite())
+                .prop_map(Value::from),
+            "\\PC{0,12}".prop_map(Value::from),
+            "[\\x00-\\x7f]{0,6}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 24, 5, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
+                prop::collection::btree_map("\\PC{0,4}", inner, 0..5)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_serde_writes_is_read_back(value in json(), pretty: bool) {
+            let text = if pretty { serde_json::to_string_pretty(&value) } else { serde_json::to_string(&value) }.unwrap();
+            prop_assert_eq!(parse(&text).unwrap().shown(), value);
+        }
+
+        #[test]
+        fn both_readers_accept_the_same_texts(text in "[\\[\\]{}\",:0-9.eE+tfn\\-\\\\u a]{0,10}") {
+            prop_assert_eq!(parse(&text).is_some(), serde_json::from_str::<Value>(&text).is_ok(), "{}", text);
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! Keeps secrets out of examples.
+
+use serde_json::Value;
+
+use super::path::Step;
+use super::{Difference, InvalidPath, Pattern};
+
+/// What stands in place of a redacted value.
+pub const REDACTED: &str = "[redacted]";
+
+/// What a scenario's `report.redact` names: headers by name, JSON by path.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Redaction {
+    headers: Vec<String>,
+    paths: Vec<Pattern>,
+}
+
+impl Redaction {
+    /// Reads the list: what begins with `$` is a path, anything else a header's name.
+    pub fn parse<T: AsRef<str>>(names: &[T]) -> Result<Self, InvalidPath> {
+        let mut redaction = Self::default();
+        for name in names.iter().map(AsRef::as_ref) {
+            if name.starts_with('$') {
+                redaction.paths.push(Pattern::parse(name)?);
+            } else {
+                redaction.headers.push(name.to_ascii_lowercase());
+            }
+        }
+        Ok(redaction)
+    }
+
+    /// Whether a header's value must not be shown.
+    pub fn hides_header(&self, name: &str) -> bool {
+        self.headers
+            .iter()
+            .any(|hidden| hidden.eq_ignore_ascii_case(name))
+    }
+
+    /// Takes the values out of an example that must not be shown. Paths stay: they say where the difference is.
+    pub fn apply(&self, difference: &mut Difference) {
+        let header = difference.path.strip_prefix("header:");
+        if header.is_some_and(|name| self.hides_header(name)) {
+            for side in [&mut difference.primary, &mut difference.candidate]
+                .into_iter()
+                .flatten()
+            {
+                *side = Value::from(REDACTED);
+            }
+        }
+        // A difference's own path is a path like any other, but names in it may need quoting: read it back.
+        let Ok(place) = Pattern::parse(&difference.path) else {
+            return;
+        };
+        let Some(trail) = place.trail() else { return };
+        for side in [&mut difference.primary, &mut difference.candidate]
+            .into_iter()
+            .flatten()
+        {
+            self.hide(side, &mut trail.clone());
+        }
+    }
+
+    /// Hides what the paths cover in a JSON document or a part of one that lies at `trail`.
+    fn hide(&self, value: &mut Value, trail: &mut Vec<Step<'_>>) {
+        if self.paths.iter().any(|path| path.covers(trail)) {
+            *value = Value::from(REDACTED);
+            return;
+        }
+        match value {
+            Value::Object(fields) => {
+                for (name, value) in fields {
+                    // The name lives only as long as this turn, the trail outlives it.
+                    let mut below: Vec<Step<'_>> = trail.clone();
+                    below.push(Step::Key(name));
+                    self.hide(value, &mut below);
+                }
+            }
+            Value::Array(elements) => {
+                for (place, value) in elements.iter_mut().enumerate() {
+                    trail.push(Step::Index(place));
+                    self.hide(value, trail);
+                    trail.pop();
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shadow::Kind;
+    use serde_json::json;
+
+    fn difference(path: &str, value: Value) -> Difference {
+        Difference {
+            path: path.into(),
+            template: path.into(),
+            kind: Kind::Value,
+            primary: Some(value.clone()),
+            candidate: Some(value),
+            ignored_by: None,
+        }
+    }
+
+    #[test]
+    fn values_at_and_below_a_path_are_hidden() {
+        let redaction = Redaction::parse(&["authorization", "$.card", "$.users[*].name"]).unwrap();
+        for (path, value, expected) in [
+            ("$.card.number", json!("4111"), json!(REDACTED)),
+            ("$.card", json!({ "number": "4111" }), json!(REDACTED)),
+            ("$.total", json!(3), json!(3)),
+            (
+                "$.users[2]",
+                json!({ "name": "Ann", "id": 1 }),
+                json!({ "name": REDACTED, "id": 1 }),
+            ),
+            (
+                "$",
+                json!({ "card": 1, "users": [{ "name": "Ann" }] }),
+                json!({ "card": REDACTED, "users": [{ "name": REDACTED }] }),
+            ),
+            ("header:authorization", json!("Bearer x"), json!(REDACTED)),
+            ("header:location", json!("/x"), json!("/x")),
+        ] {
+            let mut example = difference(path, value);
+            redaction.apply(&mut example);
+            assert_eq!(
+                (example.primary, example.candidate),
+                (Some(expected.clone()), Some(expected)),
+                "{path}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_bad_path_is_refused() {
+        assert!(Redaction::parse(&["$card"]).is_err());
+    }
+}
