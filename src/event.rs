@@ -365,8 +365,10 @@ pub struct Answered {
 /// One way in which two answers differ.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Difference {
-    /// Where: `$.items[*].tax`, `status`, `header:location`.
+    /// Where, without what varies from answer to answer: `$.items[*].tax`, `status`, `header:location`.
     pub path: String,
+    /// Where in this answer: `$.items[3].tax`.
+    pub at: String,
     /// `missing`, `extra`, `type`, `value`, `order`, `status`, `header`.
     pub kind: &'static str,
     /// The primary's value, redacted, shortened.

@@ -1,6 +1,26 @@
 //! What a run amounts to: a fold over its events. Constant cost per event, memory that grows with seconds, not requests.
 
-use crate::event::Id;
+use std::collections::{BTreeMap, HashMap};
+
+use crate::event::{Hop, Id, Micros, Mirror, Request, RunEvent};
+
+mod faults;
+mod latency;
+mod series;
+mod shadows;
+mod tally;
+
+pub use faults::Faulted;
+pub use latency::{Kind, Signed};
+pub use series::{Cell, Series};
+pub use shadows::{Class, Counts, DiffField, Mirrored, Place, Shadowed};
+pub use tally::Tally;
+
+/// The generator, as a caller's name.
+pub const CLIENT: &str = "client";
+
+/// The side of the primary.
+pub const PRIMARY: u8 = 0;
 
 /// A half-open window of intended time, in microseconds since the run's start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -9,6 +29,13 @@ pub struct Window {
     pub begin_us: u64,
     /// First microsecond after it.
     pub end_us: u64,
+}
+
+impl Window {
+    /// How long it is.
+    pub fn length_us(&self) -> u64 {
+        self.end_us.saturating_sub(self.begin_us)
+    }
 }
 
 /// Which requests a metric is about; the default is all. Known before the run, so that each filter gets its own tallies.
@@ -33,8 +60,14 @@ pub struct Setup {
     pub services: Vec<Id>,
     /// Faults, in file order.
     pub faults: Vec<Id>,
-    /// Shadows, in file order.
+    /// Shadows, in file order; the number of a shadow's side is its index + 1.
     pub shadows: Vec<Id>,
+    /// The shadow that is the control, whose differences are noise.
+    pub control: Option<Id>,
+    /// Significance that a field's difference needs.
+    pub alpha: f64,
+    /// Share of answers that must differ for a field's difference to be material.
+    pub min_effect: f64,
     /// Filters that metrics will ask for, with the service.
     pub filters: Vec<(Id, Filter)>,
     /// What counts as an error.
@@ -75,4 +108,367 @@ impl ErrorRule {
             || self.statuses.contains(&status)
             || (self.grpc_nonzero && grpc_status.is_some_and(|grpc| grpc != 0))
     }
+}
+
+/// What is measured together.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Subject {
+    /// The service.
+    pub service: Id,
+    /// 0: primary; else the shadow's number.
+    pub side: u8,
+    /// Only requests like these; the default is all.
+    pub filter: Filter,
+}
+
+impl Subject {
+    /// All requests of a service's primary.
+    pub fn primary(service: &Id) -> Self {
+        Self {
+            service: service.clone(),
+            side: PRIMARY,
+            filter: Filter::default(),
+        }
+    }
+}
+
+/// What a run amounts to so far.
+#[derive(Debug, Clone)]
+pub struct Measured {
+    setup: Setup,
+    slice_us: Micros,
+    subjects: BTreeMap<Subject, Series>,
+    filters: HashMap<Id, Vec<Filter>>,
+    faults: Vec<Faulted>,
+    shadows: Shadowed,
+    overflow: BTreeMap<Micros, u64>,
+    unscheduled: u64,
+    hops: u64,
+}
+
+/// Runs up to this long are cut in slices of a tenth of a second; longer ones of a second, to bound the memory.
+const FINE_UNTIL_US: Micros = 600_000_000;
+
+impl Measured {
+    /// Nothing yet.
+    pub fn new(setup: Setup) -> Self {
+        let length = setup
+            .phases
+            .last()
+            .map_or(0, |(_, window, _)| window.end_us);
+        let mut filters: HashMap<Id, Vec<Filter>> = HashMap::new();
+        for (service, filter) in &setup.filters {
+            let of = filters.entry(service.clone()).or_default();
+            if *filter != Filter::default() && !of.contains(filter) {
+                of.push(filter.clone());
+            }
+        }
+        Self {
+            slice_us: if length <= FINE_UNTIL_US {
+                100_000
+            } else {
+                1_000_000
+            },
+            subjects: BTreeMap::new(),
+            filters,
+            faults: setup.faults.iter().map(Faulted::new).collect(),
+            shadows: Shadowed::new(&setup),
+            overflow: BTreeMap::new(),
+            unscheduled: 0,
+            hops: 0,
+            setup,
+        }
+    }
+
+    /// Takes one event in.
+    pub fn add(&mut self, event: &RunEvent) {
+        match event {
+            RunEvent::Request(request) => self.add_request(request),
+            RunEvent::Hop(hop) => self.add_hop(hop),
+            RunEvent::Mirror(mirror) => self.add_mirror(mirror),
+            RunEvent::Overflow { t_us, .. } => {
+                let slice = self.slice_of(*t_us);
+                *self.overflow.entry(slice).or_default() += 1;
+            }
+            RunEvent::Run { .. }
+            | RunEvent::Phase { .. }
+            | RunEvent::Fault { .. }
+            | RunEvent::Tick(_)
+            | RunEvent::Guard { .. }
+            | RunEvent::Check { .. }
+            | RunEvent::Steady { .. }
+            | RunEvent::Undo { .. }
+            | RunEvent::Note { .. } => {}
+        }
+    }
+
+    /// What it was told before the first event.
+    pub fn setup(&self) -> &Setup {
+        &self.setup
+    }
+
+    /// Whether traffic drives this service: it is measured at the generator.
+    pub fn is_driven(&self, service: &str) -> bool {
+        self.setup.driven.iter().any(|driven| &**driven == service)
+    }
+
+    /// The windows of all recorded phases.
+    pub fn recorded(&self) -> Vec<Window> {
+        self.setup
+            .phases
+            .iter()
+            .filter(|(_, _, record)| *record)
+            .map(|(_, window, _)| *window)
+            .collect()
+    }
+
+    /// The window of a phase.
+    pub fn phase(&self, id: &str) -> Option<Window> {
+        self.setup
+            .phases
+            .iter()
+            .find(|(phase, _, _)| &**phase == id)
+            .map(|(_, window, _)| *window)
+    }
+
+    /// All that was measured together, in order.
+    pub fn subjects(&self) -> impl Iterator<Item = (&Subject, &Series)> {
+        self.subjects.iter()
+    }
+
+    /// The name of a side: `primary` or the shadow's id.
+    pub fn side_name(&self, side: u8) -> &str {
+        match side {
+            PRIMARY => "primary",
+            shadow => self
+                .setup
+                .shadows
+                .get(usize::from(shadow) - 1)
+                .map_or("unknown", |id| id),
+        }
+    }
+
+    /// All of a subject that was due in these windows, as one.
+    pub fn over(&self, subject: &Subject, windows: &[Window]) -> Cell {
+        self.subjects
+            .get(subject)
+            .map(|series| series.over(windows))
+            .unwrap_or_default()
+    }
+
+    /// The generator's lateness over these windows, all driven services together.
+    pub fn generator(&self, windows: &[Window]) -> Cell {
+        let mut all = Cell::default();
+        for service in &self.setup.driven {
+            all.merge(&self.over(&Subject::primary(service), windows));
+        }
+        all
+    }
+
+    /// Requests that waited for a place, due in these windows.
+    pub fn overflow(&self, windows: &[Window]) -> u64 {
+        windows
+            .iter()
+            .flat_map(|window| self.overflow.range(window.begin_us..window.end_us))
+            .map(|(_, count)| count)
+            .sum()
+    }
+
+    /// What became of each fault's choices, in file order.
+    pub fn faults(&self) -> &[Faulted] {
+        &self.faults
+    }
+
+    /// What became of what the shadows' samples chose.
+    pub fn shadows(&self) -> &Shadowed {
+        &self.shadows
+    }
+
+    /// Where and how a shadow's answers differ, each with its class; in order of place.
+    pub fn differences(&self, mirrored: &Mirrored) -> Vec<DiffField> {
+        shadows::classify(
+            self.shadows.fields(mirrored),
+            self.setup.alpha,
+            self.setup.min_effect,
+        )
+    }
+
+    /// How many places of a class there are where a shadow's answers differ.
+    pub fn classified(&self, mirrored: &Mirrored, class: Class) -> u64 {
+        let fields = self.differences(mirrored);
+        fields.iter().filter(|field| field.class == class).count() as u64
+    }
+
+    /// Requests that sidecars saw, and how many of them did not carry one of this run's trace ids.
+    pub fn identified(&self) -> (u64, u64) {
+        (self.hops, self.unscheduled)
+    }
+
+    fn add_request(&mut self, request: &Request) {
+        let (subjects, place) = self.find(
+            &request.service,
+            PRIMARY,
+            request.intended_us,
+            Kept {
+                status: request.status,
+                method: &request.method,
+                path: &request.path,
+            },
+        );
+        let error =
+            self.setup
+                .errors
+                .is_error(request.status, request.complete, request.grpc_status);
+        for subject in subjects {
+            let cell = self.subjects.entry(subject).or_default().cell(place);
+            cell.tally.add_request(request, error);
+            cell.record(Kind::Lateness, request.lateness_us());
+            if let Some(blocked) = request.blocked_us() {
+                cell.record(Kind::Blocked, blocked);
+            }
+            if request.complete {
+                cell.record(Kind::Response, request.response_us());
+                if let Some(service) = request.service_us() {
+                    cell.record(Kind::Service, service);
+                }
+            }
+        }
+    }
+
+    fn add_hop(&mut self, hop: &Hop) {
+        self.hops += 1;
+        self.unscheduled += u64::from(!hop.scheduled);
+        let due = due_us(hop.intended_ms, hop.start_us);
+        let (subjects, place) = self.find(
+            &hop.service,
+            hop.side,
+            due,
+            Kept {
+                status: hop.status,
+                method: &hop.method,
+                path: &hop.path,
+            },
+        );
+        let error = self.setup.errors.is_error(hop.status, hop.complete, None);
+        let driven = self.is_driven(&hop.service) && hop.side == PRIMARY;
+        let by_client = &*hop.caller == CLIENT;
+        let answered = hop.complete && hop.status.is_some();
+        for subject in subjects {
+            let cell = self.subjects.entry(subject).or_default().cell(place);
+            if hop.inbound {
+                cell.tally.attempts += 1;
+                if answered {
+                    cell.record(Kind::Inbound, hop.us);
+                }
+            } else if driven {
+                // Measured at the generator; only what its sidecar alone knows is taken from here.
+                if by_client {
+                    cell.tally.add_flags(hop);
+                }
+            } else {
+                cell.tally.add_hop(hop, error);
+                if answered {
+                    cell.record(Kind::Service, hop.us);
+                }
+            }
+        }
+        if hop.side == PRIMARY && !hop.inbound {
+            for faulted in &mut self.faults {
+                faulted.add(hop);
+            }
+        }
+    }
+
+    fn add_mirror(&mut self, mirror: &Mirror) {
+        let due = due_us(mirror.intended_ms, mirror.t_us);
+        let place = self.slice_of(due);
+        self.shadows.add(mirror, place);
+    }
+
+    /// Which subjects a request belongs to, and the slice it was due in.
+    fn find(
+        &self,
+        service: &Id,
+        side: u8,
+        due_us: Micros,
+        kept: Kept<'_>,
+    ) -> (Vec<Subject>, Micros) {
+        let all = Subject {
+            service: service.clone(),
+            side,
+            filter: Filter::default(),
+        };
+        let mut subjects = Vec::new();
+        for filter in self.filters.get(service).into_iter().flatten() {
+            if filter.keeps(kept) {
+                subjects.push(Subject {
+                    filter: filter.clone(),
+                    ..all.clone()
+                });
+            }
+        }
+        subjects.push(all);
+        (subjects, self.slice_of(due_us))
+    }
+
+    /// Where the slice begins that this moment belongs to: slices are cut where phases are.
+    fn slice_of(&self, due_us: Micros) -> Micros {
+        let slice = due_us - due_us % self.slice_us;
+        self.setup
+            .phases
+            .iter()
+            .flat_map(|(_, window, _)| [window.begin_us, window.end_us])
+            .filter(|cut| (slice..=due_us).contains(cut))
+            .fold(slice, Micros::max)
+    }
+}
+
+/// When a request that a sidecar saw was due; where it does not know, when it came.
+fn due_us(intended_ms: Option<u32>, came_us: Micros) -> Micros {
+    intended_ms.map_or(came_us, |ms| Micros::from(ms) * 1000)
+}
+
+/// What a filter looks at.
+#[derive(Debug, Clone, Copy)]
+struct Kept<'a> {
+    status: Option<u16>,
+    method: &'a str,
+    path: &'a str,
+}
+
+impl Filter {
+    fn keeps(&self, request: Kept<'_>) -> bool {
+        let path = request.path.split('?').next().unwrap_or_default();
+        self.status.is_none_or(|wanted| {
+            request
+                .status
+                .is_some_and(|status| status == wanted || status / 100 == wanted)
+        }) && self
+            .method
+            .as_ref()
+            .is_none_or(|method| method.eq_ignore_ascii_case(request.method))
+            && self.path.as_ref().is_none_or(|glob| globs(glob, path))
+    }
+}
+
+/// Whether a text matches a pattern in which `*` is any run of characters.
+fn globs(pattern: &str, text: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let Some(mut rest) = parts.next().and_then(|first| text.strip_prefix(first)) else {
+        return false;
+    };
+    let mut parts = parts.peekable();
+    if parts.peek().is_none() {
+        return rest.is_empty();
+    }
+    while let Some(part) = parts.next() {
+        if parts.peek().is_none() {
+            return rest.ends_with(part);
+        }
+        match rest.split_once(part) {
+            Some((_, after)) => rest = after,
+            None => return false,
+        }
+    }
+    true
 }

@@ -2,6 +2,8 @@
 //! data; `scenario/file.rs` is the YAML as typed, `scenario/resolve.rs` makes the one from the other and reports all
 //! problems at once.
 
+mod measuring;
+
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
 use meshbed_proxy::{

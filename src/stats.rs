@@ -1,7 +1,10 @@
 //! The statistics of comparison. Pure.
 
+pub mod histogram;
 pub mod holm;
 pub mod mcnemar;
+pub mod proportion;
+pub mod quantile;
 
 #[cfg(test)]
 mod vectors {

@@ -263,6 +263,14 @@ impl Flags {
         self.0 == 0
     }
 
+    /// The flag of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::NAMES
+            .iter()
+            .find(|(_, known)| *known == name)
+            .map(|(flag, _)| *flag)
+    }
+
     /// The names of those that are set.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
         Self::NAMES
