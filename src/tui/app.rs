@@ -581,6 +581,7 @@ impl App {
                 primary,
                 shadow,
                 rule,
+                ..
             } = difference;
             let key = (mirror.endpoint.clone(), path.clone(), *kind);
             if !seen.insert(key.clone()) {

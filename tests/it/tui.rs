@@ -397,6 +397,7 @@ fn mirror(app: &mut App, ordinal: u64, due: u64, shadow: &str, differs: bool) {
     };
     let mut differences = vec![Difference {
         path: "$.trace_id".to_owned(),
+        at: "$.trace_id".to_owned(),
         kind: "value",
         primary: Some("a1".into()),
         shadow: Some("b2".into()),
@@ -405,6 +406,7 @@ fn mirror(app: &mut App, ordinal: u64, due: u64, shadow: &str, differs: bool) {
     if differs {
         differences.push(Difference {
             path: "$.items[*].tax".to_owned(),
+            at: "$.items[0].tax".to_owned(),
             kind: "missing",
             primary: Some(1.2.into()),
             shadow: None,
