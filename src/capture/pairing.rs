@@ -669,7 +669,7 @@ impl Connection {
         if is_client {
             pending.end_request(at, is_complete);
         } else {
-            pending.end_response(at, is_complete);
+            pending.end_response(at, is_whole, is_complete);
         }
         self.emit(sink);
     }
@@ -737,8 +737,11 @@ impl Connection {
     fn end(&mut self, side: Side, at: u64, sink: &mut Sink) {
         let lane = self.lanes.get_mut(side);
         lane.last = lane.last.max(at);
-        let Mode::Http(parser) = &lane.mode else { return };
-        if parser.is_until_close() {
+        let Mode::Http(parser) = &mut lane.mode else { return };
+        if let Some(trailers) = parser.close() {
+            if let Some(message) = self.current(side) {
+                message.trailers = trailers;
+            }
             self.finish_message(side, true, sink);
             self.lanes.get_mut(side).mode = Mode::Search;
         }

@@ -147,7 +147,10 @@ impl Half {
         }
         let begin = self.offset(seq).unwrap_or(0);
         let end = begin + sent as i64;
-        self.top = self.top.max(u64::try_from(end).unwrap_or(0));
+        if sent > 0 {
+            // Without payload the number may be that after the FIN, which is no byte.
+            self.top = self.top.max(u64::try_from(end).unwrap_or(0));
+        }
         if fin && end >= 0 && self.fin.is_none() {
             self.fin = Some(end as u64);
         }

@@ -58,9 +58,8 @@ pub(in crate::capture) fn guess(bytes: &[u8]) -> Guess {
 
 /// The first line without its end, if it is complete.
 fn line(text: &[u8]) -> Option<&[u8]> {
-    let end = text.iter().position(|b| *b == b'\n')?;
-    let line = text.get(..end)?;
-    Some(line.strip_suffix(b"\r").unwrap_or(line))
+    let end = text.iter().position(|b| matches!(b, b'\r' | b'\n'))?;
+    text.get(..end)
 }
 
 /// Whether one begins with the other, as far as there are bytes.

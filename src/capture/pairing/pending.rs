@@ -87,9 +87,12 @@ impl Pending {
         self.exchange.request.complete = complete;
     }
 
-    /// The answer ends here.
-    pub(super) fn end_response(&mut self, at: u64, complete: bool) {
+    /// The answer ends here, or breaks off. An answer whose end was never seen is none: its client did not get one either.
+    pub(super) fn end_response(&mut self, at: u64, is_whole: bool, complete: bool) {
         self.response.is_done = true;
+        if !is_whole {
+            self.exchange.response = None;
+        }
         if let Some(response) = &mut self.exchange.response {
             response.last_byte = at;
             response.complete = complete;
