@@ -6,6 +6,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand};
 
 mod completions;
 pub mod exit;
+mod inspect;
 mod man;
 
 /// Replay, shadow, break, score and compare traffic through a service-mesh proxy.
@@ -35,6 +36,7 @@ pub struct Global {
 #[derive(Debug, Subcommand)]
 enum Command {
     Completions(completions::Args),
+    Inspect(inspect::Args),
     Man(man::Args),
 }
 
@@ -54,6 +56,7 @@ pub fn main() -> ExitCode {
     };
     match cli.command {
         Command::Completions(args) => completions::run(&args),
+        Command::Inspect(args) => inspect::run(&args),
         Command::Man(args) => man::run(&args),
     }
 }

@@ -6,6 +6,7 @@
 mod head;
 mod sniff;
 
+use head::Search;
 pub(super) use head::{Head, Length, Line, Role};
 pub(super) use sniff::{Guess, guess};
 
@@ -52,7 +53,9 @@ pub(super) struct Parser {
     /// The part of a head, chunk line or trailer section that came in earlier pieces.
     buffer: Vec<u8>,
     /// How far `buffer` has been searched for its end.
-    searched: usize,
+    search: Search,
+    /// Whether the CR after a chunk was seen.
+    has_cr: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,13 +86,7 @@ pub(super) enum AfterGap {
 impl Parser {
     /// A parser before its first message.
     pub(super) fn new(role: Role, headers: bool) -> Self {
-        Self {
-            role,
-            headers,
-            state: State::Head,
-            buffer: Vec::new(),
-            searched: 0,
-        }
+        Self { role, headers, state: State::Head, buffer: Vec::new(), search: Search::default(), has_cr: false }
     }
 
     /// Whether no byte of a next message was seen.
@@ -102,9 +99,15 @@ impl Parser {
         self.buffer.len()
     }
 
-    /// Whether the body goes on until the connection ends.
-    pub(super) fn is_until_close(&self) -> bool {
-        self.state == State::UntilClose
+    /// The sender has closed. Gives the trailers if that ends the message: a body that goes on until then, or the trailer
+    /// section, since the last chunk was seen.
+    pub(super) fn close(&mut self) -> Option<Vec<Header>> {
+        match self.state {
+            State::UntilClose => Some(Vec::new()),
+            State::Trailers if self.headers => Some(head::fields(&self.buffer)),
+            State::Trailers => Some(Vec::new()),
+            _ => None,
+        }
     }
 
     /// Says how the body after the head goes.
@@ -134,36 +137,25 @@ impl Parser {
             State::Chunk(left) => {
                 let n = data.len().min(usize::try_from(left).unwrap_or(usize::MAX));
                 let left = left - n as u64;
-                self.state = if left == 0 {
-                    State::ChunkEnd
-                } else {
-                    State::Chunk(left)
-                };
+                self.state = if left == 0 { State::ChunkEnd } else { State::Chunk(left) };
                 (n, if n == 0 { Event::More } else { Event::Body(n) })
             }
             State::ChunkEnd => match data {
                 [] => (0, Event::More),
                 // The CR of a CRLF; where it stands alone, the next byte is found wanting.
-                [b'\r', ..] if self.searched == 0 => {
-                    self.searched = 1;
+                [b'\r', ..] if !self.has_cr => {
+                    self.has_cr = true;
                     (1, Event::More)
                 }
                 [b'\n', ..] => {
-                    self.searched = 0;
+                    self.has_cr = false;
                     self.state = State::ChunkLine;
                     (1, Event::More)
                 }
                 _ => (0, Event::Bad("malformed_chunk")),
             },
             State::Trailers => self.feed_trailers(data),
-            State::UntilClose => (
-                data.len(),
-                if data.is_empty() {
-                    Event::More
-                } else {
-                    Event::Body(data.len())
-                },
-            ),
+            State::UntilClose => (data.len(), if data.is_empty() { Event::More } else { Event::Body(data.len()) }),
         }
     }
 
@@ -173,18 +165,10 @@ impl Parser {
             State::Sized(left) | State::Chunk(left) if length > left => AfterGap::Lost,
             State::Sized(left) => {
                 self.state = State::Sized(left - length);
-                if left == length {
-                    AfterGap::AtEnd
-                } else {
-                    AfterGap::InBody
-                }
+                if left == length { AfterGap::AtEnd } else { AfterGap::InBody }
             }
             State::Chunk(left) => {
-                self.state = if left == length {
-                    State::ChunkEnd
-                } else {
-                    State::Chunk(left - length)
-                };
+                self.state = if left == length { State::ChunkEnd } else { State::Chunk(left - length) };
                 AfterGap::InBody
             }
             State::UntilClose => AfterGap::InBody,
@@ -201,7 +185,8 @@ impl Parser {
     fn clear(&mut self) {
         // A long head is rare; its buffer is not kept for the life of the stream.
         self.buffer = Vec::new();
-        self.searched = 0;
+        self.search = Search::default();
+        self.has_cr = false;
     }
 
     fn feed_head(&mut self, data: &[u8]) -> (usize, Event) {
@@ -210,37 +195,25 @@ impl Parser {
         }
         if self.buffer.is_empty() {
             // Empty lines before a request line are to be ignored (RFC 9112 §2.2).
-            let blank = data
-                .iter()
-                .take_while(|b| matches!(b, b'\r' | b'\n'))
-                .count();
+            let blank = data.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count();
             if blank > 0 {
                 return (blank, Event::More);
             }
-            if let Some(size) = head::end(data, 0) {
+            if let Some(size) = Search::default().end(data) {
                 let head = data.get(..size).unwrap_or_default();
                 return self.head(size, Head::parse(self.role, head, self.headers));
             }
         }
         let before = self.buffer.len();
         self.buffer.extend_from_slice(data);
-        // The end may straddle the seam: "\n\r" is the longest part of it that can lie before.
-        let from = self.searched.saturating_sub(3);
-        match head::end(&self.buffer, from) {
+        match self.search.end(&self.buffer) {
             Some(size) => {
                 let whole = std::mem::take(&mut self.buffer);
-                let head = Head::parse(
-                    self.role,
-                    whole.get(..size).unwrap_or_default(),
-                    self.headers,
-                );
+                let head = Head::parse(self.role, whole.get(..size).unwrap_or_default(), self.headers);
                 self.head(size - before, head)
             }
             None if self.buffer.len() > HEAD_MAX => (data.len(), Event::Bad("head_too_long")),
-            None => {
-                self.searched = self.buffer.len();
-                (data.len(), Event::More)
-            }
+            None => (data.len(), Event::More),
         }
     }
 
@@ -256,35 +229,30 @@ impl Parser {
     }
 
     fn feed_chunk_line(&mut self, data: &[u8]) -> (usize, Event) {
-        if data.is_empty() {
-            return (0, Event::More);
+        // Real servers put white space before a size, empty lines too.
+        let blank = if self.buffer.is_empty() { data.iter().take_while(|b| is_blank(**b)).count() } else { 0 };
+        if blank > 0 || data.is_empty() {
+            return (blank, Event::More);
         }
-        let Some(at) = data.iter().position(|b| *b == b'\n') else {
-            self.buffer.extend_from_slice(data);
-            let bad = self.buffer.len() > HEAD_MAX || chunk_size(&self.buffer).is_none();
-            return (
-                data.len(),
-                if bad && !self.buffer.is_empty() {
-                    Event::Bad("malformed_chunk")
-                } else {
-                    Event::More
-                },
-            );
+        let (line, used, is_whole) = match data.iter().position(|b| *b == b'\n') {
+            Some(at) => (data.get(..at).unwrap_or_default(), at + 1, true),
+            None => (data, data.len(), false),
         };
-        let line = data.get(..at).unwrap_or_default();
-        let size = if self.buffer.is_empty() {
+        let size = if is_whole && self.buffer.is_empty() {
             chunk_size(line)
         } else {
             self.buffer.extend_from_slice(line);
             chunk_size(&self.buffer)
         };
-        self.clear();
         match size {
+            _ if self.buffer.len() > HEAD_MAX => return (used, Event::Bad("head_too_long")),
+            None => return (used, Event::Bad("malformed_chunk")),
+            Some(_) if !is_whole => return (used, Event::More),
             Some(0) => self.state = State::Trailers,
             Some(n) => self.state = State::Chunk(n),
-            None => return (at + 1, Event::Bad("malformed_chunk")),
         }
-        (at + 1, Event::More)
+        self.clear();
+        (used, Event::More)
     }
 
     fn feed_trailers(&mut self, data: &[u8]) -> (usize, Event) {
@@ -297,42 +265,31 @@ impl Parser {
         let end = match self.buffer.as_slice() {
             [b'\n', ..] => Some(1),
             [b'\r', b'\n', ..] => Some(2),
-            whole => head::end(whole, self.searched.saturating_sub(3)),
+            whole => self.search.end(whole),
         };
         match end {
             Some(size) => {
                 let whole = std::mem::take(&mut self.buffer);
-                let fields = if self.headers {
-                    head::fields(whole.get(..size).unwrap_or_default())
-                } else {
-                    Vec::new()
-                };
+                let fields = if self.headers { head::fields(whole.get(..size).unwrap_or_default()) } else { Vec::new() };
                 self.end(size - before, fields)
             }
             None if self.buffer.len() > HEAD_MAX => (data.len(), Event::Bad("head_too_long")),
-            None => {
-                self.searched = self.buffer.len();
-                (data.len(), Event::More)
-            }
+            None => (data.len(), Event::More),
         }
     }
 }
 
-/// The size on a chunk line, which may be cut anywhere; extensions are passed over (RFC 9112 §7.1).
+/// The size on a chunk line, which may be cut anywhere after its first digit. What follows the digits, extensions or not, is
+/// passed over (RFC 9112 §7.1).
 fn chunk_size(line: &[u8]) -> Option<u64> {
-    let mut size: u64 = 0;
-    let mut digits = 0;
-    for (i, byte) in line.iter().enumerate() {
-        match byte {
-            b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F' => {
-                let digit = char::from(*byte).to_digit(16)?;
-                size = size.checked_mul(16)?.checked_add(u64::from(digit))?;
-                digits += 1;
-            }
-            b';' | b' ' | b'\t' if digits > 0 => return Some(size),
-            b'\r' if digits > 0 && i + 1 == line.len() => return Some(size),
-            _ => return None,
-        }
+    let digits = line.iter().map_while(|b| char::from(*b).to_digit(16));
+    let mut size = None;
+    for digit in digits {
+        size = Some(size.unwrap_or(0_u64).checked_mul(16)?.checked_add(u64::from(digit))?);
     }
-    (digits > 0).then_some(size)
+    size
+}
+
+fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\r' | b'\n' | 0x0b | 0x0c)
 }

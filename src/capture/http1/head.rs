@@ -15,7 +15,10 @@ pub(in crate::capture) enum Role {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::capture) enum Line {
     /// `GET /x HTTP/1.1`
-    Request { method: String, target: Bytes },
+    Request {
+        method: String,
+        target: Bytes,
+    },
     /// `HTTP/1.1 200 OK`
     Response { status: u16 },
 }
@@ -27,7 +30,7 @@ pub(in crate::capture) enum Length {
     Absent,
     /// So many bytes.
     Bytes(u64),
-    /// Something that is no number, or different numbers.
+    /// Something that is no number, or a list of different numbers.
     Unusable,
 }
 
@@ -69,17 +72,16 @@ impl Head {
             size: bytes.len(),
         });
         let mut has_host = false;
-        each_field(lines.0, |name, value| {
+        each_field(lines.0, |name, value, is_plain| {
             let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
             match name.len() {
+                _ if !is_plain => {}
                 4 if !has_host && is("host") => {
                     head.host = Bytes::copy_from_slice(value);
                     has_host = true;
                 }
-                7 if head.upgrade.is_none() && is("upgrade") => {
-                    head.upgrade = Some(Bytes::copy_from_slice(value))
-                }
-                14 if is("content-length") => head.length = head.length.and(value),
+                7 if head.upgrade.is_none() && is("upgrade") => head.upgrade = Some(Bytes::copy_from_slice(value)),
+                14 if is("content-length") => head.length = Length::of(value),
                 17 if is("transfer-encoding") => head.chunked = ends_chunked(value),
                 _ => {}
             }
@@ -92,16 +94,13 @@ impl Head {
 }
 
 impl Length {
-    /// Joins what another field says: a list or a repetition of one number is that number (RFC 9112 §6.3).
-    fn and(self, value: &[u8]) -> Self {
-        value
-            .split(|b| *b == b',')
-            .map(|n| number(n.trim_ascii()))
-            .fold(self, |sum, n| match (sum, n) {
-                (Self::Absent, Some(n)) => Self::Bytes(n),
-                (Self::Bytes(a), Some(b)) if a == b => sum,
-                _ => Self::Unusable,
-            })
+    /// What one field says: a list of one number is that number (RFC 9112 §6.3). Of several fields the last counts.
+    fn of(value: &[u8]) -> Self {
+        let mut numbers = value.split(|b| *b == b',').map(|n| number(n.trim_ascii()));
+        match numbers.next().flatten() {
+            Some(first) if numbers.all(|n| n == Some(first)) => Self::Bytes(first),
+            _ => Self::Unusable,
+        }
     }
 }
 
@@ -117,48 +116,67 @@ fn ends_chunked(value: &[u8]) -> bool {
     last.trim_ascii().eq_ignore_ascii_case(b"chunked")
 }
 
-/// Where the head ends that begins `bytes`: after its empty line. Searches for the line before it from `from` on.
-pub(super) fn end(bytes: &[u8], from: usize) -> Option<usize> {
-    let mut at = from;
-    loop {
-        let rest = bytes.get(at..)?;
-        let found = at + rest.iter().position(|b| *b == b'\n')?;
-        match bytes.get(found + 1..)? {
-            [b'\n', ..] => return Some(found + 2),
-            [b'\r', b'\n', ..] => return Some(found + 3),
-            _ => at = found + 1,
+/// Where the search for the end of a head stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Search {
+    /// Where the present line begins.
+    line: usize,
+    /// Up to where it has no end.
+    at: usize,
+}
+
+impl Search {
+    /// Where the head ends that begins `bytes`: after its first empty line. To be called again with more bytes if `None`.
+    pub(super) fn end(&mut self, bytes: &[u8]) -> Option<usize> {
+        loop {
+            let rest = bytes.get(self.at..)?;
+            let Some(found) = rest.iter().position(|b| matches!(b, b'\r' | b'\n')) else {
+                self.at = bytes.len();
+                return None;
+            };
+            let found = self.at + found;
+            self.at = found;
+            let end = found + line_end(bytes.get(found..)?)?;
+            if found == self.line {
+                return Some(end);
+            }
+            (self.line, self.at) = (end, end);
         }
+    }
+}
+
+/// The length of the line end that is here; `None` if more bytes must tell. Beside CRLF and LF (RFC 9112 §2.2) a CR alone
+/// counts, as real clients take it, and as smugglers hope that they do.
+fn line_end(bytes: &[u8]) -> Option<usize> {
+    match bytes {
+        [b'\r', b'\n', ..] => Some(2),
+        [b'\n', ..] | [b'\r', _, ..] => Some(1),
+        _ => None,
     }
 }
 
 /// The header fields of a section, in order, their case kept; folded lines are joined by a space (RFC 9112 §5.2).
 pub(super) fn fields(section: &[u8]) -> Vec<Header> {
     let mut all = Vec::new();
-    each_field(section, |name, value| {
-        all.push(Header {
-            name: Bytes::copy_from_slice(name),
-            value: Bytes::copy_from_slice(value),
-        });
+    each_field(section, |name, value, _| {
+        all.push(Header { name: Bytes::copy_from_slice(name), value: Bytes::copy_from_slice(value) });
     });
     all
 }
 
-/// Calls `field` for each name and value; lines that have no colon are passed over.
-fn each_field(section: &[u8], mut field: impl FnMut(&[u8], &[u8])) {
+/// Calls `field` for each name and value; lines that have no colon are passed over. The last argument says whether the field
+/// is plain: the colon directly after the name, the value on the same line. What is not is read differently by different
+/// readers, and some reject it (RFC 9112 §5), so nothing may depend on it.
+fn each_field(section: &[u8], mut field: impl FnMut(&[u8], &[u8], bool)) {
     let mut lines = Lines(section);
     let mut next = lines.next();
     while let Some(line) = next {
         next = lines.next();
-        let Some(colon) = line.iter().position(|b| *b == b':') else {
-            continue;
-        };
-        let (name, value) = line.split_at(colon);
-        let (name, value) = (
-            name.trim_ascii_end(),
-            value.get(1..).unwrap_or_default().trim_ascii(),
-        );
+        let Some(colon) = line.iter().position(|b| *b == b':') else { continue };
+        let (written, value) = line.split_at(colon);
+        let (name, value) = (written.trim_ascii_end(), value.get(1..).unwrap_or_default().trim_ascii());
         if !matches!(next, Some([b' ' | b'\t', ..])) {
-            field(name, value);
+            field(name, value, name.len() == written.len());
             continue;
         }
         let mut joined = value.to_vec();
@@ -167,62 +185,44 @@ fn each_field(section: &[u8], mut field: impl FnMut(&[u8], &[u8])) {
             joined.extend_from_slice(folded.trim_ascii());
             next = lines.next();
         }
-        field(name, &joined);
+        field(name, joined.trim_ascii(), false);
     }
 }
 
-/// `METHOD SP target SP HTTP/x.y`. The method is any token; the target is kept verbatim, spaces and all.
+/// `METHOD SP target SP HTTP/x.y`. The method is any token; the target is kept verbatim up to the next white space, and what
+/// stands between it and the version is passed over (RFC 9112 §3).
 pub(super) fn request_line(line: &[u8]) -> Option<(Line, Protocol)> {
-    let space = line.iter().position(|b| *b == b' ')?;
-    let (method, rest) = line.split_at(space);
-    let rest = rest.trim_ascii();
-    let cut = rest.iter().rposition(|b| matches!(b, b' ' | b'\t'))?;
-    let (target, version) = rest.split_at(cut);
-    let protocol = version_of(version.get(1..)?)?;
-    let target = target.trim_ascii_end();
-    if !is_token(method) || target.is_empty() {
+    let mut words = line.split(|b| matches!(b, b' ' | b'\t')).filter(|w| !w.is_empty());
+    let (method, target, version) = (words.next()?, words.next()?, words.next_back()?);
+    let protocol = version_of(version)?;
+    if !line.starts_with(method) || !is_token(method) {
         return None;
     }
     let method = String::from_utf8_lossy(method).into_owned();
-    Some((
-        Line::Request {
-            method,
-            target: Bytes::copy_from_slice(target),
-        },
-        protocol,
-    ))
+    Some((Line::Request { method, target: Bytes::copy_from_slice(target) }, protocol))
 }
 
 /// `HTTP/x.y SP nnn`, and anything after it.
 pub(super) fn status_line(line: &[u8]) -> Option<(Line, Protocol)> {
-    let space = line.iter().position(|b| *b == b' ')?;
+    let space = line.iter().position(|b| matches!(b, b' ' | b'\t'))?;
     let (version, rest) = line.split_at(space);
     let protocol = version_of(version)?;
     let rest = rest.trim_ascii();
-    let digits = rest
-        .split(|b| !b.is_ascii_digit())
-        .next()
-        .unwrap_or_default();
+    let digits = rest.split(|b| !b.is_ascii_digit()).next().unwrap_or_default();
     if digits.len() != 3 {
         return None;
     }
-    Some((
-        Line::Response {
-            status: number(digits)? as u16,
-        },
-        protocol,
-    ))
+    Some((Line::Response { status: number(digits)? as u16 }, protocol))
 }
 
+/// `HTTP/` and two numbers, of any length. What is not 1.0 is read as 1.1.
 fn version_of(version: &[u8]) -> Option<Protocol> {
-    match version {
-        b"HTTP/1.0" => Some(Protocol::Http10),
-        [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
-            if major.is_ascii_digit() && minor.is_ascii_digit() =>
-        {
-            Some(Protocol::Http11)
-        }
-        _ => None,
+    let numbers = version.strip_prefix(b"HTTP/")?;
+    let dot = numbers.iter().position(|b| *b == b'.')?;
+    let (major, minor) = (numbers.get(..dot)?, numbers.get(dot + 1..)?);
+    match (number(major)?, number(minor)?) {
+        (1, 0) => Some(Protocol::Http10),
+        _ => Some(Protocol::Http11),
     }
 }
 
@@ -236,17 +236,16 @@ pub(super) fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-/// Lines that end in CRLF or LF, without their ends, up to the empty one.
+/// Lines without their ends, up to the empty one.
 struct Lines<'a>(&'a [u8]);
 
 impl<'a> Iterator for Lines<'a> {
     type Item = &'a [u8];
 
     fn next(&mut self) -> Option<&'a [u8]> {
-        let end = self.0.iter().position(|b| *b == b'\n')?;
+        let end = self.0.iter().position(|b| matches!(b, b'\r' | b'\n'))?;
         let (line, rest) = self.0.split_at(end);
-        self.0 = rest.get(1..).unwrap_or_default();
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        self.0 = rest.get(line_end(rest).unwrap_or(1)..).unwrap_or_default();
         (!line.is_empty()).then_some(line)
     }
 }

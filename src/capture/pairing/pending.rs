@@ -19,10 +19,7 @@ pub(super) struct Message {
 
 impl Message {
     fn take(&mut self) -> (Body, Vec<Header>) {
-        let body = Body {
-            bytes: self.bytes,
-            data: Bytes::from(std::mem::take(&mut self.data)),
-        };
+        let body = Body { bytes: self.bytes, data: Bytes::from(std::mem::take(&mut self.data)) };
         (body, std::mem::take(&mut self.trailers))
     }
 }
@@ -42,14 +39,7 @@ pub(super) struct Pending {
 
 impl Pending {
     /// A request by its head.
-    pub(super) fn new(
-        head: Head,
-        begun: Begun,
-        seq: u32,
-        stream: u64,
-        client: SocketAddr,
-        server: SocketAddr,
-    ) -> Self {
+    pub(super) fn new(head: Head, begun: Begun, seq: u32, stream: u64, client: SocketAddr, server: SocketAddr) -> Self {
         let (method, target) = match head.line {
             Line::Request { method, target } => (method, target),
             Line::Response { .. } => Default::default(),
@@ -97,9 +87,12 @@ impl Pending {
         self.exchange.request.complete = complete;
     }
 
-    /// The answer ends here.
-    pub(super) fn end_response(&mut self, at: u64, complete: bool) {
+    /// The answer ends here, or breaks off. An answer whose end was never seen is none: its client did not get one either.
+    pub(super) fn end_response(&mut self, at: u64, is_whole: bool, complete: bool) {
         self.response.is_done = true;
+        if !is_whole {
+            self.exchange.response = None;
+        }
         if let Some(response) = &mut self.exchange.response {
             response.last_byte = at;
             response.complete = complete;
