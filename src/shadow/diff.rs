@@ -723,6 +723,16 @@ mod tests {
         );
     }
 
+    #[test]
+    fn the_order_of_an_objects_fields_never_matters() {
+        let fields = |order: &mut dyn Iterator<Item = usize>| {
+            Value::Object(order.map(|n| (format!("f{n}x"), n.into())).collect())
+        };
+        let (primary, candidate) = (fields(&mut (0..2_000)), fields(&mut (1..2_001).rev()));
+        let found = differences(&primary, &candidate, &Settings::default());
+        assert_eq!(found, ["missing $.f0x", "extra $.f2000x"]);
+    }
+
     fn document() -> impl Strategy<Value = Value> {
         let leaf = prop_oneof![
             Just(Value::Null),

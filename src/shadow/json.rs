@@ -12,6 +12,9 @@ pub(super) const MAX_DEPTH: usize = 128;
 /// Longer texts are cut in examples.
 const SHOWN_TEXT: usize = 512;
 
+/// Places for an object's fields to begin with: growing from fewer took a tenth of the time of a comparison.
+const FIELDS: usize = 8;
+
 /// The most values that an example shows.
 const SHOWN_VALUES: usize = 64;
 
@@ -79,11 +82,11 @@ impl<'a> Reader<'a> {
 
     fn map(&mut self, depth: usize) -> Option<Node<'a>> {
         self.take(b'{')?;
-        let mut fields = Vec::new();
         self.blank();
         if self.take(b'}').is_some() {
-            return Some(Node::Map(fields));
+            return Some(Node::Map(Vec::new()));
         }
+        let mut fields = Vec::with_capacity(FIELDS);
         loop {
             self.blank();
             let name = self.string()?;
