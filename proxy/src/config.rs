@@ -130,7 +130,7 @@ mod tests {
             ),
             (
                 |config| {
-                    config.listeners[0].http.virtual_hosts[0].domains = vec!["a.*.b".to_owned()]
+                    config.listeners[0].http.virtual_hosts[0].domains = vec!["a.*.b".to_owned()];
                 },
                 "listeners[0].http.virtual_hosts[0].domains[0]: `a.*.b` is not a domain: `shop.test`, `*.shop.test`, `shop.*` or `*`",
             ),

@@ -1,1 +1,152 @@
-//! Envoy v3 bootstrap files become a [`crate::config::Config`].
+//! Envoy's v3 resources become a [`Config`]; a bootstrap file is read by reflection, so that its errors have a place.
+//!
+//! `text → DynamicMessage (descriptors of Envoy's API) → `[`support`]` (is every field honoured?) → typed message → Config`
+//!
+//! A field that Envoy does not know is an error. One that it knows and we don't honour yet is an error too, or a warning
+//! where [`Options::lenient`] asks for it; it is never silently dropped.
+
+use std::fmt;
+
+use envoy_types::pb::envoy::config::bootstrap::v3::Bootstrap;
+use prost::Message;
+use prost_reflect::{DescriptorPool, DynamicMessage};
+
+use crate::{config::Config, draw::Seed};
+
+mod bootstrap;
+mod cluster;
+mod endpoint;
+mod filter;
+mod listener;
+mod place;
+mod route;
+mod support;
+
+/// How a file is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    /// The seed of the configuration.
+    pub seed: Seed,
+    /// What is not supported yet is a warning instead of an error.
+    pub lenient: bool,
+}
+
+/// What a file says.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// What of the file is not honoured; empty unless it was read leniently.
+    pub warnings: Vec<Problem>,
+}
+
+/// What is wrong with a file, or not supported of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Whether it is wrong or not supported.
+    pub kind: Kind,
+    /// Path of the field, such as `static_resources.listeners[0].name`; empty where `what` has it.
+    pub path: String,
+    /// What is wrong; empty where the path says it all.
+    pub what: String,
+    /// Line and column of the field, from 1, where they are known.
+    pub place: Option<(usize, usize)>,
+}
+
+/// Wrong, or not there yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Envoy would refuse it, too.
+    Invalid,
+    /// Envoy honours it; we don't yet.
+    Unsupported,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { path, what, .. } = self;
+        match (self.kind, path.is_empty(), what.is_empty()) {
+            (Kind::Invalid, true, _) => write!(f, "{what}")?,
+            (Kind::Invalid, false, _) => write!(f, "{path}: {what}")?,
+            (Kind::Unsupported, _, true) => write!(f, "not supported yet: {path}")?,
+            (Kind::Unsupported, _, false) => write!(f, "not supported yet: {path}: {what}")?,
+        }
+        if let Some((line, column)) = self.place {
+            write!(f, " at line {line} column {column}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Reads a bootstrap, YAML or JSON. The error is everything that is wrong, in the order of the file; where the file is not
+/// a bootstrap at all, the first thing.
+pub fn read(text: &str, options: Options) -> Result<Loaded, Vec<Problem>> {
+    let dynamic = parse(text).map_err(|what| vec![place::unreadable(text, what)])?;
+    let mut notes = Notes(place::twice(text).into_iter().collect());
+    support::walk(&dynamic, &mut notes);
+    let bootstrap = Bootstrap::decode(dynamic.encode_to_vec().as_slice())
+        .map_err(|error| vec![Problem::invalid("", error.to_string())])?;
+    let config = bootstrap::convert(&bootstrap, options.seed, &mut notes);
+    let mut problems = notes.0;
+    if problems
+        .iter()
+        .all(|problem| problem.kind == Kind::Unsupported)
+    {
+        problems.extend(
+            config.check().iter().map(|problem| {
+                Problem::invalid(place::in_file(&problem.path), problem.what.clone())
+            }),
+        );
+    }
+    place::locate(text, &mut problems);
+    let (errors, warnings): (Vec<_>, Vec<_>) = problems
+        .into_iter()
+        .partition(|problem| problem.kind == Kind::Invalid || !options.lenient);
+    if errors.is_empty() {
+        Ok(Loaded { config, warnings })
+    } else {
+        Err(errors)
+    }
+}
+
+/// The message that a bootstrap is.
+const BOOTSTRAP: &str = "envoy.config.bootstrap.v3.Bootstrap";
+
+fn parse(text: &str) -> Result<DynamicMessage, String> {
+    // Decoding the pool takes some 50 ms: it is done when a file is read, and not before.
+    let pool = DescriptorPool::decode(&include_bytes!(concat!(env!("OUT_DIR"), "/envoy.bin"))[..])
+        .map_err(|error| format!("the descriptors of Envoy's API are broken: {error}"))?;
+    let bootstrap = pool
+        .get_message_by_name(BOOTSTRAP)
+        .ok_or_else(|| format!("the descriptors of Envoy's API have no {BOOTSTRAP}"))?;
+    DynamicMessage::deserialize(bootstrap, serde_yaml_ng::Deserializer::from_str(text))
+        .map_err(|error| error.to_string())
+}
+
+/// What was found while a file was converted.
+#[derive(Debug)]
+struct Notes(Vec<Problem>);
+
+impl Notes {
+    fn invalid(&mut self, path: impl Into<String>, what: impl Into<String>) {
+        self.0.push(Problem::invalid(path, what));
+    }
+
+    fn unsupported(&mut self, path: impl Into<String>, what: impl Into<String>) {
+        self.0.push(Problem {
+            kind: Kind::Unsupported,
+            ..Problem::invalid(path, what)
+        });
+    }
+}
+
+impl Problem {
+    fn invalid(path: impl Into<String>, what: impl Into<String>) -> Self {
+        Self {
+            kind: Kind::Invalid,
+            path: path.into(),
+            what: what.into(),
+            place: None,
+        }
+    }
+}

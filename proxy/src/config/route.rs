@@ -49,7 +49,7 @@ pub struct Forward {
     pub clusters: Vec<(String, u32)>,
     /// The whole answer must have come within this, counted from the end of the request; `None`: no bound. Envoy: 15 s.
     pub timeout: Option<Duration>,
-    /// In place of the manager's stream idle timeout.
+    /// In place of the manager's stream idle timeout; zero: this route has none.
     pub idle_timeout: Option<Duration>,
     /// Replaces the matched prefix of the path.
     pub prefix_rewrite: Option<String>,

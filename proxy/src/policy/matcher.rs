@@ -356,7 +356,14 @@ mod tests {
     #[test]
     fn texts_compare_as_their_kind_says() {
         type Make = fn(String) -> How;
-        let rows: [(Make, &str, bool, &[&str], &[&str]); 11] = [
+        type Row = (
+            Make,
+            &'static str,
+            bool,
+            &'static [&'static str],
+            &'static [&'static str],
+        );
+        let rows: [Row; 11] = [
             (How::Exact, "/a", false, &["/a"], &["/a/", "/A", ""]),
             (How::Exact, "/a", true, &["/a", "/A"], &["/b"]),
             (

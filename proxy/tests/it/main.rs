@@ -1,1 +1,8 @@
 //! The tests of the proxy.
+#![expect(
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "the exemption for tests covers test functions only"
+)]
+
+mod envoy;

@@ -1,0 +1,330 @@
+//! HTTP filters, and what they have in common: typed configurations, percentages, durations.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use envoy_types::pb::{
+    envoy::{
+        config::route::v3::FilterConfig,
+        extensions::filters::{
+            common::fault::v3::fault_delay::FaultDelaySecifier,
+            http::{
+                fault::v3::{HttpFault, fault_abort::ErrorType},
+                router::v3::Router,
+            },
+            network::http_connection_manager::v3::{HttpFilter, http_filter},
+        },
+        r#type::v3::{FractionalPercent, fractional_percent::DenominatorType},
+    },
+    google::protobuf::{self, Any},
+};
+use prost::{Message, Name};
+
+use super::{
+    Notes, route,
+    support::{join, key_step},
+};
+use crate::{
+    policy::{
+        fault::{Fault, Rule, Select, abort::Abort, delay::Delay},
+        matcher::Matcher,
+    },
+    unit::Share,
+};
+
+/// The fault filters of a connection manager, in their order.
+#[derive(Debug)]
+pub(super) struct Faults {
+    listener: String,
+    filters: Vec<FaultFilter>,
+}
+
+#[derive(Debug)]
+struct FaultFilter {
+    name: String,
+    path: String,
+    /// Off where no route switches it on.
+    disabled: bool,
+    settings: HttpFault,
+}
+
+/// What a route, a host or a route configuration says instead of the filters' own settings, by the filter's name.
+pub(super) type Overrides = BTreeMap<String, Override>;
+
+/// What is said instead of a filter's own settings.
+#[derive(Debug, Clone)]
+pub(super) enum Override {
+    Off,
+    /// The settings, and where they stand.
+    Settings(Box<HttpFault>, String),
+}
+
+/// Reads the filters of a connection manager: faults, then the router.
+pub(super) fn convert(
+    filters: &[HttpFilter],
+    listener: &str,
+    path: &str,
+    notes: &mut Notes,
+) -> Faults {
+    let mut faults = Faults {
+        listener: listener.to_owned(),
+        filters: Vec::new(),
+    };
+    let mut router = None;
+    for (index, filter) in filters.iter().enumerate() {
+        let path = format!("{path}[{index}]");
+        let Some(http_filter::ConfigType::TypedConfig(any)) = &filter.config_type else {
+            if filter.config_type.is_none() {
+                notes.invalid(&path, "a `typed_config` is needed");
+            }
+            continue;
+        };
+        if open::<Router>(any).is_some() {
+            router = Some(index);
+        } else if let Some(settings) = open::<HttpFault>(any) {
+            faults.filters.push(FaultFilter {
+                name: filter.name.clone(),
+                path: format!("{path}.typed_config"),
+                disabled: filter.disabled,
+                settings,
+            });
+        }
+    }
+    if router.is_none() || router != filters.len().checked_sub(1) {
+        notes.invalid(
+            path,
+            "the last filter, and no other, must be `envoy.filters.http.router`",
+        );
+    }
+    faults
+}
+
+/// Reads a `typed_per_filter_config`.
+pub(super) fn overrides<'a>(
+    entries: impl IntoIterator<Item = (&'a String, &'a Any)>,
+    faults: &Faults,
+    path: &str,
+    notes: &mut Notes,
+) -> Overrides {
+    let mut overrides = Overrides::new();
+    for (name, any) in entries {
+        let path = join(&format!("{path}.typed_per_filter_config"), &key_step(name));
+        let inner;
+        let any = if let Some(wrapper) = open::<FilterConfig>(any) {
+            if wrapper.disabled {
+                overrides.insert(name.clone(), Override::Off);
+                continue;
+            }
+            inner = wrapper.config.unwrap_or_default();
+            &inner
+        } else {
+            any
+        };
+        if let Some(settings) = open::<HttpFault>(any) {
+            if !faults.filters.iter().any(|filter| filter.name == *name) {
+                notes.invalid(
+                    &path,
+                    format!("there is no filter `{name}` in `http_filters`"),
+                );
+            }
+            overrides.insert(name.clone(), Override::Settings(Box::new(settings), path));
+        }
+    }
+    overrides
+}
+
+impl Faults {
+    /// The rules of requests whose route overrides nothing.
+    pub(super) fn manager(&self, notes: &mut Notes) -> Vec<Rule> {
+        let mut rules = Vec::new();
+        for filter in self.filters.iter().filter(|filter| !filter.disabled) {
+            let ours = self.rules(&filter.settings, &filter.name, "*", &filter.path, notes);
+            // Those for one cluster are given to its routes.
+            if filter.settings.upstream_cluster.is_empty() {
+                rules.extend(ours);
+            }
+        }
+        rules
+    }
+
+    /// The rules of a route's requests; `None`: the manager's.
+    pub(super) fn of_route(
+        &self,
+        overrides: &Overrides,
+        clusters: &[(String, u32)],
+        scope: &str,
+        notes: &mut Notes,
+    ) -> Option<Vec<Rule>> {
+        let by_cluster = |filter: &FaultFilter| !filter.settings.upstream_cluster.is_empty();
+        let overridden = |filter: &FaultFilter| overrides.contains_key(&filter.name);
+        if !self
+            .filters
+            .iter()
+            .any(|it| by_cluster(it) || overridden(it))
+        {
+            return None;
+        }
+        let mut rules = Vec::new();
+        for filter in &self.filters {
+            let (settings, scope, path) = match overrides.get(&filter.name) {
+                Some(Override::Off) => continue,
+                Some(Override::Settings(settings, path)) => (&**settings, scope, path),
+                None if filter.disabled => continue,
+                None => (&filter.settings, "*", &filter.path),
+            };
+            let only = &settings.upstream_cluster;
+            match clusters {
+                _ if only.is_empty() => {}
+                [(cluster, _)] if cluster == only => {}
+                [_] | [] => continue,
+                _ => {
+                    notes.unsupported(
+                        format!("{path}.upstream_cluster"),
+                        "with a route to weighted clusters",
+                    );
+                    continue;
+                }
+            }
+            // Their problems were told with the manager's.
+            let mut told = Notes(Vec::new());
+            let notes = if scope == "*" { &mut told } else { &mut *notes };
+            rules.extend(self.rules(settings, &filter.name, scope, path, notes));
+        }
+        Some(rules)
+    }
+
+    /// A delay and an abort are two rules with draws of their own, the delay first.
+    fn rules(
+        &self,
+        it: &HttpFault,
+        name: &str,
+        scope: &str,
+        path: &str,
+        notes: &mut Notes,
+    ) -> Vec<Rule> {
+        let kinds = [
+            ("delay", delay(it, path, notes)),
+            ("abort", abort(it, path, notes)),
+        ];
+        let count = kinds.iter().filter(|(_, kind)| kind.is_some()).count();
+        let max_active = it.max_active_faults.map(|most| most.value);
+        if max_active.is_some() && count > 1 {
+            notes.unsupported(
+                format!("{path}.max_active_faults"),
+                "for a delay and an abort together",
+            );
+        }
+        let matcher = Matcher {
+            headers: it
+                .headers
+                .iter()
+                .enumerate()
+                .filter_map(|(index, it)| {
+                    route::header(it, &format!("{path}.headers[{index}]"), notes)
+                })
+                .collect(),
+            ..Matcher::default()
+        };
+        kinds
+            .into_iter()
+            .filter_map(|(suffix, kind)| {
+                let (share, kind) = kind?;
+                let id = format!("{name}.{suffix}");
+                Some(Rule {
+                    name: format!("{id}@{}>{scope}", self.listener),
+                    id: Arc::from(id),
+                    windows: Vec::new(),
+                    matcher: matcher.clone(),
+                    select: Select::Share(share),
+                    max_active: max_active.filter(|_| count == 1),
+                    kind,
+                })
+            })
+            .collect()
+    }
+}
+
+fn delay(it: &HttpFault, path: &str, notes: &mut Notes) -> Option<(Share, Fault)> {
+    let delay = it.delay.as_ref()?;
+    let path = format!("{path}.delay");
+    let Some(FaultDelaySecifier::FixedDelay(fixed)) = &delay.fault_delay_secifier else {
+        if delay.fault_delay_secifier.is_none() {
+            notes.invalid(&path, "a `fixed_delay` is needed");
+        }
+        return None;
+    };
+    let path = format!("{path}.fixed_delay");
+    let fixed = duration(Some(fixed), &path, notes)?;
+    if fixed.is_zero() {
+        notes.invalid(&path, "it must be above 0");
+    }
+    Some((share(delay.percentage), Fault::Delay(Delay::Fixed(fixed))))
+}
+
+fn abort(it: &HttpFault, path: &str, notes: &mut Notes) -> Option<(Share, Fault)> {
+    let abort = it.abort.as_ref()?;
+    let path = format!("{path}.abort");
+    let status = match abort.error_type {
+        Some(ErrorType::HttpStatus(status)) => status,
+        None => {
+            notes.invalid(&path, "an `http_status` is needed");
+            return None;
+        }
+        // Reported by the walk.
+        Some(_) => return None,
+    };
+    let Some(status) = u16::try_from(status)
+        .ok()
+        .filter(|it| (200..600).contains(it))
+    else {
+        notes.invalid(
+            format!("{path}.http_status"),
+            format!("the status {status} must be from 200 to 599"),
+        );
+        return None;
+    };
+    let body = Some(abort.response_body.clone()).filter(|body| !body.is_empty());
+    Some((
+        share(abort.percentage),
+        Fault::Abort(Abort { status, body }),
+    ))
+}
+
+/// Without a percentage: never, as in Envoy.
+pub(super) fn share(percent: Option<FractionalPercent>) -> Share {
+    let percent = percent.unwrap_or_default();
+    let of = match DenominatorType::try_from(percent.denominator).unwrap_or_default() {
+        DenominatorType::Hundred => 1e2,
+        DenominatorType::TenThousand => 1e4,
+        DenominatorType::Million => 1e6,
+    };
+    Share::new(f64::from(percent.numerator) / of).unwrap_or(Share::ALL)
+}
+
+/// A duration of the file; `None` where it is not set.
+pub(super) fn duration(
+    it: Option<&protobuf::Duration>,
+    path: &str,
+    notes: &mut Notes,
+) -> Option<Duration> {
+    let it = it?;
+    match (u64::try_from(it.seconds), u32::try_from(it.nanos)) {
+        (Ok(seconds), Ok(nanos)) if nanos < 1_000_000_000 => Some(Duration::new(seconds, nanos)),
+        _ => {
+            notes.invalid(path, "a duration must not be below 0");
+            None
+        }
+    }
+}
+
+/// Envoy's way to switch a timeout off is 0.
+pub(super) fn unless_zero(it: Duration) -> Option<Duration> {
+    (!it.is_zero()).then_some(it)
+}
+
+/// The message in an Any, if it is one of this type.
+pub(super) fn open<M: Message + Default + Name>(any: &Any) -> Option<M> {
+    let name = any.type_url.rsplit('/').next()?;
+    (name == M::full_name())
+        .then(|| M::decode(any.value.as_slice()).ok())
+        .flatten()
+}

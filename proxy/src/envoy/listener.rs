@@ -1,0 +1,205 @@
+//! Listeners and their HTTP connection manager.
+
+use std::sync::Arc;
+
+use envoy_types::pb::envoy::{
+    config::listener::v3::{Filter, Listener, filter::ConfigType},
+    extensions::filters::network::http_connection_manager::v3::{
+        HttpConnectionManager,
+        http_connection_manager::{
+            CodecType, RouteSpecifier, ServerHeaderTransformation, UpgradeConfig,
+        },
+    },
+};
+
+use super::{
+    Notes, endpoint,
+    filter::{self, duration, open, unless_zero},
+    route,
+};
+use crate::{
+    config::{self, HttpManager},
+    unit::ByteSize,
+};
+
+/// Envoy's bounds on `max_request_headers_kb`.
+const HEADERS_KB: std::ops::RangeInclusive<u32> = 1..=8192;
+
+/// A listener; `None` where it cannot be made, with the reason among the notes.
+pub(super) fn convert(it: &Listener, path: &str, notes: &mut Notes) -> Option<config::Listener> {
+    let address = if let Some(address) = &it.address {
+        endpoint::socket(address, &format!("{path}.address"), notes)
+    } else {
+        notes.invalid(path, "an `address` is needed");
+        None
+    };
+    if it.enable_reuse_port.is_some_and(|reuse| !reuse.value) {
+        notes.unsupported(
+            format!("{path}.enable_reuse_port"),
+            "`false`: every event loop listens for itself",
+        );
+    }
+    let name = match (it.name.as_str(), address) {
+        ("", Some(address)) => address.to_string(),
+        (name, _) => name.to_owned(),
+    };
+    let chains = format!("{path}.filter_chains");
+    let http = match it.filter_chains.as_slice() {
+        [chain] => filters(
+            &chain.filters,
+            &name,
+            &format!("{chains}[0].filters"),
+            notes,
+        ),
+        [] => {
+            notes.invalid(chains, "a filter chain is needed");
+            None
+        }
+        more => {
+            notes.unsupported(chains, format!("{} filter chains", more.len()));
+            None
+        }
+    };
+    Some(config::Listener {
+        name: Arc::from(name),
+        address: address?,
+        place: None,
+        http: http?,
+    })
+}
+
+fn filters(filters: &[Filter], name: &str, path: &str, notes: &mut Notes) -> Option<HttpManager> {
+    let mut manager = None;
+    for (index, filter) in filters.iter().enumerate() {
+        let path = format!("{path}[{index}].typed_config");
+        // Filters of other types are reported by the walk.
+        if let Some(ConfigType::TypedConfig(any)) = &filter.config_type
+            && let Some(it) = open::<HttpConnectionManager>(any)
+        {
+            manager = Some(http(&it, name, &path, notes));
+        }
+    }
+    if manager.is_none() {
+        notes.invalid(
+            path,
+            "a filter `envoy.filters.network.http_connection_manager` is needed",
+        );
+    }
+    manager
+}
+
+fn http(it: &HttpConnectionManager, listener: &str, path: &str, notes: &mut Notes) -> HttpManager {
+    let defaults = HttpManager::default();
+    if it.stat_prefix.is_empty() {
+        notes.invalid(format!("{path}.stat_prefix"), "it must not be empty");
+    }
+    let codec = CodecType::try_from(it.codec_type).unwrap_or_default();
+    if !matches!(codec, CodecType::Auto | CodecType::Http1) {
+        notes.unsupported(
+            format!("{path}.codec_type"),
+            format!("`{}`", codec.as_str_name()),
+        );
+    }
+    let faults = filter::convert(
+        &it.http_filters,
+        listener,
+        &format!("{path}.http_filters"),
+        notes,
+    );
+    let manager_faults = faults.manager(notes);
+    let virtual_hosts = match &it.route_specifier {
+        Some(RouteSpecifier::RouteConfig(routes)) => {
+            route::convert(routes, &faults, &format!("{path}.route_config"), notes)
+        }
+        None => {
+            notes.invalid(path, "a `route_config` is needed");
+            Vec::new()
+        }
+        // Reported by the walk.
+        Some(_) => Vec::new(),
+    };
+    let mut timeout = |it: Option<&_>, name: &str, default| match duration(
+        it,
+        &format!("{path}.{name}"),
+        notes,
+    ) {
+        Some(set) => unless_zero(set),
+        None => default,
+    };
+    let common = it.common_http_protocol_options.as_ref();
+    HttpManager {
+        stat_prefix: it.stat_prefix.clone(),
+        idle_timeout: timeout(
+            common.and_then(|common| common.idle_timeout.as_ref()),
+            "common_http_protocol_options.idle_timeout",
+            defaults.idle_timeout,
+        ),
+        stream_idle_timeout: timeout(
+            it.stream_idle_timeout.as_ref(),
+            "stream_idle_timeout",
+            defaults.stream_idle_timeout,
+        ),
+        request_timeout: timeout(it.request_timeout.as_ref(), "request_timeout", None),
+        request_headers_timeout: timeout(
+            it.request_headers_timeout.as_ref(),
+            "request_headers_timeout",
+            None,
+        ),
+        server_name: server_name(it, defaults.server_name, path, notes),
+        generate_request_id: it.generate_request_id.is_none_or(|it| it.value),
+        use_remote_address: it.use_remote_address.is_some_and(|it| it.value),
+        virtual_hosts,
+        upgrades: upgrades(&it.upgrade_configs),
+        max_request_headers: headers_size(it, path, notes).unwrap_or(defaults.max_request_headers),
+        accept_http_10: it
+            .http_protocol_options
+            .as_ref()
+            .is_some_and(|http1| http1.accept_http_10),
+        faults: manager_faults,
+    }
+}
+
+fn server_name(
+    it: &HttpConnectionManager,
+    default: Option<String>,
+    path: &str,
+    notes: &mut Notes,
+) -> Option<String> {
+    let how =
+        ServerHeaderTransformation::try_from(it.server_header_transformation).unwrap_or_default();
+    match how {
+        ServerHeaderTransformation::PassThrough => return None,
+        ServerHeaderTransformation::Overwrite => {}
+        ServerHeaderTransformation::AppendIfAbsent => notes.unsupported(
+            format!("{path}.server_header_transformation"),
+            format!("`{}`", how.as_str_name()),
+        ),
+    }
+    match it.server_name.as_str() {
+        "" => default,
+        name => Some(name.to_owned()),
+    }
+}
+
+fn headers_size(it: &HttpConnectionManager, path: &str, notes: &mut Notes) -> Option<ByteSize> {
+    let kib = it.max_request_headers_kb?.value;
+    if !HEADERS_KB.contains(&kib) {
+        notes.invalid(
+            format!("{path}.max_request_headers_kb"),
+            format!(
+                "{kib} must be from {} to {}",
+                HEADERS_KB.start(),
+                HEADERS_KB.end()
+            ),
+        );
+    }
+    Some(ByteSize(u64::from(kib) << 10))
+}
+
+fn upgrades(configs: &[UpgradeConfig]) -> Vec<String> {
+    configs
+        .iter()
+        .filter(|it| it.enabled.is_none_or(|enabled| enabled.value))
+        .map(|it| it.upgrade_type.to_ascii_lowercase())
+        .collect()
+}

@@ -1,0 +1,401 @@
+//! Which fields of Envoy's messages are honoured: one table, and a walk that reports every other field that is set.
+
+use prost_reflect::{DynamicMessage, MapKey, ReflectMessage, Value};
+
+use super::Notes;
+
+/// By message: its fields that are honoured. A `*` after a field: it has no effect on what a proxy does, or none without
+/// fields that are not supported, so it is accepted with all that is in it.
+const SUPPORTED: &[(&str, &[&str])] = &[
+    (
+        "envoy.config.bootstrap.v3.Bootstrap",
+        &["node*", "static_resources", "admin"],
+    ),
+    (
+        "envoy.config.bootstrap.v3.Bootstrap.StaticResources",
+        &["listeners", "clusters"],
+    ),
+    ("envoy.config.bootstrap.v3.Admin", &["address"]),
+    ("envoy.config.core.v3.Address", &["socket_address"]),
+    (
+        "envoy.config.core.v3.SocketAddress",
+        &["protocol", "address", "port_value"],
+    ),
+    (
+        "envoy.config.listener.v3.Listener",
+        &[
+            "name",
+            "address",
+            "filter_chains",
+            "enable_reuse_port",
+            "traffic_direction*",
+            "metadata*",
+        ],
+    ),
+    (
+        "envoy.config.listener.v3.FilterChain",
+        &["filters", "name*", "metadata*"],
+    ),
+    ("envoy.config.listener.v3.Filter", &["name", "typed_config"]),
+    (
+        "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        &[
+            "codec_type",
+            "stat_prefix",
+            "route_config",
+            "http_filters",
+            "server_name",
+            "server_header_transformation",
+            "generate_request_id",
+            "use_remote_address",
+            "common_http_protocol_options",
+            "http_protocol_options",
+            "stream_idle_timeout",
+            "request_timeout",
+            "request_headers_timeout",
+            "max_request_headers_kb",
+            "upgrade_configs",
+        ],
+    ),
+    (
+        "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.UpgradeConfig",
+        &["upgrade_type", "enabled"],
+    ),
+    (
+        "envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter",
+        &["name", "typed_config", "disabled", "is_optional*"],
+    ),
+    (
+        "envoy.config.core.v3.HttpProtocolOptions",
+        &["idle_timeout"],
+    ),
+    (
+        "envoy.config.core.v3.Http1ProtocolOptions",
+        &["accept_http_10"],
+    ),
+    ("envoy.extensions.filters.http.router.v3.Router", &[]),
+    (
+        "envoy.extensions.filters.http.fault.v3.HTTPFault",
+        &[
+            "delay",
+            "abort",
+            "upstream_cluster",
+            "headers",
+            "max_active_faults",
+        ],
+    ),
+    (
+        "envoy.extensions.filters.common.fault.v3.FaultDelay",
+        &["fixed_delay", "percentage"],
+    ),
+    (
+        "envoy.extensions.filters.http.fault.v3.FaultAbort",
+        &["http_status", "percentage", "response_body"],
+    ),
+    (
+        "envoy.type.v3.FractionalPercent",
+        &["numerator", "denominator"],
+    ),
+    (
+        "envoy.config.route.v3.RouteConfiguration",
+        &[
+            "name",
+            "virtual_hosts",
+            "validate_clusters",
+            "typed_per_filter_config",
+            "metadata*",
+        ],
+    ),
+    (
+        "envoy.config.route.v3.VirtualHost",
+        &[
+            "name",
+            "domains",
+            "routes",
+            "typed_per_filter_config",
+            "metadata*",
+        ],
+    ),
+    (
+        "envoy.config.route.v3.Route",
+        &[
+            "name",
+            "match",
+            "route",
+            "direct_response",
+            "typed_per_filter_config",
+            "metadata*",
+        ],
+    ),
+    (
+        "envoy.config.route.v3.FilterConfig",
+        &["config", "disabled", "is_optional*"],
+    ),
+    (
+        "envoy.config.route.v3.RouteMatch",
+        &[
+            "prefix",
+            "path",
+            "safe_regex",
+            "path_separated_prefix",
+            "case_sensitive",
+            "headers",
+            "query_parameters",
+        ],
+    ),
+    (
+        "envoy.type.matcher.v3.RegexMatcher",
+        &["regex", "google_re2*"],
+    ),
+    (
+        "envoy.type.matcher.v3.StringMatcher",
+        &[
+            "exact",
+            "prefix",
+            "suffix",
+            "safe_regex",
+            "contains",
+            "ignore_case",
+        ],
+    ),
+    ("envoy.type.v3.Int64Range", &["start", "end"]),
+    (
+        "envoy.config.route.v3.HeaderMatcher",
+        &[
+            "name",
+            "exact_match",
+            "safe_regex_match",
+            "range_match",
+            "present_match",
+            "prefix_match",
+            "suffix_match",
+            "contains_match",
+            "string_match",
+            "invert_match",
+            "treat_missing_header_as_empty",
+        ],
+    ),
+    (
+        "envoy.config.route.v3.QueryParameterMatcher",
+        &["name", "string_match", "present_match"],
+    ),
+    (
+        "envoy.config.route.v3.RouteAction",
+        &[
+            "cluster",
+            "weighted_clusters",
+            "timeout",
+            "idle_timeout",
+            "prefix_rewrite",
+            "host_rewrite_literal",
+            "request_mirror_policies",
+        ],
+    ),
+    ("envoy.config.route.v3.WeightedCluster", &["clusters"]),
+    (
+        "envoy.config.route.v3.WeightedCluster.ClusterWeight",
+        &["name", "weight"],
+    ),
+    (
+        "envoy.config.route.v3.RouteAction.RequestMirrorPolicy",
+        &[
+            "cluster",
+            "runtime_fraction",
+            "disable_shadow_host_suffix_append",
+            "request_headers_mutations",
+        ],
+    ),
+    (
+        "envoy.config.core.v3.RuntimeFractionalPercent",
+        // Without layers of runtime, which are not supported, the default is what counts.
+        &["default_value", "runtime_key*"],
+    ),
+    (
+        "envoy.config.common.mutation_rules.v3.HeaderMutation",
+        &["remove", "append"],
+    ),
+    (
+        "envoy.config.core.v3.HeaderValueOption",
+        &["header", "append_action"],
+    ),
+    ("envoy.config.core.v3.HeaderValue", &["key", "value"]),
+    (
+        "envoy.config.route.v3.DirectResponseAction",
+        &["status", "body"],
+    ),
+    (
+        "envoy.config.core.v3.DataSource",
+        &["inline_string", "inline_bytes", "filename"],
+    ),
+    (
+        "envoy.config.cluster.v3.Cluster",
+        &[
+            "name",
+            "type",
+            "connect_timeout",
+            "lb_policy",
+            "load_assignment",
+            "typed_extension_protocol_options",
+            "metadata*",
+        ],
+    ),
+    (
+        "envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+        &["common_http_protocol_options", "explicit_http_config"],
+    ),
+    (
+        "envoy.extensions.upstreams.http.v3.HttpProtocolOptions.ExplicitHttpConfig",
+        &["http_protocol_options"],
+    ),
+    (
+        "envoy.config.endpoint.v3.ClusterLoadAssignment",
+        &["cluster_name", "endpoints"],
+    ),
+    (
+        "envoy.config.endpoint.v3.LocalityLbEndpoints",
+        // Localities and their weights count only under policies that are not supported.
+        &[
+            "lb_endpoints",
+            "locality*",
+            "load_balancing_weight*",
+            "metadata*",
+        ],
+    ),
+    (
+        "envoy.config.endpoint.v3.LbEndpoint",
+        &[
+            "endpoint",
+            "load_balancing_weight",
+            "health_status",
+            "metadata*",
+        ],
+    ),
+    (
+        "envoy.config.endpoint.v3.Endpoint",
+        &["address", "hostname*"],
+    ),
+];
+
+/// Reports every field that is set, at any depth, and not honoured.
+pub(super) fn walk(root: &DynamicMessage, notes: &mut Notes) {
+    message(root, "", notes);
+}
+
+fn message(it: &DynamicMessage, path: &str, notes: &mut Notes) {
+    let descriptor = it.descriptor();
+    let name = descriptor.full_name();
+    if name == "google.protobuf.Any" {
+        return any(it, path, notes);
+    }
+    if name.starts_with("google.protobuf.") {
+        return;
+    }
+    let Some((_, supported)) = SUPPORTED.iter().find(|(message, _)| *message == name) else {
+        return notes.unsupported(path, format!("`{name}`"));
+    };
+    for (field, content) in it.fields() {
+        let path = join(path, field.name());
+        let known = supported
+            .iter()
+            .find(|supported| supported.trim_end_matches('*') == field.name());
+        match known {
+            None => notes.unsupported(path, ""),
+            Some(known) if known.ends_with('*') => {}
+            Some(_) => value(content, &path, notes),
+        }
+    }
+}
+
+fn value(it: &Value, path: &str, notes: &mut Notes) {
+    match it {
+        Value::Message(inner) => message(inner, path, notes),
+        Value::List(items) => {
+            for (index, item) in items.iter().enumerate() {
+                value(item, &format!("{path}[{index}]"), notes);
+            }
+        }
+        Value::Map(entries) => {
+            let mut entries: Vec<_> = entries.iter().collect();
+            entries.sort_by_key(|(key, _)| (*key).clone());
+            for (key, item) in entries {
+                let key = match key {
+                    MapKey::String(key) => key.clone(),
+                    other => format!("{other:?}"),
+                };
+                value(item, &join(path, &key_step(&key)), notes);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn any(it: &DynamicMessage, path: &str, notes: &mut Notes) {
+    let field = |name: &str| it.get_field_by_name(name);
+    let (Some(url), Some(bytes)) = (field("type_url"), field("value")) else {
+        return;
+    };
+    let (Some(url), Some(bytes)) = (url.as_str(), bytes.as_bytes()) else {
+        return;
+    };
+    let name = url.rsplit('/').next().unwrap_or_default();
+    let inner = it
+        .descriptor()
+        .parent_pool()
+        .get_message_by_name(name)
+        .and_then(|descriptor| DynamicMessage::decode(descriptor, bytes.clone()).ok());
+    match inner {
+        // What is in it is told by its own settings' names, so that a reader knows which extension is meant.
+        Some(inner) if name == "xds.type.v3.TypedStruct" => {
+            let of = inner.get_field_by_name("type_url");
+            let of = of.as_ref().and_then(|of| of.as_str()).unwrap_or_default();
+            notes.unsupported(path, format!("`{of}`"));
+        }
+        Some(inner) => message(&inner, path, notes),
+        None => notes.invalid(path, format!("`{name}` cannot be decoded")),
+    }
+}
+
+/// A path and a step further.
+pub(super) fn join(path: &str, step: &str) -> String {
+    match (path.is_empty(), step.starts_with('[')) {
+        (true, _) => step.to_owned(),
+        (false, true) => format!("{path}{step}"),
+        (false, false) => format!("{path}.{step}"),
+    }
+}
+
+/// The step into a map: `.key`, or `["a.b"]` where the key would read as several.
+pub(super) fn key_step(key: &str) -> String {
+    if key.contains(['.', '[', '"']) || key.is_empty() {
+        format!("[{key:?}]")
+    } else {
+        key.to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prost_reflect::DescriptorPool;
+
+    use super::*;
+
+    #[test]
+    fn every_row_names_a_message_and_fields_that_envoy_has() {
+        let pool =
+            DescriptorPool::decode(&include_bytes!(concat!(env!("OUT_DIR"), "/envoy.bin"))[..])
+                .unwrap();
+        for (message, fields) in SUPPORTED {
+            let descriptor = pool
+                .get_message_by_name(message)
+                .unwrap_or_else(|| panic!("{message} is not a message of Envoy"));
+            for field in *fields {
+                assert!(
+                    descriptor
+                        .get_field_by_name(field.trim_end_matches('*'))
+                        .is_some(),
+                    "{message} has no field {field}"
+                );
+            }
+        }
+    }
+}
