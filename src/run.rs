@@ -12,6 +12,7 @@
 
 use std::{fmt, path::PathBuf};
 
+pub mod collect;
 #[cfg(test)]
 mod fixture;
 pub mod mesh;

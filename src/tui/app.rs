@@ -577,6 +577,7 @@ impl App {
         for difference in &mirror.differences {
             let Difference {
                 path,
+                at: _,
                 kind,
                 primary,
                 shadow,

@@ -1,0 +1,416 @@
+//! Turns what sidecars and generator tell into one stream of events. Sidecars tell on their event loops, so they only hand
+//! over; answers are compared, hashed and redacted on a thread of its own.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
+    thread::JoinHandle,
+};
+
+use meshbed_proxy::{
+    config::Direction,
+    observe::{self, Mirrored, Observer, Outcome, Record},
+};
+use tokio::{sync::mpsc::UnboundedSender, time::Instant};
+
+use crate::{
+    event::{Answered, Attempt, Difference, Hit, Hop, Micros, Mirror, MirrorOutcome, RunEvent},
+    shadow::{self, Redaction, Rules},
+};
+
+/// Bytes of answers that may wait for their comparison. Beyond it pairs are told as skipped for `compare_queue`: memory is
+/// bounded whatever the load, and nothing is lost without a reason.
+const MAX_WAITING: usize = 64 << 20;
+
+/// The zero of the run's clock; set once, when everything is ready.
+#[derive(Debug, Clone, Default)]
+pub struct Origin(Arc<OnceLock<Instant>>);
+
+impl Origin {
+    /// Sets it; a second time changes nothing.
+    pub fn set(&self, at: Instant) {
+        let _ = self.0.set(at);
+    }
+
+    /// A moment on the run's clock; 0 before its start.
+    pub fn micros(&self, at: Instant) -> Micros {
+        self.0.get().map_or(0, |origin| {
+            at.saturating_duration_since(*origin).as_micros() as Micros
+        })
+    }
+}
+
+/// Told by the sidecars.
+#[derive(Debug)]
+pub struct Collector {
+    origin: Origin,
+    sides: BTreeMap<String, u8>,
+    events: UnboundedSender<RunEvent>,
+    compare: mpsc::Sender<Settled>,
+    waiting: Arc<AtomicUsize>,
+}
+
+/// A mirror's outcome on its way to be compared.
+struct Settled {
+    t_us: Micros,
+    mirrored: Mirrored,
+    /// Bytes that it holds of what may wait.
+    bytes: usize,
+}
+
+/// The thread that compares.
+#[derive(Debug)]
+pub struct Comparing(JoinHandle<()>);
+
+impl Comparing {
+    /// Waits until everything is compared; every [`Collector`] must be gone.
+    pub fn join(self) {
+        // It does not panic; if it did, the events that lack show it.
+        let _ = self.0.join();
+    }
+}
+
+impl Collector {
+    /// A collector and its thread. `sides` names the listeners that belong to shadows.
+    pub fn start(
+        origin: Origin,
+        sides: BTreeMap<String, u8>,
+        rules: Rules,
+        redaction: Redaction,
+        events: UnboundedSender<RunEvent>,
+    ) -> std::io::Result<(Self, Comparing)> {
+        let (compare, settled) = mpsc::channel::<Settled>();
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let thread = std::thread::Builder::new()
+            .name("compare".to_owned())
+            .spawn({
+                let (events, waiting) = (events.clone(), waiting.clone());
+                move || {
+                    for settled in settled {
+                        let bytes = settled.bytes;
+                        let mirror = compared(settled, &rules, &redaction);
+                        waiting.fetch_sub(bytes, Ordering::Relaxed);
+                        // Nobody listens when the run has been given up.
+                        let _ = events.send(RunEvent::Mirror(Arc::new(mirror)));
+                    }
+                }
+            })?;
+        let collector = Self {
+            origin,
+            sides,
+            events,
+            compare,
+            waiting,
+        };
+        Ok((collector, Comparing(thread)))
+    }
+}
+
+impl Observer for Collector {
+    fn request(&self, record: &Record<'_>) {
+        if let Some(hop) = hop(record, &self.origin, &self.sides) {
+            let _ = self.events.send(RunEvent::Hop(Arc::new(hop)));
+        }
+    }
+
+    fn mirrored(&self, mut mirrored: Mirrored) {
+        let body = |answer: &Option<observe::Answer>| {
+            answer.as_ref().map_or(0, |answer| answer.body.len())
+        };
+        let mut bytes = body(&mirrored.primary) + body(&mirrored.answer);
+        if self.waiting.fetch_add(bytes, Ordering::Relaxed) + bytes > MAX_WAITING {
+            self.waiting.fetch_sub(bytes, Ordering::Relaxed);
+            mirrored.outcome = Outcome::Skipped("compare_queue");
+            mirrored.primary = None;
+            mirrored.answer = None;
+            bytes = 0;
+        }
+        let t_us = self.origin.micros(Instant::now());
+        let _ = self.compare.send(Settled {
+            t_us,
+            mirrored,
+            bytes,
+        });
+    }
+}
+
+/// What a sidecar has seen; `None`: the listener is no sidecar.
+fn hop(record: &Record<'_>, origin: &Origin, sides: &BTreeMap<String, u8>) -> Option<Hop> {
+    let place = record.place?;
+    let identity = record.identity;
+    let us = |duration: std::time::Duration| duration.as_micros() as Micros;
+    Some(Hop {
+        ordinal: identity.ordinal,
+        // What a shadow does is the shadow's, also where it has lost the trace id.
+        side: sides
+            .get(&**record.listener)
+            .copied()
+            .unwrap_or(identity.side),
+        intended_ms: identity.intended_ms,
+        n: identity.n,
+        scheduled: identity.scheduled,
+        caller: place.caller.clone(),
+        service: place.service.clone(),
+        inbound: place.direction == Direction::Inbound,
+        method: record.method.as_str().to_owned(),
+        path: record.path.to_owned(),
+        start_us: origin.micros(record.start),
+        us: us(record.duration),
+        status: record.status.map(|status| status.as_u16()),
+        complete: record.complete,
+        flags: record.flags,
+        bytes_in: record.bytes_in,
+        bytes_out: record.bytes_out,
+        considered: record.considered.to_vec(),
+        hits: record.hits.iter().map(hit).collect(),
+        attempts: record.attempts.iter().map(attempt).collect(),
+    })
+}
+
+fn hit(hit: &observe::Hit) -> Hit {
+    let drawn = |number: f64| (!number.is_nan()).then_some(number);
+    let us = |duration: std::time::Duration| duration.as_micros() as Micros;
+    Hit {
+        fault: hit.fault.clone(),
+        u: drawn(hit.u),
+        p: drawn(hit.p),
+        effect: hit.effect.name(),
+        asked_us: hit.asked.map(us),
+        actual_us: hit.actual.map(us),
+        status: hit.status.map(|status| status.as_u16()),
+        why: hit.why.map(str::to_owned),
+    }
+}
+
+fn attempt(attempt: &observe::Attempt) -> Attempt {
+    Attempt {
+        endpoint: attempt.endpoint.map(|address| address.to_string()),
+        us: attempt.duration.as_micros() as Micros,
+        status: attempt.status.map(|status| status.as_u16()),
+        why: attempt.why.as_deref().map(str::to_owned),
+    }
+}
+
+fn compared(settled: Settled, rules: &Rules, redaction: &Redaction) -> Mirror {
+    let Settled { t_us, mirrored, .. } = settled;
+    let (outcome, why) = match mirrored.outcome {
+        Outcome::Compared => (MirrorOutcome::Compared, None),
+        Outcome::Shed(why) => (MirrorOutcome::Shed, Some(why)),
+        Outcome::Failed(why) => (MirrorOutcome::Failed, Some(why)),
+        Outcome::Skipped(why) => (MirrorOutcome::Skipped, Some(why)),
+    };
+    let primary = mirrored.primary.as_ref().map(shadow::Answer::from);
+    let answer = mirrored.answer.as_ref().map(shadow::Answer::from);
+    let differences = match (&primary, &answer) {
+        (Some(primary), Some(answer)) if outcome == MirrorOutcome::Compared => {
+            shadow::compare(primary, answer, rules)
+        }
+        _ => Vec::new(),
+    };
+    let (caller, service) = mirrored.place.map_or_else(
+        || ("".into(), "".into()),
+        |place| (place.caller, place.service),
+    );
+    let facts = |told: &Option<observe::Answer>, kept: &Option<shadow::Answer>| {
+        told.as_ref()
+            .zip(kept.as_ref())
+            .map(|(told, kept)| Answered {
+                status: kept.status,
+                us: told.duration.as_micros() as Micros,
+                sha256: kept.sha256(),
+            })
+    };
+    Mirror {
+        t_us,
+        ordinal: mirrored.identity.ordinal,
+        intended_ms: mirrored.identity.intended_ms,
+        n: mirrored.identity.n,
+        caller,
+        service,
+        shadow: mirrored.shadow,
+        endpoint: rules.endpoint(mirrored.method.as_str(), &mirrored.path),
+        method: mirrored.method.as_str().to_owned(),
+        outcome,
+        why: why.map(str::to_owned),
+        primary: facts(&mirrored.primary, &primary),
+        answer: facts(&mirrored.answer, &answer),
+        differences: differences
+            .into_iter()
+            .map(|difference| told(difference, redaction))
+            .collect(),
+        path: mirrored.path,
+    }
+}
+
+fn told(mut difference: shadow::Difference, redaction: &Redaction) -> Difference {
+    redaction.apply(&mut difference);
+    Difference {
+        path: difference.template,
+        at: difference.path,
+        kind: difference.kind.name(),
+        primary: difference.primary,
+        shadow: difference.candidate,
+        rule: difference.ignored_by,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use http::{HeaderMap, Method, StatusCode};
+    use meshbed_proxy::{config::Place, observe::Identity};
+
+    use super::*;
+
+    fn place() -> Place {
+        Place {
+            caller: "shop".into(),
+            service: "cart".into(),
+            direction: Direction::Outbound,
+        }
+    }
+
+    const IDENTITY: Identity = Identity {
+        ordinal: 17,
+        side: 0,
+        intended_ms: Some(340),
+        n: 1,
+        scheduled: true,
+    };
+
+    fn answer(body: &str) -> observe::Answer {
+        let mut headers = HeaderMap::new();
+        headers.insert("content-type", "application/json".parse().unwrap());
+        observe::Answer {
+            status: StatusCode::OK,
+            headers,
+            body: Bytes::copy_from_slice(body.as_bytes()),
+            length: body.len() as u64,
+            duration: Duration::from_micros(900),
+        }
+    }
+
+    fn mirrored(primary: &str, shadow: &str) -> Mirrored {
+        Mirrored {
+            identity: IDENTITY,
+            place: Some(place()),
+            shadow: "candidate".into(),
+            method: Method::GET,
+            path: "/cart/42?x=1".to_owned(),
+            outcome: Outcome::Compared,
+            primary: Some(answer(primary)),
+            answer: Some(answer(shadow)),
+        }
+    }
+
+    fn told_of(mirrored: Vec<Mirrored>, redact: &[&str]) -> Vec<Arc<Mirror>> {
+        let (events, mut received) = tokio::sync::mpsc::unbounded_channel();
+        let (collector, comparing) = Collector::start(
+            Origin::default(),
+            BTreeMap::new(),
+            Rules::default(),
+            Redaction::parse(redact).unwrap(),
+            events,
+        )
+        .unwrap();
+        for one in mirrored {
+            collector.mirrored(one);
+        }
+        drop(collector);
+        comparing.join();
+        std::iter::from_fn(|| received.blocking_recv())
+            .map(|event| match event {
+                RunEvent::Mirror(mirror) => mirror,
+                other => panic!("{other:?}"),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_pair_is_compared_hashed_and_redacted() {
+        let told = told_of(
+            vec![mirrored(
+                r#"{"total":5,"card":"4111"}"#,
+                r#"{"total":5,"card":"4242"}"#,
+            )],
+            &["$.card"],
+        );
+        let mirror = &told[0];
+        assert_eq!(mirror.endpoint, "GET /cart/{id}");
+        assert_eq!(mirror.outcome, MirrorOutcome::Compared);
+        assert_eq!(mirror.differences.len(), 1);
+        assert_eq!(mirror.differences[0].path, "$.card");
+        assert_eq!(
+            mirror.differences[0].shadow,
+            Some(serde_json::Value::from(shadow::REDACTED))
+        );
+        // sha256 of {"total":5,"card":"4111"}, by sha256sum.
+        assert_eq!(
+            mirror.primary.as_ref().unwrap().sha256,
+            "6ad72ce842e44be61f3f43d097900e07f8b0ad9b6b744ad7e6556b5950e4ac2d"
+        );
+    }
+
+    #[test]
+    fn what_was_not_compared_says_why() {
+        let mut shed = mirrored("", "");
+        shed.outcome = Outcome::Shed("in_flight");
+        shed.answer = None;
+        let told = told_of(vec![shed], &[]);
+        assert_eq!(told[0].outcome, MirrorOutcome::Shed);
+        assert_eq!(told[0].why.as_deref(), Some("in_flight"));
+        assert!(told[0].differences.is_empty() && told[0].answer.is_none());
+    }
+
+    #[test]
+    fn what_a_shadow_does_is_its_own_also_without_a_trace_id() {
+        let listener: Arc<str> = "out:~candidate>cart".into();
+        let place = place();
+        let record = Record {
+            listener: &listener,
+            place: Some(&place),
+            identity: Identity {
+                scheduled: false,
+                intended_ms: None,
+                ..IDENTITY
+            },
+            downstream: ([127, 0, 0, 1], 1).into(),
+            method: &Method::GET,
+            path: "/cart/42",
+            authority: "",
+            route: "",
+            cluster: "",
+            status: Some(StatusCode::OK),
+            complete: true,
+            flags: observe::Flags::DI,
+            details: "",
+            start: Instant::now(),
+            duration: Duration::from_millis(3),
+            bytes_in: 0,
+            bytes_out: 2,
+            attempts: &[],
+            considered: &[],
+            hits: &[observe::Hit {
+                fault: "slow".into(),
+                u: f64::NAN,
+                p: f64::NAN,
+                effect: observe::Effect::Applied,
+                asked: Some(Duration::from_millis(2)),
+                actual: None,
+                status: None,
+                why: None,
+            }],
+        };
+        let sides = BTreeMap::from([("out:~candidate>cart".to_owned(), 1)]);
+        let seen = hop(&record, &Origin::default(), &sides).unwrap();
+        assert_eq!((seen.side, seen.us, seen.ordinal), (1, 3_000, 17));
+        assert_eq!((seen.hits[0].u, seen.hits[0].asked_us), (None, Some(2_000)));
+        assert!(!seen.inbound && !seen.scheduled);
+    }
+}
