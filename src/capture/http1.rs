@@ -7,7 +7,7 @@ mod head;
 mod sniff;
 
 use head::Search;
-pub(super) use head::{Head, Length, Line, Role};
+pub(super) use head::{HTTP2, Head, Length, Line, Role};
 pub(super) use sniff::{Guess, guess};
 
 use super::exchange::Header;
@@ -79,6 +79,8 @@ pub(super) enum AfterGap {
     InBody,
     /// It ends exactly where the message ends.
     AtEnd,
+    /// It reaches beyond the message's end.
+    BeyondEnd,
     /// The place in the message is lost.
     Lost,
 }
@@ -162,7 +164,8 @@ impl Parser {
     /// Bytes are missing here. A body of known length survives that.
     pub(super) fn gap(&mut self, length: u64) -> AfterGap {
         match self.state {
-            State::Sized(left) | State::Chunk(left) if length > left => AfterGap::Lost,
+            State::Sized(left) if length > left => AfterGap::BeyondEnd,
+            State::Chunk(left) if length > left => AfterGap::Lost,
             State::Sized(left) => {
                 self.state = State::Sized(left - length);
                 if left == length { AfterGap::AtEnd } else { AfterGap::InBody }
@@ -256,18 +259,12 @@ impl Parser {
     }
 
     fn feed_trailers(&mut self, data: &[u8]) -> (usize, Event) {
-        // The section is empty if it begins with the end of a line; else it ends like a head.
         if data.is_empty() {
             return (0, Event::More);
         }
         let before = self.buffer.len();
         self.buffer.extend_from_slice(data);
-        let end = match self.buffer.as_slice() {
-            [b'\n', ..] => Some(1),
-            [b'\r', b'\n', ..] => Some(2),
-            whole => self.search.end(whole),
-        };
-        match end {
+        match self.search.end(&self.buffer) {
             Some(size) => {
                 let whole = std::mem::take(&mut self.buffer);
                 let fields = if self.headers { head::fields(whole.get(..size).unwrap_or_default()) } else { Vec::new() };

@@ -19,7 +19,7 @@ use std::net::SocketAddr;
 
 use super::Keep;
 use super::exchange::{Exchange, Response};
-use super::http1::{AfterGap, Event, Framing, Guess, Head, Length, Line, Parser, Role, guess};
+use super::http1::{AfterGap, Event, Framing, Guess, HTTP2, Head, Length, Line, Parser, Role, guess};
 use super::link::Segment;
 use super::stream::{Accepted, Half, Piece};
 use super::summary::{Direction, LOST_MAX, Lost, Summary};
@@ -254,14 +254,20 @@ impl Connection {
     }
 
     fn deliver_due(&mut self, side: Side, sink: &mut Sink) {
+        let mut any = false;
         while let Some(piece) = self.halves.get_mut(side).take_due() {
-            self.deliver(side, Input::Data(piece), sink);
+            self.lanes.get_mut(side).hold(Input::Data(piece));
+            any = true;
+        }
+        if any {
+            self.pump(sink);
         }
     }
 
     fn skip_hole(&mut self, side: Side, sink: &mut Sink) {
         if let Some((offset, length)) = self.halves.get_mut(side).skip_hole() {
-            self.deliver(side, Input::Gap { offset, length }, sink);
+            // Not pumped before what follows is there too: the other lane may be waiting for that.
+            self.lanes.get_mut(side).hold(Input::Gap { offset, length });
         }
         self.deliver_due(side, sink);
     }
@@ -339,7 +345,7 @@ impl Connection {
                 Mode::Http(Box::new(Parser::new(Role::Response, sink.keep != Keep::Lines)))
             }
             Guess::Tls => Mode::Opaque("tls"),
-            Guess::Http2 => Mode::Opaque("http2"),
+            Guess::Http2 => Mode::Opaque(HTTP2),
             Guess::Request | Guess::Response | Guess::Unclear | Guess::Other => Mode::Search,
         };
         if let Mode::Opaque(reason) = mode {
@@ -467,7 +473,12 @@ impl Connection {
                 }
                 self.finish_message(side, true, sink);
             }
-            Event::Bad(reason) => self.abandon_message(side, reason, sink),
+            Event::Bad(reason) => {
+                self.abandon_message(side, reason, sink);
+                if reason == HTTP2 {
+                    self.switch(side, &Mode::Opaque(HTTP2));
+                }
+            }
         }
         Ok((used, true))
     }
@@ -716,6 +727,11 @@ impl Connection {
                         parser.feed(&[]);
                     }
                 }
+                AfterGap::BeyondEnd => {
+                    lane.is_damaged = true;
+                    self.finish_message(side, true, sink);
+                    self.lose_place(side);
+                }
                 AfterGap::Lost => {
                     if parser.is_between() {
                         self.lose_place(side);
@@ -860,7 +876,7 @@ fn response_framing(head: &Head) -> Framing {
 
 fn upgraded(head: &Head) -> Mode {
     let to = head.upgrade.as_deref().unwrap_or_default();
-    Mode::Opaque(if to.eq_ignore_ascii_case(b"h2c") { "http2" } else { "upgraded" })
+    Mode::Opaque(if to.eq_ignore_ascii_case(b"h2c") { HTTP2 } else { "upgraded" })
 }
 
 impl Begun {

@@ -99,11 +99,6 @@ impl Half {
         self.fin.is_some_and(|fin| self.next >= fin)
     }
 
-    /// Whether a FIN was seen.
-    pub(super) fn has_fin(&self) -> bool {
-        self.fin.is_some()
-    }
-
     /// Whether anything waits behind a hole.
     pub(super) fn has_early(&self) -> bool {
         !self.early.is_empty()
@@ -123,12 +118,20 @@ impl Half {
         if let Some(offset) = self.offset(ack).and_then(|o| u64::try_from(o).ok()) {
             self.acked = self.acked.max(Some(offset));
         }
-        self.note_overdue(at);
+        if self.is_behind() {
+            self.overdue = self.overdue.or(Some(at));
+        }
     }
 
-    fn note_overdue(&mut self, at: u64) {
-        let overdue = self.has_early() && self.acked.is_some_and(|a| a > self.next);
-        self.overdue = if overdue { self.overdue.or(Some(at)) } else { None };
+    /// Whether the peer has bytes that are missing here.
+    fn is_behind(&self) -> bool {
+        self.acked.is_some_and(|a| a > self.next)
+    }
+
+    /// Bytes were delivered: what is still missing has been so since now.
+    fn advance(&mut self, bytes: u64, at: u64) {
+        self.next += bytes;
+        self.overdue = self.is_behind().then_some(at);
     }
 
     /// Takes a segment. `sent` is its true length where the capture kept less.
@@ -164,7 +167,6 @@ impl Half {
         let begin = (begin + old as i64) as u64;
         if begin > self.next {
             self.keep(Piece { offset: begin, at, ack, data: fresh.to_vec() }, payload);
-            self.note_overdue(at);
             return Accepted::Early;
         }
         // What waits was captured earlier, so it stands where the two overlap.
@@ -173,10 +175,10 @@ impl Half {
         if fresh.len() > room {
             let (now, later) = fresh.split_at(room);
             self.keep(Piece { offset: begin + room as u64, at, ack, data: later.to_vec() }, payload);
-            self.next += now.len() as u64;
+            self.advance(now.len() as u64, at);
             return Accepted::Next { offset: begin, data: now };
         }
-        self.next += fresh.len() as u64;
+        self.advance(fresh.len() as u64, at);
         Accepted::Next { offset: begin, data: fresh }
     }
 
@@ -220,16 +222,14 @@ impl Half {
         }
         let piece = first.remove();
         self.early_cost -= piece.data.len() + PIECE_COST;
-        self.next += piece.data.len() as u64;
-        if !self.has_early() {
-            self.overdue = None;
-        }
+        self.advance(piece.data.len() as u64, self.overdue.unwrap_or(piece.at));
         Some(piece)
     }
 
     /// Whether the hole before what waits must be given up.
     pub(super) fn is_hole_lost(&self, now: u64) -> bool {
-        self.early_cost > EARLY_MAX || self.overdue.is_some_and(|since| now.saturating_sub(since) >= PATIENCE)
+        let is_overdue = self.overdue.is_some_and(|since| now.saturating_sub(since) >= PATIENCE);
+        self.early_cost > EARLY_MAX || (is_overdue && self.has_early())
     }
 
     /// Gives up the hole before what waits. Gives where it begins and its length; `None` if nothing waits.
@@ -237,7 +237,6 @@ impl Half {
         let first = *self.early.first_key_value()?.0;
         let hole = (self.next, first - self.next);
         self.next = first;
-        self.overdue = None;
         Some(hole)
     }
 

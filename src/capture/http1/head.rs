@@ -52,12 +52,16 @@ pub(in crate::capture) struct Head {
     pub size: usize,
 }
 
+/// The reason where HTTP/2 begins instead of a message.
+pub(in crate::capture) const HTTP2: &str = "http2";
+
 impl Head {
     /// Reads a head that ends with its empty line. The reason if the start line is none of this role.
     pub(super) fn parse(role: Role, bytes: &[u8], keep: bool) -> Result<Box<Self>, &'static str> {
         let mut lines = Lines(bytes);
         let first = lines.next().unwrap_or_default();
         let (line, protocol) = match role {
+            Role::Request if first == b"PRI * HTTP/2.0" => return Err(HTTP2),
             Role::Request => request_line(first).ok_or("malformed_request_line")?,
             Role::Response => status_line(first).ok_or("malformed_status_line")?,
         };
@@ -127,31 +131,21 @@ pub(super) struct Search {
 
 impl Search {
     /// Where the head ends that begins `bytes`: after its first empty line. To be called again with more bytes if `None`.
+    /// A line ends in LF; one of nothing but CRs is empty.
     pub(super) fn end(&mut self, bytes: &[u8]) -> Option<usize> {
         loop {
             let rest = bytes.get(self.at..)?;
-            let Some(found) = rest.iter().position(|b| matches!(b, b'\r' | b'\n')) else {
+            let Some(found) = rest.iter().position(|b| *b == b'\n') else {
                 self.at = bytes.len();
                 return None;
             };
-            let found = self.at + found;
-            self.at = found;
-            let end = found + line_end(bytes.get(found..)?)?;
-            if found == self.line {
+            let end = self.at + found + 1;
+            let is_empty = bytes.get(self.line..end - 1)?.iter().all(|b| *b == b'\r');
+            if is_empty {
                 return Some(end);
             }
             (self.line, self.at) = (end, end);
         }
-    }
-}
-
-/// The length of the line end that is here; `None` if more bytes must tell. Beside CRLF and LF (RFC 9112 §2.2) a CR alone
-/// counts, as real clients take it, and as smugglers hope that they do.
-fn line_end(bytes: &[u8]) -> Option<usize> {
-    match bytes {
-        [b'\r', b'\n', ..] => Some(2),
-        [b'\n', ..] | [b'\r', _, ..] => Some(1),
-        _ => None,
     }
 }
 
@@ -236,7 +230,8 @@ pub(super) fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-/// Lines without their ends, up to the empty one.
+/// Lines without their ends, up to the empty one. Within a head a CR alone ends a line too: some readers take it so, and
+/// smugglers count on it.
 struct Lines<'a>(&'a [u8]);
 
 impl<'a> Iterator for Lines<'a> {
@@ -245,7 +240,8 @@ impl<'a> Iterator for Lines<'a> {
     fn next(&mut self) -> Option<&'a [u8]> {
         let end = self.0.iter().position(|b| matches!(b, b'\r' | b'\n'))?;
         let (line, rest) = self.0.split_at(end);
-        self.0 = rest.get(line_end(rest).unwrap_or(1)..).unwrap_or_default();
+        let skip = if rest.starts_with(b"\r\n") { 2 } else { 1 };
+        self.0 = rest.get(skip..).unwrap_or_default();
         (!line.is_empty()).then_some(line)
     }
 }
