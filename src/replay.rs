@@ -12,3 +12,10 @@ pub mod arrival;
 pub mod clock;
 pub mod identity;
 pub mod pacer;
+pub mod rewrite;
+pub mod schedule;
+
+pub use self::{
+    rewrite::Prepared,
+    schedule::{Lane, Planned, Schedule, TraceFacts},
+};
