@@ -1,21 +1,287 @@
 //! Drives a schedule through a sender until told to stop.
 //!
-//! The shape that others may count on:
-//!
 //! ```text
-//! schedule::build(&Scenario) -> Result<Schedule, schedule::Error>
-//! Schedule { planned: Vec<Planned>, sources: Vec<Lane>, sha256: String, span_us: u64 }     planned[i].ordinal == i
-//! Planned { ordinal: u64, source: usize, due_us: u64, connection: u64, request: Arc<Prepared> }
-//! Prepared { method: http::Method, uri: http::Uri, headers: http::HeaderMap, body: Bytes }  .path() -> &str: path and query
-//! Lane { id, service, connections, max_in_flight, timeout, trace: Option<TraceFacts> }      TraceFacts { path, sha256, exchanges, skipped: BTreeMap<String, u64> }
-//!
-//! start(Arc<Schedule>, Drive { targets: BTreeMap<Id, SocketAddr>, run: u64, origin: tokio::time::Instant }, sink: impl Fn(RunEvent) + Send + 'static)
-//!     -> Result<Driving, StartError>
-//!     The sink is called on the I/O thread with RunEvent::Request and RunEvent::Overflow; it must not block. Every request
-//!     that was released ends in exactly one RunEvent::Request. Give an origin at least replay::AHEAD from now, so that
-//!     the first connections are open when their first request is due.
-//! driving.stop(grace: Duration)           releases nothing more; what waits is given up at once, what is under way after `grace`
-//! driving.tick(sec: u64) -> event::Tick   what the generator did so far, and its lateness since the last call
-//! driving.stats() -> Stats                planned (due so far), sent, done, overflow, no_response, in_flight
-//! driving.join().await -> Totals          once everything has ended: Stats, drift_us, cpu (cores), lateness_us and blocked_us quantiles
+//! schedule::build ── Arc<Schedule> ──┬─> scheduler thread: pacer + clock ── released ──> I/O thread: sender ── RunEvent ──> sink
+//!                                    └──────────── lanes, connections to open ahead ───────────^
 //! ```
+//!
+//! Open loop: the schedule is fixed, and a slow answer never moves a later sending. What that costs is measured, not
+//! hidden: `released` is stamped by the scheduler thread when it lets a request go, `sent` when a connection takes it.
+
+pub mod arrival;
+pub mod clock;
+pub mod identity;
+pub mod pacer;
+pub mod rewrite;
+pub mod schedule;
+mod sender;
+mod tally;
+
+use std::{
+    collections::BTreeMap,
+    fmt, io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::Instant,
+};
+
+use self::{clock::Clock, pacer::Pacer, sender::Released, tally::Tally};
+pub use self::{
+    rewrite::Prepared,
+    schedule::{Lane, Planned, Schedule, TraceFacts},
+    tally::{Quantiles, Stats, Totals},
+};
+use crate::event::{Id, Micros, RunEvent, Tick};
+
+/// How long before its first request is due a connection is opened: longer than a handshake takes on a network worth
+/// testing on, short enough that a server's idle timeout does not close it again.
+pub const AHEAD: Duration = Duration::from_millis(500);
+
+/// The scheduler looks this often whether it should stop.
+const STOP_POLL: Duration = Duration::from_millis(20);
+
+/// What a run gives the generator.
+#[derive(Debug, Clone)]
+pub struct Drive {
+    /// Where the requests for each service go: the entry sidecar's listener for it.
+    pub targets: BTreeMap<Id, SocketAddr>,
+    /// The run's number in trace ids; 40 bits count.
+    pub run: u64,
+    /// The moment that due times count from. At least [`AHEAD`] from now, the first connections are open in time.
+    pub origin: Instant,
+}
+
+/// Why a schedule cannot be driven.
+#[derive(Debug)]
+pub enum StartError {
+    /// A source's service has no address.
+    NoTarget {
+        /// The source.
+        source_id: Id,
+        /// Its service.
+        service: Id,
+    },
+    /// A thread cannot be started.
+    Thread(io::Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoTarget { source_id, service } => write!(
+                f,
+                "traffic `{source_id}` goes to `{service}`, which has no address"
+            ),
+            Self::Thread(_) => f.write_str("cannot start the generator's threads"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::NoTarget { .. } => None,
+            Self::Thread(error) => Some(error),
+        }
+    }
+}
+
+/// How the generator is told to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    /// Not at all: it ends when the last request has.
+    Running,
+    /// Now; requests under way may take until then.
+    By(Instant),
+}
+
+/// A schedule that is being driven. Dropped, it stops at once.
+#[derive(Debug)]
+pub struct Driving {
+    tally: Arc<Tally>,
+    schedule: Arc<Schedule>,
+    clock: Clock,
+    stopped: Arc<AtomicBool>,
+    stop: watch::Sender<Stop>,
+    ended: oneshot::Receiver<Duration>,
+    scheduler: Option<thread::JoinHandle<Duration>>,
+    io: Option<thread::JoinHandle<()>>,
+}
+
+/// Starts to drive a schedule. The sink is called on the I/O thread, with [`RunEvent::Request`] for every request that was
+/// released, exactly once, and [`RunEvent::Overflow`]; it must not block.
+pub fn start(
+    schedule: Arc<Schedule>,
+    drive: &Drive,
+    sink: impl Fn(RunEvent) + Send + 'static,
+) -> Result<Driving, StartError> {
+    let targets = targets(&schedule, &drive.targets)?;
+    let clock = Clock::starting_at(drive.origin);
+    let tally = Arc::new(Tally::default());
+    let stopped = Arc::new(AtomicBool::new(false));
+    let (stop, told) = watch::channel(Stop::Running);
+    let (released, to_send) = mpsc::unbounded_channel();
+    let (end, ended) = oneshot::channel();
+
+    let sender = sender::Sender {
+        schedule: Arc::clone(&schedule),
+        targets,
+        run: drive.run,
+        clock,
+        origin: drive.origin,
+        tally: Arc::clone(&tally),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(StartError::Thread)?;
+    let io = thread::Builder::new()
+        .name("replay-io".to_owned())
+        .spawn(move || {
+            // Its own short sleeps are timeouts and connections to open: what delays a request is the scheduler's.
+            clock::fine();
+            runtime.block_on(sender.run(to_send, told, Box::new(sink)));
+            let _ = end.send(clock::thread_cpu());
+        })
+        .map_err(StartError::Thread)?;
+    let mut driving = Driving {
+        tally: Arc::clone(&tally),
+        schedule: Arc::clone(&schedule),
+        clock,
+        stopped: Arc::clone(&stopped),
+        stop,
+        ended,
+        scheduler: None,
+        io: Some(io),
+    };
+    driving.scheduler = thread::Builder::new()
+        .name("replay-pacer".to_owned())
+        .spawn(move || {
+            clock::fine();
+            release(&schedule.planned, clock, &stopped, &tally, &released);
+            clock::thread_cpu()
+        })
+        .map(Some)
+        .map_err(StartError::Thread)?;
+    Ok(driving)
+}
+
+impl Driving {
+    /// Releases nothing more. What waits for a connection or a place is given up at once, what is under way when `grace`
+    /// is over.
+    pub fn stop(&self, grace: Duration) {
+        self.stopped.store(true, Ordering::Relaxed);
+        self.stop.send_replace(Stop::By(Instant::now() + grace));
+    }
+
+    /// What the generator has done so far.
+    pub fn stats(&self) -> Stats {
+        let due = self.schedule.due_before(self.clock.now_us());
+        self.tally.stats(due as u64)
+    }
+
+    /// What the generator has done so far, with its lateness since the last call.
+    pub fn tick(&self, sec: u64) -> Tick {
+        let stats = self.stats();
+        Tick {
+            t_us: self.clock.now_us(),
+            sec,
+            planned: stats.planned,
+            sent: stats.sent,
+            done: stats.done,
+            late_p99_us: self.tally.take_late_p99(),
+            in_flight: stats.in_flight,
+        }
+    }
+
+    /// Waits until every request that was released has ended, and sums up. Dropping the future stops the generator.
+    pub async fn join(mut self) -> Result<Totals, Died> {
+        let io_cpu = (&mut self.ended).await.map_err(|_| Died)?;
+        let elapsed = Duration::from_micros(self.clock.now_us().max(1));
+        // Both threads are at their end: the one told us, and it ends after the other.
+        let scheduler_cpu = match self.scheduler.take() {
+            Some(scheduler) => scheduler.join().map_err(|_| Died)?,
+            None => Duration::ZERO,
+        };
+        if let Some(io) = self.io.take() {
+            io.join().map_err(|_| Died)?;
+        }
+        let cpu = (io_cpu + scheduler_cpu).as_secs_f64() / elapsed.as_secs_f64();
+        Ok(self.tally.totals(self.stats(), cpu))
+    }
+}
+
+impl Drop for Driving {
+    fn drop(&mut self) {
+        self.stop(Duration::ZERO);
+    }
+}
+
+/// A thread of the generator panicked: what it did is not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Died;
+
+impl fmt::Display for Died {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a thread of the generator has died")
+    }
+}
+
+impl std::error::Error for Died {}
+
+/// The address of each source.
+fn targets(
+    schedule: &Schedule,
+    targets: &BTreeMap<Id, SocketAddr>,
+) -> Result<Vec<SocketAddr>, StartError> {
+    schedule
+        .sources
+        .iter()
+        .map(|lane| {
+            targets
+                .get(&lane.service)
+                .copied()
+                .ok_or_else(|| StartError::NoTarget {
+                    source_id: Arc::clone(&lane.id),
+                    service: Arc::clone(&lane.service),
+                })
+        })
+        .collect()
+}
+
+/// The scheduler thread: lets each request go when it is due, until all are gone or `stopped` is set.
+fn release(
+    planned: &[Planned],
+    clock: Clock,
+    stopped: &AtomicBool,
+    tally: &Tally,
+    released: &mpsc::UnboundedSender<Released>,
+) {
+    let due = |planned: &Planned| -> Micros { planned.due_us };
+    let mut pacer = Pacer::new(planned, due);
+    while let Some(next) = pacer.next_due() {
+        if stopped.load(Ordering::Relaxed) {
+            return;
+        }
+        if !clock.sleep_until(next, STOP_POLL) {
+            continue;
+        }
+        for index in pacer.release(clock.now_us()) {
+            let released_us = clock.now_us();
+            let intended_us = planned.get(index).map_or(released_us, due);
+            tally.released(released_us.saturating_sub(intended_us));
+            if released.send(Released { index, released_us }).is_err() {
+                return;
+            }
+        }
+    }
+}
