@@ -1,1 +1,113 @@
-//! A live cluster: endpoints, balancer, connection pool.
+//! A cluster as one event loop sees it: its endpoints, their idle connections, whose turn it is.
+
+use std::{cell::RefCell, fmt, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
+
+use http_body::Body;
+
+use crate::{
+    metrics::Upstream,
+    policy::balance::{Balance, Balancer},
+};
+
+pub mod pool;
+
+use pool::Pool;
+
+/// A cluster on one event loop. `B` is the body of the requests sent to it.
+pub struct Cluster<B> {
+    settings: Arc<Settings>,
+    pools: Vec<Rc<Pool<B>>>,
+    balancer: RefCell<Box<dyn Balancer>>,
+    metrics: Arc<Upstream>,
+}
+
+/// What a cluster is, with its addresses resolved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its endpoints and their weights.
+    pub endpoints: Vec<(SocketAddr, u32)>,
+    /// How requests are spread.
+    pub balance: Balance,
+    /// A connection must be made within this.
+    pub connect_timeout: Duration,
+    /// An idle connection is closed after this.
+    pub idle_timeout: Option<Duration>,
+}
+
+impl<B: Body + 'static> Cluster<B> {
+    /// The cluster, with the idle connections of its predecessor.
+    pub fn new(settings: Arc<Settings>, metrics: Arc<Upstream>, before: Option<&Self>) -> Self {
+        let pools = settings
+            .endpoints
+            .iter()
+            .map(|(address, _)| {
+                before
+                    .and_then(|before| before.pool_of(*address, &settings))
+                    .unwrap_or_else(|| {
+                        Rc::new(Pool::new(
+                            *address,
+                            settings.connect_timeout,
+                            settings.idle_timeout,
+                            Arc::clone(&metrics),
+                        ))
+                    })
+            })
+            .collect();
+        let weights: Vec<u32> = settings
+            .endpoints
+            .iter()
+            .map(|(_, weight)| *weight)
+            .collect();
+        Self {
+            balancer: RefCell::new(settings.balance.over(&weights)),
+            pools,
+            settings,
+            metrics,
+        }
+    }
+
+    fn pool_of(&self, address: SocketAddr, settings: &Settings) -> Option<Rc<Pool<B>>> {
+        let same = self.settings.connect_timeout == settings.connect_timeout
+            && self.settings.idle_timeout == settings.idle_timeout;
+        self.pools
+            .iter()
+            .find(|pool| same && pool.address() == address)
+            .cloned()
+    }
+
+    /// What it is.
+    pub fn settings(&self) -> &Arc<Settings> {
+        &self.settings
+    }
+
+    /// Its counts.
+    pub fn metrics(&self) -> &Arc<Upstream> {
+        &self.metrics
+    }
+
+    /// The endpoint whose turn it is; `None`: there is none.
+    pub fn next(&self) -> Option<&Rc<Pool<B>>> {
+        if let [only] = self.pools.as_slice() {
+            return Some(only);
+        }
+        let index = self.balancer.borrow_mut().pick(&|_| true)?;
+        self.pools.get(index)
+    }
+
+    /// Closes connections that were idle too long.
+    pub fn sweep(&self) {
+        for pool in &self.pools {
+            pool.sweep();
+        }
+    }
+}
+
+impl<B> fmt::Debug for Cluster<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cluster")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}

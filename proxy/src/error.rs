@@ -1,1 +1,126 @@
-//! What can go wrong with a request: kind, side, and whether another try may help.
+//! What ends a request without the upstream's answer: whose fault, and what. The answer that follows is made in one
+//! place, [`crate::http::reply`].
+
+use std::{fmt, io, sync::Arc};
+
+/// Whose fault it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// The client's.
+    Downstream,
+    /// The service's.
+    Upstream,
+    /// The configuration's.
+    Proxy,
+}
+
+/// Why a request has no answer of the upstream's.
+#[derive(Debug, Clone)]
+pub enum Error {
+    /// No virtual host or no route is for it.
+    NoRoute,
+    /// The route's cluster does not exist.
+    NoCluster,
+    /// The cluster has no endpoint that may be used.
+    NoEndpoint,
+    /// No connection to the endpoint could be made.
+    Connect(Arc<io::Error>),
+    /// No connection to the endpoint could be made in time.
+    ConnectTimeout,
+    /// The endpoint closed or reset the connection before its answer's header, or within its body.
+    Terminated,
+    /// What the endpoint sent is not HTTP.
+    Protocol,
+    /// The answer did not come within the route's timeout.
+    Timeout,
+    /// No byte moved for too long; whether the request had come in full.
+    StreamIdle {
+        /// It had.
+        request_complete: bool,
+    },
+    /// The request did not come within the manager's timeout.
+    RequestTimeout,
+    /// The client's connection broke within the request.
+    ClientLeft,
+    /// The request has no host.
+    MissingHost,
+    /// The request has more than one host (RFC 9112 §3.2).
+    ManyHosts,
+    /// The request is HTTP/1.0 and the listener does not take it.
+    LowVersion,
+    /// The request asks for an upgrade that the listener does not take.
+    UpgradeDenied,
+}
+
+impl Error {
+    /// Whose fault it is.
+    pub fn side(&self) -> Side {
+        match self {
+            Self::NoRoute | Self::NoCluster => Side::Proxy,
+            Self::NoEndpoint
+            | Self::Connect(_)
+            | Self::ConnectTimeout
+            | Self::Terminated
+            | Self::Protocol
+            | Self::Timeout => Side::Upstream,
+            Self::StreamIdle { .. }
+            | Self::RequestTimeout
+            | Self::ClientLeft
+            | Self::MissingHost
+            | Self::ManyHosts
+            | Self::LowVersion
+            | Self::UpgradeDenied => Side::Downstream,
+        }
+    }
+
+    /// What an error of the HTTP client means.
+    pub fn upstream(error: &hyper::Error) -> Self {
+        if error.is_parse() || error.is_parse_status() || error.is_parse_too_large() {
+            Self::Protocol
+        } else {
+            Self::Terminated
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoRoute => f.write_str("no route is for the request"),
+            Self::NoCluster => f.write_str("the route's cluster does not exist"),
+            Self::NoEndpoint => f.write_str("the cluster has no usable endpoint"),
+            Self::Connect(cause) => f.write_str(&cause_of(cause)),
+            Self::ConnectTimeout => f.write_str("connect timeout"),
+            Self::Terminated => f.write_str("connection termination"),
+            Self::Protocol => f.write_str("protocol error"),
+            Self::Timeout => f.write_str("response timeout"),
+            Self::StreamIdle { .. } => f.write_str("stream idle timeout"),
+            Self::RequestTimeout => f.write_str("request timeout"),
+            Self::ClientLeft => f.write_str("the client left"),
+            Self::MissingHost => f.write_str("the request has no host"),
+            Self::ManyHosts => f.write_str("the request has several hosts"),
+            Self::LowVersion => f.write_str("the request is HTTP/1.0"),
+            Self::UpgradeDenied => f.write_str("the upgrade is not allowed"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// The kernel's words for a failed connect, without the number that Rust adds.
+pub fn cause_of(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => "Connection refused".to_owned(),
+        io::ErrorKind::ConnectionReset => "Connection reset by peer".to_owned(),
+        io::ErrorKind::HostUnreachable => "No route to host".to_owned(),
+        io::ErrorKind::NetworkUnreachable => "Network is unreachable".to_owned(),
+        io::ErrorKind::TimedOut => "Connection timed out".to_owned(),
+        _ => {
+            let text = error.to_string();
+            match text.split_once(" (os error") {
+                Some((words, _)) => words.to_owned(),
+                None => text,
+            }
+        }
+    }
+}

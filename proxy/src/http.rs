@@ -1,1 +1,199 @@
-//! The HTTP pipeline.
+//! HTTP: what becomes of a request, from its head to the last byte of its answer.
+
+use std::{cell::Cell, rc::Rc};
+
+use http::{Method, Request, Response, request};
+use http_body::Body;
+use hyper::{body::Incoming, upgrade::OnUpgrade};
+use tokio::time::Instant;
+
+pub mod body;
+pub mod client;
+pub mod core;
+pub mod forward;
+mod identity;
+mod inject;
+pub mod log;
+mod normalize;
+pub mod reply;
+pub mod server;
+pub mod shadow;
+mod tunnel;
+
+use body::{Download, FromClient, Upload};
+use client::Client;
+use log::Log;
+use shadow::{Copies, Shadow};
+
+use crate::{
+    error::Error,
+    snapshot::{Action, Forward, hosts::RouteId},
+};
+
+/// Serves one request.
+pub async fn serve(client: Rc<Client>, request: Request<Incoming>) -> Response<Download> {
+    let (mut head, body) = request.into_parts();
+    // The configuration is loaded once: what is swapped in meanwhile is for the next request.
+    let local = client.core.local();
+    // One log is opened; from here exactly one record leaves, also when the client vanishes.
+    let mut log = open(&client, local, &head, &body);
+    // What is for this hop alone is taken off, and the request gets its host, its ids, and its place in the schedule.
+    let upgrade = match settle(&mut log, &mut head) {
+        Ok(upgrade) => upgrade,
+        Err(error) => return reply::error(log, &error),
+    };
+    // The first route of the most specific host is taken.
+    log.route = find_route(&log, &head);
+    // Its faults are drawn and suffered; an abort ends the request here.
+    match inject::suffer(&mut log, &head.headers).await {
+        Ok(None) => {}
+        Ok(Some(abort)) => return reply::abort(log, abort),
+        Err(error) => return reply::error(log, &error),
+    }
+    // A route without a cluster answers by itself.
+    let Some(cluster) = choose_cluster(&mut log) else {
+        return answer_here(log);
+    };
+    // Mirrors choose it, and take their copies; the primary does not wait for them.
+    let copies = mirror(&log, &mut head, &body);
+    // It is sent on.
+    let upload = upload(&mut log, body, copies.tees);
+    let primaries = copies.primaries;
+    match forward::send(head, upload, &cluster, &mut log).await {
+        // The upstream's answer goes to the client; its end ends the log.
+        Ok(answer) => reply::upstream(log, answer, primaries, upgrade),
+        // Without one, the client is told why.
+        Err(error) => {
+            for primary in primaries {
+                primary.failed();
+            }
+            reply::error(log, &error)
+        }
+    }
+}
+
+fn open(
+    client: &Rc<Client>,
+    local: Rc<core::Local>,
+    head: &request::Parts,
+    body: &Incoming,
+) -> Box<Log> {
+    let now = Instant::now();
+    let log = Log::open(
+        Rc::clone(client),
+        local,
+        head.method.clone(),
+        head.uri.path_and_query().cloned(),
+        now,
+    );
+    if let Some(listener) = log.listener() {
+        client.begin(now, &listener.manager, body.is_end_stream());
+    }
+    log
+}
+
+fn settle(log: &mut Log, head: &mut request::Parts) -> Result<Option<OnUpgrade>, Error> {
+    let local = Rc::clone(&log.local);
+    let listener = local
+        .snapshot
+        .listeners
+        .get(log.client.listener)
+        .ok_or(Error::NoRoute)?;
+    let settled = normalize::request(head, &log.client, &listener.manager);
+    log.authority = head.headers.get(http::header::HOST).cloned();
+    log.identity = identity::of(
+        listener,
+        local.snapshot.run,
+        head.headers.get(normalize::TRACEPARENT),
+        log.method.as_str(),
+        log.path(),
+    );
+    let handle = head.extensions.remove::<OnUpgrade>();
+    Ok(settled?.and(handle))
+}
+
+fn find_route(log: &Log, head: &request::Parts) -> Option<RouteId> {
+    // Envoy routes `CONNECT` only where a route asks for it; none of ours can.
+    if head.method == Method::CONNECT {
+        return None;
+    }
+    let listener = log.listener()?;
+    listener.hosts.find(&inject::view(log, &head.headers))
+}
+
+fn choose_cluster(log: &mut Log) -> Option<Rc<super::cluster::Cluster<Upload>>> {
+    let index = log.forward()?.cluster(log.identity.ordinal)?;
+    log.cluster = Some(index);
+    log.local.clusters.get(index).cloned()
+}
+
+fn answer_here(log: Box<Log>) -> Response<Download> {
+    let local = Rc::clone(&log.local);
+    let listener = local.snapshot.listeners.get(log.client.listener);
+    let route = log
+        .route
+        .and_then(|id| listener.and_then(|listener| listener.hosts.get(id)));
+    match route.map(|route| &route.action) {
+        None => reply::error(log, &Error::NoRoute),
+        Some(Action::Respond(status, body)) => reply::direct(log, *status, body),
+        Some(Action::Forward(_)) => reply::error(log, &Error::NoCluster),
+    }
+}
+
+/// Rewrites come first: a copy is of what is sent on. The choice is by the request as it came.
+fn mirror(log: &Log, head: &mut request::Parts, body: &Incoming) -> Copies {
+    let Some(forward) = log.forward() else {
+        return Copies::default();
+    };
+    let chosen = chosen(log, forward, &head.headers);
+    rewrite(forward, log, head);
+    if chosen.is_empty() {
+        return Copies::default();
+    }
+    let length = if body.is_end_stream() {
+        Some(0)
+    } else {
+        body.size_hint().exact()
+    };
+    shadow::copy(&chosen, head, length, log)
+}
+
+fn chosen(log: &Log, forward: &Forward, headers: &http::HeaderMap) -> Vec<Rc<Shadow>> {
+    let mut chosen = Vec::new();
+    for index in &forward.mirrors {
+        if let Some(shadow) = log.local.shadows.get(*index)
+            && shadow
+                .mirror()
+                .choice
+                .chosen(&inject::view(log, headers), log.identity.ordinal)
+        {
+            chosen.push(Rc::clone(shadow));
+        }
+    }
+    chosen
+}
+
+fn rewrite(forward: &Forward, log: &Log, head: &mut request::Parts) {
+    if let Some(host) = &forward.host_rewrite {
+        head.headers.insert(http::header::HOST, host.clone());
+    }
+    if let (Some(rewrite), Some(path)) = (&forward.prefix_rewrite, &log.path) {
+        let uri = http::Uri::try_from(rewrite.apply(path.as_str()));
+        if let Ok(uri) = uri {
+            head.uri = uri;
+            if let Ok(original) = http::HeaderValue::from_str(path.as_str()) {
+                head.headers.insert("x-envoy-original-path", original);
+            }
+        }
+    }
+}
+
+fn upload(log: &mut Log, body: Incoming, tees: Vec<shadow::Tee>) -> Upload {
+    if body.is_end_stream() {
+        return Upload::Empty;
+    }
+    let bytes = Rc::new(Cell::new(0));
+    log.bytes_in = Some(Rc::clone(&bytes));
+    let client = Rc::clone(&log.client);
+    Upload::Client(Box::new(FromClient::new(body, client, bytes, tees)))
+}

@@ -1,1 +1,612 @@
-//! Counters and gauges fed by records; Prometheus text.
+//! Counts per event loop, merged when somebody asks; the names are Envoy's. Each block is written by one thread, so
+//! counting is a plain load and store.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+/// A number that only grows.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+/// A number that goes up and down; negative on one event loop never.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicU64);
+
+/// Durations by Envoy's buckets.
+#[derive(Debug, Default)]
+pub struct Histogram {
+    buckets: [Counter; BOUNDS_US.len() + 1],
+    sum_us: Counter,
+}
+
+/// Envoy's default bucket bounds, from 0.5 ms to 3,600 s.
+const BOUNDS_US: [u64; 19] = [
+    500,
+    1_000,
+    5_000,
+    10_000,
+    25_000,
+    50_000,
+    100_000,
+    250_000,
+    500_000,
+    1_000_000,
+    2_500_000,
+    5_000_000,
+    10_000_000,
+    30_000_000,
+    60_000_000,
+    300_000_000,
+    600_000_000,
+    1_800_000_000,
+    3_600_000_000,
+];
+
+impl Counter {
+    /// One more.
+    pub fn inc(&self) {
+        self.add(1);
+    }
+
+    /// So many more.
+    pub fn add(&self, count: u64) {
+        self.0
+            .store(self.0.load(Ordering::Relaxed) + count, Ordering::Relaxed);
+    }
+
+    /// How many so far.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Gauge {
+    /// One more.
+    pub fn inc(&self) {
+        self.0
+            .store(self.get().saturating_add(1), Ordering::Relaxed);
+    }
+
+    /// One less.
+    pub fn dec(&self) {
+        self.0
+            .store(self.get().saturating_sub(1), Ordering::Relaxed);
+    }
+
+    /// How many now.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Histogram {
+    /// One more duration.
+    pub fn record(&self, duration: Duration) {
+        let us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        let at = BOUNDS_US
+            .iter()
+            .position(|bound| us <= *bound)
+            .unwrap_or(BOUNDS_US.len());
+        if let Some(bucket) = self.buckets.get(at) {
+            bucket.inc();
+        }
+        self.sum_us.add(us);
+    }
+}
+
+/// What a field of a block is, to those who read it.
+enum Value<'a> {
+    Counter(u64),
+    Gauge(u64),
+    Histogram(&'a Histogram),
+}
+
+trait Read {
+    fn value(&self) -> Value<'_>;
+}
+
+impl Read for Counter {
+    fn value(&self) -> Value<'_> {
+        Value::Counter(self.get())
+    }
+}
+
+impl Read for Gauge {
+    fn value(&self) -> Value<'_> {
+        Value::Gauge(self.get())
+    }
+}
+
+impl Read for Histogram {
+    fn value(&self) -> Value<'_> {
+        Value::Histogram(self)
+    }
+}
+
+/// A block of counts that one thing has on one event loop.
+trait Block: Default {
+    /// What comes before a field's name, and the label whose value is the block's name.
+    const PREFIX: &'static str;
+    const LABEL: &'static str;
+
+    fn visit<'a>(&'a self, see: &mut dyn FnMut(&'static str, Value<'a>));
+}
+
+macro_rules! block {
+    ($(#[$about:meta])* $name:ident, $prefix:literal, $label:literal, {
+        $($(#[$doc:meta])* $field:ident: $kind:ident = $stat:literal,)*
+    }) => {
+        $(#[$about])*
+        #[derive(Debug, Default)]
+        pub struct $name {
+            $($(#[$doc])* pub $field: $kind,)*
+        }
+
+        impl Block for $name {
+            const PREFIX: &'static str = $prefix;
+            const LABEL: &'static str = $label;
+
+            fn visit<'a>(&'a self, see: &mut dyn FnMut(&'static str, Value<'a>)) {
+                $(see($stat, self.$field.value());)*
+            }
+        }
+    };
+}
+
+block!(
+    /// Of a listener.
+    Downstream, "http", "envoy_http_conn_manager_prefix", {
+    /// Connections accepted.
+    connections: Counter = "downstream_cx_total",
+    /// Connections open.
+    connections_active: Gauge = "downstream_cx_active",
+    /// Connections closed for what they sent.
+    protocol_errors: Counter = "downstream_cx_protocol_error",
+    /// Connections closed for being idle.
+    idle_timeouts: Counter = "downstream_cx_idle_timeout",
+    /// Connections that could not be accepted.
+    accept_failures: Counter = "downstream_cx_accept_fail",
+    /// Bytes read from clients.
+    bytes_read: Counter = "downstream_cx_rx_bytes_total",
+    /// Bytes written to clients.
+    bytes_written: Counter = "downstream_cx_tx_bytes_total",
+    /// Requests.
+    requests: Counter = "downstream_rq_total",
+    /// Requests under way.
+    requests_active: Gauge = "downstream_rq_active",
+    /// Requests whose client vanished.
+    remote_resets: Counter = "downstream_rq_rx_reset",
+    /// Requests whose stream was idle too long.
+    stream_idle_timeouts: Counter = "downstream_rq_idle_timeout",
+    /// Requests that did not come in time.
+    request_timeouts: Counter = "downstream_rq_timeout",
+    /// Requests without a route.
+    no_route: Counter = "no_route",
+    /// Answers 1xx.
+    class_1: Counter = "downstream_rq_1xx",
+    /// Answers 2xx.
+    class_2: Counter = "downstream_rq_2xx",
+    /// Answers 3xx.
+    class_3: Counter = "downstream_rq_3xx",
+    /// Answers 4xx.
+    class_4: Counter = "downstream_rq_4xx",
+    /// Answers 5xx.
+    class_5: Counter = "downstream_rq_5xx",
+    /// Time to serve a request.
+    time: Histogram = "downstream_rq_time",
+    /// Delays injected.
+    delays: Counter = "fault.delays_injected",
+    /// Aborts injected.
+    aborts: Counter = "fault.aborts_injected",
+    /// Faults not injected for `max_active`.
+    fault_overflow: Counter = "fault.faults_overflow",
+    /// Faults under way.
+    faults_active: Gauge = "fault.active_faults",
+    }
+);
+
+block!(
+    /// Of a cluster.
+    Upstream, "cluster", "envoy_cluster_name", {
+    /// Connections made or tried.
+    connections: Counter = "upstream_cx_total",
+    /// Connections open.
+    connections_active: Gauge = "upstream_cx_active",
+    /// Connections that could not be made.
+    connect_failures: Counter = "upstream_cx_connect_fail",
+    /// Connections that could not be made in time.
+    connect_timeouts: Counter = "upstream_cx_connect_timeout",
+    /// Idle connections closed for their age.
+    idle_timeouts: Counter = "upstream_cx_idle_timeout",
+    /// Requests for which there was no endpoint.
+    none_healthy: Counter = "upstream_cx_none_healthy",
+    /// Requests sent, or tried to be.
+    requests: Counter = "upstream_rq_total",
+    /// Requests under way.
+    requests_active: Gauge = "upstream_rq_active",
+    /// Requests that were sent again on another connection, since theirs had been closed while idle.
+    stale_connections: Counter = "upstream_rq_stale_connection",
+    /// Requests that timed out.
+    timeouts: Counter = "upstream_rq_timeout",
+    /// Requests that the endpoint broke off.
+    resets: Counter = "upstream_rq_rx_reset",
+    /// Answers 1xx.
+    class_1: Counter = "upstream_rq_1xx",
+    /// Answers 2xx.
+    class_2: Counter = "upstream_rq_2xx",
+    /// Answers 3xx.
+    class_3: Counter = "upstream_rq_3xx",
+    /// Answers 4xx.
+    class_4: Counter = "upstream_rq_4xx",
+    /// Answers 5xx.
+    class_5: Counter = "upstream_rq_5xx",
+    /// Time from the sending of a request to the end of its answer.
+    time: Histogram = "upstream_rq_time",
+    }
+);
+
+block!(
+    /// Of a mirror.
+    Mirroring, "mirror", "meshbed_mirror", {
+    /// Requests chosen.
+    chosen: Counter = "rq_chosen",
+    /// Copies sent, or tried to be.
+    sent: Counter = "rq_sent",
+    /// Copies under way.
+    active: Gauge = "rq_active",
+    /// Copies that were answered in full.
+    answered: Counter = "rq_answered",
+    /// Copies not sent: too many under way, and no queue.
+    shed_in_flight: Counter = "rq_shed.in_flight",
+    /// Copies not sent: the queue was full, or they waited too long in it.
+    shed_queue: Counter = "rq_shed.queue",
+    /// Copies not sent: connecting failed a moment ago.
+    shed_connect_backoff: Counter = "rq_shed.connect_backoff",
+    /// Copies not sent: the body was too long.
+    shed_request_body: Counter = "rq_shed.request_body",
+    /// Copies that failed: no connection.
+    failed_connect: Counter = "rq_failed.connect",
+    /// Copies that failed: the connection broke.
+    failed_reset: Counter = "rq_failed.reset",
+    /// Copies that failed: not answered in time.
+    failed_timeout: Counter = "rq_failed.timeout",
+    /// Copies that failed: the answer is not HTTP.
+    failed_protocol: Counter = "rq_failed.protocol",
+    /// Copies with nothing to compare with: the primary gave no answer.
+    skipped_primary_failed: Counter = "rq_skipped.primary_failed",
+    /// Copies with nothing to compare with: the client left.
+    skipped_client_left: Counter = "rq_skipped.client_left",
+    }
+);
+
+block!(
+    /// Of a fault rule.
+    Fault, "fault", "meshbed_fault", {
+    /// Choices that were done.
+    applied: Counter = "rq_applied",
+    /// Choices after an earlier terminal effect.
+    superseded: Counter = "rq_superseded",
+    /// Choices beyond `max_active`.
+    capped: Counter = "rq_capped",
+    /// Choices whose client left before they were done.
+    abandoned: Counter = "rq_abandoned",
+    }
+);
+
+impl Downstream {
+    /// The counter of an answer's class.
+    pub fn class(&self, status: u16) -> &Counter {
+        match status / 100 {
+            1 => &self.class_1,
+            2 => &self.class_2,
+            3 => &self.class_3,
+            4 => &self.class_4,
+            _ => &self.class_5,
+        }
+    }
+}
+
+impl Upstream {
+    /// The counter of an answer's class.
+    pub fn class(&self, status: u16) -> &Counter {
+        match status / 100 {
+            1 => &self.class_1,
+            2 => &self.class_2,
+            3 => &self.class_3,
+            4 => &self.class_4,
+            _ => &self.class_5,
+        }
+    }
+}
+
+/// All blocks of a proxy.
+#[derive(Debug, Default)]
+pub struct Registry {
+    downstream: Family<Downstream>,
+    upstream: Family<Upstream>,
+    mirroring: Family<Mirroring>,
+    fault: Family<Fault>,
+}
+
+/// The blocks of one kind, by name; one an event loop.
+#[derive(Debug)]
+struct Family<B>(Mutex<BTreeMap<Arc<str>, Vec<Arc<B>>>>);
+
+impl<B> Default for Family<B> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl Registry {
+    /// A new block for a listener on an event loop.
+    pub fn downstream(&self, name: &Arc<str>) -> Arc<Downstream> {
+        self.downstream.add(name)
+    }
+
+    /// A new block for a cluster on an event loop.
+    pub fn upstream(&self, name: &Arc<str>) -> Arc<Upstream> {
+        self.upstream.add(name)
+    }
+
+    /// A new block for a mirror on an event loop.
+    pub fn mirroring(&self, name: &Arc<str>) -> Arc<Mirroring> {
+        self.mirroring.add(name)
+    }
+
+    /// A new block for a fault rule on an event loop.
+    pub fn fault(&self, name: &Arc<str>) -> Arc<Fault> {
+        self.fault.add(name)
+    }
+
+    /// Envoy's `/stats`: a line a number, `cluster.NAME.upstream_rq_total: 7`.
+    pub fn text(&self) -> String {
+        let mut lines = Vec::new();
+        for sample in self.samples() {
+            if let Sample::Number {
+                block, stat, value, ..
+            } = sample
+            {
+                lines.push(format!("{}.{}.{stat}: {value}\n", block.prefix, block.name));
+            }
+        }
+        lines.sort();
+        lines.concat()
+    }
+
+    /// Prometheus' text format.
+    pub fn prometheus(&self) -> String {
+        let mut families: BTreeMap<String, (&'static str, String)> = BTreeMap::new();
+        for sample in self.samples() {
+            sample.write(&mut families);
+        }
+        let mut text = String::new();
+        for (name, (kind, lines)) in families {
+            let _ = write!(text, "# TYPE {name} {kind}\n{lines}");
+        }
+        text
+    }
+
+    fn samples(&self) -> Vec<Sample> {
+        let mut samples = Vec::new();
+        self.downstream.samples(&mut samples);
+        self.upstream.samples(&mut samples);
+        self.mirroring.samples(&mut samples);
+        self.fault.samples(&mut samples);
+        samples
+    }
+}
+
+/// A number of one thing, all event loops merged.
+enum Sample {
+    Number {
+        block: Named,
+        stat: &'static str,
+        kind: &'static str,
+        value: u64,
+    },
+    Durations {
+        block: Named,
+        stat: &'static str,
+        buckets: Vec<u64>,
+        sum_us: u64,
+    },
+}
+
+/// What a sample is of.
+#[derive(Clone)]
+struct Named {
+    prefix: &'static str,
+    label: &'static str,
+    name: Arc<str>,
+}
+
+impl<B: Block> Family<B> {
+    fn add(&self, name: &Arc<str>) -> Arc<B> {
+        let block = Arc::new(B::default());
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entry(Arc::clone(name))
+            .or_default()
+            .push(Arc::clone(&block));
+        block
+    }
+
+    fn samples(&self, samples: &mut Vec<Sample>) {
+        let blocks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for (name, blocks) in blocks.iter() {
+            let named = Named {
+                prefix: B::PREFIX,
+                label: B::LABEL,
+                name: Arc::clone(name),
+            };
+            let mut merged: BTreeMap<&'static str, Sample> = BTreeMap::new();
+            for block in blocks {
+                block.visit(&mut |stat, value| {
+                    merged
+                        .entry(stat)
+                        .or_insert_with(|| Sample::new(named.clone(), stat, &value))
+                        .add(&value);
+                });
+            }
+            samples.extend(merged.into_values());
+        }
+    }
+}
+
+impl Sample {
+    fn new(block: Named, stat: &'static str, value: &Value<'_>) -> Self {
+        match value {
+            Value::Counter(_) | Value::Gauge(_) => Self::Number {
+                block,
+                stat,
+                kind: match value {
+                    Value::Gauge(_) => "gauge",
+                    _ => "counter",
+                },
+                value: 0,
+            },
+            Value::Histogram(histogram) => Self::Durations {
+                block,
+                stat,
+                buckets: vec![0; histogram.buckets.len()],
+                sum_us: 0,
+            },
+        }
+    }
+
+    fn add(&mut self, more: &Value<'_>) {
+        match (self, more) {
+            (Self::Number { value, .. }, Value::Counter(more) | Value::Gauge(more)) => {
+                *value += more;
+            }
+            (
+                Self::Durations {
+                    buckets, sum_us, ..
+                },
+                Value::Histogram(more),
+            ) => {
+                for (bucket, more) in buckets.iter_mut().zip(&more.buckets) {
+                    *bucket += more.get();
+                }
+                *sum_us += more.sum_us.get();
+            }
+            _ => {}
+        }
+    }
+
+    fn write(&self, families: &mut BTreeMap<String, (&'static str, String)>) {
+        match self {
+            Self::Number {
+                block,
+                stat,
+                kind,
+                value,
+            } => {
+                let (stat, class) = without_class(stat);
+                let name = prometheus_name(block.prefix, &stat);
+                let labels = block.labels(class);
+                let (_, lines) = families
+                    .entry(name.clone())
+                    .or_insert((kind, String::new()));
+                let _ = writeln!(lines, "{name}{{{labels}}} {value}");
+            }
+            Self::Durations {
+                block,
+                stat,
+                buckets,
+                sum_us,
+            } => {
+                let name = prometheus_name(block.prefix, stat);
+                let labels = block.labels(None);
+                let (_, lines) = families
+                    .entry(name.clone())
+                    .or_insert(("histogram", String::new()));
+                let mut count = 0;
+                for (at, bucket) in buckets.iter().enumerate() {
+                    count += bucket;
+                    let bound = BOUNDS_US
+                        .get(at)
+                        .map_or_else(|| "+Inf".to_owned(), |us| (*us as f64 / 1e3).to_string());
+                    let _ = writeln!(lines, "{name}_bucket{{{labels},le=\"{bound}\"}} {count}");
+                }
+                let sum = *sum_us as f64 / 1e3;
+                let _ = writeln!(lines, "{name}_sum{{{labels}}} {sum}");
+                let _ = writeln!(lines, "{name}_count{{{labels}}} {count}");
+            }
+        }
+    }
+}
+
+impl Named {
+    fn labels(&self, class: Option<char>) -> String {
+        let name = self.name.replace('\\', "\\\\").replace('"', "\\\"");
+        let label = format!("{}=\"{name}\"", self.label);
+        match class {
+            Some(class) => format!("envoy_response_code_class=\"{class}\",{label}"),
+            None => label,
+        }
+    }
+}
+
+/// Envoy makes a label of the class: `upstream_rq_2xx` is `upstream_rq_xx` with the class 2.
+fn without_class(stat: &str) -> (String, Option<char>) {
+    if let Some(start) = stat.strip_suffix("xx")
+        && let Some(class) = start.chars().next_back().filter(char::is_ascii_digit)
+        && let Some(start) = start.strip_suffix(class)
+    {
+        return (format!("{start}xx"), Some(class));
+    }
+    (stat.to_owned(), None)
+}
+
+/// Ours that Envoy has not begin with `meshbed_`.
+fn prometheus_name(prefix: &str, stat: &str) -> String {
+    let owner = match prefix {
+        "http" | "cluster" => "envoy",
+        _ => "meshbed",
+    };
+    format!("{owner}_{prefix}_{}", stat.replace('.', "_"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn event_loops_are_merged_and_classes_become_labels() {
+        let registry = Registry::default();
+        let name: Arc<str> = "v1".into();
+        let (one, two) = (registry.upstream(&name), registry.upstream(&name));
+        one.requests.add(3);
+        two.requests.inc();
+        two.class(204).inc();
+        one.time.record(Duration::from_micros(500));
+        two.time.record(Duration::from_micros(501));
+        let text = registry.prometheus();
+        for line in [
+            "# TYPE envoy_cluster_upstream_rq_total counter\n",
+            "envoy_cluster_upstream_rq_total{envoy_cluster_name=\"v1\"} 4\n",
+            "envoy_cluster_upstream_rq_xx{envoy_response_code_class=\"2\",envoy_cluster_name=\"v1\"} 1\n",
+            "envoy_cluster_upstream_rq_time_bucket{envoy_cluster_name=\"v1\",le=\"0.5\"} 1\n",
+            "envoy_cluster_upstream_rq_time_bucket{envoy_cluster_name=\"v1\",le=\"1\"} 2\n",
+            "envoy_cluster_upstream_rq_time_sum{envoy_cluster_name=\"v1\"} 1.001\n",
+            "envoy_cluster_upstream_rq_time_count{envoy_cluster_name=\"v1\"} 2\n",
+        ] {
+            assert!(text.contains(line), "{line}{text}");
+        }
+        assert!(
+            registry
+                .text()
+                .contains("cluster.v1.upstream_rq_total: 4\n")
+        );
+    }
+}

@@ -1,1 +1,6 @@
-//! Dialling, sockets, and the fine timer.
+//! Sockets and time, as an event loop uses them.
+
+pub mod dial;
+pub mod io;
+pub mod listen;
+pub mod timer;

@@ -1,1 +1,603 @@
-//! The immutable compiled configuration, swapped as one pointer.
+//! A configuration, compiled: immutable, swapped by one pointer, loaded once per request. What must outlive a swap
+//! (counts of arrivals, of equal calls, of faults) is in [`Lasting`].
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::{ArcSwap, Cache};
+use http::{HeaderName, HeaderValue, StatusCode};
+
+use crate::{
+    cluster,
+    config::{self, Address, Config, Direction, Place, Problem},
+    draw::Draw,
+    policy::{
+        fault::{self, Book, Counters},
+        matcher::{self, How},
+        mirror,
+    },
+};
+
+pub mod calls;
+pub mod hosts;
+
+use calls::Calls;
+use hosts::Hosts;
+
+/// A compiled configuration.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// What it was compiled from.
+    pub config: Config,
+    /// The run whose trace ids count.
+    pub run: Option<u64>,
+    /// Listeners, in the order in which they were first bound.
+    pub listeners: Vec<Listener>,
+    /// Clusters.
+    pub clusters: Vec<Arc<cluster::Settings>>,
+    /// All mirrors of all routes: their index is what an event loop's state is kept by.
+    pub mirrors: Vec<Arc<Mirror>>,
+}
+
+/// What is done with the requests of a listener.
+#[derive(Debug)]
+pub struct Listener {
+    /// Its name.
+    pub name: Arc<str>,
+    /// The name of its statistics.
+    pub stat_prefix: Arc<str>,
+    /// Its sidecar.
+    pub place: Option<Place>,
+    /// The manager's plain settings.
+    pub manager: Manager,
+    /// Its routes.
+    pub hosts: Hosts,
+    /// Counts arrivals: ordinals of requests that are not scheduled.
+    pub arrivals: Arc<AtomicU64>,
+    /// Counts equal calls; `None`: it is not a caller's.
+    pub calls: Option<Arc<Calls>>,
+}
+
+/// Settings of the HTTP connection manager that need no compiling.
+#[derive(Debug)]
+pub struct Manager {
+    /// The `server` header of answers.
+    pub server_name: Option<HeaderValue>,
+    /// A request without `x-request-id` is given one.
+    pub generate_request_id: bool,
+    /// The downstream address is appended to `x-forwarded-for`.
+    pub use_remote_address: bool,
+    /// See [`config::HttpManager::idle_timeout`].
+    pub idle_timeout: Option<Duration>,
+    /// See [`config::HttpManager::stream_idle_timeout`].
+    pub stream_idle_timeout: Option<Duration>,
+    /// See [`config::HttpManager::request_timeout`].
+    pub request_timeout: Option<Duration>,
+    /// See [`config::HttpManager::request_headers_timeout`].
+    pub request_headers_timeout: Option<Duration>,
+    /// See [`config::HttpManager::upgrades`].
+    pub upgrades: Vec<String>,
+    /// See [`config::HttpManager::max_request_headers`].
+    pub max_request_headers: usize,
+    /// See [`config::HttpManager::accept_http_10`].
+    pub accept_http_10: bool,
+}
+
+/// A route, ready to be asked.
+#[derive(Debug)]
+pub struct Route {
+    /// Its name.
+    pub name: String,
+    /// Which requests.
+    pub matcher: matcher::Compiled,
+    /// What is done.
+    pub action: Action,
+    /// The faults that its requests meet.
+    pub faults: Faults,
+}
+
+/// Fault rules and their counts.
+#[derive(Debug)]
+pub struct Faults {
+    /// The rules.
+    pub rules: fault::Rules,
+    /// Their counts.
+    pub counters: Counters,
+}
+
+/// What is done with a routed request.
+#[derive(Debug)]
+pub enum Action {
+    /// It is sent on.
+    Forward(Forward),
+    /// It is answered here.
+    Respond(StatusCode, String),
+}
+
+/// How a request is sent on.
+#[derive(Debug)]
+pub struct Forward {
+    clusters: Vec<(usize, u32)>,
+    total: u64,
+    choice: Draw,
+    /// The whole answer must have come within this, from the request's end.
+    pub timeout: Option<Duration>,
+    /// That, as `x-envoy-expected-rq-timeout-ms`.
+    pub timeout_ms: Option<HeaderValue>,
+    /// In place of the manager's.
+    pub idle_timeout: Option<Duration>,
+    /// Replaces the matched prefix.
+    pub prefix_rewrite: Option<Rewrite>,
+    /// Replaces the host.
+    pub host_rewrite: Option<HeaderValue>,
+    /// Indexes into [`Snapshot::mirrors`].
+    pub mirrors: Vec<usize>,
+}
+
+/// The matched prefix, by its length, and what comes in its place.
+#[derive(Debug)]
+pub struct Rewrite {
+    matched: usize,
+    by: String,
+}
+
+/// A mirror, ready to be asked.
+#[derive(Debug)]
+pub struct Mirror {
+    /// Its settings.
+    pub settings: mirror::Mirror,
+    /// Its id, to be shared.
+    pub id: Arc<str>,
+    /// Which requests.
+    pub choice: mirror::Compiled,
+    /// Index of its cluster.
+    pub cluster: usize,
+    /// Headers that are set on copies.
+    pub set: Vec<(HeaderName, HeaderValue)>,
+    /// Headers that are removed from copies.
+    pub remove: Vec<HeaderName>,
+}
+
+/// What outlives configurations.
+#[derive(Debug, Default)]
+pub struct Lasting {
+    faults: Book,
+    arrivals: Mutex<HashMap<Arc<str>, Arc<AtomicU64>>>,
+    calls: Mutex<HashMap<Caller, Arc<Calls>>>,
+    ids: AtomicU64,
+}
+
+/// Who calls whom.
+type Caller = (Arc<str>, Arc<str>);
+
+/// Swaps snapshots.
+#[derive(Debug)]
+pub struct Publisher(Arc<ArcSwap<Snapshot>>);
+
+/// Loads the current snapshot; a comparison, as long as it has not been swapped.
+#[derive(Debug, Clone)]
+pub struct Reader(Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>);
+
+impl Publisher {
+    /// Begins with this one.
+    pub fn new(snapshot: Snapshot) -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(snapshot)))
+    }
+
+    /// From now on it is this one.
+    pub fn publish(&self, snapshot: Snapshot) {
+        self.0.store(Arc::new(snapshot));
+    }
+
+    /// The current one.
+    pub fn current(&self) -> Arc<Snapshot> {
+        self.0.load_full()
+    }
+
+    /// For an event loop.
+    pub fn reader(&self) -> Reader {
+        Reader(Cache::new(Arc::clone(&self.0)))
+    }
+}
+
+impl Reader {
+    /// The current one.
+    pub fn load(&mut self) -> &Arc<Snapshot> {
+        self.0.load()
+    }
+}
+
+impl Lasting {
+    /// A number that no other caller gets.
+    pub fn id(&self) -> u64 {
+        self.ids.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn arrivals(&self, listener: &Arc<str>) -> Arc<AtomicU64> {
+        let mut arrivals = self.arrivals.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(arrivals.entry(Arc::clone(listener)).or_default())
+    }
+
+    fn calls(&self, place: Option<&Place>) -> Option<Arc<Calls>> {
+        let place = place.filter(|place| place.direction == Direction::Outbound)?;
+        let key = (Arc::clone(&place.caller), Arc::clone(&place.service));
+        let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(Arc::clone(calls.entry(key).or_default()))
+    }
+}
+
+impl Snapshot {
+    /// Compiles a configuration; `bound` says where its listeners are. All problems at once.
+    pub fn compile(
+        config: Config,
+        bound: &[(Arc<str>, SocketAddr)],
+        lasting: &Lasting,
+    ) -> Result<Self, Vec<Problem>> {
+        let mut compiler = Compiler {
+            config: &config,
+            bound,
+            lasting,
+            clusters: BTreeMap::new(),
+            mirrors: Vec::new(),
+            problems: config.check(),
+        };
+        let clusters = compiler.clusters();
+        let listeners = compiler.listeners();
+        let Compiler {
+            mirrors, problems, ..
+        } = compiler;
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        Ok(Self {
+            run: config.run,
+            config,
+            listeners,
+            clusters,
+            mirrors,
+        })
+    }
+}
+
+impl Forward {
+    /// The index of the cluster that the request goes to: a draw by its ordinal where there are several.
+    pub fn cluster(&self, ordinal: u64) -> Option<usize> {
+        if let [(only, _)] = self.clusters.as_slice() {
+            return Some(*only);
+        }
+        let u = self.choice.unit_of(&ordinal.to_le_bytes());
+        let mut left = (u * self.total as f64) as u64;
+        for (cluster, weight) in &self.clusters {
+            match left.checked_sub(u64::from(*weight)) {
+                Some(rest) => left = rest,
+                None => return Some(*cluster),
+            }
+        }
+        None
+    }
+}
+
+impl Rewrite {
+    /// The path and query, rewritten.
+    pub fn apply(&self, path_and_query: &str) -> String {
+        let rest = path_and_query.get(self.matched..).unwrap_or_default();
+        format!("{}{rest}", self.by)
+    }
+}
+
+struct Compiler<'a> {
+    config: &'a Config,
+    bound: &'a [(Arc<str>, SocketAddr)],
+    lasting: &'a Lasting,
+    clusters: BTreeMap<&'a str, usize>,
+    mirrors: Vec<Arc<Mirror>>,
+    problems: Vec<Problem>,
+}
+
+impl<'a> Compiler<'a> {
+    fn problem(&mut self, path: impl Into<String>, what: impl Into<String>) {
+        let problem = Problem {
+            path: path.into(),
+            what: what.into(),
+        };
+        // `Config::check` finds some of them first.
+        if !self.problems.iter().any(|known| known.path == problem.path) {
+            self.problems.push(problem);
+        }
+    }
+
+    fn clusters(&mut self) -> Vec<Arc<cluster::Settings>> {
+        let mut clusters = Vec::new();
+        for (index, cluster) in self.config.clusters.iter().enumerate() {
+            self.clusters.insert(&cluster.name, index);
+            let endpoints = cluster
+                .endpoints
+                .iter()
+                .enumerate()
+                .filter_map(|(at, endpoint)| {
+                    let address = self.address(
+                        &endpoint.address,
+                        &format!("clusters[{index}].endpoints[{at}]"),
+                    )?;
+                    Some((address, endpoint.weight))
+                })
+                .collect();
+            clusters.push(Arc::new(cluster::Settings {
+                name: Arc::clone(&cluster.name),
+                endpoints,
+                balance: cluster.balance,
+                connect_timeout: cluster.connect_timeout,
+                idle_timeout: cluster.idle_timeout,
+            }));
+        }
+        clusters
+    }
+
+    fn address(&mut self, address: &Address, path: &str) -> Option<SocketAddr> {
+        match address {
+            Address::Socket(address) => Some(*address),
+            Address::Listener(name) => {
+                let Some((_, bound)) = self.bound.iter().find(|(bound, _)| bound == name) else {
+                    self.problem(path, format!("there is no listener `{name}`"));
+                    return None;
+                };
+                Some(reachable(*bound))
+            }
+        }
+    }
+
+    fn listeners(&mut self) -> Vec<Listener> {
+        let config = self.config;
+        // In the order of the bound ones, so that an index means the same in every snapshot.
+        let mut listeners = Vec::new();
+        for (name, _) in self.bound {
+            let found = config
+                .listeners
+                .iter()
+                .enumerate()
+                .find(|(_, listener)| listener.name == *name);
+            match found {
+                Some((index, listener)) => listeners.push(self.listener(index, listener)),
+                None => self.problem(
+                    "listeners",
+                    format!("the listener `{name}` is missing: a listener cannot be removed while the proxy runs"),
+                ),
+            }
+        }
+        for (index, listener) in config.listeners.iter().enumerate() {
+            if !self.bound.iter().any(|(name, _)| *name == listener.name) {
+                self.problem(
+                    format!("listeners[{index}]"),
+                    format!(
+                        "the listener `{}` is new: a listener cannot be added while the proxy runs",
+                        listener.name
+                    ),
+                );
+            }
+        }
+        listeners
+    }
+
+    fn listener(&mut self, index: usize, listener: &'a config::Listener) -> Listener {
+        let path = format!("listeners[{index}].http");
+        let http = &listener.http;
+        let mut hosts = Hosts::default();
+        for (at, host) in http.virtual_hosts.iter().enumerate() {
+            let path = format!("{path}.virtual_hosts[{at}]");
+            let routes = host
+                .routes
+                .iter()
+                .enumerate()
+                .filter_map(|(at, route)| self.route(&format!("{path}.routes[{at}]"), route, http))
+                .collect();
+            if let Err(taken) = hosts.add(&host.domains, routes) {
+                self.problem(
+                    format!("{path}.domains"),
+                    format!("the domain `{taken}` is taken by another virtual host"),
+                );
+            }
+        }
+        let server_name = http.server_name.as_deref().and_then(|name| {
+            let value = HeaderValue::from_str(name).ok();
+            if value.is_none() {
+                self.problem(
+                    format!("{path}.server_name"),
+                    format!("`{name}` is not a header's value"),
+                );
+            }
+            value
+        });
+        Listener {
+            name: Arc::clone(&listener.name),
+            stat_prefix: http.stat_prefix.as_str().into(),
+            place: listener.place.clone(),
+            manager: Manager {
+                server_name,
+                generate_request_id: http.generate_request_id,
+                use_remote_address: http.use_remote_address,
+                idle_timeout: http.idle_timeout,
+                stream_idle_timeout: http.stream_idle_timeout,
+                request_timeout: http.request_timeout,
+                request_headers_timeout: http.request_headers_timeout,
+                upgrades: http
+                    .upgrades
+                    .iter()
+                    .map(|upgrade| upgrade.to_ascii_lowercase())
+                    .collect(),
+                max_request_headers: http.max_request_headers.0 as usize,
+                accept_http_10: http.accept_http_10,
+            },
+            hosts,
+            arrivals: self.lasting.arrivals(&listener.name),
+            calls: self.lasting.calls(listener.place.as_ref()),
+        }
+    }
+
+    fn route(
+        &mut self,
+        path: &str,
+        route: &config::Route,
+        http: &config::HttpManager,
+    ) -> Option<Route> {
+        let rules = route.faults.as_ref().unwrap_or(&http.faults);
+        let compiled = fault::Rules::compile(rules, self.config.seed)
+            .map_err(|what| self.problem(format!("{path}.faults"), what))
+            .ok();
+        let matcher = matcher::Compiled::new(&route.matcher)
+            .map_err(|what| self.problem(format!("{path}.match"), what))
+            .ok();
+        let action = match &route.action {
+            config::Action::Respond { status, body } => StatusCode::from_u16(*status)
+                .ok()
+                .filter(|status| !status.is_informational())
+                .map(|status| Action::Respond(status, body.clone()))
+                .or_else(|| {
+                    self.problem(
+                        format!("{path}.status"),
+                        format!("{status} is not a status from 200 to 999"),
+                    );
+                    None
+                }),
+            config::Action::Forward(forward) => {
+                Some(Action::Forward(self.forward(path, route, forward)))
+            }
+        };
+        let rules = compiled?;
+        Some(Route {
+            name: route.name.clone(),
+            matcher: matcher?,
+            action: action?,
+            faults: Faults {
+                counters: Counters::new(&rules, &self.lasting.faults),
+                rules,
+            },
+        })
+    }
+
+    fn forward(
+        &mut self,
+        path: &str,
+        route: &config::Route,
+        forward: &config::Forward,
+    ) -> Forward {
+        let mut clusters = Vec::new();
+        for (name, weight) in &forward.clusters {
+            match self.clusters.get(name.as_str()) {
+                Some(index) => clusters.push((*index, *weight)),
+                None => self.problem(
+                    format!("{path}.cluster"),
+                    format!("there is no cluster `{name}`"),
+                ),
+            }
+        }
+        let total = clusters.iter().map(|(_, weight)| u64::from(*weight)).sum();
+        if total == 0 && !forward.clusters.is_empty() && clusters.len() == forward.clusters.len() {
+            self.problem(
+                format!("{path}.clusters"),
+                "the weights add up to 0: at least one must be above it",
+            );
+        }
+        if forward.clusters.is_empty() {
+            self.problem(format!("{path}.clusters"), "no cluster is named");
+        }
+        let host_rewrite = forward.host_rewrite.as_deref().and_then(|host| {
+            HeaderValue::from_str(host)
+                .map_err(|_| {
+                    self.problem(
+                        format!("{path}.host_rewrite"),
+                        format!("`{host}` is not a host"),
+                    );
+                })
+                .ok()
+        });
+        let mirrors = forward
+            .mirrors
+            .iter()
+            .enumerate()
+            .filter_map(|(at, mirror)| self.mirror(&format!("{path}.mirrors[{at}]"), mirror))
+            .collect();
+        Forward {
+            clusters,
+            total,
+            choice: self.config.seed.rule(&format!("clusters {}", route.name)),
+            timeout: forward.timeout,
+            timeout_ms: forward
+                .timeout
+                .and_then(|timeout| HeaderValue::from_str(&timeout.as_millis().to_string()).ok()),
+            idle_timeout: forward.idle_timeout,
+            prefix_rewrite: forward.prefix_rewrite.clone().map(|by| Rewrite {
+                matched: matched_prefix(&route.matcher),
+                by,
+            }),
+            host_rewrite,
+            mirrors,
+        }
+    }
+
+    fn mirror(&mut self, path: &str, mirror: &mirror::Mirror) -> Option<usize> {
+        let Some(cluster) = self.clusters.get(mirror.cluster.as_str()).copied() else {
+            self.problem(
+                format!("{path}.cluster"),
+                format!("there is no cluster `{}`", mirror.cluster),
+            );
+            return None;
+        };
+        let choice = mirror::Compiled::new(mirror, self.config.seed)
+            .map_err(|what| self.problem(path, what))
+            .ok()?;
+        let mut set = Vec::new();
+        for (name, value) in &mirror.set_headers {
+            match (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+                (Ok(name), Ok(value)) => set.push((name, value)),
+                _ => self.problem(
+                    format!("{path}.set_headers"),
+                    format!("`{name}: {value}` is not a header"),
+                ),
+            }
+        }
+        let mut remove = Vec::new();
+        for name in &mirror.remove_headers {
+            match HeaderName::try_from(name) {
+                Ok(name) => remove.push(name),
+                Err(_) => self.problem(
+                    format!("{path}.remove_headers"),
+                    format!("`{name}` is not the name of a header"),
+                ),
+            }
+        }
+        self.mirrors.push(Arc::new(Mirror {
+            id: mirror.id.as_str().into(),
+            settings: mirror.clone(),
+            choice,
+            cluster,
+            set,
+            remove,
+        }));
+        Some(self.mirrors.len() - 1)
+    }
+}
+
+/// How much of the path a prefix rewrite replaces: what the route's condition on the path names.
+fn matched_prefix(matcher: &matcher::Matcher) -> usize {
+    matcher.path.as_ref().map_or(0, |path| match &path.how {
+        How::Exact(text) | How::Prefix(text) | How::PathPrefix(text) => text.len(),
+        _ => 0,
+    })
+}
+
+/// An address on which a listener at `bound` can be reached from this machine.
+fn reachable(bound: SocketAddr) -> SocketAddr {
+    let ip = match bound.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    SocketAddr::new(ip, bound.port())
+}

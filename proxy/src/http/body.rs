@@ -1,0 +1,302 @@
+//! Bodies on their way: the client's to the upstream ([`Upload`]), the answer's to the client ([`Download`]). They stream,
+//! meter, keep the timeouts, and copy for mirrors; the end of the answer's body ends the request.
+
+use std::{
+    borrow::Cow,
+    cell::Cell,
+    collections::VecDeque,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::Instant;
+
+use super::{
+    client::Client,
+    log::Log,
+    shadow::{Primary, Tee},
+};
+use crate::{cluster::pool::Lease, error::Error, observe::Flags};
+
+/// The body of a request that is sent on.
+#[derive(Debug)]
+pub enum Upload {
+    /// There is none.
+    Empty,
+    /// The client's, as it comes.
+    Client(Box<FromClient>),
+    /// A copy of it, for a shadow.
+    Copy(VecDeque<Bytes>),
+}
+
+/// The client's body as it comes.
+#[derive(Debug)]
+pub struct FromClient {
+    body: Incoming,
+    client: Rc<Client>,
+    bytes: Rc<Cell<u64>>,
+    tees: Vec<Tee>,
+    ended: bool,
+}
+
+/// The body of an answer.
+#[derive(Debug)]
+pub struct Download {
+    source: Source,
+    log: Option<Box<Log>>,
+    lease: Option<Lease<Upload>>,
+    primaries: Vec<Primary>,
+}
+
+#[derive(Debug)]
+enum Source {
+    Upstream(Incoming),
+    Local(Bytes),
+}
+
+impl FromClient {
+    /// The client's body, counted in `bytes` and copied to `tees`.
+    pub fn new(body: Incoming, client: Rc<Client>, bytes: Rc<Cell<u64>>, tees: Vec<Tee>) -> Self {
+        Self {
+            body,
+            client,
+            bytes,
+            tees,
+            ended: false,
+        }
+    }
+
+    fn seen(&mut self, data: &Bytes) {
+        self.bytes.set(self.bytes.get() + data.len() as u64);
+        self.tees.retain_mut(|tee| tee.take(data));
+        if self.body.is_end_stream() {
+            self.end();
+        } else {
+            self.client.moved(Instant::now());
+        }
+    }
+
+    fn end(&mut self) {
+        if self.ended {
+            return;
+        }
+        self.ended = true;
+        self.client.request_complete(Instant::now());
+        for tee in self.tees.drain(..) {
+            tee.end();
+        }
+    }
+}
+
+impl Body for Upload {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        match &mut *self {
+            Self::Empty => Poll::Ready(None),
+            Self::Copy(chunks) => Poll::Ready(chunks.pop_front().map(|data| Ok(Frame::data(data)))),
+            Self::Client(from) => loop {
+                let frame = ready!(Pin::new(&mut from.body).poll_frame(cx));
+                let Some(frame) = frame else {
+                    from.end();
+                    return Poll::Ready(None);
+                };
+                // Trailers are dropped: Envoy's HTTP/1 codec does so unless it is told otherwise.
+                if let Ok(data) = frame?.into_data() {
+                    from.seen(&data);
+                    return Poll::Ready(Some(Ok(Frame::data(data))));
+                }
+            },
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Copy(chunks) => chunks.is_empty(),
+            Self::Client(from) => from.body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Copy(chunks) => {
+                SizeHint::with_exact(chunks.iter().map(|chunk| chunk.len() as u64).sum())
+            }
+            Self::Client(from) => from.body.size_hint(),
+        }
+    }
+}
+
+impl Download {
+    /// The upstream's body; its end ends the request and gives the connection back.
+    pub fn upstream(
+        body: Incoming,
+        log: Box<Log>,
+        lease: Lease<Upload>,
+        primaries: Vec<Primary>,
+    ) -> Self {
+        Self {
+            source: Source::Upstream(body),
+            log: Some(log),
+            lease: Some(lease),
+            primaries,
+        }
+    }
+
+    /// A body of our own; its end ends the request.
+    pub fn local(body: Bytes, log: Box<Log>) -> Self {
+        Self {
+            source: Source::Local(body),
+            log: Some(log),
+            lease: None,
+            primaries: Vec::new(),
+        }
+    }
+
+    /// No body, and no request to end.
+    pub fn none() -> Self {
+        Self {
+            source: Source::Local(Bytes::new()),
+            log: None,
+            lease: None,
+            primaries: Vec::new(),
+        }
+    }
+
+    fn end(&mut self) {
+        let Some(log) = self.log.take() else {
+            return;
+        };
+        let now = Instant::now();
+        if let Some(lease) = self.lease.take() {
+            lease.give_back(now);
+        }
+        for primary in self.primaries.drain(..) {
+            primary.end(now);
+        }
+        log.finish(true, now);
+    }
+
+    /// The answer cannot go on: the client sees it cut off.
+    fn fail(&mut self, error: &Error) {
+        for primary in self.primaries.drain(..) {
+            primary.failed();
+        }
+        let Some(mut log) = self.log.take() else {
+            return;
+        };
+        let (flags, details) = match error {
+            Error::Timeout => (Flags::UT, "response_timeout"),
+            Error::StreamIdle { .. } => (Flags::SI, "stream_idle_timeout"),
+            Error::RequestTimeout => (Flags::DT, "request_overall_timeout"),
+            // Envoy's codec takes an end within a body for an error of the protocol.
+            _ => (
+                Flags::UPE,
+                "upstream_reset_after_response_started{protocol_error}",
+            ),
+        };
+        log.flags.set(flags);
+        log.details = Cow::Borrowed(details);
+        log.finish(false, Instant::now());
+    }
+
+    fn poll_upstream(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let Source::Upstream(body) = &mut self.source else {
+            return Poll::Ready(None);
+        };
+        if let Some(error) = self.log.as_ref().and_then(|log| log.client.overdue()) {
+            self.fail(&error);
+            return Poll::Ready(Some(Err(error)));
+        }
+        loop {
+            match ready!(Pin::new(&mut *body).poll_frame(cx)) {
+                None => {
+                    self.end();
+                    return Poll::Ready(None);
+                }
+                Some(Err(_)) => {
+                    self.fail(&Error::Terminated);
+                    return Poll::Ready(Some(Err(Error::Terminated)));
+                }
+                Some(Ok(frame)) => {
+                    // Trailers are dropped, as in the other direction.
+                    let Ok(data) = frame.into_data() else {
+                        continue;
+                    };
+                    let ended = body.is_end_stream();
+                    if let Some(log) = &mut self.log {
+                        log.bytes_out += data.len() as u64;
+                        if !ended {
+                            log.client.moved(Instant::now());
+                        }
+                    }
+                    for primary in &mut self.primaries {
+                        primary.take(&data);
+                    }
+                    if ended {
+                        self.end();
+                    }
+                    return Poll::Ready(Some(Ok(Frame::data(data))));
+                }
+            }
+        }
+    }
+}
+
+impl Body for Download {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let this = &mut *self;
+        let Source::Local(body) = &mut this.source else {
+            return this.poll_upstream(cx);
+        };
+        let data = std::mem::take(body);
+        if let Some(log) = &mut this.log {
+            log.bytes_out += data.len() as u64;
+        }
+        this.end();
+        Poll::Ready((!data.is_empty()).then(|| Ok(Frame::data(data))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.source {
+            Source::Upstream(body) => body.is_end_stream(),
+            Source::Local(body) => body.is_empty(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            Source::Upstream(body) => body.size_hint(),
+            Source::Local(body) => SizeHint::with_exact(body.len() as u64),
+        }
+    }
+}
+
+impl Drop for Download {
+    fn drop(&mut self) {
+        // A body that is empty, or that the method has no use for, is dropped without being polled.
+        let head = self
+            .log
+            .as_ref()
+            .is_some_and(|log| log.method == http::Method::HEAD);
+        if self.is_end_stream() || (head && matches!(self.source, Source::Local(_))) {
+            self.end();
+        }
+    }
+}

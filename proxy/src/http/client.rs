@@ -1,0 +1,268 @@
+//! A client's connection: who it is, and by when its request must have moved on. All timeouts of a connection share one
+//! alarm, that is set again only when it rings: most requests pay a comparison for them.
+
+use std::{
+    cell::{Cell, RefCell},
+    future::{Future, poll_fn},
+    net::SocketAddr,
+    pin::pin,
+    rc::Rc,
+    sync::Arc,
+    task::{Poll, Waker},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use super::core::Core;
+use crate::{error::Error, metrics::Downstream, net::io::Traffic, snapshot::Manager};
+
+/// A client's connection.
+#[derive(Debug)]
+pub struct Client {
+    /// Its event loop.
+    pub core: Rc<Core>,
+    /// Index of its listener.
+    pub listener: usize,
+    /// Its address.
+    pub peer: SocketAddr,
+    /// The counts of its listener.
+    pub metrics: Arc<Downstream>,
+    traffic: Arc<Traffic>,
+    waker: RefCell<Option<Waker>>,
+    busy: Cell<bool>,
+    /// When the last byte of a body moved, or since when it has no request.
+    moved: Cell<Instant>,
+    idle: Cell<Option<Duration>>,
+    headers_within: Cell<Option<Duration>>,
+    /// Bytes read and written when the last request ended, and since when there are more.
+    read: Cell<u64>,
+    written: Cell<u64>,
+    head_since: Cell<Option<Instant>>,
+    stream_idle: Cell<Option<Duration>>,
+    request_by: Cell<Option<Instant>>,
+    request_complete: Cell<bool>,
+    answer_within: Cell<Option<Duration>>,
+    answer_by: Cell<Option<Instant>>,
+    expired: Cell<Option<Expired>>,
+}
+
+/// Which bound a request has crossed.
+#[derive(Debug, Clone, Copy)]
+enum Expired {
+    Answer,
+    Request,
+    Stream,
+}
+
+/// What is to be done with a connection whose alarm has rung.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nothing, or its request sees to it.
+    GoOn,
+    /// It was idle too long.
+    Idle,
+    /// A request's head did not come in time.
+    HeadTimeout,
+}
+
+impl Client {
+    /// A connection that was just accepted.
+    pub fn new(
+        core: Rc<Core>,
+        listener: usize,
+        peer: SocketAddr,
+        metrics: Arc<Downstream>,
+        traffic: Arc<Traffic>,
+        manager: &Manager,
+    ) -> Self {
+        Self {
+            core,
+            listener,
+            peer,
+            metrics,
+            traffic,
+            waker: RefCell::default(),
+            busy: Cell::new(false),
+            moved: Cell::new(Instant::now()),
+            idle: Cell::new(manager.idle_timeout),
+            headers_within: Cell::new(manager.request_headers_timeout),
+            read: Cell::new(0),
+            written: Cell::new(0),
+            head_since: Cell::new(None),
+            stream_idle: Cell::new(None),
+            request_by: Cell::new(None),
+            request_complete: Cell::new(true),
+            answer_within: Cell::new(None),
+            answer_by: Cell::new(None),
+            expired: Cell::new(None),
+        }
+    }
+
+    /// A request begins.
+    pub fn begin(&self, now: Instant, manager: &Manager, complete: bool) {
+        self.busy.set(true);
+        self.moved.set(now);
+        self.head_since.set(None);
+        self.idle.set(manager.idle_timeout);
+        self.headers_within.set(manager.request_headers_timeout);
+        self.stream_idle.set(manager.stream_idle_timeout);
+        self.request_complete.set(complete);
+        self.request_by
+            .set(manager.request_timeout.map(|within| now + within));
+        self.answer_within.set(None);
+        self.answer_by.set(None);
+        self.expired.set(None);
+    }
+
+    /// The request is sent on: from its end on, the answer has so long.
+    pub fn expect_answer(
+        &self,
+        now: Instant,
+        within: Option<Duration>,
+        stream_idle: Option<Duration>,
+    ) {
+        self.moved.set(now);
+        if stream_idle.is_some() {
+            self.stream_idle.set(stream_idle);
+        }
+        self.answer_within.set(within);
+        if self.request_complete.get() {
+            self.answer_by.set(within.map(|within| now + within));
+        }
+    }
+
+    /// Bytes of a body moved.
+    pub fn moved(&self, now: Instant) {
+        self.moved.set(now);
+    }
+
+    /// The request has come in full.
+    pub fn request_complete(&self, now: Instant) {
+        self.moved.set(now);
+        self.request_complete.set(true);
+        self.answer_by
+            .set(self.answer_within.get().map(|within| now + within));
+        // The request's body is read by the upstream connection's task: ours must look at its alarm again.
+        self.wake();
+    }
+
+    /// The request has ended.
+    pub fn end(&self, now: Instant) {
+        self.busy.set(false);
+        self.moved.set(now);
+        self.count_bytes();
+    }
+
+    /// Adds what moved since the last time to the listener's counts.
+    pub fn count_bytes(&self) {
+        let (read, written) = (self.traffic.read(), self.traffic.written());
+        self.metrics.bytes_read.add(read - self.read.replace(read));
+        self.metrics
+            .bytes_written
+            .add(written - self.written.replace(written));
+    }
+
+    /// The future's result, unless a bound of the request is crossed first.
+    pub async fn in_time<F: Future>(&self, future: F) -> Result<F::Output, Error> {
+        let mut future = pin!(future);
+        poll_fn(|cx| {
+            if let Some(error) = self.overdue() {
+                return Poll::Ready(Err(error));
+            }
+            future.as_mut().poll(cx).map(Ok)
+        })
+        .await
+    }
+
+    /// The bound that the request has crossed.
+    pub fn overdue(&self) -> Option<Error> {
+        Some(match self.expired.get()? {
+            Expired::Answer => Error::Timeout,
+            Expired::Request => Error::RequestTimeout,
+            Expired::Stream => Error::StreamIdle {
+                request_complete: self.request_complete.get(),
+            },
+        })
+    }
+
+    /// Remembers whom [`Client::wake`] wakes.
+    pub fn remember(&self, waker: &Waker) {
+        let mut known = self.waker.borrow_mut();
+        match &mut *known {
+            Some(known) => known.clone_from(waker),
+            None => *known = Some(waker.clone()),
+        }
+    }
+
+    /// Polls the connection's task again.
+    pub fn wake(&self) {
+        if let Some(waker) = &*self.waker.borrow() {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// By when something must have happened.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        if self.busy.get() {
+            let request = self
+                .request_by
+                .get()
+                .filter(|_| !self.request_complete.get());
+            let stream = self.stream_idle.get().map(|idle| self.moved.get() + idle);
+            return earlier(earlier(request, stream), self.answer_by.get());
+        }
+        let idle = self.idle.get().map(|idle| self.moved.get() + idle);
+        let Some(within) = self.headers_within.get() else {
+            return idle;
+        };
+        if self.traffic.read() == self.read.get() {
+            return idle;
+        }
+        let since = self.head_since.get().unwrap_or_else(Instant::now);
+        self.head_since.set(Some(since));
+        earlier(idle, Some(since + within))
+    }
+
+    /// Which bounds are crossed now.
+    pub fn check(&self, now: Instant) -> Verdict {
+        let past = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        let silent =
+            |limit: Option<Duration>| limit.is_some_and(|limit| self.moved.get() + limit <= now);
+        if !self.busy.get() {
+            let head = self.headers_within.get().zip(self.head_since.get());
+            if past(head.map(|(within, since)| since + within)) {
+                return Verdict::HeadTimeout;
+            }
+            return if silent(self.idle.get()) {
+                Verdict::Idle
+            } else {
+                Verdict::GoOn
+            };
+        }
+        let expired = if past(self.answer_by.get()) {
+            Some(Expired::Answer)
+        } else if past(self.request_by.get()) && !self.request_complete.get() {
+            Some(Expired::Request)
+        } else if silent(self.stream_idle.get()) {
+            Some(Expired::Stream)
+        } else {
+            None
+        };
+        if expired.is_some() {
+            self.expired.set(expired);
+            // Crossed once; the alarm must not ring for it again.
+            self.answer_by.set(None);
+            self.request_by.set(None);
+            self.stream_idle.set(None);
+        }
+        Verdict::GoOn
+    }
+}
+
+fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}

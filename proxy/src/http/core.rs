@@ -1,0 +1,214 @@
+//! What one event loop owns: its view of the configuration, its connections, its timer, its counts.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::{BTreeMap, HashMap},
+    fmt,
+    rc::Rc,
+    sync::Arc,
+};
+
+use rand::{RngExt, SeedableRng, rngs::SmallRng};
+
+use super::{body::Upload, client::Client, shadow::Shadow};
+use crate::{
+    cluster::Cluster,
+    drain::{Hold, Watch},
+    metrics::{Downstream, Fault, Registry},
+    net::timer::Timer,
+    observe::Observer,
+    snapshot::{Reader, Snapshot},
+};
+
+/// One event loop's own.
+pub struct Core {
+    /// Its timer.
+    pub timer: Timer,
+    /// Who is told.
+    pub observer: Arc<dyn Observer>,
+    /// It takes no connections any more.
+    pub draining: Cell<bool>,
+    registry: Arc<Registry>,
+    watch: Watch,
+    reader: RefCell<Reader>,
+    current: RefCell<Rc<Local>>,
+    downstream: Vec<Arc<Downstream>>,
+    faults: RefCell<HashMap<Arc<str>, Arc<Fault>>>,
+    clients: RefCell<BTreeMap<u64, Rc<Client>>>,
+    next_client: Cell<u64>,
+    random: RefCell<SmallRng>,
+}
+
+/// The configuration as an event loop sees it: the snapshot, and what it owns of each cluster and mirror.
+#[derive(Debug)]
+pub struct Local {
+    /// The snapshot.
+    pub snapshot: Arc<Snapshot>,
+    /// In the snapshot's order.
+    pub clusters: Vec<Rc<Cluster<Upload>>>,
+    /// In the snapshot's order.
+    pub shadows: Vec<Rc<Shadow>>,
+}
+
+impl Core {
+    /// An event loop's own, for the reader's current snapshot.
+    pub fn new(
+        timer: Timer,
+        observer: Arc<dyn Observer>,
+        registry: Arc<Registry>,
+        watch: Watch,
+        mut reader: Reader,
+    ) -> Self {
+        let snapshot = Arc::clone(reader.load());
+        let downstream = snapshot
+            .listeners
+            .iter()
+            .map(|listener| registry.downstream(&listener.stat_prefix))
+            .collect();
+        let local = Local::build(snapshot, &registry, None);
+        Self {
+            timer,
+            observer,
+            draining: Cell::new(false),
+            watch,
+            reader: RefCell::new(reader),
+            current: RefCell::new(Rc::new(local)),
+            downstream,
+            faults: RefCell::default(),
+            clients: RefCell::default(),
+            next_client: Cell::new(0),
+            random: RefCell::new(SmallRng::from_rng(&mut rand::rng())),
+            registry,
+        }
+    }
+
+    /// The current configuration. What is loaded stays valid for as long as it is held.
+    pub fn local(&self) -> Rc<Local> {
+        let mut reader = self.reader.borrow_mut();
+        let snapshot = reader.load();
+        let mut current = self.current.borrow_mut();
+        if !Arc::ptr_eq(snapshot, &current.snapshot) {
+            let next = Local::build(Arc::clone(snapshot), &self.registry, Some(&current));
+            *current = Rc::new(next);
+        }
+        Rc::clone(&current)
+    }
+
+    /// The counts of a listener.
+    pub fn downstream(&self, listener: usize) -> Option<&Arc<Downstream>> {
+        self.downstream.get(listener)
+    }
+
+    /// The counts of a fault rule.
+    pub fn fault(&self, id: &Arc<str>) -> Arc<Fault> {
+        let mut faults = self.faults.borrow_mut();
+        if let Some(fault) = faults.get(id) {
+            return Arc::clone(fault);
+        }
+        let fault = self.registry.fault(id);
+        faults.insert(Arc::clone(id), Arc::clone(&fault));
+        fault
+    }
+
+    /// Somebody is busy: a drain waits for it.
+    pub fn hold(&self) -> Hold {
+        self.watch.hold()
+    }
+
+    /// 128 bits that nobody needs to guess or repeat: request ids.
+    pub fn random(&self) -> u128 {
+        self.random.borrow_mut().random()
+    }
+
+    /// A connection that is told of a drain until it leaves.
+    pub fn enter(&self, client: Rc<Client>) -> u64 {
+        let id = self.next_client.get();
+        self.next_client.set(id + 1);
+        self.clients.borrow_mut().insert(id, client);
+        id
+    }
+
+    /// A connection has ended.
+    pub fn leave(&self, id: u64) {
+        self.clients.borrow_mut().remove(&id);
+    }
+
+    /// Connections end when their request is done.
+    pub fn drain(&self) {
+        self.draining.set(true);
+        for client in self.clients.borrow().values() {
+            client.wake();
+        }
+    }
+
+    /// Closes upstream connections that were idle too long.
+    pub fn sweep(&self) {
+        let local = self.local();
+        for cluster in &local.clusters {
+            cluster.sweep();
+        }
+    }
+}
+
+impl Local {
+    fn build(snapshot: Arc<Snapshot>, registry: &Registry, before: Option<&Self>) -> Self {
+        let clusters: Vec<_> = snapshot
+            .clusters
+            .iter()
+            .map(|settings| {
+                let before = before.and_then(|before| before.cluster_named(&settings.name));
+                if let Some(same) = before.filter(|before| **before.settings() == **settings) {
+                    return Rc::clone(same);
+                }
+                let metrics = before.map_or_else(
+                    || registry.upstream(&settings.name),
+                    |before| Arc::clone(before.metrics()),
+                );
+                Rc::new(Cluster::new(
+                    Arc::clone(settings),
+                    metrics,
+                    before.map(AsRef::as_ref),
+                ))
+            })
+            .collect();
+        let shadows = snapshot
+            .mirrors
+            .iter()
+            .filter_map(|mirror| {
+                let cluster = Rc::clone(clusters.get(mirror.cluster)?);
+                let before = before.and_then(|before| {
+                    let mut shadows = before.shadows.iter();
+                    shadows.find(|shadow| shadow.mirror().id == mirror.id)
+                });
+                Some(Rc::new(Shadow::new(
+                    Arc::clone(mirror),
+                    cluster,
+                    before.map_or_else(
+                        || registry.mirroring(&mirror.id),
+                        |before| Arc::clone(before.metrics()),
+                    ),
+                    before.map(AsRef::as_ref),
+                )))
+            })
+            .collect();
+        Self {
+            snapshot,
+            clusters,
+            shadows,
+        }
+    }
+
+    fn cluster_named(&self, name: &str) -> Option<&Rc<Cluster<Upload>>> {
+        self.clusters
+            .iter()
+            .find(|cluster| &*cluster.settings().name == name)
+    }
+}
+
+impl fmt::Debug for Core {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Core")
+            .field("clients", &self.clients.borrow().len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,233 @@
+//! The log of one request. From its opening exactly one record leaves, also when the client vanishes: dropping it is the
+//! record.
+
+use std::{borrow::Cow, cell::Cell, rc::Rc, sync::Arc};
+
+use http::{HeaderValue, Method, StatusCode, uri::PathAndQuery};
+use tokio::time::Instant;
+
+use super::{client::Client, core::Local};
+use crate::{
+    observe::{Attempt, Effect, Flags, Hit, Identity, Record},
+    snapshot::{Forward, Listener, Route, hosts::RouteId},
+};
+
+/// What is known of a request so far.
+#[derive(Debug)]
+pub struct Log {
+    /// The configuration that it is served by.
+    pub local: Rc<Local>,
+    /// Its connection.
+    pub client: Rc<Client>,
+    /// Which request of the schedule it is.
+    pub identity: Identity,
+    /// Its method.
+    pub method: Method,
+    /// Its path and query as they came; `None`: it has none (`CONNECT`).
+    pub path: Option<PathAndQuery>,
+    /// The host asked for.
+    pub authority: Option<HeaderValue>,
+    /// Its route.
+    pub route: Option<RouteId>,
+    /// Index of its cluster.
+    pub cluster: Option<usize>,
+    /// The answer's status.
+    pub status: Option<StatusCode>,
+    /// What went wrong, or was done.
+    pub flags: Flags,
+    /// Why the answer is what it is.
+    pub details: Cow<'static, str>,
+    /// When its head had been read.
+    pub start: Instant,
+    /// When it was sent on.
+    pub sent: Option<Instant>,
+    /// Bytes of its body so far; shared with the body, that another task reads.
+    pub bytes_in: Option<Rc<Cell<u64>>>,
+    /// Bytes of the answer's body so far.
+    pub bytes_out: u64,
+    /// Tries to send it on.
+    pub attempts: Attempts,
+    /// Fault rules that were drawn.
+    pub considered: Vec<Arc<str>>,
+    /// Those that chose it.
+    pub hits: Vec<Hit>,
+    done: bool,
+}
+
+/// Tries to send a request on; there is one, but for stale connections and retries.
+#[derive(Debug, Default)]
+pub struct Attempts {
+    first: Option<Attempt>,
+    all: Vec<Attempt>,
+}
+
+impl Attempts {
+    /// One more.
+    pub fn push(&mut self, attempt: Attempt) {
+        match self.first.take() {
+            None if self.all.is_empty() => self.first = Some(attempt),
+            first => {
+                self.all.extend(first);
+                self.all.push(attempt);
+            }
+        }
+    }
+
+    fn as_slice(&self) -> &[Attempt] {
+        if self.all.is_empty() {
+            self.first.as_slice()
+        } else {
+            &self.all
+        }
+    }
+}
+
+impl Log {
+    /// Opens the log of a request whose head has been read.
+    pub fn open(
+        client: Rc<Client>,
+        local: Rc<Local>,
+        method: Method,
+        path: Option<PathAndQuery>,
+        now: Instant,
+    ) -> Box<Self> {
+        client.metrics.requests.inc();
+        client.metrics.requests_active.inc();
+        Box::new(Self {
+            local,
+            client,
+            identity: Identity {
+                ordinal: 0,
+                side: 0,
+                intended_ms: None,
+                n: 0,
+                scheduled: false,
+            },
+            method,
+            path,
+            authority: None,
+            route: None,
+            cluster: None,
+            status: None,
+            flags: Flags::default(),
+            details: Cow::Borrowed(""),
+            start: now,
+            sent: None,
+            bytes_in: None,
+            bytes_out: 0,
+            attempts: Attempts::default(),
+            considered: Vec::new(),
+            hits: Vec::new(),
+            done: false,
+        })
+    }
+
+    /// The request's listener. An index that is out of range cannot occur: snapshots keep their listeners.
+    pub fn listener(&self) -> Option<&Listener> {
+        self.local.snapshot.listeners.get(self.client.listener)
+    }
+
+    /// Its route.
+    pub fn route(&self) -> Option<&Route> {
+        self.listener()?.hosts.get(self.route?)
+    }
+
+    /// Its route's way on.
+    pub fn forward(&self) -> Option<&Forward> {
+        match &self.route()?.action {
+            crate::snapshot::Action::Forward(forward) => Some(forward),
+            crate::snapshot::Action::Respond(..) => None,
+        }
+    }
+
+    /// The host asked for, as text.
+    pub fn authority(&self) -> &str {
+        text(self.authority.as_ref())
+    }
+
+    /// The path without its query.
+    pub fn path(&self) -> &str {
+        self.path.as_ref().map_or("", PathAndQuery::path)
+    }
+
+    /// The answer ended in full, or as far as it went.
+    pub fn finish(mut self: Box<Self>, complete: bool, now: Instant) {
+        self.record(complete, now);
+    }
+
+    fn record(&mut self, complete: bool, now: Instant) {
+        self.done = true;
+        let duration = now.saturating_duration_since(self.start);
+        let (route, cluster) = (self.route(), self.cluster);
+        let cluster = cluster.and_then(|index| self.local.clusters.get(index));
+        if let Some(listener) = self.listener() {
+            self.client.core.observer.request(&Record {
+                listener: &listener.name,
+                place: listener.place.as_ref(),
+                identity: self.identity,
+                downstream: self.client.peer,
+                method: &self.method,
+                path: self.path.as_ref().map_or("", PathAndQuery::as_str),
+                authority: self.authority(),
+                route: route.map_or("", |route| &route.name),
+                cluster: cluster.map_or("", |cluster| &cluster.settings().name),
+                status: self.status,
+                complete,
+                flags: self.flags,
+                details: &self.details,
+                start: self.start,
+                duration,
+                bytes_in: self.bytes_in.as_ref().map_or(0, |bytes| bytes.get()),
+                bytes_out: self.bytes_out,
+                attempts: self.attempts.as_slice(),
+                considered: &self.considered,
+                hits: &self.hits,
+            });
+        }
+        let metrics = &self.client.metrics;
+        metrics.requests_active.dec();
+        metrics.time.record(duration);
+        if let Some(status) = self.status {
+            metrics.class(status.as_u16()).inc();
+        }
+        if let (Some(cluster), Some(sent)) = (cluster, self.sent) {
+            let upstream = cluster.metrics();
+            upstream.requests_active.dec();
+            upstream.time.record(now.saturating_duration_since(sent));
+        }
+        if !self.hits.is_empty() {
+            self.count_faults();
+        }
+        self.client.end(now);
+    }
+
+    fn count_faults(&self) {
+        for hit in &self.hits {
+            let fault = self.client.core.fault(&hit.fault);
+            match hit.effect {
+                Effect::Applied => fault.applied.inc(),
+                Effect::Superseded => fault.superseded.inc(),
+                Effect::Capped => fault.capped.inc(),
+                Effect::Abandoned => fault.abandoned.inc(),
+            }
+        }
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        if self.done {
+            return;
+        }
+        // Whoever still held the log was dropped with the connection.
+        self.flags.set(Flags::DC);
+        self.details = Cow::Borrowed("downstream_remote_disconnect");
+        self.client.metrics.remote_resets.inc();
+        self.record(false, Instant::now());
+    }
+}
+
+/// A header's value as text; empty where it is none.
+pub fn text(value: Option<&HeaderValue>) -> &str {
+    value.and_then(|value| value.to_str().ok()).unwrap_or("")
+}

@@ -1,0 +1,303 @@
+//! Headers between hop and hop: what is for this hop alone is taken off, the host is settled, the request gets its id.
+
+use std::net::IpAddr;
+
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Version, header, request,
+    uri::{PathAndQuery, Uri},
+};
+
+use super::{client::Client, identity};
+use crate::{error::Error, snapshot::Manager};
+
+/// `x-request-id`.
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// `x-forwarded-proto`.
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+/// `x-forwarded-for`.
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+/// `traceparent`.
+pub(super) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+
+/// What a look at all header names found.
+#[derive(Debug, Default)]
+struct Seen {
+    connection: bool,
+    upgrade: bool,
+    te: bool,
+    transfer_encoding: bool,
+    keep_alive: bool,
+    proxy_connection: bool,
+    http2_settings: bool,
+    expect: bool,
+    request_id: bool,
+    forwarded_proto: bool,
+    hosts: usize,
+}
+
+/// Makes the head what is sent on. The upgrade that it asks for, lower case, if there is one and the listener takes it.
+pub(super) fn request(
+    head: &mut request::Parts,
+    client: &Client,
+    manager: &Manager,
+) -> Result<Option<String>, Error> {
+    let seen = Seen::look(&head.headers);
+    if head.version == Version::HTTP_10 && !manager.accept_http_10 {
+        return Err(Error::LowVersion);
+    }
+    settle_host(head, &seen)?;
+    let upgrade = settle_connection(head, &seen, manager)?;
+    if seen.expect {
+        // Answered here, when the body is first asked for.
+        head.headers.remove(header::EXPECT);
+    }
+    if manager.use_remote_address {
+        append_forwarded_for(&mut head.headers, client.peer.ip());
+    }
+    if !seen.forwarded_proto || manager.use_remote_address {
+        head.headers
+            .insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+    }
+    if !seen.request_id && manager.generate_request_id {
+        head.headers
+            .insert(REQUEST_ID, request_id(client.core.random()));
+    }
+    head.version = Version::HTTP_11;
+    Ok(upgrade)
+}
+
+/// Takes off an answer's headers that are for this hop alone.
+pub(super) fn strip_answer(headers: &mut HeaderMap) {
+    let seen = Seen::look(headers);
+    strip(headers, &seen);
+}
+
+/// Puts another side into the copy's trace id.
+pub(super) fn replace_side(headers: &mut HeaderMap, side: u8) {
+    let value = headers
+        .get(TRACEPARENT)
+        .and_then(|value| identity::with_side(value.as_bytes(), side));
+    if let Some(value) = value {
+        headers.insert(TRACEPARENT, value);
+    }
+}
+
+impl Seen {
+    fn look(headers: &HeaderMap) -> Self {
+        let mut seen = Self::default();
+        for (name, _) in headers {
+            match *name {
+                header::HOST => seen.hosts += 1,
+                header::CONNECTION => seen.connection = true,
+                header::UPGRADE => seen.upgrade = true,
+                header::TE => seen.te = true,
+                header::TRANSFER_ENCODING => seen.transfer_encoding = true,
+                header::EXPECT => seen.expect = true,
+                _ => seen.look_at_text(name.as_str()),
+            }
+        }
+        seen
+    }
+
+    fn look_at_text(&mut self, name: &str) {
+        match name {
+            "keep-alive" => self.keep_alive = true,
+            "x-request-id" => self.request_id = true,
+            "http2-settings" => self.http2_settings = true,
+            "proxy-connection" => self.proxy_connection = true,
+            "x-forwarded-proto" => self.forwarded_proto = true,
+            _ => {}
+        }
+    }
+}
+
+/// RFC 9112 §3.2: a request has one host; an absolute target's takes its place.
+fn settle_host(head: &mut request::Parts, seen: &Seen) -> Result<(), Error> {
+    if seen.hosts > 1 {
+        return Err(Error::ManyHosts);
+    }
+    if let Some(authority) = head.uri.authority() {
+        let value = HeaderValue::from_str(authority.as_str()).map_err(|_| Error::MissingHost)?;
+        head.headers.insert(header::HOST, value);
+        if head.method != Method::CONNECT {
+            let path = head.uri.path_and_query().cloned();
+            head.uri = Uri::from(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
+        }
+    } else if seen.hosts == 0 && head.version != Version::HTTP_10 {
+        return Err(Error::MissingHost);
+    }
+    Ok(())
+}
+
+fn settle_connection(
+    head: &mut request::Parts,
+    seen: &Seen,
+    manager: &Manager,
+) -> Result<Option<String>, Error> {
+    let wanted = if seen.upgrade && seen.connection {
+        wanted_upgrade(&head.headers)
+    } else {
+        None
+    };
+    let trailers = seen.te
+        && tokens(&head.headers, &header::TE).any(|token| token.eq_ignore_ascii_case("trailers"));
+    strip(&mut head.headers, seen);
+    if trailers {
+        head.headers
+            .insert(header::TE, HeaderValue::from_static("trailers"));
+    }
+    // RFC 9113 §3.1 took `h2c` back: it is not passed on, and the request is one like any other.
+    let Some((name, value)) = wanted.filter(|(name, _)| name != "h2c") else {
+        return Ok(None);
+    };
+    if !manager.upgrades.contains(&name) {
+        return Err(Error::UpgradeDenied);
+    }
+    head.headers
+        .insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    head.headers.insert(header::UPGRADE, value);
+    Ok(Some(name))
+}
+
+fn wanted_upgrade(headers: &HeaderMap) -> Option<(String, HeaderValue)> {
+    let asked =
+        tokens(headers, &header::CONNECTION).any(|token| token.eq_ignore_ascii_case("upgrade"));
+    let value = headers.get(header::UPGRADE).filter(|_| asked)?;
+    let name = value.to_str().ok()?.trim().to_ascii_lowercase();
+    Some((name, value.clone()))
+}
+
+/// RFC 9110 §7.6.1: the headers of this hop, and those that `connection` names.
+fn strip(headers: &mut HeaderMap, seen: &Seen) {
+    if seen.connection {
+        remove_nominated(headers);
+        headers.remove(header::CONNECTION);
+    }
+    for (there, name) in [
+        (seen.upgrade, header::UPGRADE),
+        (seen.te, header::TE),
+        (seen.transfer_encoding, header::TRANSFER_ENCODING),
+        (seen.keep_alive, KEEP_ALIVE),
+        (seen.proxy_connection, PROXY_CONNECTION),
+        (seen.http2_settings, HTTP2_SETTINGS),
+    ] {
+        if there {
+            headers.remove(name);
+        }
+    }
+}
+
+fn remove_nominated(headers: &mut HeaderMap) {
+    let nominated: Vec<HeaderName> = tokens(headers, &header::CONNECTION)
+        .filter(|token| {
+            // What every connection says, and what no client may have taken off its own request.
+            ![
+                "close",
+                "keep-alive",
+                "upgrade",
+                "host",
+                "content-length",
+                "x-forwarded-for",
+                "x-forwarded-proto",
+            ]
+            .iter()
+            .any(|kept| token.eq_ignore_ascii_case(kept))
+        })
+        .filter_map(|token| HeaderName::from_bytes(token.as_bytes()).ok())
+        .collect();
+    for name in nominated {
+        headers.remove(name);
+    }
+}
+
+fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
+    headers
+        .get_all(name)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+        .filter(|token| !token.is_empty())
+}
+
+fn append_forwarded_for(headers: &mut HeaderMap, address: IpAddr) {
+    let known = headers
+        .get(FORWARDED_FOR)
+        .and_then(|value| value.to_str().ok());
+    let value = match known {
+        Some(known) => format!("{known},{address}"),
+        None => address.to_string(),
+    };
+    if let Ok(value) = HeaderValue::try_from(value) {
+        headers.insert(FORWARDED_FOR, value);
+    }
+}
+
+/// A version 4 UUID (RFC 9562 §5.4).
+fn request_id(random: u128) -> HeaderValue {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let random = random & !(0xf << 76) & !(0x3 << 62) | (0x4 << 76) | (0x2 << 62);
+    let mut text = [b'-'; 36];
+    let mut shift = 128;
+    for (at, digit) in text.iter_mut().enumerate() {
+        if !matches!(at, 8 | 13 | 18 | 23) {
+            shift -= 4;
+            *digit = *DIGITS
+                .get((random >> shift) as usize & 0xf)
+                .unwrap_or(&b'0');
+        }
+    }
+    HeaderValue::from_maybe_shared(Bytes::copy_from_slice(&text))
+        .unwrap_or(HeaderValue::from_static("0"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(rows: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in rows {
+            headers.append(*name, HeaderValue::from_static(value));
+        }
+        headers
+    }
+
+    #[test]
+    fn headers_of_the_hop_are_taken_off() {
+        let mut all = headers(&[
+            ("host", "a"),
+            ("connection", "x-drop, Keep-Alive,host"),
+            ("connection", "close"),
+            ("x-drop", "1"),
+            ("keep-alive", "timeout=5"),
+            ("proxy-connection", "y"),
+            ("te", "gzip"),
+            ("transfer-encoding", "chunked"),
+            ("upgrade", "h2c"),
+            ("trailer", "x"),
+            ("accept", "*/*"),
+        ]);
+        strip_answer(&mut all);
+        assert_eq!(
+            all,
+            headers(&[("host", "a"), ("trailer", "x"), ("accept", "*/*")])
+        );
+    }
+
+    #[test]
+    fn a_request_id_is_a_random_uuid() {
+        assert_eq!(
+            request_id(u128::MAX),
+            "ffffffff-ffff-4fff-bfff-ffffffffffff"
+        );
+        assert_eq!(
+            request_id(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef),
+            "01234567-89ab-4def-8123-456789abcdef"
+        );
+    }
+}

@@ -1,0 +1,201 @@
+//! Answers: the upstream's on its way to the client, and our own where there is none. The only place where an error
+//! becomes a status, a body, flags and details; they are Envoy's (measured).
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+
+use super::{body::Download, forward::Answer, log::Log, normalize, shadow::Primary, tunnel};
+use crate::{
+    error::{self, Error},
+    observe::Flags,
+    policy::fault::abort,
+};
+
+/// `x-envoy-upstream-service-time`.
+const SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");
+
+/// What an error is answered.
+struct Local {
+    status: StatusCode,
+    body: Cow<'static, str>,
+    flags: Flags,
+    details: Cow<'static, str>,
+    /// The connection ends with it: what follows on it cannot be trusted.
+    close: bool,
+}
+
+/// The upstream's answer, for the client.
+pub fn upstream(
+    mut log: Box<Log>,
+    answer: Answer,
+    mut primaries: Vec<Primary>,
+    upgrade: Option<hyper::upgrade::OnUpgrade>,
+) -> Response<Download> {
+    let Answer {
+        response,
+        lease,
+        sent,
+        arrived,
+    } = answer;
+    log.status = Some(response.status());
+    log.details = Cow::Borrowed("via_upstream");
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return tunnel::open(log, response, lease, upgrade);
+    }
+    let (mut head, body) = response.into_parts();
+    normalize::strip_answer(&mut head.headers);
+    for primary in &mut primaries {
+        primary.begin(head.status, &head.headers, sent);
+    }
+    head.headers.insert(
+        SERVICE_TIME,
+        millis(arrived.saturating_duration_since(sent).as_millis()),
+    );
+    set_server(&mut head.headers, &log);
+    let mut response = Response::new(Download::upstream(body, log, lease, primaries));
+    *response.status_mut() = head.status;
+    *response.headers_mut() = head.headers;
+    response
+}
+
+/// An injected answer.
+pub fn abort(mut log: Box<Log>, reply: abort::Reply) -> Response<Download> {
+    log.details = Cow::Borrowed("fault_filter_abort");
+    plain(log, reply.status, reply.body)
+}
+
+/// A route's own answer.
+pub fn direct(mut log: Box<Log>, status: StatusCode, body: &str) -> Response<Download> {
+    log.details = Cow::Borrowed("direct_response");
+    plain(log, status, Bytes::copy_from_slice(body.as_bytes()))
+}
+
+/// What the client is told of an error.
+pub fn error(mut log: Box<Log>, error: &Error) -> Response<Download> {
+    let local = Local::of(error);
+    log.flags.set(local.flags);
+    log.details = local.details;
+    match error {
+        Error::NoRoute => log.client.metrics.no_route.inc(),
+        Error::RequestTimeout => log.client.metrics.request_timeouts.inc(),
+        Error::StreamIdle { .. } => log.client.metrics.stream_idle_timeouts.inc(),
+        _ => {}
+    }
+    let body = match local.body {
+        Cow::Borrowed(text) => Bytes::from_static(text.as_bytes()),
+        Cow::Owned(text) => Bytes::from(text),
+    };
+    let mut response = plain(log, local.status, body);
+    if local.close {
+        response
+            .headers_mut()
+            .insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+fn plain(mut log: Box<Log>, status: StatusCode, body: Bytes) -> Response<Download> {
+    log.status = Some(status);
+    let mut headers = HeaderMap::new();
+    if !body.is_empty() {
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+    }
+    set_server(&mut headers, &log);
+    let mut response = Response::new(Download::local(body, log));
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
+}
+
+fn set_server(headers: &mut HeaderMap, log: &Log) {
+    let name = log
+        .listener()
+        .and_then(|listener| listener.manager.server_name.clone());
+    if let Some(name) = name {
+        headers.insert(header::SERVER, name);
+    }
+}
+
+/// Small numbers, that need no memory of their own.
+fn millis(millis: u128) -> HeaderValue {
+    const SMALL: [&str; 16] = [
+        "0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14", "15",
+    ];
+    let millis = u64::try_from(millis).unwrap_or(u64::MAX);
+    match usize::try_from(millis).ok().and_then(|at| SMALL.get(at)) {
+        Some(text) => HeaderValue::from_static(text),
+        None => HeaderValue::from(millis),
+    }
+}
+
+impl Local {
+    fn of(error: &Error) -> Self {
+        let (status, body, flags, details) = match error {
+            Error::NoRoute => (404, "", Flags::NR, "route_not_found"),
+            Error::NoCluster => (503, "", Flags::NC, "cluster_not_found"),
+            Error::NoEndpoint => (503, "no healthy upstream", Flags::UH, "no_healthy_upstream"),
+            Error::Connect(cause) => return Self::refused(cause),
+            Error::ConnectTimeout => (
+                503,
+                "upstream connect error or disconnect/reset before headers. reset reason: connection timeout",
+                Flags::UF,
+                "upstream_reset_before_response_started{connection_timeout}",
+            ),
+            Error::Terminated => (
+                503,
+                "upstream connect error or disconnect/reset before headers. reset reason: connection termination",
+                Flags::UC,
+                "upstream_reset_before_response_started{connection_termination}",
+            ),
+            Error::Protocol => (
+                502,
+                "upstream connect error or disconnect/reset before headers. reset reason: protocol error",
+                Flags::UPE,
+                "upstream_reset_before_response_started{protocol_error}",
+            ),
+            Error::Timeout => (
+                504,
+                "upstream request timeout",
+                Flags::UT,
+                "response_timeout",
+            ),
+            Error::StreamIdle { request_complete } => (
+                if *request_complete { 504 } else { 408 },
+                "stream timeout",
+                Flags::SI,
+                "stream_idle_timeout",
+            ),
+            Error::RequestTimeout => (408, "request timeout", Flags::DT, "request_overall_timeout"),
+            Error::ClientLeft => (400, "", Flags::DC, "downstream_remote_disconnect"),
+            Error::MissingHost => (400, "", Flags::default(), "missing_host_header"),
+            Error::ManyHosts => (400, "Bad Request", Flags::DPE, "http1.many_hosts"),
+            Error::LowVersion => (426, "Upgrade Required", Flags::DPE, "low_version"),
+            Error::UpgradeDenied => (403, "", Flags::default(), "upgrade_failed"),
+        };
+        Self {
+            status: StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+            body: Cow::Borrowed(body),
+            flags,
+            details: Cow::Borrowed(details),
+            close: error.side() == error::Side::Downstream,
+        }
+    }
+
+    fn refused(cause: &std::io::Error) -> Self {
+        let cause = error::cause_of(cause).replace(' ', "_");
+        Self {
+            status: StatusCode::SERVICE_UNAVAILABLE,
+            body: Cow::Borrowed(
+                "upstream connect error or disconnect/reset before headers. reset reason: remote connection failure",
+            ),
+            flags: Flags::UF,
+            details: Cow::Owned(format!(
+                "upstream_reset_before_response_started{{remote_connection_failure|delayed_connect_error:_{cause}}}"
+            )),
+            close: false,
+        }
+    }
+}

@@ -1,0 +1,451 @@
+//! Copies of requests to shadows. The primary never waits for them: a copy is admitted or shed before anything is copied,
+//! its body is collected beside the primary's, and it runs as a task of its own within the mirror's limits.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    fmt,
+    rc::Rc,
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, header, request};
+use http_body_util::BodyExt;
+use tokio::{
+    task::spawn_local,
+    time::{Instant, timeout_at},
+};
+
+use super::{body::Upload, log::Log, normalize};
+use crate::{
+    cluster::{Cluster, pool::Lease},
+    error::Error,
+    metrics::Mirroring,
+    observe::{Answer, Outcome},
+    snapshot::Mirror,
+};
+
+mod pair;
+
+pub use pair::Primary;
+use pair::{Pair, Recorder};
+
+/// The copies of one mirror on one event loop.
+pub struct Shadow {
+    mirror: Arc<Mirror>,
+    cluster: Rc<Cluster<Upload>>,
+    metrics: Arc<Mirroring>,
+    gate: Rc<Gate>,
+}
+
+/// How many copies there are; it goes on when the configuration is swapped.
+#[derive(Default)]
+struct Gate {
+    /// Under way, waiting, or still being collected.
+    admitted: Cell<u32>,
+    running: Cell<u32>,
+    waiting: RefCell<VecDeque<Job>>,
+    backoff_until: Cell<Option<Instant>>,
+}
+
+/// A place within the limits; given back when dropped.
+struct Permit(Rc<Gate>);
+
+/// A copy that is ready to be sent.
+struct Job {
+    shadow: Rc<Shadow>,
+    permit: Permit,
+    pair: Rc<Pair>,
+    head: request::Parts,
+    body: VecDeque<Bytes>,
+    ready: Instant,
+}
+
+/// A copy whose request's body is still coming.
+pub struct Tee {
+    copy: Option<Copy>,
+    body: VecDeque<Bytes>,
+    length: u64,
+}
+
+struct Copy {
+    shadow: Rc<Shadow>,
+    permit: Permit,
+    pair: Rc<Pair>,
+    head: request::Parts,
+}
+
+/// What the mirrors of a request's route want of it.
+#[derive(Debug, Default)]
+pub struct Copies {
+    /// What collects its body.
+    pub tees: Vec<Tee>,
+    /// What its answer is kept by, for comparison.
+    pub primaries: Vec<Primary>,
+}
+
+/// Gives the request's copies to the shadows that chose it.
+pub fn copy(
+    chosen: &[Rc<Shadow>],
+    head: &request::Parts,
+    body_length: Option<u64>,
+    log: &Log,
+) -> Copies {
+    let mut copies = Copies::default();
+    for shadow in chosen {
+        shadow.metrics.chosen.inc();
+        let compare = shadow.mirror.settings.compare;
+        let pair = Rc::new(Pair::new(shadow, log, compare));
+        match shadow.admit(body_length) {
+            Err(why) => pair.copy(Outcome::Shed(why), None),
+            Ok(permit) => {
+                if compare {
+                    copies.primaries.push(Primary::new(
+                        Rc::clone(&pair),
+                        shadow.mirror.settings.limits.response_body.0,
+                    ));
+                }
+                let tee = Tee {
+                    copy: Some(Copy {
+                        shadow: Rc::clone(shadow),
+                        permit,
+                        pair,
+                        head: shadow.head(head, log),
+                    }),
+                    body: VecDeque::new(),
+                    length: 0,
+                };
+                if body_length == Some(0) {
+                    tee.end();
+                } else {
+                    copies.tees.push(tee);
+                }
+            }
+        }
+    }
+    copies
+}
+
+impl Shadow {
+    /// A mirror's copies; those of its predecessor count.
+    pub fn new(
+        mirror: Arc<Mirror>,
+        cluster: Rc<Cluster<Upload>>,
+        metrics: Arc<Mirroring>,
+        before: Option<&Self>,
+    ) -> Self {
+        Self {
+            mirror,
+            cluster,
+            metrics,
+            gate: before.map_or_else(Rc::default, |before| Rc::clone(&before.gate)),
+        }
+    }
+
+    /// Its settings.
+    pub fn mirror(&self) -> &Arc<Mirror> {
+        &self.mirror
+    }
+
+    /// Its counts.
+    pub fn metrics(&self) -> &Arc<Mirroring> {
+        &self.metrics
+    }
+
+    fn admit(&self, body_length: Option<u64>) -> Result<Permit, &'static str> {
+        let limits = &self.mirror.settings.limits;
+        if body_length.is_some_and(|length| length > limits.request_body.0) {
+            return Err("request_body");
+        }
+        if self.gate.backs_off() {
+            return Err("connect_backoff");
+        }
+        let admitted = self.gate.admitted.get();
+        if admitted >= limits.in_flight.saturating_add(limits.queue) {
+            return Err(if limits.queue == 0 {
+                "in_flight"
+            } else {
+                "queue"
+            });
+        }
+        self.gate.admitted.set(admitted + 1);
+        Ok(Permit(Rc::clone(&self.gate)))
+    }
+
+    /// The copy's head: the primary's as it is sent on, but for what the mirror changes.
+    fn head(&self, primary: &request::Parts, log: &Log) -> request::Parts {
+        let (mut head, ()) = Request::new(()).into_parts();
+        head.method = primary.method.clone();
+        head.uri = primary.uri.clone();
+        head.headers = primary.headers.clone();
+        let settings = &self.mirror.settings;
+        if settings.side != 0 && log.identity.scheduled {
+            normalize::replace_side(&mut head.headers, settings.side);
+        }
+        if !settings.host_suffix.is_empty() {
+            suffix_host(&mut head.headers, &settings.host_suffix);
+        }
+        for name in &self.mirror.remove {
+            head.headers.remove(name);
+        }
+        for (name, value) in &self.mirror.set {
+            head.headers.insert(HeaderName::clone(name), value.clone());
+        }
+        head
+    }
+
+    fn count(&self, outcome: Outcome) {
+        let metrics = &self.metrics;
+        match outcome {
+            Outcome::Compared => &metrics.answered,
+            Outcome::Shed("in_flight") => &metrics.shed_in_flight,
+            Outcome::Shed("queue") => &metrics.shed_queue,
+            Outcome::Shed("connect_backoff") => &metrics.shed_connect_backoff,
+            Outcome::Shed(_) => &metrics.shed_request_body,
+            Outcome::Failed("connect") => &metrics.failed_connect,
+            Outcome::Failed("timeout") => &metrics.failed_timeout,
+            Outcome::Failed("protocol") => &metrics.failed_protocol,
+            Outcome::Failed(_) => &metrics.failed_reset,
+            Outcome::Skipped("client_left") => &metrics.skipped_client_left,
+            Outcome::Skipped(_) => &metrics.skipped_primary_failed,
+        }
+        .inc();
+    }
+}
+
+impl Gate {
+    fn backs_off(&self) -> bool {
+        self.backoff_until
+            .get()
+            .is_some_and(|until| Instant::now() < until)
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.admitted.set(self.0.admitted.get().saturating_sub(1));
+    }
+}
+
+impl Tee {
+    /// More of the body. Whether the copy wants the rest of it.
+    pub fn take(&mut self, data: &Bytes) -> bool {
+        let Some(copy) = &self.copy else {
+            return false;
+        };
+        self.length += data.len() as u64;
+        if self.length > copy.shadow.mirror.settings.limits.request_body.0 {
+            copy.pair.copy(Outcome::Shed("request_body"), None);
+            self.copy = None;
+            return false;
+        }
+        self.body.push_back(data.clone());
+        true
+    }
+
+    /// The body is whole: the copy is sent.
+    pub fn end(mut self) {
+        let Some(Copy {
+            shadow,
+            permit,
+            pair,
+            head,
+        }) = self.copy.take()
+        else {
+            return;
+        };
+        let job = Job {
+            shadow,
+            permit,
+            pair,
+            head,
+            body: std::mem::take(&mut self.body),
+            ready: Instant::now(),
+        };
+        let gate = Rc::clone(&job.permit.0);
+        if gate.running.get() < job.shadow.mirror.settings.limits.in_flight {
+            gate.running.set(gate.running.get() + 1);
+            spawn_local(work(job));
+        } else {
+            gate.waiting.borrow_mut().push_back(job);
+        }
+    }
+}
+
+impl Drop for Tee {
+    fn drop(&mut self) {
+        // The primary's exchange ended before its request's body did.
+        if let Some(copy) = self.copy.take() {
+            copy.pair.incomplete();
+        }
+    }
+}
+
+/// Sends a copy, and then those that wait, one after the other.
+async fn work(first: Job) {
+    let gate = Rc::clone(&first.permit.0);
+    let mut next = Some(first);
+    while let Some(job) = next {
+        job.run().await;
+        next = gate.waiting.borrow_mut().pop_front();
+    }
+    gate.running.set(gate.running.get().saturating_sub(1));
+}
+
+impl Job {
+    async fn run(self) {
+        let Self {
+            shadow,
+            permit,
+            pair,
+            head,
+            body,
+            ready,
+        } = self;
+        let (begin, deadline) = (Instant::now(), shadow.mirror.settings.limits.deadline);
+        if permit.0.backs_off() {
+            return pair.copy(Outcome::Shed("connect_backoff"), None);
+        }
+        if begin.saturating_duration_since(ready) > deadline {
+            return pair.copy(Outcome::Shed("queue"), None);
+        }
+        shadow.metrics.sent.inc();
+        shadow.metrics.active.inc();
+        let request = Request::from_parts(head, Upload::Copy(body));
+        let result = timeout_at(begin + deadline, shadow.exchange(request, &pair, begin)).await;
+        shadow.metrics.active.dec();
+        match result {
+            Ok(Ok(answer)) => pair.copy(Outcome::Compared, answer),
+            Ok(Err(error)) => {
+                let why = match error {
+                    Error::Connect(_) | Error::ConnectTimeout | Error::NoEndpoint => "connect",
+                    Error::Protocol => "protocol",
+                    _ => "reset",
+                };
+                if why == "connect" {
+                    let backoff = shadow.mirror.settings.limits.connect_backoff;
+                    permit.0.backoff_until.set(Some(Instant::now() + backoff));
+                }
+                pair.copy(Outcome::Failed(why), None);
+            }
+            Err(_) => pair.copy(Outcome::Failed("timeout"), None),
+        }
+    }
+}
+
+impl Shadow {
+    async fn exchange(
+        &self,
+        request: Request<Upload>,
+        pair: &Pair,
+        begin: Instant,
+    ) -> Result<Option<Answer>, Error> {
+        let pool = self.cluster.next().ok_or(Error::NoEndpoint)?;
+        let metrics = self.cluster.metrics();
+        metrics.requests.inc();
+        let mut request = request;
+        let (mut lease, answer) = loop {
+            let mut lease = match pool.idle() {
+                Some(lease) => lease,
+                None => pool.connect().await?,
+            };
+            let sent = lease.sender().try_send_request(request).await;
+            match sent {
+                Ok(answer) => break (lease, answer),
+                Err(mut failed) => match failed.take_message() {
+                    // It was closed before anything was written.
+                    Some(unsent) if lease.idle_since().is_some() => request = unsent,
+                    _ => return Err(Error::upstream(failed.error())),
+                },
+            }
+        };
+        metrics.class(answer.status().as_u16()).inc();
+        let answer = self.read(answer, pair, begin).await;
+        if answer.is_ok() {
+            give_back(lease);
+        } else {
+            // Its task ends with it.
+            let _ = lease.sender();
+        }
+        answer
+    }
+
+    async fn read(
+        &self,
+        answer: hyper::Response<hyper::body::Incoming>,
+        pair: &Pair,
+        begin: Instant,
+    ) -> Result<Option<Answer>, Error> {
+        let (mut head, mut body) = answer.into_parts();
+        let settings = &self.mirror.settings;
+        let mut recorder = pair.compares().then(|| {
+            normalize::strip_answer(&mut head.headers);
+            Recorder::new(head.status, head.headers, settings.limits.response_body.0)
+        });
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| Error::upstream(&error))?;
+            if let (Some(recorder), Some(data)) = (&mut recorder, frame.data_ref()) {
+                recorder.take(data);
+            }
+        }
+        Ok(recorder.map(|recorder| recorder.answer(begin, Instant::now())))
+    }
+}
+
+fn give_back(lease: Lease<Upload>) {
+    lease.give_back(Instant::now());
+}
+
+/// Envoy's: the suffix comes before the port.
+fn suffix_host(headers: &mut HeaderMap, suffix: &str) {
+    let Some(host) = headers
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok())
+    else {
+        return;
+    };
+    let bracket = host.rfind(']').unwrap_or(0);
+    let port = host.rfind(':').filter(|at| *at >= bracket);
+    let (name, port) = host.split_at(port.unwrap_or(host.len()));
+    if let Ok(value) = HeaderValue::try_from(format!("{name}{suffix}{port}")) {
+        headers.insert(header::HOST, value);
+    }
+}
+
+impl fmt::Debug for Shadow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shadow")
+            .field("mirror", &self.mirror.id)
+            .field("admitted", &self.gate.admitted.get())
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Tee {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tee")
+            .field("length", &self.length)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_suffix_comes_before_the_port() {
+        for (host, expected) in [
+            ("shop.test", "shop.test-shadow"),
+            ("127.0.0.1:19000", "127.0.0.1-shadow:19000"),
+            ("[::1]:80", "[::1]-shadow:80"),
+            ("[::1]", "[::1]-shadow"),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, HeaderValue::from_static(host));
+            suffix_host(&mut headers, "-shadow");
+            assert_eq!(headers[header::HOST], expected);
+        }
+    }
+}

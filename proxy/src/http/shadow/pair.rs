@@ -1,0 +1,275 @@
+//! The two answers to a mirrored request, and the one place from which what became of it is told, exactly once.
+
+use std::{cell::RefCell, rc::Rc, sync::Arc};
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, Method, StatusCode, uri::PathAndQuery};
+use tokio::time::Instant;
+
+use super::Shadow;
+use crate::{
+    http::{core::Local, log::Log},
+    observe::{Answer, Identity, Mirrored, Observer, Outcome},
+};
+
+/// A request that a mirror chose, and what has become of both sides so far.
+pub(super) struct Pair {
+    observer: Arc<dyn Observer>,
+    shadow: Rc<Shadow>,
+    local: Rc<Local>,
+    listener: usize,
+    identity: Identity,
+    method: Method,
+    path: Option<PathAndQuery>,
+    compares: bool,
+    sides: RefCell<Sides>,
+}
+
+struct Sides {
+    primary: Side,
+    copy: Option<(Outcome, Option<Answer>)>,
+}
+
+enum Side {
+    Waiting,
+    Answered(Answer),
+    Failed,
+    Left,
+    /// Everything has been told.
+    Told,
+}
+
+/// The primary's side of a pair. Dropping it says that the client left.
+pub struct Primary {
+    pair: Option<Rc<Pair>>,
+    limit: u64,
+    begin: Option<Instant>,
+    recorder: Option<Recorder>,
+}
+
+/// Keeps the first bytes of an answer.
+#[derive(Debug)]
+pub(super) struct Recorder {
+    status: StatusCode,
+    headers: HeaderMap,
+    limit: u64,
+    first: Bytes,
+    body: BytesMut,
+    length: u64,
+}
+
+impl Pair {
+    /// A pair of which nothing is known yet.
+    pub(super) fn new(shadow: &Rc<Shadow>, log: &Log, compares: bool) -> Self {
+        Self {
+            observer: Arc::clone(&log.client.core.observer),
+            shadow: Rc::clone(shadow),
+            local: Rc::clone(&log.local),
+            listener: log.client.listener,
+            identity: log.identity,
+            method: log.method.clone(),
+            path: log.path.clone(),
+            compares,
+            sides: RefCell::new(Sides {
+                primary: Side::Waiting,
+                copy: None,
+            }),
+        }
+    }
+
+    /// Both answers are wanted.
+    pub(super) fn compares(&self) -> bool {
+        self.compares
+    }
+
+    /// What became of the copy.
+    pub(super) fn copy(&self, outcome: Outcome, answer: Option<Answer>) {
+        self.sides.borrow_mut().copy = Some((outcome, answer));
+        self.tell();
+    }
+
+    /// The request's body did not come in full, so there is no copy.
+    pub(super) fn incomplete(&self) {
+        let why = match self.sides.borrow().primary {
+            Side::Failed | Side::Answered(_) => "primary_failed",
+            _ => "client_left",
+        };
+        self.copy(Outcome::Skipped(why), None);
+    }
+
+    fn primary(&self, side: Side) {
+        let mut sides = self.sides.borrow_mut();
+        if matches!(sides.primary, Side::Waiting) {
+            sides.primary = side;
+            drop(sides);
+            self.tell();
+        }
+    }
+
+    fn tell(&self) {
+        let mut sides = self.sides.borrow_mut();
+        let Some((outcome, _)) = &sides.copy else {
+            return;
+        };
+        let waits = self.compares
+            && !matches!(outcome, Outcome::Shed(_))
+            && matches!(sides.primary, Side::Waiting);
+        if waits || matches!(sides.primary, Side::Told) {
+            return;
+        }
+        let primary = std::mem::replace(&mut sides.primary, Side::Told);
+        let Some((outcome, answer)) = sides.copy.take() else {
+            return;
+        };
+        drop(sides);
+        let outcome = match (outcome, &primary) {
+            (Outcome::Compared, Side::Failed) => Outcome::Skipped("primary_failed"),
+            (Outcome::Compared, Side::Left) => Outcome::Skipped("client_left"),
+            (outcome, _) => outcome,
+        };
+        self.shadow.count(outcome);
+        let listener = self.local.snapshot.listeners.get(self.listener);
+        self.observer.mirrored(Mirrored {
+            identity: self.identity,
+            place: listener.and_then(|listener| listener.place.clone()),
+            shadow: Arc::clone(&self.shadow.mirror.id),
+            method: self.method.clone(),
+            path: self
+                .path
+                .as_ref()
+                .map_or_else(String::new, |path| path.as_str().to_owned()),
+            outcome,
+            primary: match primary {
+                Side::Answered(answer) => Some(answer),
+                _ => None,
+            },
+            answer,
+        });
+    }
+}
+
+impl Primary {
+    /// The primary's side of the pair, of whose body so many bytes are kept.
+    pub(super) fn new(pair: Rc<Pair>, limit: u64) -> Self {
+        Self {
+            pair: Some(pair),
+            limit,
+            begin: None,
+            recorder: None,
+        }
+    }
+
+    /// The answer's head; `begin` is when the request was sent on.
+    pub fn begin(&mut self, status: StatusCode, headers: &HeaderMap, begin: Instant) {
+        self.begin = Some(begin);
+        self.recorder = Some(Recorder::new(status, headers.clone(), self.limit));
+    }
+
+    /// More of the answer's body.
+    pub fn take(&mut self, data: &Bytes) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.take(data);
+        }
+    }
+
+    /// The answer is whole.
+    pub fn end(mut self, now: Instant) {
+        if let (Some(pair), Some(recorder), Some(begin)) =
+            (self.pair.take(), self.recorder.take(), self.begin)
+        {
+            pair.primary(Side::Answered(recorder.answer(begin, now)));
+        }
+    }
+
+    /// There is no answer of the upstream's, or no whole one.
+    pub fn failed(mut self) {
+        if let Some(pair) = self.pair.take() {
+            pair.primary(Side::Failed);
+        }
+    }
+}
+
+impl Drop for Primary {
+    fn drop(&mut self) {
+        if let Some(pair) = self.pair.take() {
+            pair.primary(Side::Left);
+        }
+    }
+}
+
+impl Recorder {
+    /// Keeps up to `limit` bytes.
+    pub(super) fn new(status: StatusCode, headers: HeaderMap, limit: u64) -> Self {
+        Self {
+            status,
+            headers,
+            limit,
+            first: Bytes::new(),
+            body: BytesMut::new(),
+            length: 0,
+        }
+    }
+
+    /// More of the body.
+    pub(super) fn take(&mut self, data: &Bytes) {
+        let room = self.limit.saturating_sub(self.length);
+        self.length += data.len() as u64;
+        let kept = data.slice(..data.len().min(usize::try_from(room).unwrap_or(usize::MAX)));
+        if self.first.is_empty() && self.body.is_empty() {
+            // Most answers are one piece, that need not be copied.
+            self.first = kept;
+            return;
+        }
+        if self.body.is_empty() {
+            self.body.extend_from_slice(&self.first);
+        }
+        self.body.extend_from_slice(&kept);
+    }
+
+    /// The answer.
+    pub(super) fn answer(self, begin: Instant, end: Instant) -> Answer {
+        Answer {
+            status: self.status,
+            headers: self.headers,
+            body: if self.body.is_empty() {
+                self.first
+            } else {
+                self.body.freeze()
+            },
+            length: self.length,
+            duration: end.saturating_duration_since(begin),
+        }
+    }
+}
+
+impl std::fmt::Debug for Primary {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Primary")
+            .field("limit", &self.limit)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_recorder_keeps_the_first_bytes_and_counts_all() {
+        for (pieces, limit, body, length) in [
+            (&["abc"][..], 10, "abc", 3),
+            (&["abc", "def"], 10, "abcdef", 6),
+            (&["abc", "def"], 4, "abcd", 6),
+            (&["abc", "def", "g"], 3, "abc", 7),
+            (&[], 3, "", 0),
+        ] {
+            let mut recorder = Recorder::new(StatusCode::OK, HeaderMap::new(), limit);
+            for piece in pieces {
+                recorder.take(&Bytes::from_static(piece.as_bytes()));
+            }
+            let now = Instant::now();
+            let answer = recorder.answer(now, now);
+            assert_eq!((&*answer.body, answer.length), (body.as_bytes(), length));
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! Listening sockets, one an event loop on the same port.
+
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// Connections that wait to be accepted, at most; the kernel caps it by `net.core.somaxconn`.
+const BACKLOG: i32 = 4096;
+
+/// Binds `count` sockets to one address, so that the kernel spreads connections over the event loops. Port 0: the first
+/// takes one that is free, the others join it. An address that anybody listens on already is refused, also when that
+/// socket would share it.
+pub fn bind(address: SocketAddr, count: usize) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
+    if count > 1 && address.port() != 0 {
+        // Sharing is by consent of both sockets, so another proxy of the same user would let us in: ask without it.
+        open(address, false)?;
+    }
+    let first = open(address, count > 1)?;
+    first.listen(BACKLOG)?;
+    let first = TcpListener::from(first);
+    let bound = first.local_addr()?;
+    let mut sockets = vec![first];
+    for _ in 1..count {
+        let socket = open(bound, true)?;
+        socket.listen(BACKLOG)?;
+        sockets.push(TcpListener::from(socket));
+    }
+    Ok((bound, sockets))
+}
+
+fn open(address: SocketAddr, share: bool) -> io::Result<Socket> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    socket.set_nonblocking(true)?;
+    socket.set_reuse_address(true)?;
+    if share {
+        socket.set_reuse_port(true)?;
+    }
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn loopback() -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], 0))
+    }
+
+    #[test]
+    fn event_loops_share_a_port() {
+        let (bound, sockets) = bind(loopback(), 3).unwrap();
+        assert!(bound.port() != 0);
+        for socket in &sockets {
+            assert_eq!(socket.local_addr().unwrap(), bound);
+        }
+    }
+
+    #[test]
+    fn a_port_that_is_taken_is_refused_even_if_it_is_shared_by_others() {
+        for (theirs, ours) in [(1, 1), (1, 2), (2, 1), (2, 2)] {
+            let (bound, _sockets) = bind(loopback(), theirs).unwrap();
+            let error = bind(bound, ours).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::AddrInUse, "{theirs} {ours}");
+        }
+    }
+}
