@@ -278,9 +278,14 @@ fn string(it: &StringMatcher, path: &str, notes: &mut Notes) -> Option<Text> {
         // Reported by the walk.
         Some(MatchPattern::Custom(_)) => return None,
     };
+    if it.ignore_case && matches!(how, How::Regex(_)) {
+        notes.invalid(
+            format!("{path}.ignore_case"),
+            "it has no effect on `safe_regex`",
+        );
+    }
     Some(Text {
-        // Envoy's `ignore_case` has no effect on expressions.
-        ignore_case: it.ignore_case && !matches!(how, How::Regex(_)),
+        ignore_case: it.ignore_case,
         how,
     })
 }

@@ -1,7 +1,7 @@
 //! What a request must look like for a route, a fault or a mirror to apply: [`Matcher`] is the setting, [`Compiled`]
-//! what is asked for each request. Matching allocates nothing, but for a header that came several times.
+//! what is asked for each request. Matching allocates nothing, but for `:path`, which is put together.
 
-use std::borrow::Cow;
+use std::iter;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use regex::bytes::{Regex, RegexBuilder};
@@ -100,6 +100,7 @@ struct Condition<N> {
 enum Source {
     Method,
     Authority,
+    Scheme,
     /// With its query, as Envoy's `:path`.
     Path,
     Header(HeaderName),
@@ -149,14 +150,11 @@ impl Compiled {
                 .path
                 .as_ref()
                 .is_none_or(|path| path.holds(request.path.as_bytes()))
-            && self
-                .headers
-                .iter()
-                .all(|header| header.holds(header.name.value(request).as_deref()))
+            && self.headers.iter().all(|header| header.holds_for(request))
             && self
                 .query
                 .iter()
-                .all(|query| query.holds(parameter(request.query, &query.name)))
+                .all(|query| query.holds(parameter(request.query, &query.name).into_iter()))
     }
 }
 
@@ -170,12 +168,43 @@ impl<N> Condition<N> {
         })
     }
 
-    fn holds(&self, value: Option<&[u8]>) -> bool {
-        let value = value.or(self.absent_as.as_deref().map(str::as_bytes));
-        match (&self.value, value) {
-            (None, value) => value.is_some() != self.invert,
-            (Some(test), Some(value)) => test.holds(value) != self.invert,
-            (Some(_), None) => false,
+    /// Of several values one must pass, as in Envoy, or none where the condition is inverted.
+    fn holds<'v>(&self, values: impl Iterator<Item = &'v [u8]>) -> bool {
+        let mut present = false;
+        for value in values {
+            present = true;
+            if self.passes(value) {
+                return !self.invert;
+            }
+        }
+        match (present, &self.absent_as, &self.value) {
+            (true, ..) | (false, None, None) => self.invert,
+            (false, Some(value), _) => self.passes(value.as_bytes()) != self.invert,
+            (false, None, Some(_)) => false,
+        }
+    }
+
+    fn passes(&self, value: &[u8]) -> bool {
+        self.value.as_ref().is_none_or(|test| test.holds(value))
+    }
+}
+
+impl Condition<Source> {
+    fn holds_for(&self, request: &RequestView<'_>) -> bool {
+        let one = |value: &str| self.holds(iter::once(value.as_bytes()));
+        match &self.name {
+            Source::Method => one(request.method),
+            Source::Authority => one(request.authority),
+            // Without TLS there is no other.
+            Source::Scheme => one("http"),
+            Source::Path => match request.query {
+                None => one(request.path),
+                Some(query) => one(&[request.path, "?", query].concat()),
+            },
+            Source::Header(name) => {
+                let values = request.headers.get_all(name).iter();
+                self.holds(values.map(HeaderValue::as_bytes))
+            }
         }
     }
 }
@@ -187,24 +216,13 @@ impl Source {
             // HTTP/1's name of it, and Envoy's.
             ":authority" | "host" => Ok(Self::Authority),
             ":path" => Ok(Self::Path),
+            ":scheme" => Ok(Self::Scheme),
             _ if name.starts_with(':') => Err(format!(
-                "`{name}` is not a header that can be matched: `:method`, `:authority`, `:path` or a name"
+                "`{name}` is not a header that can be matched: `:method`, `:authority`, `:path`, `:scheme` or a name"
             )),
             _ => HeaderName::try_from(name)
                 .map(Self::Header)
                 .map_err(|_| format!("`{name}` is not the name of a header")),
-        }
-    }
-
-    fn value<'a>(&self, request: &RequestView<'a>) -> Option<Cow<'a, [u8]>> {
-        match self {
-            Self::Method => Some(Cow::Borrowed(request.method.as_bytes())),
-            Self::Authority => Some(Cow::Borrowed(request.authority.as_bytes())),
-            Self::Path => Some(match request.query {
-                None => Cow::Borrowed(request.path.as_bytes()),
-                Some(query) => Cow::Owned([request.path, "?", query].concat().into_bytes()),
-            }),
-            Self::Header(name) => joined(request.headers, name),
         }
     }
 }
@@ -313,19 +331,6 @@ fn full(expression: &str, ignore_case: bool) -> Result<Regex, String> {
                 why.trim_start_matches("error: ")
             )
         })
-}
-
-/// All values of a header; several are joined by commas, as Envoy looks at them.
-fn joined<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<Cow<'a, [u8]>> {
-    let mut values = headers.get_all(name).iter().map(HeaderValue::as_bytes);
-    let first = values.next()?;
-    let mut all = Cow::Borrowed(first);
-    for value in values {
-        let all = all.to_mut();
-        all.push(b',');
-        all.extend_from_slice(value);
-    }
-    Some(all)
 }
 
 /// The first value of a query parameter, as it was written: Envoy does not decode it either.
@@ -512,14 +517,16 @@ mod tests {
     }
 
     #[test]
-    fn repeated_headers_are_joined_and_pseudo_headers_are_read_from_the_request() {
+    fn one_of_several_values_must_pass_and_pseudo_headers_are_read_from_the_request() {
         let mut headers = HeaderMap::new();
         headers.append("x-a", HeaderValue::from_static("1"));
         headers.append("x-a", HeaderValue::from_static("2"));
         let request = view(&headers, Some("q=1&flag&q=2&e=%31"));
         for (name, value, expected) in [
-            ("x-a", "1,2", true),
-            ("x-a", "1", false),
+            ("x-a", "1", true),
+            ("x-a", "2", true),
+            ("x-a", "1,2", false),
+            (":scheme", "http", true),
             (":method", "GET", true),
             (":path", "/cart/1?q=1&flag&q=2&e=%31", true),
             (":authority", "shop.test:80", true),
@@ -552,6 +559,24 @@ mod tests {
                 expected,
                 "{name}"
             );
+        }
+    }
+
+    #[test]
+    fn an_inverted_condition_holds_if_no_value_passes() {
+        let mut headers = HeaderMap::new();
+        headers.append("x-a", HeaderValue::from_static("1"));
+        headers.append("x-a", HeaderValue::from_static("2"));
+        for (value, expected) in [("1", false), ("2", false), ("3", true)] {
+            let matcher = Matcher {
+                headers: vec![Named {
+                    invert: true,
+                    ..named("x-a", Some(value))
+                }],
+                ..Matcher::default()
+            };
+            let compiled = Compiled::new(&matcher).unwrap();
+            assert_eq!(compiled.matches(&view(&headers, None)), expected, "{value}");
         }
     }
 

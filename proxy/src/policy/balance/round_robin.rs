@@ -1,6 +1,7 @@
 //! In turn, by weight, as Envoy: equal weights go round in order; else the endpoint with the earliest deadline is next, and
 //! its new deadline lies `1 / weight` later (earliest deadline first), so a heavy endpoint's turns are spread, not bunched.
-//! Envoy begins at a random turn; we begin at the first.
+//! Deadlines are fractions, compared exactly: sums of `1 / 3` drift, and turns would with them. Envoy begins at a random
+//! turn; we begin at the first.
 
 use std::{cmp::Reverse, collections::BinaryHeap};
 
@@ -22,14 +23,20 @@ struct Schedule {
     /// Counts insertions: of equal deadlines the older entry is first.
     inserted: u64,
     /// The deadline that was met last.
-    now: f64,
+    now: Deadline,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Entry {
-    deadline: f64,
+    deadline: Deadline,
     order: u64,
     index: usize,
+}
+
+/// `turns / weight`, for an endpoint of this weight.
+#[derive(Debug, Clone, Copy)]
+struct Deadline {
+    turns: u64,
     weight: u32,
 }
 
@@ -49,7 +56,10 @@ impl RoundRobin {
             let mut schedule = Schedule {
                 heap: BinaryHeap::with_capacity(weights.len()),
                 inserted: 0,
-                now: 0.0,
+                now: Deadline {
+                    turns: 0,
+                    weight: 1,
+                },
             };
             for (index, weight) in weights.iter().enumerate() {
                 schedule.insert(index, (*weight).max(1));
@@ -75,12 +85,16 @@ impl Balancer for RoundRobin {
 }
 
 impl Schedule {
+    /// The endpoint's next deadline is its first that lies after now.
     fn insert(&mut self, index: usize, weight: u32) {
+        let done = u128::from(self.now.turns) * u128::from(weight) / u128::from(self.now.weight);
         self.heap.push(Reverse(Entry {
-            deadline: self.now + 1.0 / f64::from(weight),
+            deadline: Deadline {
+                turns: done as u64 + 1,
+                weight,
+            },
             order: self.inserted,
             index,
-            weight,
         }));
         self.inserted += 1;
     }
@@ -98,10 +112,10 @@ impl Schedule {
         }
         if let Some(entry) = found {
             self.now = entry.deadline;
-            self.insert(entry.index, entry.weight);
+            self.insert(entry.index, entry.deadline.weight);
         }
         for entry in skipped {
-            self.insert(entry.index, entry.weight);
+            self.insert(entry.index, entry.deadline.weight);
         }
         found.map(|entry| entry.index)
     }
@@ -109,8 +123,9 @@ impl Schedule {
 
 impl Ord for Entry {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.deadline
-            .total_cmp(&other.deadline)
+        let (a, b) = (self.deadline, other.deadline);
+        (u128::from(a.turns) * u128::from(b.weight))
+            .cmp(&(u128::from(b.turns) * u128::from(a.weight)))
             .then(self.order.cmp(&other.order))
     }
 }
@@ -148,8 +163,16 @@ mod tests {
 
     #[test]
     fn a_heavier_endpoint_is_spread_over_the_round() {
-        // Deadlines by hand: b at 1/4, 1/2, 3/4, 1, …; a at 1, which ties with b's fourth and was inserted earlier.
-        assert_eq!(turns(&[1, 4], 10), [1, 1, 1, 0, 1, 1, 1, 1, 0, 1]);
+        // Deadlines by hand: b at 1/3, 2/3, 1, …; a at 1, which ties with b's third and was inserted earlier. Envoy 1.40 takes
+        // these turns, from another beginning.
+        for (weights, round) in [
+            (&[1, 3][..], &[1, 1, 0, 1][..]),
+            (&[1, 4], &[1, 1, 1, 0, 1]),
+            (&[1, 2, 5], &[2, 2, 1, 2, 2, 0, 1, 2]),
+        ] {
+            let taken = turns(weights, 3 * round.len());
+            assert_eq!(taken, round.repeat(3), "{weights:?}");
+        }
     }
 
     #[test]
