@@ -297,7 +297,7 @@ fn diffs(scenario: &Scenario, measured: &Measured) -> std::collections::BTreeMap
             pairs_different: mirrored.different,
             material: fields
                 .iter()
-                .filter(|field| field.class == crate::measure::Class::Material)
+                .filter(|field| field.verdict.class == crate::measure::Class::Material)
                 .count() as u64,
             fields: fields
                 .into_iter()
@@ -309,9 +309,9 @@ fn diffs(scenario: &Scenario, measured: &Measured) -> std::collections::BTreeMap
                     c: field.counts.c,
                     both: field.counts.both,
                     total: field.total,
-                    p: field.p,
-                    p_adjusted: field.p_adjusted,
-                    class: field.class,
+                    p: field.verdict.p,
+                    p_adjusted: field.verdict.p_adjusted,
+                    class: field.verdict.class,
                     rule: field.place.rule,
                 })
                 .collect(),
