@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::event::{Hop, Id, Micros, Mirror, Request, RunEvent};
+use crate::{
+    event::{Hop, Id, Micros, Mirror, Request, RunEvent},
+    shadow::Noise,
+};
 
 mod faults;
 mod latency;
@@ -10,10 +13,11 @@ mod series;
 mod shadows;
 mod tally;
 
+pub use crate::shadow::Class;
 pub use faults::Faulted;
 pub use latency::{Kind, Signed};
 pub use series::{Cell, Series};
-pub use shadows::{Class, Counts, DiffField, Mirrored, Place, Shadowed};
+pub use shadows::{Counts, DiffField, Mirrored, Place, Shadowed};
 pub use tally::Tally;
 
 /// The generator, as a caller's name.
@@ -286,17 +290,24 @@ impl Measured {
 
     /// Where and how a shadow's answers differ, each with its class; in order of place.
     pub fn differences(&self, mirrored: &Mirrored) -> Vec<DiffField> {
-        shadows::classify(
-            self.shadows.fields(mirrored),
-            self.setup.alpha,
-            self.setup.min_effect,
-        )
+        self.shadows.fields(mirrored, self.noise())
+    }
+
+    /// When a difference is material.
+    fn noise(&self) -> Noise {
+        Noise {
+            alpha: self.setup.alpha,
+            min_effect: self.setup.min_effect,
+        }
     }
 
     /// How many places of a class there are where a shadow's answers differ.
     pub fn classified(&self, mirrored: &Mirrored, class: Class) -> u64 {
         let fields = self.differences(mirrored);
-        fields.iter().filter(|field| field.class == class).count() as u64
+        fields
+            .iter()
+            .filter(|field| field.verdict.class == class)
+            .count() as u64
     }
 
     /// Requests that sidecars saw, and how many of them did not carry one of this run's trace ids.

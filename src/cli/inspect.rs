@@ -60,7 +60,11 @@ pub fn run(args: &Args) -> ExitCode {
         Err(Stop::Capture(e)) => {
             complain(&e);
             let is_ours = matches!(e, Error::Sort { .. });
-            if is_ours { exit::ENVIRONMENT.into() } else { exit::USAGE.into() }
+            if is_ours {
+                exit::ENVIRONMENT.into()
+            } else {
+                exit::USAGE.into()
+            }
         }
     }
 }
@@ -77,7 +81,9 @@ fn list(args: &Args, show: &mut dyn Show) -> Result<(), Stop> {
             Err(e) => failure = Some(e),
         }
     }
-    show.end(&mut out, reader.summary()).and_then(|()| out.flush()).map_err(Stop::Output)?;
+    show.end(&mut out, reader.summary())
+        .and_then(|()| out.flush())
+        .map_err(Stop::Output)?;
     drop(out);
     failure.map_or(Ok(()), |e| Err(Stop::Capture(e)))
 }

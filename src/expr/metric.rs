@@ -4,6 +4,7 @@ use crate::{
     event::{Flags, Id},
     expr::Unit,
     measure::{Cell, Class, Filter, Kind, Measured, Subject, Window},
+    shadow::MIN_STRUCTURAL,
     stats::{histogram::Histogram, proportion, quantile::Quantile},
 };
 
@@ -271,7 +272,8 @@ pub const METRICS: &[Row] = &[
     fixed(
         "diffs.material",
         "distinct (endpoint, path, kind) that differ beyond noise",
-        shadow(1, ShadowCounter::Material),
+        // Fewer pairs could not call a difference, whatever it were.
+        shadow(MIN_STRUCTURAL, ShadowCounter::Material),
     ),
     fixed(
         "diffs.noise",

@@ -3,12 +3,10 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
-use serde::{Deserialize, Serialize};
-
 use crate::{
     event::{Id, Micros, Mirror, MirrorOutcome},
     measure::{Setup, Signed, Window},
-    stats::proportion::incomplete_beta,
+    shadow::{self, Counted, Noise, Verdict},
 };
 
 /// Requests that wait for the control's or a candidate's answer; beyond it the oldest is forgotten. Far more than can
@@ -84,24 +82,8 @@ pub struct DiffField {
     pub counts: Counts,
     /// Of how many pairs at this endpoint.
     pub total: u64,
-    /// Chance of a candidate's surplus at least this great, if it were noise; one-sided exact McNemar.
-    pub p: f64,
-    /// The same, corrected for the number of places (Holm).
-    pub p_adjusted: f64,
-    /// What it counts as.
-    pub class: Class,
-}
-
-/// What a difference counts as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Class {
-    /// More than the control shows by itself.
-    Material,
-    /// Not more than that.
-    Noise,
-    /// A rule says so.
-    Ignored,
+    /// What that amounts to.
+    pub verdict: Verdict,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -200,9 +182,9 @@ impl Shadowed {
         all
     }
 
-    /// Where and how a shadow's answers differ, in order of place.
-    pub fn fields(&self, mirrored: &Mirrored) -> Vec<DiffField> {
-        let mut fields: Vec<_> = mirrored
+    /// Where and how a shadow's answers differ, each judged, in order of place.
+    pub fn fields(&self, mirrored: &Mirrored, noise: Noise) -> Vec<DiffField> {
+        let mut counted: Vec<(Place, Counts, u64)> = mirrored
             .fields
             .iter()
             .filter_map(|(number, counts)| {
@@ -212,18 +194,11 @@ impl Shadowed {
                     .get(&place.endpoint)
                     .copied()
                     .unwrap_or(0);
-                Some(DiffField {
-                    place,
-                    counts: *counts,
-                    total,
-                    p: surplus(counts.b, counts.c),
-                    p_adjusted: 1.0,
-                    class: Class::Ignored,
-                })
+                Some((place, *counts, total))
             })
             .collect();
-        fields.sort_by(|a, b| a.place.cmp(&b.place));
-        fields
+        counted.sort_by(|(a, _, _), (b, _, _)| a.cmp(b));
+        classify(counted, noise)
     }
 
     /// Numbers of the places where an answer differs, sorted.
@@ -325,34 +300,30 @@ impl Shadowed {
 }
 
 /// Says what each place counts as; those under an ignore rule are no part of the family that is corrected for.
-pub(super) fn classify(mut fields: Vec<DiffField>, alpha: f64, min_effect: f64) -> Vec<DiffField> {
-    let mut family: Vec<&mut DiffField> = fields
-        .iter_mut()
-        .filter(|field| field.place.rule.is_none())
+fn classify(counted: Vec<(Place, Counts, u64)>, noise: Noise) -> Vec<DiffField> {
+    let judged: Vec<Counted> = counted
+        .iter()
+        .map(|(place, counts, total)| Counted {
+            // Every difference has one of the kinds; what is none is no reason to call it structural.
+            kind: shadow::Kind::named(&place.kind).unwrap_or(shadow::Kind::Value),
+            ignored: place.rule.is_some(),
+            b: counts.b,
+            c: counts.c,
+            both: counts.both,
+            total: *total,
+        })
         .collect();
-    family.sort_by(|a, b| a.p.total_cmp(&b.p));
-    let size = family.len();
-    let mut least = 0.0_f64;
-    for (rank, field) in family.iter_mut().enumerate() {
-        least = least.max(field.p * (size - rank) as f64).min(1.0);
-        field.p_adjusted = least;
-        let effect = field.counts.b.saturating_sub(field.counts.c) as f64;
-        let material = least <= alpha && effect >= min_effect * field.total as f64;
-        field.class = if material {
-            Class::Material
-        } else {
-            Class::Noise
-        };
-    }
-    fields
-}
-
-/// P(Bin(b + c, 1/2) >= b).
-fn surplus(b: u64, c: u64) -> f64 {
-    if b == 0 {
-        return 1.0;
-    }
-    incomplete_beta(b as f64, (c + 1) as f64, 0.5)
+    let verdicts = shadow::judge(&judged, noise);
+    counted
+        .into_iter()
+        .zip(verdicts)
+        .map(|((place, counts, total), verdict)| DiffField {
+            place,
+            counts,
+            total,
+            verdict,
+        })
+        .collect()
 }
 
 impl Mirrored {
