@@ -353,6 +353,7 @@ impl Connection {
             let other = self.lanes.get_mut(side.other());
             if matches!(other.mode, Mode::Sniff | Mode::Search) {
                 other.mode = Mode::Opaque(reason);
+                other.blame("not_http", reason);
             }
         }
         if matches!(mode, Mode::Search) && !self.halves.get(side).from_start {
@@ -528,9 +529,11 @@ impl Connection {
                 ordinal += 1 + together as u64;
                 continue;
             }
-            // Of several that were asked at once, the missing bytes may have answered any number.
-            let is_hidden = lane.disrupted_at.and_then(|o| self.halves.get(side).seq(o)).is_some_and(|gap| !is_before(gap, had));
-            if is_hidden && together > 0 {
+            // Where answers may be missing, this one may belong to any that was asked at once, or to one that is missing too.
+            let lost = |s: Side| self.lanes.get(s).disrupted_at.and_then(|o| self.halves.get(s).seq(o));
+            let is_hidden = lost(side).is_some_and(|gap| !is_before(gap, had));
+            let is_ambiguous = together > 0 || lost(side.other()).is_some_and(|gap| is_before(asked.seq, gap));
+            if is_hidden && is_ambiguous {
                 return Pick::Orphan;
             }
             return Pick::Answer(ordinal);

@@ -200,6 +200,13 @@ impl Lane {
         }
     }
 
+    /// Gives losses another reason, now that it is known.
+    pub(super) fn blame(&mut self, from: &'static str, to: &'static str) {
+        for loss in self.losses.iter_mut().filter(|l| l.reason == from) {
+            loss.reason = to;
+        }
+    }
+
     /// Whether there are so many losses that they should be reported before the end.
     pub(super) fn has_many_losses(&self) -> bool {
         self.losses.len() > LOSSES_MAX
