@@ -3,7 +3,14 @@
 //! `parse.rs` reads a text, `metric.rs` holds the table of metrics and reads them off a [`crate::measure::Measured`],
 //! `eval.rs` works out what an expression amounts to.
 
+pub mod eval;
 pub mod metric;
+pub mod parse;
+mod show;
+
+pub use eval::{Context, Evaluated, State, evaluate};
+pub use parse::{Parsed, literal as parse_literal, parse};
+pub use show::show_literal;
 
 use crate::expr::metric::Metric;
 
@@ -33,6 +40,42 @@ pub enum Expr {
         /// How long it must hold.
         hold_us: u64,
     },
+}
+
+impl Expr {
+    /// The metrics that it names, in order, so that their filters can be measured from the first request on.
+    pub fn metrics(&self) -> Vec<&Metric> {
+        match self {
+            Self::Literal(..) => Vec::new(),
+            Self::Metric(metric) => vec![metric],
+            Self::Negate(inner)
+            | Self::Not(inner)
+            | Self::TimeTo {
+                condition: inner, ..
+            } => inner.metrics(),
+            Self::Arithmetic(_, left, right)
+            | Self::Compare(_, left, right)
+            | Self::And(left, right)
+            | Self::Or(left, right) => {
+                let mut metrics = left.metrics();
+                metrics.extend(right.metrics());
+                metrics
+            }
+        }
+    }
+
+    /// Whether `time_to` stands in it, so that a moment to count from is needed.
+    pub fn has_time_to(&self) -> bool {
+        match self {
+            Self::TimeTo { .. } => true,
+            Self::Literal(..) | Self::Metric(_) => false,
+            Self::Negate(inner) | Self::Not(inner) => inner.has_time_to(),
+            Self::Arithmetic(_, left, right)
+            | Self::Compare(_, left, right)
+            | Self::And(left, right)
+            | Self::Or(left, right) => left.has_time_to() || right.has_time_to(),
+        }
+    }
 }
 
 /// What a number counts.

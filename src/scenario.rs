@@ -2,9 +2,12 @@
 //! data; `scenario/file.rs` is the YAML as typed, `scenario/resolve.rs` makes the one from the other and reports all
 //! problems at once.
 
-mod measuring;
-
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use meshbed_proxy::{
     draw::Seed,
@@ -15,6 +18,25 @@ use meshbed_proxy::{
     },
     unit::{ByteSize, Rate, Share},
 };
+
+mod checks;
+pub mod file;
+mod include;
+pub mod key;
+mod measuring;
+mod problem;
+mod read;
+mod resolve;
+mod shadow;
+mod timeline;
+mod topology;
+mod traffic;
+mod value;
+mod vars;
+mod yaml;
+
+pub use problem::{Problem, Problems, Warning};
+pub use resolve::Overrides;
 
 pub use crate::measure::ErrorRule;
 use crate::{event::Id, expr::Expr, shadow::Rules};
@@ -413,6 +435,38 @@ pub enum Requests {
 
 /// Longest body that a source sends from a capture.
 pub const MAX_REQUEST_BODY: ByteSize = ByteSize(64 << 20);
+
+/// Reads a scenario and all that it includes. What is wrong is told as a whole; warnings do not stop a run.
+pub fn load(path: &Path, overrides: &Overrides) -> Result<(Scenario, Vec<Warning>), Problems> {
+    let mut problems = Vec::new();
+    let read = include::read(path, &mut problems);
+    let Some(mut root) = read.root else {
+        return Err(Problems::new(read.files, problems));
+    };
+    let env = |name: &str| std::env::var(name).ok();
+    vars::fill(&mut root, &overrides.set, &env, &mut problems);
+    let item = read::read(&root, &file::ROOT, &mut problems);
+    let mut resolver = resolve::Resolver {
+        root: &item,
+        files: &read.files,
+        today: jiff::Zoned::now().date(),
+        problems,
+        warnings: Vec::new(),
+    };
+    let scenario = resolver.scenario(path, read.sha256, overrides);
+    let resolve::Resolver {
+        problems, warnings, ..
+    } = resolver;
+    if problems.is_empty() {
+        let warnings = warnings
+            .into_iter()
+            .map(|warning| Warning::new(&read.files, warning))
+            .collect();
+        Ok((scenario, warnings))
+    } else {
+        Err(Problems::new(read.files, problems))
+    }
+}
 
 impl Scenario {
     /// Length of the run, in microseconds.

@@ -1,0 +1,318 @@
+//! Shadows and how their answers are compared.
+
+use meshbed_proxy::{
+    policy::mirror::{Limits, SampleKey},
+    unit::Share,
+};
+
+use super::{
+    Diff, Role, Service, Shadow, Source,
+    problem::Problem,
+    resolve::{Resolver, reached},
+    value::{Item, Value},
+};
+use crate::{event::Id,
+    shadow::{Arrays, Ignore, Noise, Rules, Settings},
+};
+
+impl Resolver<'_> {
+    pub(super) fn shadows(&mut self, services: &[Service], traffic: &[Source]) -> Vec<Shadow> {
+        let known: Vec<Id> = services.iter().map(|service| service.id.clone()).collect();
+        let reached = reached(services, traffic);
+        let mut shadows = Vec::new();
+        for item in self.root.list("shadow") {
+            let of = self.reference(item, "of", "service", &known);
+            if let (Some(of), Some(at)) = (&of, item.get("of"))
+                && !reached.contains(of)
+            {
+                self.tell(
+                    at,
+                    format!("nothing calls the service `{of}`"),
+                    "there is nothing to copy",
+                );
+            }
+            if item.id("id").is_some_and(|id| &**id == "primary")
+                && let Some(at) = item.get("id")
+            {
+                self.tell(at, "`primary` is the original's own name", "another id");
+            }
+            let headers = item.get("headers");
+            let key = self.sample_key(item);
+            let backing = item.get("to").and_then(|to| self.backing(to));
+            self.unsafe_methods(item);
+            let limits = limits(item);
+            if let (Some(id), Some(of), Some(backing)) = (item.id("id"), of, backing) {
+                shadows.push(Shadow {
+                    id: id.clone(),
+                    of,
+                    role: match item.text("role") {
+                        Some("control") => Role::Control,
+                        _ => Role::Candidate,
+                    },
+                    backing,
+                    percent: item
+                        .get("sample")
+                        .and_then(|sample| sample.share("percent"))
+                        .unwrap_or(Share::ALL),
+                    key,
+                    matcher: Self::matcher(item.get("match")),
+                    set: headers.map_or_else(Vec::new, |headers| headers.pairs("set")),
+                    remove: headers.map_or_else(Vec::new, |headers| headers.texts("remove")),
+                    limits,
+                });
+            }
+        }
+        shadows
+    }
+
+    fn sample_key(&mut self, item: &Item) -> SampleKey {
+        let Some(key) = item.get("sample").and_then(|sample| sample.get("key")) else {
+            return SampleKey::default();
+        };
+        let text = key.as_text().unwrap_or("ordinal");
+        match text.split_once(':') {
+            None if text == "ordinal" => SampleKey::Ordinal,
+            Some(("header", name)) if !name.trim().is_empty() => {
+                SampleKey::Header(name.trim().to_ascii_lowercase())
+            }
+            Some(("cookie", name)) if !name.trim().is_empty() => {
+                SampleKey::Cookie(name.trim().to_owned())
+            }
+            _ => {
+                self.tell(
+                    key,
+                    format!("`{text}` is not accepted"),
+                    "accepted: `ordinal`, `header:NAME` or `cookie:NAME`",
+                );
+                SampleKey::Ordinal
+            }
+        }
+    }
+
+    /// Copies of requests that change something must be asked for.
+    fn unsafe_methods(&mut self, item: &Item) {
+        const SAFE: [&str; 4] = ["GET", "HEAD", "OPTIONS", "TRACE"];
+        if item.get("unsafe").is_some() {
+            return;
+        }
+        let Some(methods) = item.get("match").and_then(|matcher| matcher.get("methods")) else {
+            return;
+        };
+        const HELP: &str = "a copy would change something twice; write `unsafe: allow` beside `match` if that is right";
+        if methods.items().is_empty() && matches!(methods.value, Value::List(_)) {
+            self.tell(methods, "an empty list means every method", HELP);
+        }
+        for method in methods.items() {
+            if let Some(name) = method.as_text().filter(|name| !SAFE.contains(name)) {
+                self.tell(method, format!("`{name}` is not safe to copy"), HELP);
+            }
+        }
+    }
+
+    pub(super) fn diff(&mut self, shadows: &[Shadow]) -> Diff {
+        let noise = self.root.get("diff").and_then(|diff| diff.get("noise"));
+        let controls: Vec<Id> = shadows
+            .iter()
+            .filter(|shadow| shadow.role == Role::Control)
+            .map(|shadow| shadow.id.clone())
+            .collect();
+        let control = match noise.filter(|noise| noise.has("control")) {
+            Some(noise) => {
+                self.reference(noise, "control", "shadow with `role: control`", &controls)
+            }
+            None => match controls.as_slice() {
+                [only] => Some(only.clone()),
+                _ => None,
+            },
+        };
+        if let Some(control) = control
+            .as_ref()
+            .and_then(|id| shadows.iter().find(|shadow| shadow.id == *id))
+        {
+            self.control_fits(control, shadows);
+        }
+        let alpha = noise.and_then(|noise| noise.get("alpha"));
+        if let Some(alpha) = alpha
+            && !alpha
+                .as_number()
+                .is_some_and(|number| number > 0.0 && number < 1.0)
+        {
+            self.tell(
+                alpha,
+                "a significance lies between 0 and 1",
+                "a number such as 0.01",
+            );
+        }
+        let alpha = alpha.and_then(Item::as_number).unwrap_or(0.01);
+        let min_effect = noise
+            .and_then(|noise| noise.share("min_effect"))
+            .unwrap_or(Share::NONE);
+        Diff {
+            rules: self.rules(Noise {
+                alpha,
+                min_effect: min_effect.get(),
+            }),
+            control,
+            alpha,
+            min_effect,
+        }
+    }
+
+    /// A control shows a candidate's noise only where it got the same requests.
+    fn control_fits(&mut self, control: &Shadow, shadows: &[Shadow]) {
+        for shadow in shadows
+            .iter()
+            .filter(|shadow| shadow.role == Role::Candidate && shadow.of == control.of)
+        {
+            let same = shadow.percent == control.percent
+                && shadow.key == control.key
+                && shadow.matcher == control.matcher;
+            let list = self.root.list("shadow");
+            if !same && let Some(item) = list.iter().find(|item| item.id("id") == Some(&control.id))
+            {
+                self.warn(
+                    item,
+                    format!("`{}` and `{}` get different samples", control.id, shadow.id),
+                    "noise is learnt where both have an answer: give them the same `sample` and `match`",
+                );
+            }
+        }
+    }
+
+    /// The rules of comparison; what is wrong with them is told where it stands.
+    fn rules(&mut self, noise: Noise) -> Rules {
+        let root = self.root;
+        let Some(diff) = root.get("diff") else {
+            return Rules::default();
+        };
+        let json = diff.get("json");
+        let headers = diff.get("headers");
+        let entries = |name: &str| {
+            json.and_then(|json| json.get(name))
+                .map_or(&[][..], Item::entries)
+        };
+        let settings = Settings {
+            arrays: entries("arrays")
+                .iter()
+                .map(|(key, item)| {
+                    let arrays = item
+                        .text("key")
+                        .map_or(Arrays::Set, |field| Arrays::Key(field.to_owned()));
+                    (key.name.clone(), arrays)
+                })
+                .collect(),
+            tolerance: entries("tolerance")
+                .iter()
+                .filter_map(|(key, item)| Some((key.name.clone(), item.as_number()?)))
+                .collect(),
+            format: entries("format")
+                .iter()
+                .filter_map(|(key, item)| Some((key.name.clone(), item.as_text()?.to_owned())))
+                .collect(),
+            ignore: self.ignore(json),
+            compare_headers: headers
+                .filter(|headers| headers.has("compare"))
+                .map(|headers| headers.texts("compare")),
+            ignore_headers: headers.map_or_else(Vec::new, |headers| headers.texts("ignore")),
+            endpoints: diff.texts("endpoints"),
+            noise,
+        };
+        match Rules::compile(&settings, self.today) {
+            Ok(rules) => rules,
+            Err(problems) => {
+                for problem in problems {
+                    let item = at_key(diff, &problem.key);
+                    self.problems.push(
+                        Problem::at(item.at, problem.what).path(&format!("diff.{}", problem.key)),
+                    );
+                }
+                Rules::default()
+            }
+        }
+    }
+
+    fn ignore(&mut self, json: Option<&Item>) -> Vec<Ignore> {
+        let mut list = Vec::new();
+        for item in json.map_or(&[][..], |json| json.list("ignore")) {
+            let until = match item.get("until").map(|until| &until.value) {
+                Some(Value::Date(date)) => Some(*date),
+                _ => None,
+            };
+            if let (Some(date), Some(at)) = (until, item.get("until"))
+                && date < self.today
+            {
+                self.warn(
+                    at,
+                    format!("the rule ended on {date} and no longer holds"),
+                    "look at what it ignores again: remove the rule, or give it a new day",
+                );
+            }
+            if let (Some(path), Some(why)) = (item.text("path"), item.text("why")) {
+                list.push(Ignore {
+                    path: path.to_owned(),
+                    why: why.to_owned(),
+                    until,
+                });
+            }
+        }
+        list
+    }
+}
+
+/// The item that a key of [`Rules::compile`] names, such as `json.ignore[2].path` or `json.arrays.$.items`; the nearest
+/// that there is.
+fn at_key<'a>(diff: &'a Item, key: &str) -> &'a Item {
+    let mut item = diff;
+    let mut rest = key;
+    while !rest.is_empty() {
+        if let Some(found) = item
+            .entries()
+            .iter()
+            .find(|(name, _)| name.name == rest)
+            .map(|(_, found)| found)
+        {
+            return found;
+        }
+        let end = rest.find(['.', '[']).unwrap_or(rest.len());
+        let (name, after) = rest.split_at(end);
+        let Some(next) = item.get(name) else {
+            return item;
+        };
+        item = next;
+        rest = after;
+        if let Some(indexed) = rest.strip_prefix('[') {
+            let (index, after) = indexed.split_once(']').unwrap_or((indexed, ""));
+            let found = index
+                .parse::<usize>()
+                .ok()
+                .and_then(|index| item.items().get(index));
+            let Some(next) = found else {
+                return item;
+            };
+            item = next;
+            rest = after;
+        }
+        rest = rest.strip_prefix('.').unwrap_or(rest);
+    }
+    item
+}
+
+fn limits(item: &Item) -> Limits {
+    let defaults = Limits::default();
+    let Some(limits) = item.get("limits") else {
+        return defaults;
+    };
+    let count = |key: &str, default: u32| limits.whole(key).map_or(default, |number| number as u32);
+    let size = |key: &str, default| match limits.get(key).map(|item| &item.value) {
+        Some(Value::Size(size)) => *size,
+        _ => default,
+    };
+    Limits {
+        in_flight: count("in_flight", defaults.in_flight),
+        queue: count("queue", defaults.queue),
+        deadline: limits.duration("deadline").unwrap_or(defaults.deadline),
+        request_body: size("request_body", defaults.request_body),
+        response_body: size("response_body", defaults.response_body),
+        ..defaults
+    }
+}

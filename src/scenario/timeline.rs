@@ -1,0 +1,359 @@
+//! Phases, and when faults are switched.
+
+use std::time::Duration;
+
+use meshbed_proxy::{
+    policy::fault::{abort::Abort, delay::Delay},
+    unit::{Share, show_duration},
+};
+
+use super::{
+    Fault, FaultKind, Phase, Select, Service, Source,
+    resolve::{Resolver, reached},
+    topology::CLIENT,
+    value::{Item, Value},
+};
+use crate::event::Id;
+
+/// Longest timeline: trace ids hold the intended time as 32 bits of milliseconds; half of that leaves room for stragglers.
+const LONGEST: Duration = Duration::from_secs(24 * 24 * 3600);
+
+/// Most windows of a repeated fault: each is a row that every request is held against.
+const MAX_WINDOWS: u64 = 10_000;
+
+impl Resolver<'_> {
+    pub(super) fn phases(&mut self) -> Vec<Phase> {
+        let Some(list) = self.root.get("phases") else {
+            return Vec::new();
+        };
+        if list.items().is_empty() {
+            self.tell(
+                list,
+                "there is no phase",
+                "at least one, as in `{ id: steady, for: 20s }`; or leave `phases` out",
+            );
+        }
+        let mut phases = Vec::new();
+        let mut begin_us = 0;
+        for item in list.items() {
+            let Some(length) = item.get("for") else {
+                continue;
+            };
+            let length_us = self.whole_millis(length).unwrap_or(1_000);
+            if length_us == 0 {
+                self.tell(length, "a phase of no length", "more than `0s`");
+            }
+            let (Some(id), Some(record)) = (item.id("id"), item.flag("record")) else {
+                continue;
+            };
+            phases.push(Phase {
+                id: id.clone(),
+                begin_us,
+                end_us: begin_us + length_us,
+                record,
+            });
+            begin_us += length_us;
+        }
+        if u128::from(begin_us) > LONGEST.as_micros() {
+            self.tell(list, "the timeline is too long", "at most 24 days");
+        }
+        if !phases.is_empty() && !phases.iter().any(|phase| phase.record) {
+            self.tell(
+                list,
+                "no phase is recorded",
+                "leave `record: false` out of one of them",
+            );
+        }
+        phases
+    }
+
+    /// A duration in µs, which must be whole milliseconds: requests belong to windows by their intended millisecond.
+    fn whole_millis(&mut self, item: &Item) -> Option<u64> {
+        let duration = item.as_duration()?;
+        if !duration.as_nanos().is_multiple_of(1_000_000) {
+            self.tell(
+                item,
+                format!("`{}` is finer than the timeline", show_duration(duration)),
+                "whole milliseconds",
+            );
+            return None;
+        }
+        Some(duration.as_micros() as u64)
+    }
+
+    pub(super) fn faults(
+        &mut self,
+        services: &[Service],
+        traffic: &[Source],
+        phases: &[Phase],
+    ) -> Vec<Fault> {
+        let phase_ids: Vec<Id> = phases.iter().map(|phase| phase.id.clone()).collect();
+        let mut faults = Vec::new();
+        for item in self.root.list("faults") {
+            let ends = self.ends(item, services, traffic);
+            let during = self.reference(item, "during", "phase", &phase_ids);
+            let phase = during
+                .as_ref()
+                .and_then(|during| phases.iter().find(|phase| phase.id == *during));
+            let windows = phase.and_then(|phase| self.windows(item, phase));
+            let select = self.select(item);
+            let kind = self.fault_kind(item);
+            let matcher = Self::matcher(item.get("match"));
+            if let (
+                Some(id),
+                Some((target, from)),
+                Some(during),
+                Some(windows),
+                Some(kind),
+                Some(ttl),
+            ) = (
+                item.id("id"),
+                ends,
+                during,
+                windows,
+                kind,
+                item.duration("ttl"),
+            ) {
+                faults.push(Fault {
+                    id: id.clone(),
+                    target,
+                    from,
+                    during,
+                    windows,
+                    select,
+                    matcher,
+                    max_active: item.whole("max_active").map(|number| number as u32),
+                    ttl,
+                    kind,
+                });
+            }
+        }
+        faults
+    }
+
+    /// Whose calls to whom.
+    fn ends(
+        &mut self,
+        item: &Item,
+        services: &[Service],
+        traffic: &[Source],
+    ) -> Option<(Id, Option<Id>)> {
+        let mut known: Vec<Id> = services.iter().map(|service| service.id.clone()).collect();
+        let target = self.reference(item, "target", "service", &known);
+        known.push(CLIENT.into());
+        let from = self.reference(item, "from", "service", &known);
+        let target = target?;
+        let at = item.get("target")?;
+        if !reached(services, traffic).contains(&target) {
+            self.tell(
+                at,
+                format!("nothing calls the service `{target}`"),
+                "the fault would meet no request; services that traffic goes to, or that another `calls`, can be broken",
+            );
+            return None;
+        }
+        if let (Some(from), Some(at)) = (&from, item.get("from")) {
+            let calls = if **from == *CLIENT {
+                traffic.iter().any(|source| source.to == target)
+            } else {
+                services.iter().any(|service| {
+                    service.id == *from && service.calls.iter().any(|(id, _)| *id == target)
+                })
+            };
+            if !calls {
+                self.tell(
+                    at,
+                    format!("`{from}` does not call `{target}`"),
+                    format!("the fault would meet no request; list `{target}` in the `calls` of `{from}`, or leave `from` out"),
+                );
+            }
+        }
+        Some((target, from))
+    }
+
+    /// When a fault is active, in ms of intended time.
+    fn windows(&mut self, item: &Item, phase: &Phase) -> Option<Vec<(u32, u32)>> {
+        let at = item.get("at").and_then(|at| self.whole_millis(at))?;
+        let length = phase.end_us - phase.begin_us;
+        let room = Duration::from_micros(length);
+        if at >= length {
+            let begins = item.get("at")?;
+            self.tell(
+                begins,
+                format!("the fault begins after the phase `{}` has ended", phase.id),
+                format!(
+                    "less than `+{}`, the length of the phase",
+                    show_duration(room)
+                ),
+            );
+            return None;
+        }
+        let lasts = match item.get("for") {
+            None => length - at,
+            Some(lasts) => {
+                let micros = self.whole_millis(lasts)?;
+                if micros == 0 {
+                    self.tell(lasts, "a fault of no length", "more than `0s`");
+                    return None;
+                }
+                if at + micros > length {
+                    self.tell(
+                        lasts,
+                        format!(
+                            "the fault ends {} after its phase `{}`",
+                            show_duration(Duration::from_micros(at + micros - length)),
+                            phase.id
+                        ),
+                        format!(
+                            "`at` and `for` together at most {}, the length of the phase",
+                            show_duration(room)
+                        ),
+                    );
+                    return None;
+                }
+                micros
+            }
+        };
+        let begin = phase.begin_us + at;
+        let end = begin + lasts;
+        let millis = |micros: u64| (micros / 1_000) as u32;
+        let Some(repeat) = item.get("repeat") else {
+            return Some(vec![(millis(begin), millis(end))]);
+        };
+        let every = repeat
+            .get("every")
+            .and_then(|every| self.whole_millis(every))?;
+        let each = repeat.get("for").and_then(|each| self.whole_millis(each))?;
+        if each == 0 || each >= every || lasts / every > MAX_WINDOWS {
+            self.tell(
+                repeat,
+                "the fault would never pause, never be on, or be switched too often",
+                format!("`for` above 0 and below `every`; at most {MAX_WINDOWS} times"),
+            );
+            return None;
+        }
+        Some(
+            (0..)
+                .map(|time| begin + time * every)
+                .take_while(|start| *start < end)
+                .map(|start| (millis(start), millis((start + each).min(end))))
+                .collect(),
+        )
+    }
+
+    fn select(&mut self, item: &Item) -> Select {
+        let given: Vec<&Item> = ["percent", "first", "every"]
+            .iter()
+            .filter_map(|key| item.get(key))
+            .collect();
+        if let [_, second, ..] = given.as_slice() {
+            self.tell(
+                second,
+                "more than one of `percent`, `first` and `every`",
+                "one of them says which requests are chosen",
+            );
+        }
+        let share = item.share("percent").unwrap_or(Share::ALL);
+        if let (Some(percent), true) = (item.get("percent"), share == Share::NONE) {
+            self.tell(
+                percent,
+                "a fault that chooses no request",
+                "more than `0%`; or leave the fault out",
+            );
+        }
+        if let Some(ramp) = item.get("ramp") {
+            if let Some(other) = item.get("first").or_else(|| item.get("every")) {
+                self.tell(other, "`ramp` is for `percent`", "leave one of them out");
+            }
+            if let (Some(from), Some(over)) = (ramp.share("from"), ramp.duration("over")) {
+                return Select::Ramp(from, over, share);
+            }
+        }
+        if let Some(first) = item.whole("first") {
+            return Select::First(first);
+        }
+        match item.whole("every") {
+            Some(every) => Select::Every(every),
+            None => Select::Share(share),
+        }
+    }
+
+    fn fault_kind(&mut self, item: &Item) -> Option<FaultKind> {
+        if let Some(abort) = item.get("abort") {
+            return Some(FaultKind::Abort(Abort {
+                status: abort.whole("status")? as u16,
+                body: abort.text("body").map(str::to_owned),
+            }));
+        }
+        let delay = item.get("delay")?;
+        if let Some(fixed) = delay.as_duration() {
+            if fixed.is_zero() {
+                self.tell(delay, "a delay of no length", "more than `0s`");
+            }
+            return Some(FaultKind::Delay(Delay::Fixed(fixed)));
+        }
+        let delay =
+            if let Some(Value::Span(low, high)) = delay.get("uniform").map(|span| &span.value) {
+                Delay::Uniform {
+                    low: *low,
+                    high: *high,
+                }
+            } else if let Some(normal) = delay.get("normal") {
+                Delay::Normal {
+                    mean: normal.duration("mean")?,
+                    sd: normal.duration("sd")?,
+                }
+            } else if let Some(exponential) = delay.get("exponential") {
+                Delay::Exponential {
+                    mean: exponential.duration("mean")?,
+                }
+            } else if let Some(pareto) = delay.get("pareto") {
+                Delay::Pareto {
+                    scale: pareto.duration("scale")?,
+                    shape: pareto.number("shape")?,
+                }
+            } else {
+                self.table(delay.get("table")?)?
+            };
+        Some(FaultKind::Delay(delay))
+    }
+
+    /// A table of quantiles.
+    fn table(&mut self, table: &Item) -> Option<Delay> {
+        let mut points: Vec<(f64, Duration)> = Vec::new();
+        for (key, item) in table.entries() {
+            let percentile = key
+                .name
+                .strip_prefix('p')
+                .and_then(|digits| digits.parse::<f64>().ok())
+                .filter(|percentile| (0.0..=100.0).contains(percentile));
+            match (percentile, item.as_duration()) {
+                (Some(percentile), Some(duration)) => points.push((percentile / 100.0, duration)),
+                (None, _) => self.tell(
+                    item,
+                    format!("`{}` is not a percentile", key.name),
+                    "`p0` to `p100`",
+                ),
+                _ => {}
+            }
+        }
+        points.sort_by(|a, b| a.0.total_cmp(&b.0));
+        if points.is_empty() {
+            self.tell(
+                table,
+                "a table without a percentile",
+                "as in `{ p50: 5ms, p99: 80ms }`",
+            );
+            return None;
+        }
+        if !points.is_sorted_by(|a, b| a.0 < b.0 && a.1 <= b.1) {
+            self.tell(
+                table,
+                "higher percentiles must not be shorter",
+                "durations that grow with the percentile",
+            );
+            return None;
+        }
+        Some(Delay::Table(points))
+    }
+}

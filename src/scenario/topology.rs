@@ -1,0 +1,198 @@
+//! Services: what runs them, and who calls whom.
+
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+
+use super::{
+    Backing, Process, Ready, Service,
+    resolve::Resolver,
+    value::{Item, Value},
+};
+use crate::event::Id;
+
+/// The generator's name as a service (contract of services and sidecars).
+pub(super) const CLIENT: &str = "client";
+
+impl Resolver<'_> {
+    pub(super) fn services(&mut self) -> Vec<Service> {
+        let Some(services) = self
+            .root
+            .get("topology")
+            .and_then(|topology| topology.get("services"))
+        else {
+            return Vec::new();
+        };
+        if services.entries().is_empty() {
+            self.tell(
+                services,
+                "there is no service",
+                "at least one, as in `shop: { builtin: { app: shop } }`",
+            );
+        }
+        let known: Vec<Id> = services
+            .entries()
+            .iter()
+            .map(|(key, _)| key.name.as_str().into())
+            .collect();
+        let mut ports: BTreeMap<SocketAddr, String> = BTreeMap::new();
+        let mut list = Vec::new();
+        for (key, item) in services.entries() {
+            if key.name == CLIENT {
+                self.tell(item, "`client` is the traffic's own name", "another id");
+            }
+            let calls = self.calls(&key.name, item, &known, &mut ports);
+            let Some(backing) = self.backing(item) else {
+                continue;
+            };
+            if let Backing::Address(_) = backing {
+                self.ports_of_an_address(&key.name, item, &calls);
+            }
+            let timeout = item
+                .get("policy")
+                .and_then(|policy| policy.duration("timeout"));
+            list.push(Service {
+                id: key.name.as_str().into(),
+                backing,
+                calls,
+                timeout: timeout.filter(|timeout| *timeout > Duration::ZERO),
+            });
+        }
+        list
+    }
+
+    fn calls(
+        &mut self,
+        own: &str,
+        item: &Item,
+        known: &[Id],
+        ports: &mut BTreeMap<SocketAddr, String>,
+    ) -> Vec<(Id, Option<SocketAddr>)> {
+        let Some(calls) = item.get("calls") else {
+            return Vec::new();
+        };
+        let mut list: Vec<(Id, Option<SocketAddr>)> = Vec::new();
+        for peer in calls.items() {
+            if let Some(id) = self.known(peer, "service", known) {
+                self.peer(own, peer, &id, &list);
+                list.push((id, None));
+            }
+        }
+        for (key, peer) in calls.entries() {
+            let id: Id = key.name.as_str().into();
+            // The key stands for the peer: it is where a wrong name is.
+            let named = Item {
+                at: key.at,
+                value: Value::Id(id.clone()),
+                ..peer.clone()
+            };
+            if self.known(&named, "service", known).is_none() {
+                continue;
+            }
+            self.peer(own, &named, &id, &list);
+            let Value::Address(port) = peer.value else {
+                continue;
+            };
+            if let Some(other) = ports.insert(port, peer.path.clone()) {
+                self.tell(
+                    peer,
+                    format!("the port of {port} is taken by `{other}`"),
+                    "each call has its own port",
+                );
+            }
+            list.push((id, Some(port)));
+        }
+        list
+    }
+
+    fn peer(&mut self, own: &str, item: &Item, id: &Id, before: &[(Id, Option<SocketAddr>)]) {
+        if **id == *own {
+            self.tell(item, format!("`{own}` calls itself"), "other services");
+        }
+        if before.iter().any(|(other, _)| other == id) {
+            self.tell(item, format!("`{id}` stands here twice"), "each peer once");
+        }
+    }
+
+    fn ports_of_an_address(&mut self, own: &str, item: &Item, calls: &[(Id, Option<SocketAddr>)]) {
+        let unknown: Vec<&str> = calls
+            .iter()
+            .filter(|(_, port)| port.is_none())
+            .map(|(id, _)| &**id)
+            .collect();
+        if let (false, Some(at)) = (unknown.is_empty(), item.get("calls")) {
+            self.warn(
+                at,
+                format!(
+                    "`{own}` is an address: it cannot learn the ports for {}",
+                    unknown.join(", ")
+                ),
+                format!(
+                    "fix them, as in `calls: {{ {}: \"127.0.0.1:7001\" }}`, and tell the program",
+                    unknown.first().copied().unwrap_or("peer")
+                ),
+            );
+        }
+    }
+
+    /// What runs a service or shadow.
+    pub(super) fn backing(&mut self, item: &Item) -> Option<Backing> {
+        if let Some(builtin) = item.get("builtin") {
+            return Some(Backing::Builtin {
+                app: builtin.text("app")?.to_owned(),
+                version: builtin.text("version")?.to_owned(),
+            });
+        }
+        if let Some(addresses) = item.get("address") {
+            let list: Vec<SocketAddr> = addresses
+                .items()
+                .iter()
+                .filter_map(|item| match item.value {
+                    Value::Address(address) => Some(address),
+                    _ => None,
+                })
+                .collect();
+            if addresses.items().is_empty() {
+                self.tell(
+                    addresses,
+                    "there is no address",
+                    "at least one, such as `127.0.0.1:9001`",
+                );
+            }
+            return (!list.is_empty()).then_some(Backing::Address(list));
+        }
+        let process = item.get("process")?;
+        let command = process.get("command")?;
+        if command.items().is_empty() {
+            self.tell(
+                command,
+                "there is no program",
+                "program and arguments, as in `[./catalog, --fast]`",
+            );
+        }
+        let ready = process.get("ready");
+        let cwd = process.get("cwd")?;
+        let folder = self.folder_of(cwd.at).join(cwd.as_text()?);
+        // Absolute, so that nobody joins it to a folder again.
+        let folder = if folder.is_dir() {
+            std::path::absolute(&folder).ok()
+        } else {
+            self.tell(
+                cwd,
+                format!("there is no folder `{}`", cwd.as_text().unwrap_or_default()),
+                format!("looked for {}", folder.display()),
+            );
+            None
+        }?;
+        Some(Backing::Process(Process {
+            command: process.texts("command"),
+            env: process.pairs("env").into_iter().collect(),
+            cwd: folder,
+            replicas: process.whole("replicas")? as u32,
+            ready: Ready {
+                http: ready
+                    .and_then(|ready| ready.text("http"))
+                    .map(str::to_owned),
+                within: ready.and_then(|ready| ready.duration("within"))?,
+            },
+        }))
+    }
+}
