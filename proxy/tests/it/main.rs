@@ -2,7 +2,10 @@
 #![expect(
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::unwrap_used,
     reason = "the exemption for tests covers test functions only"
 )]
 
 mod envoy;
+mod http1;
+mod support;
