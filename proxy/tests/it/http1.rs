@@ -130,7 +130,9 @@ fn large_bodies_pass_unchanged() {
         }
     });
     let proxy = start(config(up));
-    let body: String = (0..300_000).map(|number| format!("{number:07}")).collect();
+    let body = (0..300_000).fold(String::new(), |body, number: u32| {
+        body + &format!("{number:07}")
+    });
     let mut wire = proxy.connect();
     for _ in 0..2 {
         let head = format!(

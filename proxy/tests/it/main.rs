@@ -6,6 +6,10 @@
     reason = "the exemption for tests covers test functions only"
 )]
 
+mod app;
 mod envoy;
+mod fault;
 mod http1;
+mod mirror;
+mod reply;
 mod support;

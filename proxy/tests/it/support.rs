@@ -23,23 +23,23 @@ use meshbed_proxy::{
 };
 
 /// Longer than anything in these tests takes, even on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A peer's end of a connection.
-pub struct Wire {
-    pub tcp: TcpStream,
+pub(crate) struct Wire {
+    pub(crate) tcp: TcpStream,
     buffer: Vec<u8>,
 }
 
 /// A message as it came: head as text, body without its framing.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Message {
-    pub head: String,
-    pub body: String,
+pub(crate) struct Message {
+    pub(crate) head: String,
+    pub(crate) body: String,
 }
 
 impl Wire {
-    pub fn new(tcp: TcpStream) -> Self {
+    pub(crate) fn new(tcp: TcpStream) -> Self {
         tcp.set_read_timeout(Some(PATIENCE)).unwrap();
         tcp.set_nodelay(true).unwrap();
         Self {
@@ -48,26 +48,26 @@ impl Wire {
         }
     }
 
-    pub fn connect(address: SocketAddr) -> Self {
+    pub(crate) fn connect(address: SocketAddr) -> Self {
         Self::new(TcpStream::connect(address).unwrap())
     }
 
-    pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
+    pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.tcp.write_all(bytes.as_ref()).unwrap();
     }
 
     /// Sends, whether or not the other side still listens.
-    pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
+    pub(crate) fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
         self.tcp.write_all(bytes.as_ref()).is_ok()
     }
 
     /// A message; `None`: the other side has closed before one began.
-    pub fn message(&mut self) -> Option<Message> {
+    pub(crate) fn message(&mut self) -> Option<Message> {
         self.message_to("GET")
     }
 
     /// An answer to a request with this method.
-    pub fn message_to(&mut self, method: &str) -> Option<Message> {
+    pub(crate) fn message_to(&mut self, method: &str) -> Option<Message> {
         let head = self.head()?;
         let status = head.split(' ').nth(1).unwrap_or_default().to_owned();
         let is_answer = head.starts_with("HTTP/");
@@ -89,7 +89,7 @@ impl Wire {
     }
 
     /// A head, with its last line break; `None`: the other side has closed.
-    pub fn head(&mut self) -> Option<String> {
+    pub(crate) fn head(&mut self) -> Option<String> {
         let end = loop {
             if let Some(at) = find(&self.buffer, b"\r\n\r\n") {
                 break at + 4;
@@ -108,7 +108,7 @@ impl Wire {
         Some(String::from_utf8(head).unwrap())
     }
 
-    pub fn exactly(&mut self, length: usize) -> Vec<u8> {
+    pub(crate) fn exactly(&mut self, length: usize) -> Vec<u8> {
         while self.buffer.len() < length {
             assert!(
                 self.more(),
@@ -121,7 +121,7 @@ impl Wire {
     }
 
     /// All that comes until the other side closes.
-    pub fn rest(&mut self) -> Vec<u8> {
+    pub(crate) fn rest(&mut self) -> Vec<u8> {
         while self.more() {}
         std::mem::take(&mut self.buffer)
     }
@@ -139,7 +139,7 @@ impl Wire {
         }
     }
 
-    pub fn line(&mut self) -> String {
+    pub(crate) fn line(&mut self) -> String {
         let end = loop {
             if let Some(at) = find(&self.buffer, b"\r\n") {
                 break at + 2;
@@ -151,7 +151,7 @@ impl Wire {
     }
 
     fn more(&mut self) -> bool {
-        let mut piece = [0; 64 << 10];
+        let mut piece = vec![0; 64 << 10];
         match self.tcp.read(&mut piece) {
             Ok(0) => false,
             Ok(length) => {
@@ -164,7 +164,7 @@ impl Wire {
     }
 
     /// Closes so that the other side sees a reset.
-    pub fn reset(self) {
+    pub(crate) fn reset(self) {
         socket2::SockRef::from(&self.tcp)
             .set_linger(Some(Duration::ZERO))
             .unwrap();
@@ -172,11 +172,11 @@ impl Wire {
 }
 
 impl Message {
-    pub fn status(&self) -> u16 {
+    pub(crate) fn status(&self) -> u16 {
         self.head.split(' ').nth(1).unwrap().parse().unwrap()
     }
 
-    pub fn header(&self, name: &str) -> Option<String> {
+    pub(crate) fn header(&self, name: &str) -> Option<String> {
         header(&self.head, name)
     }
 }
@@ -194,7 +194,7 @@ fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
 }
 
 /// A service: each connection is served by a thread of its own.
-pub fn service(serve: impl Fn(Wire) + Send + Sync + 'static) -> SocketAddr {
+pub(crate) fn service(serve: impl Fn(Wire) + Send + Sync + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let serve = Arc::new(serve);
@@ -208,7 +208,7 @@ pub fn service(serve: impl Fn(Wire) + Send + Sync + 'static) -> SocketAddr {
 }
 
 /// A service that answers every request with its head and body as the answer's body.
-pub fn echo() -> SocketAddr {
+pub(crate) fn echo() -> SocketAddr {
     service(|mut wire| {
         while let Some(request) = wire.message() {
             let text = format!("{}{}", request.head, request.body);
@@ -224,7 +224,7 @@ pub fn echo() -> SocketAddr {
 }
 
 /// A service that reads one request and sends these bytes, then closes.
-pub fn once(answer: &'static str) -> SocketAddr {
+pub(crate) fn once(answer: &'static str) -> SocketAddr {
     service(move |mut wire| {
         wire.message();
         wire.try_send(answer);
@@ -232,7 +232,7 @@ pub fn once(answer: &'static str) -> SocketAddr {
 }
 
 /// An address at which nobody listens.
-pub fn nobody() -> SocketAddr {
+pub(crate) fn nobody() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
@@ -240,7 +240,7 @@ pub fn nobody() -> SocketAddr {
 }
 
 /// One listener `main`, whose routes are `/` to the cluster `up` at this address.
-pub fn config(up: SocketAddr) -> Config {
+pub(crate) fn config(up: SocketAddr) -> Config {
     Config {
         seed: Seed(7),
         run: None,
@@ -262,7 +262,7 @@ pub fn config(up: SocketAddr) -> Config {
     }
 }
 
-pub fn route(prefix: &str, forward: Forward) -> Route {
+pub(crate) fn route(prefix: &str, forward: Forward) -> Route {
     Route {
         name: prefix.to_owned(),
         matcher: Matcher {
@@ -277,7 +277,7 @@ pub fn route(prefix: &str, forward: Forward) -> Route {
     }
 }
 
-pub fn cluster(name: &str, addresses: &[SocketAddr]) -> Cluster {
+pub(crate) fn cluster(name: &str, addresses: &[SocketAddr]) -> Cluster {
     Cluster {
         name: name.into(),
         endpoints: addresses
@@ -294,7 +294,7 @@ pub fn cluster(name: &str, addresses: &[SocketAddr]) -> Cluster {
 }
 
 /// The only route of [`config`].
-pub fn forward(config: &mut Config) -> &mut Forward {
+pub(crate) fn forward(config: &mut Config) -> &mut Forward {
     match &mut config.listeners[0].http.virtual_hosts[0].routes[0].action {
         Action::Forward(forward) => forward,
         Action::Respond { .. } => panic!("the route forwards"),
@@ -303,7 +303,7 @@ pub fn forward(config: &mut Config) -> &mut Forward {
 
 /// What was told, kept.
 #[derive(Default)]
-pub struct Told {
+pub(crate) struct Told {
     records: Mutex<Vec<Seen>>,
     mirrored: Mutex<Vec<Mirrored>>,
     more: Condvar,
@@ -311,21 +311,21 @@ pub struct Told {
 
 /// A record, kept.
 #[derive(Debug, Clone)]
-pub struct Seen {
-    pub identity: Identity,
-    pub path: String,
-    pub route: String,
-    pub cluster: String,
-    pub status: Option<u16>,
-    pub complete: bool,
-    pub flags: Flags,
-    pub details: String,
-    pub duration: Duration,
-    pub bytes_in: u64,
-    pub bytes_out: u64,
-    pub attempts: usize,
-    pub considered: Vec<String>,
-    pub hits: Vec<Hit>,
+pub(crate) struct Seen {
+    pub(crate) identity: Identity,
+    pub(crate) path: String,
+    pub(crate) route: String,
+    pub(crate) cluster: String,
+    pub(crate) status: Option<u16>,
+    pub(crate) complete: bool,
+    pub(crate) flags: Flags,
+    pub(crate) details: String,
+    pub(crate) duration: Duration,
+    pub(crate) bytes_in: u64,
+    pub(crate) bytes_out: u64,
+    pub(crate) attempts: usize,
+    pub(crate) considered: Vec<String>,
+    pub(crate) hits: Vec<Hit>,
 }
 
 impl Observer for Told {
@@ -343,7 +343,7 @@ impl Observer for Told {
             bytes_in: record.bytes_in,
             bytes_out: record.bytes_out,
             attempts: record.attempts.len(),
-            considered: record.considered.iter().map(|id| id.to_string()).collect(),
+            considered: record.considered.iter().map(ToString::to_string).collect(),
             hits: record.hits.to_vec(),
         });
         self.more.notify_all();
@@ -357,7 +357,7 @@ impl Observer for Told {
 
 impl Told {
     /// Waits for so many records, and takes them.
-    pub fn records(&self, count: usize) -> Vec<Seen> {
+    pub(crate) fn records(&self, count: usize) -> Vec<Seen> {
         let records = self.records.lock().unwrap();
         let (mut records, timeout) = self
             .more
@@ -369,12 +369,12 @@ impl Told {
     }
 
     /// Waits for the only record, and takes it.
-    pub fn record(&self) -> Seen {
+    pub(crate) fn record(&self) -> Seen {
         self.records(1).remove(0)
     }
 
     /// Waits for so many mirrored requests, and takes them.
-    pub fn mirrored(&self, count: usize) -> Vec<Mirrored> {
+    pub(crate) fn mirrored(&self, count: usize) -> Vec<Mirrored> {
         let mirrored = self.mirrored.lock().unwrap();
         let (mut mirrored, timeout) = self
             .more
@@ -391,17 +391,17 @@ impl Told {
 }
 
 /// A running proxy and what it tells.
-pub struct Running {
-    pub handle: Handle,
-    pub told: Arc<Told>,
-    pub address: SocketAddr,
+pub(crate) struct Running {
+    pub(crate) handle: Handle,
+    pub(crate) told: Arc<Told>,
+    pub(crate) address: SocketAddr,
 }
 
-pub fn start(config: Config) -> Running {
+pub(crate) fn start(config: Config) -> Running {
     start_with(config, 1)
 }
 
-pub fn start_with(config: Config, workers: usize) -> Running {
+pub(crate) fn start_with(config: Config, workers: usize) -> Running {
     let told = Arc::new(Told::default());
     let handle = Proxy::start(
         config,
@@ -420,19 +420,19 @@ pub fn start_with(config: Config, workers: usize) -> Running {
 }
 
 impl Running {
-    pub fn connect(&self) -> Wire {
+    pub(crate) fn connect(&self) -> Wire {
         Wire::connect(self.address)
     }
 
     /// One request on a connection of its own.
-    pub fn get(&self, path: &str) -> Message {
+    pub(crate) fn get(&self, path: &str) -> Message {
         let mut wire = self.connect();
         wire.send(format!("GET {path} HTTP/1.1\r\nhost: shop.test\r\n\r\n"));
         wire.message().unwrap()
     }
 
     /// The value of a line of the metrics that begins so.
-    pub fn metric(&self, name: &str) -> u64 {
+    pub(crate) fn metric(&self, name: &str) -> u64 {
         let text = self.handle.metrics();
         text.lines()
             .filter(|line| line.starts_with(name))
@@ -441,7 +441,7 @@ impl Running {
     }
 
     /// Waits until a metric is so much.
-    pub fn await_metric(&self, name: &str, value: u64) {
+    pub(crate) fn await_metric(&self, name: &str, value: u64) {
         for _ in 0..2_000 {
             if self.metric(name) == value {
                 return;
