@@ -42,6 +42,8 @@ pub enum Error {
     RequestTimeout,
     /// The client's connection broke within the request.
     ClientLeft,
+    /// The request's body is not framed as HTTP wants it.
+    BadBody,
     /// The request has no host.
     MissingHost,
     /// The request has more than one host (RFC 9112 §3.2).
@@ -66,6 +68,7 @@ impl Error {
             Self::StreamIdle { .. }
             | Self::RequestTimeout
             | Self::ClientLeft
+            | Self::BadBody
             | Self::MissingHost
             | Self::ManyHosts
             | Self::LowVersion
@@ -73,9 +76,22 @@ impl Error {
         }
     }
 
+    /// What an error of a client's body means.
+    pub fn downstream(error: &hyper::Error) -> Self {
+        let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref());
+        match cause.map(io::Error::kind) {
+            Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData) => Self::BadBody,
+            _ => Self::ClientLeft,
+        }
+    }
+
     /// What an error of the HTTP client means.
     pub fn upstream(error: &hyper::Error) -> Self {
-        if error.is_parse() || error.is_parse_status() || error.is_parse_too_large() {
+        if error.is_user() {
+            // The only thing of ours that it can fail by is the body that it sends.
+            let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref());
+            cause.map_or(Self::ClientLeft, Self::downstream)
+        } else if error.is_parse() || error.is_parse_status() || error.is_parse_too_large() {
             Self::Protocol
         } else {
             Self::Terminated
@@ -97,6 +113,7 @@ impl fmt::Display for Error {
             Self::StreamIdle { .. } => f.write_str("stream idle timeout"),
             Self::RequestTimeout => f.write_str("request timeout"),
             Self::ClientLeft => f.write_str("the client left"),
+            Self::BadBody => f.write_str("the request's body is malformed"),
             Self::MissingHost => f.write_str("the request has no host"),
             Self::ManyHosts => f.write_str("the request has several hosts"),
             Self::LowVersion => f.write_str("the request is HTTP/1.0"),

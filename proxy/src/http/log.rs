@@ -1,13 +1,14 @@
 //! The log of one request. From its opening exactly one record leaves, also when the client vanishes: dropping it is the
 //! record.
 
-use std::{borrow::Cow, cell::Cell, rc::Rc, sync::Arc};
+use std::{borrow::Cow, cell::Cell, rc::Rc, sync::Arc, time::Duration};
 
 use http::{HeaderValue, Method, StatusCode, uri::PathAndQuery};
 use tokio::time::Instant;
 
-use super::{client::Client, core::Local};
+use super::{body::Upload, client::Client, core::Local};
 use crate::{
+    cluster::Cluster,
     observe::{Attempt, Effect, Flags, Hit, Identity, Record},
     snapshot::{Forward, Listener, Route, hosts::RouteId},
 };
@@ -158,39 +159,49 @@ impl Log {
     fn record(&mut self, complete: bool, now: Instant) {
         self.done = true;
         let duration = now.saturating_duration_since(self.start);
-        let (route, cluster) = (self.route(), self.cluster);
-        let cluster = cluster.and_then(|index| self.local.clusters.get(index));
-        if let Some(listener) = self.listener() {
-            self.client.core.observer.request(&Record {
-                listener: &listener.name,
-                place: listener.place.as_ref(),
-                identity: self.identity,
-                downstream: self.client.peer,
-                method: &self.method,
-                path: self.path.as_ref().map_or("", PathAndQuery::as_str),
-                authority: self.authority(),
-                route: route.map_or("", |route| &route.name),
-                cluster: cluster.map_or("", |cluster| &cluster.settings().name),
-                status: self.status,
-                complete,
-                flags: self.flags,
-                details: &self.details,
-                start: self.start,
-                duration,
-                bytes_in: self.bytes_in.as_ref().map_or(0, |bytes| bytes.get()),
-                bytes_out: self.bytes_out,
-                attempts: self.attempts.as_slice(),
-                considered: &self.considered,
-                hits: &self.hits,
-            });
-        }
+        // Counted first: whoever is told of the request finds it in the counts.
+        self.count(duration, now);
+        self.client.end(now);
+        let cluster = self.cluster();
+        let Some(listener) = self.listener() else {
+            return;
+        };
+        self.client.core.observer.request(&Record {
+            listener: &listener.name,
+            place: listener.place.as_ref(),
+            identity: self.identity,
+            downstream: self.client.peer,
+            method: &self.method,
+            path: self.path.as_ref().map_or("", PathAndQuery::as_str),
+            authority: self.authority(),
+            route: self.route().map_or("", |route| &route.name),
+            cluster: cluster.map_or("", |cluster| &cluster.settings().name),
+            status: self.status,
+            complete,
+            flags: self.flags,
+            details: &self.details,
+            start: self.start,
+            duration,
+            bytes_in: self.bytes_in.as_ref().map_or(0, |bytes| bytes.get()),
+            bytes_out: self.bytes_out,
+            attempts: self.attempts.as_slice(),
+            considered: &self.considered,
+            hits: &self.hits,
+        });
+    }
+
+    fn cluster(&self) -> Option<&Rc<Cluster<Upload>>> {
+        self.local.clusters.get(self.cluster?)
+    }
+
+    fn count(&self, duration: Duration, now: Instant) {
         let metrics = &self.client.metrics;
         metrics.requests_active.dec();
         metrics.time.record(duration);
         if let Some(status) = self.status {
             metrics.class(status.as_u16()).inc();
         }
-        if let (Some(cluster), Some(sent)) = (cluster, self.sent) {
+        if let (Some(cluster), Some(sent)) = (self.cluster(), self.sent) {
             let upstream = cluster.metrics();
             upstream.requests_active.dec();
             upstream.time.record(now.saturating_duration_since(sent));
@@ -198,7 +209,6 @@ impl Log {
         if !self.hits.is_empty() {
             self.count_faults();
         }
-        self.client.end(now);
     }
 
     fn count_faults(&self) {

@@ -74,6 +74,10 @@ pub fn direct(mut log: Box<Log>, status: StatusCode, body: &str) -> Response<Dow
 
 /// What the client is told of an error.
 pub fn error(mut log: Box<Log>, error: &Error) -> Response<Download> {
+    if matches!(error, Error::ClientLeft) {
+        // Nobody is there to be told; the log, dropped, says so.
+        return Response::new(Download::none());
+    }
     let local = Local::of(error);
     log.flags.set(local.flags);
     log.details = local.details;
@@ -170,6 +174,7 @@ impl Local {
             ),
             Error::RequestTimeout => (408, "request timeout", Flags::DT, "request_overall_timeout"),
             Error::ClientLeft => (400, "", Flags::DC, "downstream_remote_disconnect"),
+            Error::BadBody => (400, "Bad Request", Flags::DPE, "http1.codec_error"),
             Error::MissingHost => (400, "", Flags::default(), "missing_host_header"),
             Error::ManyHosts => (400, "Bad Request", Flags::DPE, "http1.many_hosts"),
             Error::LowVersion => (426, "Upgrade Required", Flags::DPE, "low_version"),

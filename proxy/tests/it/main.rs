@@ -2,7 +2,14 @@
 #![expect(
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::unwrap_used,
     reason = "the exemption for tests covers test functions only"
 )]
 
+mod app;
 mod envoy;
+mod fault;
+mod http1;
+mod mirror;
+mod reply;
+mod support;
