@@ -7,6 +7,7 @@
 )]
 
 mod app;
+mod chosen;
 mod envoy;
 mod fault;
 mod http1;
