@@ -8,6 +8,8 @@ use crate::{
 };
 
 mod faults;
+#[cfg(test)]
+pub(crate) mod fixture;
 mod latency;
 mod series;
 mod shadows;
@@ -482,4 +484,220 @@ fn globs(pattern: &str, text: &str) -> bool {
         }
     }
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{fixture::*, *};
+    use crate::event::Flags;
+    use crate::stats::quantile::Quantile;
+
+    fn steady() -> Window {
+        Window {
+            begin_us: 1_000_000,
+            end_us: 3_000_000,
+        }
+    }
+
+    #[test]
+    fn a_request_belongs_to_the_phase_it_was_due_in() {
+        let mut measured = Measured::new(setup());
+        // Due in the last microsecond of `steady`, done in `fault`.
+        measured.add(&request(0, 2_999_999, 700_000, 200));
+        measured.add(&request(1, 3_000_000, 10, 200));
+        let shop = Subject::primary(&"shop".into());
+        let response = |phase: &str| {
+            let cell = measured.over(&shop, &[measured.phase(phase).unwrap()]);
+            cell.latency(Kind::Response)
+                .and_then(|latency| latency.max())
+        };
+        assert_eq!(response("steady"), Some(700_415), "700_000 in its bucket");
+        assert_eq!(response("fault"), Some(10));
+        assert_eq!(response("warmup"), None);
+    }
+
+    #[test]
+    fn a_driven_service_is_measured_at_the_generator() {
+        let mut measured = Measured::new(setup());
+        measured.add(&request(0, 1_000_000, 900, 200));
+        measured.add(&hop("client", "shop", 0, |hop| hop.flags = Flags::DI));
+        measured.add(&hop("pay", "shop", 0, |_| {}));
+        measured.add(&hop("client", "shop", 0, |hop| hop.inbound = true));
+        let cell = measured.over(&Subject::primary(&"shop".into()), &[steady()]);
+        assert_eq!((cell.tally.requests, cell.tally.attempts), (1, 1));
+        assert_eq!(cell.tally.flags, BTreeMap::from([("DI", 1)]));
+        assert_eq!(
+            cell.latency(Kind::Service).map(|latency| latency.count()),
+            Some(1)
+        );
+        assert_eq!(
+            cell.latency(Kind::Inbound).map(|latency| latency.count()),
+            Some(1)
+        );
+    }
+
+    #[test]
+    fn a_shadows_calls_never_move_the_primarys() {
+        let mut measured = Measured::new(setup());
+        measured.add(&hop("shop", "pay", 0, |hop| {
+            hop.considered = vec!["slow".into()];
+            hop.hits = vec![hit("slow", "applied")];
+        }));
+        let before = measured.clone();
+        measured.add(&hop("shop", "pay", 1, |hop| {
+            hop.considered = vec!["slow".into()];
+            hop.hits = vec![hit("slow", "applied")];
+            hop.status = Some(500);
+        }));
+        let pay = Subject::primary(&"pay".into());
+        assert_eq!(
+            measured.over(&pay, &[steady()]),
+            before.over(&pay, &[steady()])
+        );
+        assert_eq!(measured.faults(), before.faults());
+        let candidate = Subject { side: 1, ..pay };
+        assert_eq!(measured.over(&candidate, &[steady()]).tally.errors, 1);
+        assert_eq!(measured.side_name(1), "candidate");
+    }
+
+    #[test]
+    fn a_filter_has_tallies_of_its_own() {
+        let mut measured = Measured::new(setup());
+        for (ordinal, path, status) in [
+            (0, "/cart/1?x=/a", 503),
+            (1, "/cart/2", 200),
+            (2, "/item/cart/", 503),
+        ] {
+            measured.add(&request_to(ordinal, path, 1_000_000, 900, status));
+        }
+        let (service, filter) = setup().filters.remove(0);
+        let subject = Subject {
+            service,
+            side: PRIMARY,
+            filter,
+        };
+        assert_eq!(measured.over(&subject, &[steady()]).tally.requests, 1);
+        let all = Subject {
+            filter: Filter::default(),
+            ..subject
+        };
+        assert_eq!(measured.over(&all, &[steady()]).tally.requests, 3);
+    }
+
+    #[test]
+    fn globs_match_any_run_of_characters() {
+        let rows = [
+            ("/cart/*", "/cart/1", true),
+            ("/cart/*", "/cart", false),
+            ("*", "", true),
+            ("/a", "/a", true),
+            ("/a", "/ab", false),
+            ("/*/x/*", "/1/x/2", true),
+            ("/*/x", "/1/x/x", true),
+            ("*b*", "abc", true),
+            ("*b*d", "abc", false),
+        ];
+        for (pattern, text, matches) in rows {
+            assert_eq!(globs(pattern, text), matches, "{pattern} {text}");
+        }
+    }
+
+    #[test]
+    fn what_has_no_answer_is_an_error_without_a_latency() {
+        let mut measured = Measured::new(setup());
+        measured.add(&request_with(0, 1_000_000, 5_000, |request| {
+            request.status = None;
+            request.complete = false;
+        }));
+        let cell = measured.over(&Subject::primary(&"shop".into()), &[steady()]);
+        assert_eq!(
+            (cell.tally.errors, cell.tally.status.get(&0)),
+            (1, Some(&1))
+        );
+        assert_eq!(cell.latency(Kind::Response), None);
+        assert_eq!(
+            cell.latency(Kind::Lateness).map(|latency| latency.count()),
+            Some(1)
+        );
+    }
+
+    #[test]
+    fn faults_are_counted_by_what_became_of_them() {
+        let mut measured = Measured::new(setup());
+        for effect in ["applied", "applied", "superseded", "capped", "abandoned"] {
+            measured.add(&hop("shop", "pay", 0, |hop| {
+                hop.considered = vec!["slow".into()];
+                hop.hits = vec![hit("slow", effect)];
+            }));
+        }
+        measured.add(&hop("shop", "pay", 0, |hop| {
+            hop.considered = vec!["slow".into()]
+        }));
+        let slow = &measured.faults()[0];
+        assert_eq!((slow.considered, slow.chosen), (6, 5));
+        assert_eq!(
+            (slow.applied, slow.superseded, slow.capped, slow.abandoned),
+            (2, 1, 1, 1)
+        );
+    }
+
+    #[test]
+    fn a_difference_that_the_control_shows_too_is_not_the_candidates() {
+        let mut measured = Measured::new(setup());
+        for ordinal in 0..20 {
+            // Every pair lacks the tax; the id differs for the control as well; whichever of the two comes first.
+            let candidate = mirror(
+                "candidate",
+                ordinal,
+                &[("$.tax", "missing"), ("$.id", "value")],
+            );
+            let control = mirror("control", ordinal, &[("$.id", "value")]);
+            let order = if ordinal % 2 == 0 {
+                [candidate, control]
+            } else {
+                [control, candidate]
+            };
+            order.iter().for_each(|event| measured.add(event));
+        }
+        // A pair whose control never answered says nothing.
+        measured.add(&mirror("candidate", 20, &[("$.id", "value")]));
+        let mirrored = measured.shadows().over("candidate", &[steady()]);
+        assert_eq!(
+            (mirrored.compared, mirrored.paired, mirrored.different),
+            (21, 20, 21)
+        );
+        let found: Vec<_> = measured
+            .differences(&mirrored)
+            .into_iter()
+            .map(|field| {
+                (
+                    field.place.path,
+                    field.counts,
+                    field.total,
+                    field.verdict.class,
+                )
+            })
+            .collect();
+        let counts = |b, both| Counts { b, c: 0, both };
+        assert_eq!(
+            found,
+            [
+                ("$.id".to_owned(), counts(0, 20), 20, Class::Noise),
+                ("$.tax".to_owned(), counts(20, 0), 20, Class::Material),
+            ]
+        );
+    }
+
+    #[test]
+    fn the_delta_is_that_of_each_pair() {
+        let mut measured = Measured::new(setup());
+        for ordinal in 0..3 {
+            measured.add(&mirror("candidate", ordinal, &[]));
+        }
+        let delta = measured.shadows().over("candidate", &[steady()]).delta;
+        assert_eq!(
+            (delta.count(), delta.quantile(Quantile::P50)),
+            (3, Some(150))
+        );
+    }
 }

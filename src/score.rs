@@ -204,3 +204,224 @@ fn graded(value: f64, bounds: Bounds) -> (Outcome, f64) {
 fn tidy(score: f64) -> f64 {
     ((score * 1e9).round() / 1e9).clamp(0.0, 100.0)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn part(outcome: Outcome, must: bool, weight: f64, points: f64) -> Part {
+        Part {
+            id: "a".into(),
+            must,
+            weight,
+            outcome,
+            points,
+        }
+    }
+
+    #[test]
+    fn verdicts_follow_the_rule() {
+        use Outcome::{Fail, Inconclusive, NoData, NotRun, Partial, Pass};
+        let rows: &[(&str, &[Part], f64, Verdict)] = &[
+            (
+                "all in full",
+                &[part(Pass, true, 3.0, 1.0), part(Pass, false, 2.0, 1.0)],
+                100.0,
+                Verdict::Pass,
+            ),
+            (
+                "a must failed, the rest is enough",
+                &[part(Fail, true, 1.0, 0.0), part(Pass, false, 99.0, 1.0)],
+                80.0,
+                Verdict::Fail,
+            ),
+            (
+                "a must is unknown",
+                &[part(NoData, true, 1.0, 0.0), part(Pass, false, 99.0, 1.0)],
+                80.0,
+                Verdict::Inconclusive,
+            ),
+            (
+                "a must is unknown, another failed",
+                &[part(NotRun, true, 1.0, 0.0), part(Fail, true, 1.0, 0.0)],
+                0.0,
+                Verdict::Fail,
+            ),
+            (
+                "too few whatever comes",
+                &[
+                    part(Fail, false, 3.0, 0.0),
+                    part(Inconclusive, false, 1.0, 0.0),
+                ],
+                80.0,
+                Verdict::Fail,
+            ),
+            (
+                "enough whatever comes",
+                &[part(Pass, false, 9.0, 1.0), part(NoData, false, 1.0, 0.0)],
+                80.0,
+                Verdict::Pass,
+            ),
+            (
+                "it depends",
+                &[part(Pass, false, 3.0, 1.0), part(NoData, false, 2.0, 0.0)],
+                80.0,
+                Verdict::Inconclusive,
+            ),
+            (
+                "a partial must is no failure",
+                &[part(Partial, true, 1.0, 0.5)],
+                50.0,
+                Verdict::Pass,
+            ),
+            ("no checks", &[], 0.0, Verdict::Inconclusive),
+        ];
+        for (why, parts, min, verdict) in rows {
+            assert_eq!(total(parts, *min).verdict, *verdict, "{why}");
+        }
+    }
+
+    #[test]
+    fn the_sum_is_that_of_the_manual() {
+        // 14.57 of 18 points.
+        let points = [
+            (3.0, 1.0),
+            (3.0, 0.9889),
+            (2.0, 0.8),
+            (3.0, 1.0),
+            (2.0, 1.0),
+            (2.0, 1.0),
+            (3.0, 0.0),
+        ];
+        let parts: Vec<Part> = points
+            .iter()
+            .map(|(weight, points)| {
+                let outcome = if *points > 0.0 {
+                    Outcome::Partial
+                } else {
+                    Outcome::Fail
+                };
+                part(outcome, false, *weight, *points)
+            })
+            .collect();
+        let score = total(&parts, 80.0);
+        assert!((score.value.unwrap() - 80.926).abs() < 1e-3, "{score:?}");
+        assert_eq!((score.low, Some(score.high)), (score.high, score.value));
+    }
+
+    #[test]
+    fn graded_checks_are_partial_between_their_bounds() {
+        let rows = [
+            (
+                610.0,
+                600.0,
+                1500.0,
+                Outcome::Partial,
+                0.988_888_888_888_888_9,
+            ),
+            (600.0, 600.0, 1500.0, Outcome::Pass, 1.0),
+            (1500.0, 600.0, 1500.0, Outcome::Fail, 0.0),
+            (9000.0, 600.0, 1500.0, Outcome::Fail, 0.0),
+            (0.95, 1.0, 0.9, Outcome::Partial, 0.5),
+            (0.2, 1.0, 0.9, Outcome::Fail, 0.0),
+        ];
+        for (value, pass, fail, outcome, points) in rows {
+            let (got, earned) = graded(value, Bounds { pass, fail });
+            assert_eq!(got, outcome, "{value}");
+            assert!((earned - points).abs() < 1e-12, "{value}: {earned}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_known_is_no_data_whatever_its_value() {
+        let evidence = Evidence {
+            value: Some(1.0),
+            unit: "us",
+            interval: None,
+            n: 3,
+            holds: Some(true),
+            known: false,
+            why: Some("p99 has 3 of 1000 samples".into()),
+        };
+        assert_eq!(judge(&evidence, None).outcome, Outcome::NoData);
+        assert_eq!(
+            judge(
+                &evidence,
+                Some(Bounds {
+                    pass: 2.0,
+                    fail: 3.0
+                })
+            )
+            .outcome,
+            Outcome::NoData
+        );
+    }
+
+    fn parts() -> impl Strategy<Value = Vec<Part>> {
+        let outcome = prop_oneof![
+            Just((Outcome::Pass, 1.0)),
+            (0.001_f64..0.999).prop_map(|points| (Outcome::Partial, points)),
+            Just((Outcome::Fail, 0.0)),
+            Just((Outcome::NoData, 0.0)),
+            Just((Outcome::NotRun, 0.0)),
+            Just((Outcome::Inconclusive, 0.0)),
+        ];
+        let one = (outcome, any::<bool>(), 0.1_f64..20.0);
+        let one =
+            one.prop_map(|((outcome, points), must, weight)| part(outcome, must, weight, points));
+        prop::collection::vec(one, 1..8)
+    }
+
+    const CLOSE: f64 = 1e-6;
+
+    proptest! {
+        #[test]
+        fn low_score_and_high_are_in_order(parts in parts()) {
+            let score = total(&parts, 80.0);
+            prop_assert!(0.0 <= score.low && score.low <= score.high + CLOSE && score.high <= 100.0);
+            if let Some(value) = score.value {
+                prop_assert!(score.low <= value + CLOSE && value <= score.high + CLOSE);
+            }
+        }
+
+        #[test]
+        fn neither_order_nor_scale_matters(parts in parts(), factor in 0.1_f64..10.0) {
+            let score = total(&parts, 80.0);
+            let mut other: Vec<Part> = parts.iter().rev().cloned().collect();
+            other.iter_mut().for_each(|part| part.weight *= factor);
+            let other = total(&other, 80.0);
+            prop_assert!((score.low - other.low).abs() < CLOSE && (score.high - other.high).abs() < CLOSE);
+            prop_assert_eq!(score.value.is_some(), other.value.is_some());
+            prop_assert!((score.value.unwrap_or(0.0) - other.value.unwrap_or(0.0)).abs() < CLOSE);
+        }
+
+        #[test]
+        fn a_better_check_never_lowers_the_score(parts in parts(), at in any::<prop::sample::Index>(), gain in 0.0_f64..1.0) {
+            let mut better = parts.clone();
+            let part = &mut better[at.index(parts.len())];
+            prop_assume!(is_known(part.outcome));
+            part.points += (1.0 - part.points) * gain;
+            part.outcome = if part.points >= 1.0 { Outcome::Pass } else if part.points > 0.0 { Outcome::Partial } else { Outcome::Fail };
+            let (before, after) = (total(&parts, 80.0), total(&better, 80.0));
+            prop_assert!(after.low >= before.low - CLOSE && after.high >= before.high - CLOSE);
+            prop_assert!(after.value.unwrap_or(0.0) >= before.value.unwrap_or(0.0) - CLOSE);
+        }
+
+        #[test]
+        fn an_added_pass_never_lowers_and_lost_data_never_raises(parts in parts(), at in any::<prop::sample::Index>(), weight in 0.1_f64..20.0) {
+            let before = total(&parts, 80.0);
+            let mut more = parts.clone();
+            more.push(part(Outcome::Pass, false, weight, 1.0));
+            let more = total(&more, 80.0);
+            prop_assert!(more.value.unwrap_or(0.0) >= before.value.unwrap_or(0.0) - CLOSE);
+            prop_assert!(more.low >= before.low - CLOSE);
+            let mut less = parts.clone();
+            let lost = &mut less[at.index(parts.len())];
+            (lost.outcome, lost.points) = (Outcome::NoData, 0.0);
+            let less = total(&less, 80.0);
+            prop_assert!(less.low <= before.low + CLOSE && less.high >= before.high - CLOSE);
+        }
+    }
+}

@@ -12,16 +12,23 @@ mod vectors {
 
     use serde_json::Value;
 
-    /// A group of the shared statistics vectors; `None` where they are absent.
-    fn group(name: &str) -> Option<Vec<Value>> {
+    /// The file of the shared statistics vectors; `None` where it is absent.
+    fn shared() -> Option<PathBuf> {
         let shared = std::env::var_os("MESHBED_SHARED").map_or_else(
             || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared")),
             PathBuf::from,
         );
-        let Ok(text) = std::fs::read(shared.join("corpus/vectors/stats_vectors.json")) else {
+        let path = shared.join("corpus/vectors/stats_vectors.json");
+        if !path.exists() {
             eprintln!("absent: the shared statistics vectors");
             return None;
-        };
+        }
+        Some(path)
+    }
+
+    /// A group of the shared statistics vectors; `None` where they are absent.
+    fn group(name: &str) -> Option<Vec<Value>> {
+        let text = std::fs::read(shared()?).unwrap();
         let vectors: Value = serde_json::from_slice(&text).unwrap();
         let group = vectors
             .get(name)
@@ -72,6 +79,86 @@ mod vectors {
                     .zip(&expected)
                     .all(|(x, y)| (x - y).abs() < 1e-12),
                 "{case}: {adjusted:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn quantile_intervals_agree_with_the_vectors() {
+        use super::quantile::Quantile;
+        for case in group("quantile_ci_ranks").into_iter().flatten() {
+            let percent = case["q"].as_f64().unwrap() * 100.0;
+            let text = format!("{percent:.2}");
+            let quantile =
+                Quantile::parse(text.trim_end_matches('0').trim_end_matches('.')).unwrap();
+            let n = case["n"].as_u64().unwrap();
+            let expected = (case["rank_lo"].as_u64(), case["rank_hi"].as_u64());
+            assert_eq!(quantile.interval_ranks(n), expected, "{case}");
+            assert_eq!(
+                Some(quantile.rank(n)),
+                case["point_rank"].as_u64(),
+                "{case}"
+            );
+        }
+    }
+
+    #[test]
+    fn shares_agree_with_the_vectors() {
+        for case in group("proportions").into_iter().flatten() {
+            for side in ["1", "2"] {
+                let of = |name: &str| case[format!("{name}{side}")].as_u64().unwrap();
+                let (low, high) = super::proportion::wilson(of("x"), of("n"));
+                let expected = numbers(&case[format!("wilson{side}")]);
+                assert!(
+                    (low - expected[0]).abs() < 1e-12 && (high - expected[1]).abs() < 1e-12,
+                    "{case}: {low} {high}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn histograms_agree_with_the_vectors() {
+        use super::{
+            histogram::{Histogram, bounds_of, bucket_of},
+            quantile::Quantile,
+        };
+        let Some(path) = shared() else {
+            return;
+        };
+        let vectors: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        let rows = vectors["hdr"]["equivalent_values_1_to_3.6e9_sig3"]
+            .as_array()
+            .unwrap();
+        assert!(!rows.is_empty());
+        for row in rows {
+            let of = |name: &str| row[name].as_u64().unwrap();
+            let bounds = bounds_of(bucket_of(of("value")));
+            assert_eq!(
+                bounds,
+                (of("lowest_equivalent"), of("highest_equivalent")),
+                "{row}"
+            );
+        }
+        for name in ["lat_base", "lat_tail"] {
+            let mut histogram = Histogram::default();
+            for value in vectors["samples"][name].as_array().unwrap() {
+                histogram.record(value.as_u64().unwrap());
+            }
+            let expected = &vectors["hdr"][name];
+            for percentile in ["10", "25", "50", "75", "90", "95", "99", "99.9"] {
+                let value = histogram.quantile(Quantile::parse(percentile).unwrap());
+                assert_eq!(
+                    value,
+                    expected["values"][percentile].as_u64(),
+                    "{name} p{percentile}"
+                );
+            }
+            assert_eq!(histogram.max(), expected["values"]["100"].as_u64());
+            let mean = expected["mean"].as_f64().unwrap();
+            assert!(
+                (histogram.mean().unwrap() - mean).abs() < 1e-6 * mean,
+                "{name}"
             );
         }
     }

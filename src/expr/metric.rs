@@ -581,3 +581,148 @@ fn shadow_counter(
     };
     Reading::count(value, have)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::measure::fixture::{mirror, request, setup};
+
+    fn read(measured: &Measured, name: &str, of: Option<&str>) -> Reading {
+        let metric = Metric {
+            name: name.into(),
+            of: of.map(Into::into),
+            filter: Filter::default(),
+            phase: None,
+        };
+        measured.read(&metric, &measured.recorded())
+    }
+
+    #[test]
+    fn names_are_known_with_unit_and_need() {
+        let rows = [
+            ("p99", Some((Unit::Micros, Of::Service, 1000))),
+            ("p99.9", Some((Unit::Micros, Of::Service, 10_000))),
+            ("service.p50", Some((Unit::Micros, Of::Service, 20))),
+            ("inbound.p90", Some((Unit::Micros, Of::Service, 100))),
+            ("flags.DI", Some((Unit::Count, Of::Service, 1))),
+            ("error_share", Some((Unit::Share, Of::Service, 1))),
+            ("diffs.material", Some((Unit::Count, Of::Shadow, 5))),
+            ("delta.p50", Some((Unit::Micros, Of::Shadow, 20))),
+            ("lateness.p99", Some((Unit::Micros, Of::Nothing, 1000))),
+            ("p100", None),
+            ("flags.XX", None),
+            ("p", None),
+            ("latency", None),
+        ];
+        for (name, expected) in rows {
+            let found = known(name).map(|spec| (spec.unit, spec.of, spec.needs));
+            assert_eq!(found, expected, "{name}");
+        }
+        assert!(
+            known("compare").unwrap().read.is_none(),
+            "known, not supported yet"
+        );
+    }
+
+    #[test]
+    fn quantiles_are_known_from_enough_samples_on() {
+        let mut measured = Measured::new(setup());
+        for ordinal in 0..19 {
+            measured.add(&request(ordinal, 1_000_000 + ordinal, 1000 + ordinal, 200));
+        }
+        let too_few = Reading::NoData {
+            value: Some(1009.0),
+            have: 19,
+            need: 20,
+        };
+        assert_eq!(read(&measured, "p50", Some("shop")), too_few);
+        measured.add(&request(19, 1_000_019, 1019, 200));
+        // Ranks 6 and 15 of 20 enclose the median with 95.9 %.
+        let known = Reading::Known {
+            value: 1009.0,
+            interval: Some((1005.0, 1014.0)),
+            n: 20,
+        };
+        assert_eq!(read(&measured, "p50", Some("shop")), known);
+    }
+
+    #[test]
+    fn counts_and_shares_are_those_of_the_recorded_phases() {
+        let mut measured = Measured::new(setup());
+        measured.add(&request(0, 0, 1000, 500));
+        for ordinal in 1..=8 {
+            measured.add(&request(
+                ordinal,
+                2_000_000,
+                1000,
+                if ordinal == 1 { 503 } else { 200 },
+            ));
+        }
+        let value = |name| match read(&measured, name, Some("shop")) {
+            Reading::Known { value, .. } => value,
+            Reading::NoData { .. } => f64::NAN,
+        };
+        assert_eq!(
+            (value("requests"), value("errors"), value("error_share")),
+            (8.0, 1.0, 0.125)
+        );
+        // Four seconds are recorded; 8 requests of 1 ms.
+        assert_eq!(
+            (value("rps"), value("in_flight"), value("bytes")),
+            (2.0, 0.002, 96.0)
+        );
+        assert!(value("attempts").is_nan(), "no sidecar told of any");
+    }
+
+    #[test]
+    fn nothing_is_never_nought() {
+        let measured = Measured::new(setup());
+        for (name, of) in [
+            ("errors", "shop"),
+            ("error_share", "shop"),
+            ("max", "shop"),
+            ("flags.DI", "pay"),
+            ("diffs.material", "candidate"),
+            ("shed", "candidate"),
+        ] {
+            let reading = read(&measured, name, Some(of));
+            assert!(
+                matches!(
+                    reading,
+                    Reading::NoData {
+                        value: None,
+                        have: 0,
+                        ..
+                    }
+                ),
+                "{name}: {reading:?}"
+            );
+        }
+        assert_eq!(
+            read(&measured, "requests", Some("shop")),
+            Reading::count(0, 0)
+        );
+    }
+
+    #[test]
+    fn shadows_are_read_by_pairs() {
+        let mut measured = Measured::new(setup());
+        for ordinal in 0..6 {
+            measured.add(&mirror("candidate", ordinal, &[("$.tax", "missing")]));
+            measured.add(&mirror("control", ordinal, &[]));
+        }
+        let value = |name| read(&measured, name, Some("candidate"));
+        assert_eq!(value("diffs.material"), Reading::count(1, 6));
+        assert_eq!(value("diffs.noise"), Reading::count(0, 6));
+        assert_eq!(value("diffs.pairs"), Reading::count(6, 6));
+        assert_eq!(value("shed"), Reading::count(0, 6));
+        assert_eq!(
+            value("delta.p50"),
+            Reading::NoData {
+                value: Some(150.0),
+                have: 6,
+                need: 20
+            }
+        );
+    }
+}

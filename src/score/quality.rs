@@ -173,3 +173,113 @@ fn gate(id: &str, value: Option<f64>, bound: f64, must: bool, ok: bool) -> Gate 
         must,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn good() -> Facts {
+        Facts {
+            planned: 4000,
+            sent: 4000,
+            lateness_p99_us: Some(212),
+            response_p50_us: Some(1800),
+            cpu: Some(0.31),
+            samples: 4000,
+            identified: 1.0,
+            control_material: Some(0),
+            faults: (2, 2),
+        }
+    }
+
+    #[test]
+    fn grades_follow_the_gates() {
+        let rows = [
+            ("all hold", good(), Grade::A, ""),
+            (
+                "a fault is left behind",
+                Facts {
+                    faults: (2, 1),
+                    ..good()
+                },
+                Grade::B,
+                "faults_undone",
+            ),
+            (
+                "too few samples",
+                Facts {
+                    samples: 999,
+                    ..good()
+                },
+                Grade::B,
+                "samples",
+            ),
+            (
+                "the control differs",
+                Facts {
+                    control_material: Some(1),
+                    identified: 0.9,
+                    ..good()
+                },
+                Grade::C,
+                "identified,control_same",
+            ),
+            (
+                "late",
+                Facts {
+                    lateness_p99_us: Some(1001),
+                    ..good()
+                },
+                Grade::F,
+                "lateness",
+            ),
+            (
+                "late beside long answers",
+                Facts {
+                    lateness_p99_us: Some(1001),
+                    response_p50_us: Some(40_000),
+                    ..good()
+                },
+                Grade::A,
+                "",
+            ),
+            (
+                "load not delivered",
+                Facts {
+                    sent: 3959,
+                    ..good()
+                },
+                Grade::F,
+                "delivered",
+            ),
+            (
+                "nothing sent",
+                Facts {
+                    lateness_p99_us: None,
+                    sent: 0,
+                    ..good()
+                },
+                Grade::F,
+                "lateness,delivered",
+            ),
+            (
+                "a busy generator",
+                Facts {
+                    cpu: Some(0.9),
+                    ..good()
+                },
+                Grade::F,
+                "generator_cpu",
+            ),
+        ];
+        for (why, facts, grade, failed) in rows {
+            let quality = quality(&facts);
+            let names: Vec<&str> = quality.failed().map(|gate| gate.id.as_str()).collect();
+            assert_eq!(
+                (quality.grade, names.join(",").as_str()),
+                (grade, failed),
+                "{why}"
+            );
+        }
+    }
+}
