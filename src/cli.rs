@@ -8,6 +8,7 @@ mod completions;
 pub mod exit;
 mod inspect;
 mod man;
+mod replay;
 
 /// Replay, shadow, break, score and compare traffic through a service-mesh proxy.
 #[derive(Debug, Parser)]
@@ -38,6 +39,7 @@ enum Command {
     Completions(completions::Args),
     Inspect(inspect::Args),
     Man(man::Args),
+    Replay(replay::Args),
 }
 
 /// Reads the command line and does what it says.
@@ -58,6 +60,7 @@ pub fn main() -> ExitCode {
         Command::Completions(args) => completions::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Man(args) => man::run(&args),
+        Command::Replay(args) => replay::run(&args, &cli.global),
     }
 }
 
