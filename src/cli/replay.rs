@@ -1,8 +1,6 @@
 //! `meshbed replay`: plays a capture to an address, without a scenario and without a mesh.
 
 use std::{
-    collections::BTreeMap,
-    fmt::Write as _,
     net::{SocketAddr, ToSocketAddrs},
     path::PathBuf,
     process::ExitCode,
@@ -15,20 +13,19 @@ use std::{
 };
 
 use clap::Args as ClapArgs;
-use meshbed_proxy::{
-    draw::Seed,
-    policy::matcher::Matcher,
-    unit::{Rate, show_duration},
-};
+use meshbed_proxy::unit::Rate;
 use tokio::{net::TcpStream, time::Instant};
 
+use self::{bundle::Bundle, summary::Summary};
 use super::{Global, complain, exit};
 use crate::{
-    event::{Request, RunEvent},
-    replay::{self, AHEAD, Drive, Driving, Schedule, Totals, schedule},
-    scenario::{Connections, Rewrite, Source, SourceKind},
-    stats::{histogram::Histogram, quantile::Quantile},
+    event::{RunEvent, RunState},
+    replay::{self, AHEAD, Drive, Driving, Schedule, Totals},
 };
+
+mod bundle;
+mod plan;
+mod summary;
 
 /// Play a capture to an address.
 #[derive(Debug, ClapArgs)]
@@ -47,13 +44,10 @@ pub(super) struct Args {
     /// Play it so many times, one after the other.
     #[arg(long = "loop", value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     loops: u32,
+    /// Write the report into this folder instead of one under `reports`
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
 }
-
-/// Requests that may be under way at once, as a scenario's default: far more than a server that keeps up ever has.
-const MAX_IN_FLIGHT: u32 = 2000;
-
-/// Longest that an answer may take, as a scenario's default.
-const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What is under way gets this long after Ctrl-C.
 const GRACE: Duration = Duration::from_secs(1);
@@ -114,96 +108,85 @@ fn rate(text: &str) -> Result<Rate, String> {
     Rate::parse(text).map_err(|error| error.to_string())
 }
 
-/// Plays, and says on stderr how it went.
+/// Plays, says on stderr how it went, and writes the report.
 pub(super) fn run(args: &Args, global: &Global) -> ExitCode {
-    let planned = match plan(args) {
-        Ok(planned) => Arc::new(planned),
-        Err(error) => {
-            complain(&error);
-            return exit::USAGE.into();
+    let code = match replay(args, global) {
+        Ok(code) => code,
+        Err(Problem::File(error)) => {
+            complain(&*error);
+            exit::USAGE
+        }
+        Err(Problem::Environment(error)) => {
+            complain(&*error);
+            exit::ENVIRONMENT
         }
     };
-    let target = match args.to.resolve() {
-        Ok(target) => target,
-        Err(why) => {
-            eprintln!("error: {why}");
-            return exit::ENVIRONMENT.into();
-        }
-    };
-    let runtime = match tokio::runtime::Builder::new_current_thread()
+    code.into()
+}
+
+/// Whose fault it is that nothing can be played.
+enum Problem {
+    /// The capture's.
+    File(Box<dyn std::error::Error>),
+    /// This machine's, or the target's.
+    Environment(Box<dyn std::error::Error>),
+}
+
+fn replay(args: &Args, global: &Global) -> Result<exit::Exit, Problem> {
+    let environment = |error: Box<dyn std::error::Error>| Problem::Environment(error);
+    let schedule = plan::schedule(args).map_err(|error| Problem::File(error.into()))?;
+    let schedule = Arc::new(schedule);
+    let target = args.to.resolve().map_err(|why| environment(why.into()))?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-    {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("error: cannot start: {error}");
-            return exit::ENVIRONMENT.into();
-        }
+        .map_err(|error| environment(error.into()))?;
+    runtime
+        .block_on(TcpStream::connect(target))
+        .map_err(|error| environment(format!("cannot connect to {target}: {error}").into()))?;
+    let scenario = Arc::new(plan::scenario(args, &schedule));
+    let mut bundle =
+        Bundle::begin(&scenario, args.out.as_deref()).map_err(|error| environment(error.into()))?;
+    let (totals, state) = runtime
+        .block_on(play(&schedule, target, global, &mut bundle))
+        .map_err(environment)?;
+    let unanswered = totals.stats.done == 0;
+    let code = match state {
+        RunState::Interrupted => exit::INTERRUPTED,
+        _ if unanswered => exit::ENVIRONMENT,
+        _ => exit::PASS,
     };
-    match runtime.block_on(play(&planned, target, global)) {
-        Ok((summary, interrupted)) => {
-            if !global.quiet {
-                eprint!("{}", summary.shown(&planned));
-            }
-            if interrupted {
-                exit::INTERRUPTED.into()
-            } else if summary.totals.stats.done == 0 {
-                eprintln!("error: {target} answered no request");
-                exit::ENVIRONMENT.into()
-            } else {
-                exit::PASS.into()
-            }
-        }
-        Err(why) => {
-            eprintln!("error: {why}");
-            exit::ENVIRONMENT.into()
-        }
+    let summary = Summary {
+        schedule: &schedule,
+        totals,
+        measured: bundle.measured(),
+        failures: bundle.failures(),
+    };
+    if !global.quiet {
+        eprint!("{summary}");
     }
+    let dir = bundle
+        .finish(&schedule, &totals, state, code)
+        .map_err(|error| environment(error.into()))?;
+    if !global.quiet {
+        eprintln!("report: {}", dir.display());
+    }
+    if unanswered {
+        eprintln!("error: {target} answered no request");
+    }
+    Ok(code)
 }
 
-fn plan(args: &Args) -> Result<Schedule, schedule::Error> {
-    let source = Source {
-        id: "replay".into(),
-        to: "target".into(),
-        kind: SourceKind::Trace {
-            file: args.capture.clone(),
-            speed: args.speed,
-            window: None,
-            loops: args.loops,
-            filter: Matcher::default(),
-        },
-        connections: Connections::Recorded,
-        max_in_flight: MAX_IN_FLIGHT,
-        timeout: TIMEOUT,
-        rewrite: Rewrite {
-            host: Some(args.to.authority.clone()),
-            path: if args.to.prefix.is_empty() {
-                Vec::new()
-            } else {
-                vec![("^".to_owned(), args.to.prefix.replace('$', "$$"))]
-            },
-            ..Rewrite::default()
-        },
-    };
-    let schedule = schedule::from_sources(&[source], Seed(0), u64::MAX)?;
-    Ok(match args.rate {
-        Some(rate) => schedule.at_rate(rate),
-        None => schedule,
-    })
-}
-
-/// Drives the schedule to its end, or until a signal; `true`: a signal came.
+/// Drives the schedule to its end, or until a signal.
 async fn play(
-    planned: &Arc<Schedule>,
+    schedule: &Arc<Schedule>,
     target: SocketAddr,
     global: &Global,
-) -> Result<(Summary, bool), String> {
-    TcpStream::connect(target)
-        .await
-        .map_err(|error| format!("cannot connect to {target}: {error}"))?;
+    bundle: &mut Bundle,
+) -> Result<(Totals, RunState), Box<dyn std::error::Error>> {
     let (tell, told) = mpsc::channel();
     let drive = Drive {
-        targets: planned
+        targets: schedule
             .sources
             .iter()
             .map(|lane| (Arc::clone(&lane.service), target))
@@ -211,23 +194,23 @@ async fn play(
         run: std::process::id().into(),
         origin: Instant::now() + AHEAD,
     };
-    let driving = replay::start(Arc::clone(planned), &drive, move |event| {
+    bundle.begun();
+    let driving = replay::start(Arc::clone(schedule), &drive, move |event| {
         // Nobody listens any more only when the program ends.
         let _ = tell.send(event);
-    })
-    .map_err(|error| error.to_string())?;
+    })?;
     let interrupted = Arc::new(AtomicBool::new(false));
     let watcher = tokio::spawn(watch(Arc::clone(&interrupted)));
-    let totals = drive_to_the_end(driving, global, &interrupted).await;
+    let totals = drive_to_the_end(driving, global, &interrupted, &told, bundle).await;
     watcher.abort();
-    let totals = totals.map_err(|error| error.to_string())?;
-    let mut summary = Summary::new(totals);
-    for event in told {
-        if let RunEvent::Request(request) = event {
-            summary.add(&request);
-        }
-    }
-    Ok((summary, interrupted.load(Ordering::Relaxed)))
+    let totals = totals?;
+    let state = if interrupted.load(Ordering::Relaxed) {
+        RunState::Interrupted
+    } else {
+        RunState::Finished
+    };
+    bundle.ended(state);
+    Ok((totals, state))
 }
 
 /// Sets the flag at the first Ctrl-C or SIGTERM.
@@ -248,161 +231,39 @@ async fn drive_to_the_end(
     driving: Driving,
     global: &Global,
     interrupted: &AtomicBool,
+    told: &mpsc::Receiver<RunEvent>,
+    bundle: &mut Bundle,
 ) -> Result<Totals, replay::Died> {
-    let begin = Instant::now();
-    // Finer than a second, so that a signal is met soon.
+    let begin = Instant::now() + AHEAD;
+    // Finer than a second, so that a signal is met soon and events do not pile up.
     let mut poll = tokio::time::interval(Duration::from_millis(50));
     let mut sec = 0;
     let mut stopping = false;
     loop {
-        tokio::select! {
-            () = driving.ended() => return driving.join().await,
-            _ = poll.tick() => {}
+        let over = tokio::select! {
+            () = driving.ended() => true,
+            _ = poll.tick() => false,
+        };
+        for event in told.try_iter() {
+            bundle.add(&event);
+        }
+        if over {
+            return driving.join().await;
         }
         if interrupted.load(Ordering::Relaxed) && !stopping {
             stopping = true;
             driving.stop(GRACE);
         }
-        if begin.elapsed().as_secs() > sec {
+        let now = Instant::now().saturating_duration_since(begin);
+        if now.as_secs() > sec {
             let tick = driving.tick(sec);
             sec += 1;
             if !global.quiet {
-                eprintln!(
-                    "{:>4}s  due {}  sent {}  done {}  under way {}  late p99 {}",
-                    tick.t_us / 1_000_000,
-                    tick.planned,
-                    tick.sent,
-                    tick.done,
-                    tick.in_flight,
-                    micros(tick.late_p99_us),
-                );
+                eprintln!("{}", summary::line(&tick));
             }
+            bundle.add(&RunEvent::Tick(tick));
         }
     }
-}
-
-/// What a replay came to.
-struct Summary {
-    totals: Totals,
-    /// Response, service, blocked, lateness.
-    times: [Histogram; 4],
-    statuses: BTreeMap<u16, u64>,
-    failures: BTreeMap<String, u64>,
-    end_us: u64,
-}
-
-const KINDS: [&str; 4] = ["response", "service", "blocked", "lateness"];
-
-impl Summary {
-    fn new(totals: Totals) -> Self {
-        Self {
-            totals,
-            times: Default::default(),
-            statuses: BTreeMap::new(),
-            failures: BTreeMap::new(),
-            end_us: 0,
-        }
-    }
-
-    fn add(&mut self, request: &Request) {
-        self.end_us = self.end_us.max(request.done_us);
-        let [response, service, blocked, lateness] = &mut self.times;
-        // Only whole answers have a response time; lateness is the generator's own and has nothing to do with answers.
-        record(lateness, Some(request.lateness_us()));
-        record(blocked, request.blocked_us());
-        if request.complete {
-            record(response, Some(request.response_us()));
-            record(service, request.service_us());
-        }
-        match (&request.why, request.status) {
-            (Some(why), _) => *self.failures.entry(why.clone()).or_default() += 1,
-            (None, Some(status)) => *self.statuses.entry(status).or_default() += 1,
-            (None, None) => {}
-        }
-    }
-
-    fn shown(&self, planned: &Schedule) -> String {
-        let mut text = String::new();
-        // Writing to a String cannot fail.
-        let _ = self.write(planned, &mut text);
-        text
-    }
-
-    fn write(&self, planned: &Schedule, to: &mut String) -> std::fmt::Result {
-        let stats = self.totals.stats;
-        let connections: std::collections::BTreeSet<u64> =
-            planned.planned.iter().map(|one| one.connection).collect();
-        writeln!(
-            to,
-            "\n{} of {} requests sent over {} connections in {}, {} answered in full",
-            stats.sent,
-            planned.planned.len(),
-            connections.len(),
-            micros(self.end_us),
-            stats.done
-        )?;
-        for trace in planned
-            .sources
-            .iter()
-            .filter_map(|lane| lane.trace.as_ref())
-        {
-            for (reason, count) in &trace.skipped {
-                writeln!(to, "  not in the schedule: {count} {reason}")?;
-            }
-        }
-        writeln!(
-            to,
-            "\n{:<10}{:>10}{:>10}{:>10}{:>10}{:>10}",
-            "", "p50", "p90", "p99", "p99.9", "max"
-        )?;
-        for (kind, times) in KINDS.iter().zip(&self.times) {
-            write!(to, "{kind:<10}")?;
-            for value in [
-                times.quantile(Quantile::P50),
-                times.quantile(Quantile::P90),
-                times.quantile(Quantile::P99),
-                times.quantile(Quantile::P999),
-                times.max(),
-            ] {
-                let value = value.map_or_else(|| "-".to_owned(), micros);
-                write!(to, "{value:>10}")?;
-            }
-            writeln!(to)?;
-        }
-        writeln!(
-            to,
-            "response: from when a request was due; service: from when it was sent"
-        )?;
-        if !self.statuses.is_empty() {
-            write!(to, "\nstatus  ")?;
-            for (status, count) in &self.statuses {
-                write!(to, "  {status}: {count}")?;
-            }
-            writeln!(to)?;
-        }
-        for (why, count) in &self.failures {
-            writeln!(to, "no response: {count} {why}")?;
-        }
-        if stats.overflow > 0 {
-            writeln!(
-                to,
-                "{} requests waited because {MAX_IN_FLIGHT} were under way: the server could not keep up",
-                stats.overflow
-            )?;
-        }
-        Ok(())
-    }
-}
-
-fn record(times: &mut Histogram, us: Option<u64>) {
-    if let Some(us) = us {
-        times.record(us);
-    }
-}
-
-/// Microseconds for people: three digits are what the histogram knows.
-fn micros(us: u64) -> String {
-    show_duration(Duration::from_micros(us))
 }
 
 #[cfg(test)]

@@ -583,19 +583,23 @@ async fn the_command_plays_a_recording_and_sums_up() {
         return;
     };
     let server = Server::start(|_, _| Act::Answer).await;
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("one");
     let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_meshbed"))
         .args(["replay", &capture, "--speed", "4", "--to"])
         .arg(format!("http://{}/v2", server.address))
+        .arg("--out")
+        .arg(&out)
         .output()
         .await
         .unwrap();
     let told = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(0), "{told}");
     assert!(
-        told.contains("177 of 177 requests sent over 30 connections"),
+        told.contains("177 of 177 requests sent, 177 answered in full; 30 connections"),
         "{told}"
     );
-    assert!(told.contains("status    200: 177"), "{told}");
+    assert!(told.contains("status  200: 177"), "{told}");
     for kind in ["response", "service", "blocked", "lateness"] {
         assert!(told.contains(&format!("\n{kind} ")), "{told}");
     }
@@ -605,6 +609,68 @@ async fn the_command_plays_a_recording_and_sums_up() {
     let rewritten = |seen: &Seen| seen.path().starts_with("/v2/") || seen.path() == "*";
     assert!(seen.iter().all(rewritten));
     assert!(seen.iter().all(|seen| seen.header("host") == Some(&host)));
+    let report = meshbed::report::read(&out).unwrap();
+    let generator = &report.run.generator;
+    assert_eq!(
+        (generator.planned, generator.sent, generator.done),
+        (177, 177, 177)
+    );
+    assert_eq!(report.run.trace.unwrap().skipped["upgrade"], 1);
+    assert_eq!(report.run.counts[0].status[&200], 177);
+    assert!(
+        told.contains(&format!("report: {}", out.display())),
+        "{told}"
+    );
+}
+
+#[tokio::test]
+async fn an_interrupted_replay_says_so_and_exits_130() {
+    let Some((capture, _)) = recording() else {
+        return;
+    };
+    let server = Server::start(|_, _| Act::Answer).await;
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("cut");
+    // At one request a second it would take three minutes.
+    let child = tokio::process::Command::new(env!("CARGO_BIN_EXE_meshbed"))
+        .args(["replay", &capture, "--rate", "1/s", "--to"])
+        .arg(format!("http://{}", server.address))
+        .arg("--out")
+        .arg(&out)
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    while server.seen().is_empty() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let pid = rustix::process::Pid::from_raw(child.id().unwrap() as i32).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    let output = child.wait_with_output().await.unwrap();
+    assert_eq!(output.status.code(), Some(130));
+    let report = meshbed::report::read(&out).unwrap();
+    assert_eq!(report.run.state, meshbed::event::RunState::Interrupted);
+    assert!((1..5).contains(&report.run.generator.sent));
+}
+
+#[tokio::test]
+async fn a_target_that_refuses_leaves_no_report() {
+    let Some((capture, _)) = recording() else {
+        return;
+    };
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = closed.local_addr().unwrap();
+    drop(closed);
+    let folder = tempfile::tempdir().unwrap();
+    let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_meshbed"))
+        .args(["replay", &capture, "--to", &format!("http://{address}")])
+        .current_dir(folder.path())
+        .output()
+        .await
+        .unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(3), "{told}");
+    assert!(told.contains("cannot connect to 127.0.0.1"), "{told}");
+    assert_eq!(folder.path().read_dir().unwrap().count(), 0);
 }
 
 #[tokio::test]
