@@ -9,6 +9,7 @@ pub mod exit;
 mod inspect;
 mod man;
 mod proxy;
+mod replay;
 
 /// Replay, shadow, break, score and compare traffic through a service-mesh proxy.
 #[derive(Debug, Parser)]
@@ -40,6 +41,7 @@ enum Command {
     Inspect(inspect::Args),
     Man(man::Args),
     Proxy(proxy::Args),
+    Replay(replay::Args),
 }
 
 /// Reads the command line and does what it says.
@@ -61,6 +63,7 @@ pub fn main() -> ExitCode {
         Command::Inspect(args) => inspect::run(&args),
         Command::Man(args) => man::run(&args),
         Command::Proxy(args) => proxy::run(&args, &cli.global),
+        Command::Replay(args) => replay::run(&args, &cli.global),
     }
 }
 

@@ -30,7 +30,7 @@ use std::{
 };
 
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{mpsc, watch},
     time::Instant,
 };
 
@@ -112,7 +112,8 @@ pub struct Driving {
     clock: Clock,
     stopped: Arc<AtomicBool>,
     stop: watch::Sender<Stop>,
-    ended: oneshot::Receiver<Duration>,
+    /// The I/O thread's processor time, once it is at its end.
+    ended: watch::Receiver<Option<Duration>>,
     scheduler: Option<thread::JoinHandle<Duration>>,
     io: Option<thread::JoinHandle<()>>,
 }
@@ -130,7 +131,7 @@ pub fn start(
     let stopped = Arc::new(AtomicBool::new(false));
     let (stop, told) = watch::channel(Stop::Running);
     let (released, to_send) = mpsc::unbounded_channel();
-    let (end, ended) = oneshot::channel();
+    let (end, ended) = watch::channel(None);
 
     let sender = sender::Sender {
         schedule: Arc::clone(&schedule),
@@ -150,7 +151,7 @@ pub fn start(
             // Its own short sleeps are timeouts and connections to open: what delays a request is the scheduler's.
             clock::fine();
             runtime.block_on(sender.run(to_send, told, Box::new(sink)));
-            let _ = end.send(clock::thread_cpu());
+            end.send_replace(Some(clock::thread_cpu()));
         })
         .map_err(StartError::Thread)?;
     let mut driving = Driving {
@@ -203,9 +204,16 @@ impl Driving {
         }
     }
 
-    /// Waits until every request that was released has ended, and sums up. Dropping the future stops the generator.
+    /// Waits until every request that was released has ended. Dropping the future changes nothing.
+    pub async fn ended(&self) {
+        // The error: the thread died, which `join` tells.
+        let _ = self.ended.clone().wait_for(Option::is_some).await;
+    }
+
+    /// Waits as [`Self::ended`] does, and sums up. Dropping the future stops the generator.
     pub async fn join(mut self) -> Result<Totals, Died> {
-        let io_cpu = (&mut self.ended).await.map_err(|_| Died)?;
+        self.ended().await;
+        let io_cpu = self.ended.borrow().ok_or(Died)?;
         let elapsed = Duration::from_micros(self.clock.now_us().max(1));
         // Both threads are at their end: the one told us, and it ends after the other.
         let scheduler_cpu = match self.scheduler.take() {

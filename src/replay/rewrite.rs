@@ -212,7 +212,7 @@ impl Rewriter {
         let changed = self
             .path
             .iter()
-            .find(|(regex, _)| regex.is_match(&path))
+            .find(|(regex, _)| path != "*" && regex.is_match(&path))
             .map(|(regex, with)| regex.replace(&path, with.as_str()).into_owned());
         let path = changed.unwrap_or(path);
         let uri: Uri = path.parse().map_err(|_| Unsendable::Target)?;
@@ -358,7 +358,7 @@ mod tests {
             host: Some("shop.test".to_owned()),
             path: vec![
                 ("^/v1/(.*)".to_owned(), "/$1".to_owned()),
-                ("^/(.*)".to_owned(), "/never/$1".to_owned()),
+                ("(.*)".to_owned(), "/never$1".to_owned()),
             ],
             set: vec![("Authorization".to_owned(), "Bearer new".to_owned())],
             remove: vec!["cookie".to_owned()],
@@ -374,6 +374,11 @@ mod tests {
                 ],
             ))
             .unwrap();
+        // `*` names the server, not a path.
+        assert_eq!(
+            rewriter.prepare(raw("OPTIONS", "*", &[])).unwrap().path(),
+            "*"
+        );
         // Only the first expression that matches is applied.
         assert_eq!(prepared.path(), "/cart/7?a=b");
         let mut headers = shown(&prepared);

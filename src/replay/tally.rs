@@ -8,9 +8,10 @@ use std::{
     },
 };
 
-use hdrhistogram::Histogram;
-
-use crate::event::Micros;
+use crate::{
+    event::Micros,
+    stats::{histogram::Histogram, quantile::Quantile},
+};
 
 /// Releases at each end of a run that the drift is taken from: enough that one late wake-up does not move a median.
 const DRIFT_SAMPLE: usize = 100;
@@ -70,20 +71,16 @@ pub(super) struct Tally {
     no_response: AtomicU64,
     in_flight: AtomicU64,
     lateness: Mutex<Lateness>,
-    blocked: Mutex<Times>,
+    blocked: Mutex<Histogram>,
 }
 
 #[derive(Debug, Default)]
 struct Lateness {
-    all: Times,
-    since_tick: Times,
+    all: Histogram,
+    since_tick: Histogram,
     first: Vec<Micros>,
     last: VecDeque<Micros>,
 }
-
-/// A histogram of microseconds that grows as it must. `None`: nothing was recorded.
-#[derive(Debug, Default)]
-struct Times(Option<Histogram<u64>>);
 
 impl Tally {
     pub(super) fn released(&self, late_us: Micros) {
@@ -147,49 +144,29 @@ impl Tally {
     /// 99th percentile of the lateness since the last call; 0 if nothing was let go.
     pub(super) fn take_late_p99(&self) -> Micros {
         let mut lateness = lock(&self.lateness);
-        let p99 = lateness.since_tick.quantiles().p99;
-        lateness.since_tick.clear();
-        p99
+        Quantiles::of(&std::mem::take(&mut lateness.since_tick)).p99
     }
 
     pub(super) fn totals(&self, stats: Stats, cpu: f64) -> Totals {
         let lateness = lock(&self.lateness);
         Totals {
             stats,
-            lateness_us: lateness.all.quantiles(),
-            blocked_us: lock(&self.blocked).quantiles(),
+            lateness_us: Quantiles::of(&lateness.all),
+            blocked_us: Quantiles::of(&lock(&self.blocked)),
             drift_us: median(lateness.last.iter()).saturating_sub(median(lateness.first.iter())),
             cpu,
         }
     }
 }
 
-impl Times {
-    fn record(&mut self, us: Micros) {
-        if self.0.is_none() {
-            // Three digits are within the range of the constructor, so this is always a histogram.
-            self.0 = Histogram::new(3).ok();
+impl Quantiles {
+    fn of(times: &Histogram) -> Self {
+        let at = |quantile| times.quantile(quantile).unwrap_or(0);
+        Self {
+            p50: at(Quantile::P50),
+            p99: at(Quantile::P99),
+            max: times.max().unwrap_or(0),
         }
-        if let Some(times) = &mut self.0 {
-            // It grows by itself; what memory cannot hold is not counted rather than fatal.
-            let _ = times.record(us);
-        }
-    }
-
-    fn clear(&mut self) {
-        if let Some(times) = &mut self.0 {
-            times.reset();
-        }
-    }
-
-    fn quantiles(&self) -> Quantiles {
-        self.0
-            .as_ref()
-            .map_or_else(Quantiles::default, |times| Quantiles {
-                p50: times.value_at_quantile(0.5),
-                p99: times.value_at_quantile(0.99),
-                max: times.max(),
-            })
     }
 }
 

@@ -15,8 +15,9 @@ use http::{HeaderMap, HeaderValue, Method, header::HOST};
 use meshbed::{
     event::{Request, RunEvent},
     replay::{self, Drive, Driving, Lane, Planned, Prepared, Schedule, Totals},
-    scenario::Connections,
+    scenario::{Connections, Rewrite, Source, SourceKind},
 };
+use meshbed_proxy::{draw::Seed, policy::matcher::Matcher};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -528,4 +529,224 @@ async fn a_source_without_an_address_is_refused() {
         error.to_string(),
         "traffic `main` goes to `shop`, which has no address"
     );
+}
+
+/// A recording whose server's log is known: every request but the upgrade is in the schedule, by its connection, in order.
+#[test]
+fn the_schedule_of_a_recording_has_its_requests_by_their_connections() {
+    let Some((capture, row)) = recording() else {
+        return;
+    };
+    let schedule = schedule_of(&capture);
+    let mut expected: BTreeMap<u64, Vec<String>> = BTreeMap::new();
+    let mut upgrades = 0;
+    for request in row["requests"].as_array().unwrap() {
+        if request[6] == 101 {
+            upgrades += 1;
+            continue;
+        }
+        let stream = request[1].as_u64().unwrap();
+        let (method, path) = (request[3].as_str().unwrap(), request[5].as_str().unwrap());
+        expected
+            .entry(stream)
+            .or_default()
+            .push(format!("{method} {path}"));
+    }
+    let mut planned: BTreeMap<u64, Vec<String>> = BTreeMap::new();
+    for one in &schedule.planned {
+        let request = &one.request;
+        planned.entry(one.connection).or_default().push(format!(
+            "{} {}",
+            request.method,
+            request.path()
+        ));
+    }
+    // Connections are numbered by their first request, streams by their first packet.
+    let sorted = |map: BTreeMap<u64, Vec<String>>| {
+        let mut lists: Vec<Vec<String>> = map.into_values().collect();
+        lists.sort();
+        lists
+    };
+    assert_eq!(upgrades, 1);
+    assert_eq!(schedule.planned.len(), 177);
+    assert_eq!(sorted(planned), sorted(expected));
+    assert_eq!(
+        schedule.sources[0].trace.as_ref().unwrap().skipped["upgrade"],
+        1
+    );
+    assert_eq!(schedule.sha256, schedule_of(&capture).sha256);
+}
+
+#[tokio::test]
+async fn the_command_plays_a_recording_and_sums_up() {
+    let Some((capture, _)) = recording() else {
+        return;
+    };
+    let server = Server::start(|_, _| Act::Answer).await;
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("one");
+    let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_meshbed"))
+        .args(["replay", &capture, "--speed", "4", "--to"])
+        .arg(format!("http://{}/v2", server.address))
+        .arg("--out")
+        .arg(&out)
+        .output()
+        .await
+        .unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{told}");
+    assert!(
+        told.contains("177 of 177 requests sent, 177 answered in full; 30 connections"),
+        "{told}"
+    );
+    assert!(told.contains("status  200: 177"), "{told}");
+    for kind in ["response", "service", "blocked", "lateness"] {
+        assert!(told.contains(&format!("\n{kind} ")), "{told}");
+    }
+    let seen = server.seen();
+    assert_eq!(seen.len(), 177);
+    let host = server.address.to_string();
+    let rewritten = |seen: &Seen| seen.path().starts_with("/v2/") || seen.path() == "*";
+    assert!(seen.iter().all(rewritten));
+    assert!(seen.iter().all(|seen| seen.header("host") == Some(&host)));
+    let report = meshbed::report::read(&out).unwrap();
+    let generator = &report.run.generator;
+    assert_eq!(
+        (generator.planned, generator.sent, generator.done),
+        (177, 177, 177)
+    );
+    assert_eq!(report.run.trace.unwrap().skipped["upgrade"], 1);
+    assert_eq!(report.run.counts[0].status[&200], 177);
+    assert!(
+        told.contains(&format!("report: {}", out.display())),
+        "{told}"
+    );
+}
+
+#[tokio::test]
+async fn an_interrupted_replay_says_so_and_exits_130() {
+    let Some((capture, _)) = recording() else {
+        return;
+    };
+    let server = Server::start(|_, _| Act::Answer).await;
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("cut");
+    // At one request a second it would take three minutes.
+    let child = tokio::process::Command::new(env!("CARGO_BIN_EXE_meshbed"))
+        .args(["replay", &capture, "--rate", "1/s", "--to"])
+        .arg(format!("http://{}", server.address))
+        .arg("--out")
+        .arg(&out)
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    while server.seen().is_empty() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let pid = rustix::process::Pid::from_raw(child.id().unwrap() as i32).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    let output = child.wait_with_output().await.unwrap();
+    assert_eq!(output.status.code(), Some(130));
+    let report = meshbed::report::read(&out).unwrap();
+    assert_eq!(report.run.state, meshbed::event::RunState::Interrupted);
+    assert!((1..5).contains(&report.run.generator.sent));
+}
+
+#[tokio::test]
+async fn a_target_that_refuses_leaves_no_report() {
+    let Some((capture, _)) = recording() else {
+        return;
+    };
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = closed.local_addr().unwrap();
+    drop(closed);
+    let folder = tempfile::tempdir().unwrap();
+    let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_meshbed"))
+        .args(["replay", &capture, "--to", &format!("http://{address}")])
+        .current_dir(folder.path())
+        .output()
+        .await
+        .unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(3), "{told}");
+    assert!(told.contains("cannot connect to 127.0.0.1"), "{told}");
+    assert_eq!(folder.path().read_dir().unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn the_command_says_what_it_cannot_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let garbage = folder.path().join("garbage.pcap");
+    std::fs::write(&garbage, "no capture").unwrap();
+    let garbage = garbage.to_str().unwrap();
+    for (arguments, code, says) in [
+        (
+            vec!["/nowhere.pcap", "--to", "http://127.0.0.1:9"],
+            2,
+            "/nowhere.pcap",
+        ),
+        (
+            vec![garbage, "--to", "http://127.0.0.1:9"],
+            2,
+            "garbage.pcap",
+        ),
+        (
+            vec![garbage, "--to", "https://shop"],
+            2,
+            "not supported yet: https",
+        ),
+        (vec![garbage], 2, "--to"),
+        (
+            vec![garbage, "--to", "http://a", "--speed", "0"],
+            2,
+            "above 0",
+        ),
+        (vec![garbage, "--to", "http://a", "--rate", "5"], 2, "400/s"),
+    ] {
+        let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_meshbed"))
+            .arg("replay")
+            .args(&arguments)
+            .output()
+            .await
+            .unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {told}");
+        assert!(told.contains(says), "{arguments:?}: {told}");
+    }
+}
+
+/// `made/h1_small.pcap` of the shared corpus and its row, if the corpus is there.
+fn recording() -> Option<(String, serde_json::Value)> {
+    let shared = std::env::var("MESHBED_SHARED")
+        .unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/../shared").to_owned());
+    let made = format!("{shared}/corpus/captures/made");
+    let Ok(rows) = std::fs::read_to_string(format!("{made}/expected.jsonl")) else {
+        eprintln!("absent: {made}/expected.jsonl");
+        return None;
+    };
+    let row = rows
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+        .find(|row| row["pcap"] == "made/h1_small.pcap")
+        .unwrap();
+    Some((format!("{made}/h1_small.pcap"), row))
+}
+
+fn schedule_of(capture: &str) -> Schedule {
+    let source = Source {
+        id: "main".into(),
+        to: "shop".into(),
+        kind: SourceKind::Trace {
+            file: capture.into(),
+            speed: 1.0,
+            window: None,
+            loops: 1,
+            filter: Matcher::default(),
+        },
+        connections: Connections::Recorded,
+        max_in_flight: 2000,
+        timeout: Duration::from_secs(30),
+        rewrite: Rewrite::default(),
+    };
+    replay::schedule::from_sources(&[source], Seed(7), u64::MAX).unwrap()
 }
