@@ -481,12 +481,7 @@ impl<'a> Compiler<'a> {
         })
     }
 
-    fn forward(
-        &mut self,
-        path: &str,
-        route: &config::Route,
-        forward: &config::Forward,
-    ) -> Forward {
+    fn forward(&mut self, path: &str, route: &config::Route, forward: &config::Forward) -> Forward {
         let mut clusters = Vec::new();
         for (name, weight) in &forward.clusters {
             match self.clusters.get(name.as_str()) {

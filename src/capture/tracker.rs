@@ -67,9 +67,17 @@ impl Tracker {
         self.swept = now.saturating_add(1_000_000_000);
         // Only a part is looked at, so that a capture in which each packet is a second apart is not quadratic.
         for _ in 0..self.queue.len().min(CONNECTIONS_MAX / 8) {
-            let Some((key, number)) = self.queue.pop_front() else { return };
-            let Some(entry) = self.by_ends.get_mut(&key).filter(|e| e.number == number) else { continue };
-            let rest = if entry.connection.is_closed() { LINGER } else { IDLE };
+            let Some((key, number)) = self.queue.pop_front() else {
+                return;
+            };
+            let Some(entry) = self.by_ends.get_mut(&key).filter(|e| e.number == number) else {
+                continue;
+            };
+            let rest = if entry.connection.is_closed() {
+                LINGER
+            } else {
+                IDLE
+            };
             if entry.connection.last().saturating_add(rest) < now {
                 entry.connection.finish(sink);
                 self.by_ends.remove(&key);
@@ -84,8 +92,12 @@ impl Tracker {
         const SILENT: u64 = 10_000_000_000;
         const TRIES: usize = 64;
         for attempt in 0.. {
-            let Some((key, number)) = self.queue.pop_front() else { return };
-            let Some(entry) = self.by_ends.get_mut(&key).filter(|e| e.number == number) else { continue };
+            let Some((key, number)) = self.queue.pop_front() else {
+                return;
+            };
+            let Some(entry) = self.by_ends.get_mut(&key).filter(|e| e.number == number) else {
+                continue;
+            };
             let connection = &mut entry.connection;
             let is_over = connection.is_closed();
             if is_over || attempt >= TRIES || connection.last().saturating_add(SILENT) < now {
@@ -101,7 +113,11 @@ impl Tracker {
     }
 
     /// Ends every connection, in the order of their numbers.
-    pub(super) fn finish(&mut self, sink: &mut Sink, mut done: impl FnMut(&mut Sink) -> Result<(), super::Error>) -> Result<(), super::Error> {
+    pub(super) fn finish(
+        &mut self,
+        sink: &mut Sink,
+        mut done: impl FnMut(&mut Sink) -> Result<(), super::Error>,
+    ) -> Result<(), super::Error> {
         let mut rest: Vec<Entry> = self.by_ends.drain().map(|(_, e)| e).collect();
         rest.sort_by_key(|e| e.number);
         for mut entry in rest {
@@ -113,5 +129,9 @@ impl Tracker {
 }
 
 fn key(segment: &Segment<'_>) -> Key {
-    if segment.source <= segment.target { (segment.source, segment.target) } else { (segment.target, segment.source) }
+    if segment.source <= segment.target {
+        (segment.source, segment.target)
+    } else {
+        (segment.target, segment.source)
+    }
 }

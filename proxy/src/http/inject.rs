@@ -17,7 +17,10 @@ use crate::{
 
 /// Draws the faults of the request's route and suffers them. The answer that ends the request, if one does. When the
 /// client leaves meanwhile, what was not done yet is recorded as abandoned.
-pub(super) async fn suffer(log: &mut Log, headers: &HeaderMap) -> Result<Option<abort::Reply>, Error> {
+pub(super) async fn suffer(
+    log: &mut Log,
+    headers: &HeaderMap,
+) -> Result<Option<abort::Reply>, Error> {
     let Some(route) = log.route().filter(|route| !route.faults.rules.is_empty()) else {
         return Ok(None);
     };
