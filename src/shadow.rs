@@ -31,6 +31,7 @@ mod path;
 mod redact;
 mod rules;
 mod template;
+mod walk;
 
 pub use diff::{MAX_DIFFERENCES, compare};
 pub use format::Format;

@@ -6,9 +6,10 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use super::diff::{TEXT, Walk};
+use super::diff::TEXT;
 use super::json::Node;
 use super::path::Step;
+use super::walk::Walk;
 use super::{Arrays, Kind};
 
 /// The most comparisons that an alignment may cost; larger arrays are compared place by place.

@@ -79,7 +79,7 @@ pub(super) fn item(sku: u32) -> Value {
         "stock": hash("stock", sku) % 40,
         "rating": { "average": (hash("rating", sku) % 41) as f64 / 10.0 + 1.0, "count": hash("ratings", sku) % 900 },
         "images": [format!("/img/{sku}-1.jpg"), format!("/img/{sku}-2.jpg")],
-        "description": format!("A {name} for every day. Ships within {} days.", hash("days", sku) % 9 + 1),
+        "description": format!("The {name} for every day. Ships within {} days.", hash("days", sku) % 9 + 1),
     })
 }
 

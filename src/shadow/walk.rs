@@ -1,0 +1,228 @@
+//! Two JSON values, walked side by side.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use super::diff::MAX_DIFFERENCES;
+use super::json::Node;
+use super::path::{Step, written};
+use super::{Difference, Kind, Rules, array};
+
+/// Compares two values that lie at `root`.
+pub(super) fn differences<'a>(
+    root: &'static str,
+    primary: &'a Node<'a>,
+    candidate: &'a Node<'a>,
+    rules: &Rules,
+) -> Vec<Difference> {
+    let mut walk = Walk {
+        rules,
+        root,
+        trail: Vec::new(),
+        probing: false,
+        differs: false,
+        found: Vec::new(),
+    };
+    walk.value(primary, candidate);
+    walk.found
+}
+
+/// Two values on the way down, and what was found so far.
+pub(super) struct Walk<'r, 'a> {
+    pub(super) rules: &'r Rules,
+    pub(super) root: &'static str,
+    pub(super) trail: Vec<Step<'a>>,
+    /// Only whether there is a difference is asked; the walk ends at the first.
+    probing: bool,
+    differs: bool,
+    found: Vec<Difference>,
+}
+
+impl<'a> Walk<'_, 'a> {
+    pub(super) fn value(&mut self, primary: &'a Node<'a>, candidate: &'a Node<'a>) {
+        match (primary, candidate) {
+            (Node::Map(of_primary), Node::Map(of_candidate)) => self.map(of_primary, of_candidate),
+            (Node::List(of_primary), Node::List(of_candidate)) => {
+                array::walk(self, of_primary, of_candidate, (primary, candidate));
+            }
+            (Node::Null, Node::Null) => {}
+            (Node::Bool(a), Node::Bool(b)) if a == b => {}
+            (Node::Text(a), Node::Text(b)) => {
+                if a != b && !self.both_fit(a, b) {
+                    self.note(Kind::Value, Some(primary), Some(candidate));
+                }
+            }
+            (Node::Number(a), Node::Number(b)) => {
+                if a != b && !self.close(a, b) && !self.both_fit(a, b) {
+                    self.note(Kind::Value, Some(primary), Some(candidate));
+                }
+            }
+            (Node::Bool(_), Node::Bool(_)) => {
+                self.note(Kind::Value, Some(primary), Some(candidate));
+            }
+            _ => self.note(Kind::Type, Some(primary), Some(candidate)),
+        }
+    }
+
+    /// Goes one step down.
+    pub(super) fn step(&mut self, step: Step<'a>, primary: &'a Node<'a>, candidate: &'a Node<'a>) {
+        self.trail.push(step);
+        self.value(primary, candidate);
+        self.trail.pop();
+    }
+
+    /// Notes that only one side has what is one step down.
+    pub(super) fn only(
+        &mut self,
+        step: Step<'a>,
+        primary: Option<&Node<'a>>,
+        candidate: Option<&Node<'a>>,
+    ) {
+        self.trail.push(step);
+        self.note(
+            if primary.is_some() {
+                Kind::Missing
+            } else {
+                Kind::Extra
+            },
+            primary,
+            candidate,
+        );
+        self.trail.pop();
+    }
+
+    /// Whether two values one step down count as equal under the rules.
+    pub(super) fn same(
+        &mut self,
+        step: Step<'a>,
+        primary: &'a Node<'a>,
+        candidate: &'a Node<'a>,
+    ) -> bool {
+        let outer = (self.probing, self.differs);
+        (self.probing, self.differs) = (true, false);
+        self.step(step, primary, candidate);
+        let same = !self.differs;
+        (self.probing, self.differs) = outer;
+        same
+    }
+
+    /// Whether nothing more can be learnt.
+    pub(super) fn is_over(&self) -> bool {
+        (self.probing && self.differs) || self.found.len() >= MAX_DIFFERENCES
+    }
+
+    /// Notes a difference where the walk is.
+    pub(super) fn note(
+        &mut self,
+        kind: Kind,
+        primary: Option<&Node<'a>>,
+        candidate: Option<&Node<'a>>,
+    ) {
+        let ignored_by = self.rules.ignored_by(&self.trail);
+        if self.probing {
+            self.differs |= ignored_by.is_none();
+        } else if !self.is_over() {
+            self.found.push(Difference {
+                path: written(self.root, &self.trail, false),
+                template: written(self.root, &self.trail, true),
+                kind,
+                primary: primary.map(Node::shown),
+                candidate: candidate.map(Node::shown),
+                ignored_by: ignored_by.map(str::to_owned),
+            });
+        }
+    }
+
+    fn map(
+        &mut self,
+        primary: &'a [(Cow<'a, str>, Node<'a>)],
+        candidate: &'a [(Cow<'a, str>, Node<'a>)],
+    ) {
+        // Two versions of a service mostly write their fields in the same order, so the next one is tried first.
+        let (mut expected, mut met) = (0, 0);
+        let mut others = Fields::of(candidate);
+        for (name, value) in primary {
+            if self.is_over() {
+                return;
+            }
+            let place = others.find(name, expected);
+            match place.and_then(|place| candidate.get(place)) {
+                Some((_, other)) => {
+                    expected = place.map_or(0, |place| place + 1);
+                    met += 1;
+                    self.step(Step::Key(name), value, other);
+                }
+                None => self.only(Step::Key(name), Some(value), None),
+            }
+        }
+        if met == candidate.len() {
+            return;
+        }
+        let mut known = Fields::of(primary);
+        for (place, (name, value)) in candidate.iter().enumerate() {
+            if self.is_over() {
+                return;
+            }
+            if known.find(name, place).is_none() {
+                self.only(Step::Key(name), None, Some(value));
+            }
+        }
+    }
+
+    fn both_fit(&self, a: &str, b: &str) -> bool {
+        self.rules
+            .format(&self.trail)
+            .is_some_and(|format| format.fits(a) && format.fits(b))
+    }
+
+    /// Whether two numbers of different text are equal, or within the tolerance.
+    fn close(&self, a: &str, b: &str) -> bool {
+        let (Ok(x), Ok(y)) = (a.parse::<f64>(), b.parse::<f64>()) else {
+            return false;
+        };
+        let distance = (x - y).abs();
+        let whole = |text: &str| !text.contains(['.', 'e', 'E']);
+        // Different texts of integers are different integers, also beyond 2^53 (but for -0).
+        let equal = distance <= 0.0 && (x.abs() <= 0.0 || !(whole(a) && whole(b)));
+        // A little slack, so that 0.3 and 0.2 are 0.1 apart.
+        let within = |most: f64| distance <= most * (1.0 + 1e-9);
+        equal || self.rules.tolerance(&self.trail).is_some_and(within)
+    }
+}
+
+/// The fields of an object, found by name.
+struct Fields<'a> {
+    all: &'a [(Cow<'a, str>, Node<'a>)],
+    /// Made when a large object is first asked for a field out of order.
+    places: Option<HashMap<&'a str, usize>>,
+}
+
+/// Up to so many fields, looking through them beats hashing them.
+const FEW_FIELDS: usize = 32;
+
+impl<'a> Fields<'a> {
+    fn of(all: &'a [(Cow<'a, str>, Node<'a>)]) -> Self {
+        Self { all, places: None }
+    }
+
+    /// Where the field is; `expected` is tried first.
+    fn find(&mut self, name: &str, expected: usize) -> Option<usize> {
+        if self
+            .all
+            .get(expected)
+            .is_some_and(|(other, _)| other == name)
+        {
+            return Some(expected);
+        }
+        if self.all.len() <= FEW_FIELDS {
+            return self.all.iter().position(|(other, _)| other == name);
+        }
+        let places = self.places.get_or_insert_with(|| {
+            let named = self.all.iter().enumerate();
+            named
+                .map(|(place, (name, _))| (name.as_ref(), place))
+                .collect()
+        });
+        places.get(name).copied()
+    }
+}
