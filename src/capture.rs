@@ -29,6 +29,7 @@ mod sort;
 mod stream;
 pub mod summary;
 mod tracker;
+pub mod write;
 
 use std::path::Path;
 
@@ -69,7 +70,13 @@ pub struct Options {
 /// Fails if the file cannot be opened, is empty, or is no capture.
 pub fn open(path: &Path, options: &Options) -> Result<Reader, Error> {
     let frames = format::open(path)?;
-    Ok(Reader { state: State::Unread { frames, keep: options.keep }, summary: Summary::default() })
+    Ok(Reader {
+        state: State::Unread {
+            frames,
+            keep: options.keep,
+        },
+        summary: Summary::default(),
+    })
 }
 
 /// The exchanges of a capture in order of their first byte.
@@ -80,8 +87,14 @@ pub struct Reader {
 }
 
 enum State {
-    Unread { frames: Box<dyn Frames>, keep: Keep },
-    Sorted { sorted: Sorted, failure: Option<Error> },
+    Unread {
+        frames: Box<dyn Frames>,
+        keep: Keep,
+    },
+    Sorted {
+        sorted: Sorted,
+        failure: Option<Error>,
+    },
     Done,
 }
 
@@ -101,11 +114,19 @@ impl Reader {
         &self.summary
     }
 
-    fn read(&mut self, mut frames: Box<dyn Frames>, keep: Keep) -> Result<(Sorted, Option<Error>), Error> {
-        let mut sink = Sink { keep, ..Sink::default() };
+    fn read(
+        &mut self,
+        mut frames: Box<dyn Frames>,
+        keep: Keep,
+    ) -> Result<(Sorted, Option<Error>), Error> {
+        let mut sink = Sink {
+            keep,
+            ..Sink::default()
+        };
         let mut tracker = Tracker::default();
         let mut sorter = Sorter::default();
-        let mut drain = |sink: &mut Sink| sink.exchanges.drain(..).try_for_each(|e| sorter.push(&e));
+        let mut drain =
+            |sink: &mut Sink| sink.exchanges.drain(..).try_for_each(|e| sorter.push(&e));
         let failure = loop {
             let frame = match frames.next() {
                 Ok(Some(frame)) => frame,
@@ -140,7 +161,9 @@ impl Iterator for Reader {
                 Err(e) => return Some(Err(e)),
             }
         }
-        let State::Sorted { sorted, failure } = &mut self.state else { return None };
+        let State::Sorted { sorted, failure } = &mut self.state else {
+            return None;
+        };
         match sorted.next() {
             Ok(Some(exchange)) => Some(Ok(exchange)),
             Ok(None) => {

@@ -6,13 +6,23 @@ use bytes::{Buf, BufMut, Bytes};
 
 use super::exchange::{Body, Exchange, Header, Protocol, Request, Response};
 
-const PROTOCOLS: [Protocol; 4] = [Protocol::Http10, Protocol::Http11, Protocol::H2, Protocol::Grpc];
+const PROTOCOLS: [Protocol; 4] = [
+    Protocol::Http10,
+    Protocol::Http11,
+    Protocol::H2,
+    Protocol::Grpc,
+];
 
 /// Appends an exchange.
 pub(super) fn write(out: &mut Vec<u8>, e: &Exchange) {
     number(out, e.stream);
     option(out, e.h2_stream.map(u64::from));
-    out.put_u8(PROTOCOLS.iter().position(|p| *p == e.protocol).unwrap_or_default() as u8);
+    out.put_u8(
+        PROTOCOLS
+            .iter()
+            .position(|p| *p == e.protocol)
+            .unwrap_or_default() as u8,
+    );
     out.put_u64_le(e.at);
     address(out, e.client);
     address(out, e.server);
@@ -65,7 +75,9 @@ pub(super) fn read(bytes: &[u8]) -> Option<Exchange> {
             last_byte: b.try_get_u64_le().ok()?,
             complete: b.try_get_u8().ok()? == 1,
         },
-        interim: (0..get_number(b)?).map(|_| b.try_get_u16_le().ok()).collect::<Option<_>>()?,
+        interim: (0..get_number(b)?)
+            .map(|_| b.try_get_u16_le().ok())
+            .collect::<Option<_>>()?,
         response: match b.try_get_u8().ok()? {
             0 => None,
             n => Some(Response {
@@ -134,7 +146,14 @@ fn headers(out: &mut Vec<u8>, headers: &[Header]) {
 }
 
 fn get_headers(b: &mut &[u8]) -> Option<Vec<Header>> {
-    (0..get_number(b)?).map(|_| Some(Header { name: get_text(b)?, value: get_text(b)? })).collect()
+    (0..get_number(b)?)
+        .map(|_| {
+            Some(Header {
+                name: get_text(b)?,
+                value: get_text(b)?,
+            })
+        })
+        .collect()
 }
 
 fn body(out: &mut Vec<u8>, body: &Body) {
@@ -143,7 +162,10 @@ fn body(out: &mut Vec<u8>, body: &Body) {
 }
 
 fn get_body(b: &mut &[u8]) -> Option<Body> {
-    Some(Body { bytes: get_number(b)?, data: get_text(b)? })
+    Some(Body {
+        bytes: get_number(b)?,
+        data: get_text(b)?,
+    })
 }
 
 fn address(out: &mut Vec<u8>, address: SocketAddr) {
@@ -175,7 +197,10 @@ pub(super) mod tests {
 
     /// An exchange in which no field has its default.
     pub(in crate::capture) fn sample() -> Exchange {
-        let header = |name: &'static str| Header { name: Bytes::from(name), value: Bytes::from_static(b"\xffv") };
+        let header = |name: &'static str| Header {
+            name: Bytes::from(name),
+            value: Bytes::from_static(b"\xffv"),
+        };
         Exchange {
             stream: 300,
             h2_stream: Some(7),
@@ -188,7 +213,10 @@ pub(super) mod tests {
                 target: Bytes::from_static(b"/\xfe"),
                 authority: Bytes::from_static(b"host"),
                 headers: vec![header("A"), header("a")],
-                body: Body { bytes: 1 << 40, data: Bytes::from_static(b"body") },
+                body: Body {
+                    bytes: 1 << 40,
+                    data: Bytes::from_static(b"body"),
+                },
                 trailers: vec![header("t")],
                 last_byte: 9,
                 complete: true,
@@ -197,7 +225,10 @@ pub(super) mod tests {
             response: Some(Response {
                 status: 599,
                 headers: vec![header("b")],
-                body: Body { bytes: 2, data: Bytes::from_static(b"xy") },
+                body: Body {
+                    bytes: 2,
+                    data: Bytes::from_static(b"xy"),
+                },
                 trailers: vec![header("u")],
                 first_byte: 10,
                 last_byte: 11,
@@ -211,7 +242,14 @@ pub(super) mod tests {
     #[test]
     fn what_is_written_is_read() {
         let whole = sample();
-        let bare = Exchange { h2_stream: None, response: None, grpc_status: None, tls: false, interim: vec![], ..sample() };
+        let bare = Exchange {
+            h2_stream: None,
+            response: None,
+            grpc_status: None,
+            tls: false,
+            interim: vec![],
+            ..sample()
+        };
         for exchange in [whole, bare] {
             let mut bytes = Vec::new();
             write(&mut bytes, &exchange);

@@ -68,9 +68,16 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Open { path, .. } => write!(f, "cannot open the capture `{}`", path.display()),
-            Self::Read { path, offset, .. } => write!(f, "cannot read `{}` after offset {offset}", path.display()),
+            Self::Read { path, offset, .. } => {
+                write!(f, "cannot read `{}` after offset {offset}", path.display())
+            }
             Self::Empty { path } => {
-                write!(f, "`{}` is empty, a capture has at least a header (accepted: {})", path.display(), accepted())
+                write!(
+                    f,
+                    "`{}` is empty, a capture has at least a header (accepted: {})",
+                    path.display(),
+                    accepted()
+                )
             }
             Self::Unknown { path, begins } => {
                 write!(f, "`{}` is no capture: it begins with", path.display())?;
@@ -79,15 +86,28 @@ impl fmt::Display for Error {
                 }
                 write!(f, " (accepted: {})", accepted())
             }
-            Self::Truncated { path, offset, what, wanted, found } => write!(
+            Self::Truncated {
+                path,
+                offset,
+                what,
+                wanted,
+                found,
+            } => write!(
                 f,
                 "`{}` is cut short: the {what} at offset {offset} needs {wanted} bytes, {found} are there",
                 path.display()
             ),
             Self::Malformed { path, offset, what } => {
-                write!(f, "`{}` is damaged at offset {offset}: {what}", path.display())
+                write!(
+                    f,
+                    "`{}` is damaged at offset {offset}: {what}",
+                    path.display()
+                )
             }
-            Self::Sort { .. } => write!(f, "cannot use a temporary file to sort exchanges (TMPDIR says where it is made)"),
+            Self::Sort { .. } => write!(
+                f,
+                "cannot use a temporary file to sort exchanges (TMPDIR says where it is made)"
+            ),
         }
     }
 }
@@ -95,7 +115,9 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Open { source, .. } | Self::Read { source, .. } | Self::Sort { source } => Some(source),
+            Self::Open { source, .. } | Self::Read { source, .. } | Self::Sort { source } => {
+                Some(source)
+            }
             _ => None,
         }
     }

@@ -25,7 +25,7 @@ pub struct Format {
 pub const FORMATS: &[Format] = &[pcap::FORMAT, pcapng::FORMAT];
 
 /// How many bytes a format may look at to know its files.
-pub const MAGIC: usize = 12;
+const MAGIC: usize = 12;
 
 /// The largest packet that is accepted. A jumbogram may have 4 GiB by its length field, but nothing records such; a larger
 /// length is damage, and must not become an allocation.
@@ -56,12 +56,17 @@ pub(super) fn open(path: &Path) -> Result<Box<dyn Frames>, Error> {
 fn from(mut input: Input) -> Result<Box<dyn Frames>, Error> {
     let found = input.fill(MAGIC)?;
     if found == 0 {
-        return Err(Error::Empty { path: input.path().into() });
+        return Err(Error::Empty {
+            path: input.path().into(),
+        });
     }
     let begins = input.peek(MAGIC);
     match FORMATS.iter().find(|f| (f.sniff)(begins)) {
         Some(format) => (format.open)(input),
-        None => Err(Error::Unknown { path: input.path().into(), begins: begins.to_vec() }),
+        None => Err(Error::Unknown {
+            path: input.path().into(),
+            begins: begins.to_vec(),
+        }),
     }
 }
 
@@ -75,7 +80,10 @@ enum Endian {
 impl Endian {
     /// The number at `at`; 0 beyond the end, which callers rule out by asking for enough bytes.
     fn u16(self, bytes: &[u8], at: usize) -> u16 {
-        let raw = bytes.get(at..at + 2).and_then(|b| b.try_into().ok()).unwrap_or_default();
+        let raw = bytes
+            .get(at..at + 2)
+            .and_then(|b| b.try_into().ok())
+            .unwrap_or_default();
         match self {
             Self::Little => u16::from_le_bytes(raw),
             Self::Big => u16::from_be_bytes(raw),
@@ -84,7 +92,10 @@ impl Endian {
 
     /// As [`Endian::u16`].
     fn u32(self, bytes: &[u8], at: usize) -> u32 {
-        let raw = bytes.get(at..at + 4).and_then(|b| b.try_into().ok()).unwrap_or_default();
+        let raw = bytes
+            .get(at..at + 4)
+            .and_then(|b| b.try_into().ok())
+            .unwrap_or_default();
         match self {
             Self::Little => u32::from_le_bytes(raw),
             Self::Big => u32::from_be_bytes(raw),
@@ -101,7 +112,10 @@ mod tests {
     /// Reads a capture from memory: (time, link, data) of each frame, and the error that ended it, if any.
     pub(super) fn read(bytes: &[u8]) -> (Vec<(u64, u32, Vec<u8>)>, Option<Error>) {
         let mut seen = Vec::new();
-        let mut frames = match from(Input::new("test".as_ref(), Box::new(Cursor::new(bytes.to_vec())))) {
+        let mut frames = match from(Input::new(
+            "test".as_ref(),
+            Box::new(Cursor::new(bytes.to_vec())),
+        )) {
             Ok(frames) => frames,
             Err(e) => return (seen, Some(e)),
         };
@@ -127,6 +141,10 @@ mod tests {
             "`test` is empty, a capture has at least a header (accepted: pcap, pcapng, each also gzipped)"
         );
         let (_, e) = read(b"\xd4\xc3");
-        assert!(e.unwrap().to_string().starts_with("`test` is no capture: it begins with d4 c3 "));
+        assert!(
+            e.unwrap()
+                .to_string()
+                .starts_with("`test` is no capture: it begins with d4 c3 ")
+        );
     }
 }

@@ -88,7 +88,14 @@ pub(super) enum AfterGap {
 impl Parser {
     /// A parser before its first message.
     pub(super) fn new(role: Role, headers: bool) -> Self {
-        Self { role, headers, state: State::Head, buffer: Vec::new(), search: Search::default(), has_cr: false }
+        Self {
+            role,
+            headers,
+            state: State::Head,
+            buffer: Vec::new(),
+            search: Search::default(),
+            has_cr: false,
+        }
     }
 
     /// Whether no byte of a next message was seen.
@@ -139,7 +146,11 @@ impl Parser {
             State::Chunk(left) => {
                 let n = data.len().min(usize::try_from(left).unwrap_or(usize::MAX));
                 let left = left - n as u64;
-                self.state = if left == 0 { State::ChunkEnd } else { State::Chunk(left) };
+                self.state = if left == 0 {
+                    State::ChunkEnd
+                } else {
+                    State::Chunk(left)
+                };
                 (n, if n == 0 { Event::More } else { Event::Body(n) })
             }
             State::ChunkEnd => match data {
@@ -157,7 +168,14 @@ impl Parser {
                 _ => (0, Event::Bad("malformed_chunk")),
             },
             State::Trailers => self.feed_trailers(data),
-            State::UntilClose => (data.len(), if data.is_empty() { Event::More } else { Event::Body(data.len()) }),
+            State::UntilClose => (
+                data.len(),
+                if data.is_empty() {
+                    Event::More
+                } else {
+                    Event::Body(data.len())
+                },
+            ),
         }
     }
 
@@ -168,10 +186,18 @@ impl Parser {
             State::Chunk(left) if length > left => AfterGap::Lost,
             State::Sized(left) => {
                 self.state = State::Sized(left - length);
-                if left == length { AfterGap::AtEnd } else { AfterGap::InBody }
+                if left == length {
+                    AfterGap::AtEnd
+                } else {
+                    AfterGap::InBody
+                }
             }
             State::Chunk(left) => {
-                self.state = if left == length { State::ChunkEnd } else { State::Chunk(left - length) };
+                self.state = if left == length {
+                    State::ChunkEnd
+                } else {
+                    State::Chunk(left - length)
+                };
                 AfterGap::InBody
             }
             State::UntilClose => AfterGap::InBody,
@@ -198,7 +224,10 @@ impl Parser {
         }
         if self.buffer.is_empty() {
             // Empty lines before a request line are to be ignored (RFC 9112 §2.2).
-            let blank = data.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count();
+            let blank = data
+                .iter()
+                .take_while(|b| matches!(b, b'\r' | b'\n'))
+                .count();
             if blank > 0 {
                 return (blank, Event::More);
             }
@@ -212,7 +241,11 @@ impl Parser {
         match self.search.end(&self.buffer) {
             Some(size) => {
                 let whole = std::mem::take(&mut self.buffer);
-                let head = Head::parse(self.role, whole.get(..size).unwrap_or_default(), self.headers);
+                let head = Head::parse(
+                    self.role,
+                    whole.get(..size).unwrap_or_default(),
+                    self.headers,
+                );
                 self.head(size - before, head)
             }
             None if self.buffer.len() > HEAD_MAX => (data.len(), Event::Bad("head_too_long")),
@@ -233,7 +266,11 @@ impl Parser {
 
     fn feed_chunk_line(&mut self, data: &[u8]) -> (usize, Event) {
         // Real servers put white space before a size, empty lines too.
-        let blank = if self.buffer.is_empty() { data.iter().take_while(|b| is_blank(**b)).count() } else { 0 };
+        let blank = if self.buffer.is_empty() {
+            data.iter().take_while(|b| is_blank(**b)).count()
+        } else {
+            0
+        };
         if blank > 0 || data.is_empty() {
             return (blank, Event::More);
         }
@@ -267,7 +304,11 @@ impl Parser {
         match self.search.end(&self.buffer) {
             Some(size) => {
                 let whole = std::mem::take(&mut self.buffer);
-                let fields = if self.headers { head::fields(whole.get(..size).unwrap_or_default()) } else { Vec::new() };
+                let fields = if self.headers {
+                    head::fields(whole.get(..size).unwrap_or_default())
+                } else {
+                    Vec::new()
+                };
                 self.end(size - before, fields)
             }
             None if self.buffer.len() > HEAD_MAX => (data.len(), Event::Bad("head_too_long")),
@@ -282,7 +323,11 @@ fn chunk_size(line: &[u8]) -> Option<u64> {
     let digits = line.iter().map_while(|b| char::from(*b).to_digit(16));
     let mut size = None;
     for digit in digits {
-        size = Some(size.unwrap_or(0_u64).checked_mul(16)?.checked_add(u64::from(digit))?);
+        size = Some(
+            size.unwrap_or(0_u64)
+                .checked_mul(16)?
+                .checked_add(u64::from(digit))?,
+        );
     }
     size
 }

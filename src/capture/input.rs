@@ -26,14 +26,20 @@ pub(super) struct Input {
 
 impl std::fmt::Debug for Input {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Input").field("path", &self.path).field("offset", &self.offset).finish_non_exhaustive()
+        f.debug_struct("Input")
+            .field("path", &self.path)
+            .field("offset", &self.offset)
+            .finish_non_exhaustive()
     }
 }
 
 impl Input {
     /// Opens a file; a gzipped one is read uncompressed.
     pub(super) fn open(path: &Path) -> Result<Self, Error> {
-        let file = File::open(path).map_err(|source| Error::Open { path: path.into(), source })?;
+        let file = File::open(path).map_err(|source| Error::Open {
+            path: path.into(),
+            source,
+        })?;
         let mut input = Self::new(path, Box::new(file));
         if input.fill(2)? >= 2 && input.peek(2) == GZIP {
             let head = io::Cursor::new(input.peek(input.end - input.start).to_vec());
@@ -45,7 +51,14 @@ impl Input {
 
     /// Reads from anything; `path` is for messages.
     pub(super) fn new(path: &Path, source: Box<dyn Read + Send>) -> Self {
-        Self { path: path.into(), source, buffer: vec![0; BUFFER], start: 0, end: 0, offset: 0 }
+        Self {
+            path: path.into(),
+            source,
+            buffer: vec![0; BUFFER],
+            start: 0,
+            end: 0,
+            offset: 0,
+        }
     }
 
     /// The file, for messages.
@@ -76,7 +89,11 @@ impl Input {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(source) => {
                     let offset = self.offset + (self.end - self.start) as u64;
-                    return Err(Error::Read { path: self.path.clone(), offset, source });
+                    return Err(Error::Read {
+                        path: self.path.clone(),
+                        offset,
+                        source,
+                    });
                 }
             }
         }
@@ -85,7 +102,9 @@ impl Input {
 
     /// The next bytes, as many of `n` as are available without reading.
     pub(super) fn peek(&self, n: usize) -> &[u8] {
-        self.buffer.get(self.start..(self.start + n).min(self.end)).unwrap_or_default()
+        self.buffer
+            .get(self.start..(self.start + n).min(self.end))
+            .unwrap_or_default()
     }
 
     /// The next `n` bytes, or `None` at the very end of the file; an error if the file ends among them.
@@ -109,7 +128,13 @@ impl Input {
         let path = self.path.clone();
         match self.take(n, what)? {
             Some(bytes) => Ok(bytes),
-            None => Err(Error::Truncated { path, offset, what, wanted: n as u64, found: 0 }),
+            None => Err(Error::Truncated {
+                path,
+                offset,
+                what,
+                wanted: n as u64,
+                found: 0,
+            }),
         }
     }
 
@@ -131,12 +156,28 @@ impl Input {
     }
 
     /// The error for a thing at `offset` that is not whole.
-    pub(super) fn truncated(&self, offset: u64, what: &'static str, wanted: u64, found: u64) -> Error {
-        Error::Truncated { path: self.path.clone(), offset, what, wanted, found }
+    pub(super) fn truncated(
+        &self,
+        offset: u64,
+        what: &'static str,
+        wanted: u64,
+        found: u64,
+    ) -> Error {
+        Error::Truncated {
+            path: self.path.clone(),
+            offset,
+            what,
+            wanted,
+            found,
+        }
     }
 
     /// The error for a thing at `offset` that cannot be.
     pub(super) fn malformed(&self, offset: u64, what: String) -> Error {
-        Error::Malformed { path: self.path.clone(), offset, what }
+        Error::Malformed {
+            path: self.path.clone(),
+            offset,
+            what,
+        }
     }
 }

@@ -86,9 +86,14 @@ pub(super) fn segment(link: u32, frame: &[u8]) -> Result<Segment<'_>, Skip> {
 
 /// Linux cooked capture: the protocol's number at `number`, the packet from `begin` on.
 fn cooked(frame: &[u8], number: usize, begin: usize) -> Result<Segment<'_>, Skip> {
-    let &[high, low] = frame.get(number..number + 2).ok_or(Skip::Malformed)? else { return Err(Skip::Malformed) };
+    let &[high, low] = frame.get(number..number + 2).ok_or(Skip::Malformed)? else {
+        return Err(Skip::Malformed);
+    };
     let packet = frame.get(begin..).ok_or(Skip::Malformed)?;
-    tcp(&LaxSlicedPacket::from_ether_type(EtherType(u16::from_be_bytes([high, low])), packet))
+    tcp(&LaxSlicedPacket::from_ether_type(
+        EtherType(u16::from_be_bytes([high, low])),
+        packet,
+    ))
 }
 
 fn ip(packet: &[u8]) -> Result<Segment<'_>, Skip> {
@@ -108,7 +113,11 @@ fn tcp<'a>(packet: &LaxSlicedPacket<'a>) -> Result<Segment<'a>, Skip> {
                 0 => None,
                 n => Some(usize::from(n).saturating_sub(header.slice().len())),
             };
-            (IpAddr::from(header.source_addr()), IpAddr::from(header.destination_addr()), total)
+            (
+                IpAddr::from(header.source_addr()),
+                IpAddr::from(header.destination_addr()),
+                total,
+            )
         }
         Some(LaxNetSlice::Ipv6(ip)) => {
             let header = ip.header();
@@ -117,12 +126,26 @@ fn tcp<'a>(packet: &LaxSlicedPacket<'a>) -> Result<Segment<'a>, Skip> {
                 0 => None,
                 n => Some(usize::from(n).saturating_sub(extensions)),
             };
-            (IpAddr::from(header.source_addr()), IpAddr::from(header.destination_addr()), total)
+            (
+                IpAddr::from(header.source_addr()),
+                IpAddr::from(header.destination_addr()),
+                total,
+            )
         }
         Some(LaxNetSlice::Arp(_)) => return Err(Skip::NotIp),
-        None => return Err(if packet.stop_err.is_some() { Skip::Malformed } else { Skip::NotIp }),
+        None => {
+            return Err(if packet.stop_err.is_some() {
+                Skip::Malformed
+            } else {
+                Skip::NotIp
+            });
+        }
     };
-    let inside = packet.net.as_ref().and_then(LaxNetSlice::ip_payload_ref).ok_or(Skip::Malformed)?;
+    let inside = packet
+        .net
+        .as_ref()
+        .and_then(LaxNetSlice::ip_payload_ref)
+        .ok_or(Skip::Malformed)?;
     if inside.fragmented {
         return Err(Skip::Fragment);
     }
@@ -132,7 +155,9 @@ fn tcp<'a>(packet: &LaxSlicedPacket<'a>) -> Result<Segment<'a>, Skip> {
         _ => return Err(Skip::NotTcp),
     };
     let payload = tcp.payload();
-    let sent = total.map_or(payload.len(), |n| n.saturating_sub(tcp.header_len())).max(payload.len());
+    let sent = total
+        .map_or(payload.len(), |n| n.saturating_sub(tcp.header_len()))
+        .max(payload.len());
     Ok(Segment {
         source: SocketAddr::new(source, tcp.source_port()),
         target: SocketAddr::new(target, tcp.destination_port()),
@@ -165,7 +190,11 @@ mod tests {
 
     fn v6() -> Vec<u8> {
         let mut out = Vec::new();
-        PacketBuilder::ipv6([1; 16], [2; 16], 64).tcp(4321, 80, 1000, 500).fin().write(&mut out, b"hello").unwrap();
+        PacketBuilder::ipv6([1; 16], [2; 16], 64)
+            .tcp(4321, 80, 1000, 500)
+            .fin()
+            .write(&mut out, b"hello")
+            .unwrap();
         out
     }
 
@@ -178,26 +207,59 @@ mod tests {
         let mac = [0_u8; 12];
         let cases: [(&str, u32, Vec<u8>); 11] = [
             ("ethernet", 1, behind(&[&mac[..], &[8, 0]].concat(), &v4())),
-            ("ethernet, padded", 1, [behind(&[&mac[..], &[8, 0]].concat(), &v4()), vec![0; 9]].concat()),
-            ("vlan", 1, behind(&[&mac[..], &[0x81, 0, 0, 42, 8, 0]].concat(), &v4())),
-            ("vlan in vlan", 1, behind(&[&mac[..], &[0x88, 0xa8, 0, 1, 0x81, 0, 0, 42, 8, 0]].concat(), &v4())),
+            (
+                "ethernet, padded",
+                1,
+                [behind(&[&mac[..], &[8, 0]].concat(), &v4()), vec![0; 9]].concat(),
+            ),
+            (
+                "vlan",
+                1,
+                behind(&[&mac[..], &[0x81, 0, 0, 42, 8, 0]].concat(), &v4()),
+            ),
+            (
+                "vlan in vlan",
+                1,
+                behind(
+                    &[&mac[..], &[0x88, 0xa8, 0, 1, 0x81, 0, 0, 42, 8, 0]].concat(),
+                    &v4(),
+                ),
+            ),
             ("null, little", 0, behind(&[2, 0, 0, 0], &v4())),
             ("null, big", 0, behind(&[0, 0, 0, 2], &v4())),
             ("loop", 108, behind(&[0, 0, 0, 2], &v4())),
             ("raw", 101, v4()),
             ("raw of OpenBSD", 14, v4()),
-            ("sll", 113, behind(&[0, 0, 3, 4, 0, 6, 0, 0, 0, 0, 0, 0, 0, 0, 8, 0], &v4())),
-            ("sll2", 276, behind(&[&[8, 0][..], &[0; 18]].concat(), &v4())),
+            (
+                "sll",
+                113,
+                behind(&[0, 0, 3, 4, 0, 6, 0, 0, 0, 0, 0, 0, 0, 0, 8, 0], &v4()),
+            ),
+            (
+                "sll2",
+                276,
+                behind(&[&[8, 0][..], &[0; 18]].concat(), &v4()),
+            ),
         ];
         for (name, link, frame) in cases {
             let s = segment(link, &frame).unwrap_or_else(|e| panic!("{name}: {e:?}"));
-            assert_eq!((s.source.to_string(), s.target.to_string()), ("10.0.0.1:4321".into(), "10.0.0.2:80".into()));
-            assert_eq!((s.seq, s.ack, s.syn, s.fin, s.rst), (1000, Some(77), false, false, false), "{name}");
+            assert_eq!(
+                (s.source.to_string(), s.target.to_string()),
+                ("10.0.0.1:4321".into(), "10.0.0.2:80".into())
+            );
+            assert_eq!(
+                (s.seq, s.ack, s.syn, s.fin, s.rst),
+                (1000, Some(77), false, false, false),
+                "{name}"
+            );
             assert_eq!((s.payload, s.sent), (&b"hello"[..], 5), "{name}");
         }
         let six = v6();
         let s = segment(101, &six).unwrap();
-        assert_eq!((s.source.to_string(), s.ack, s.fin), ("[101:101:101:101:101:101:101:101]:4321".into(), None, true));
+        assert_eq!(
+            (s.source.to_string(), s.ack, s.fin),
+            ("[101:101:101:101:101:101:101:101]:4321".into(), None, true)
+        );
     }
 
     #[test]
@@ -213,13 +275,26 @@ mod tests {
     fn what_is_no_segment_has_a_reason() {
         let mac = [0_u8; 12];
         let mut udp = Vec::new();
-        PacketBuilder::ipv4([1; 4], [2; 4], 64).udp(53, 53).write(&mut udp, b"query").unwrap();
+        PacketBuilder::ipv4([1; 4], [2; 4], 64)
+            .udp(53, 53)
+            .write(&mut udp, b"query")
+            .unwrap();
         let mut fragment = v4();
         fragment[6] = 0x20;
         let cases: [(&str, u32, Vec<u8>, Skip); 7] = [
             ("wifi", 105, v4(), Skip::Link),
-            ("arp", 1, behind(&[&mac[..], &[8, 6]].concat(), &[0; 28]), Skip::NotIp),
-            ("mpls", 1, behind(&[&mac[..], &[0x88, 0x47]].concat(), &v4()), Skip::NotIp),
+            (
+                "arp",
+                1,
+                behind(&[&mac[..], &[8, 6]].concat(), &[0; 28]),
+                Skip::NotIp,
+            ),
+            (
+                "mpls",
+                1,
+                behind(&[&mac[..], &[0x88, 0x47]].concat(), &v4()),
+                Skip::NotIp,
+            ),
             ("udp", 101, udp, Skip::NotTcp),
             ("fragment", 101, fragment, Skip::Fragment),
             ("cut header", 101, v4()[..30].to_vec(), Skip::Malformed),

@@ -19,7 +19,9 @@ use std::net::SocketAddr;
 
 use super::Keep;
 use super::exchange::{Exchange, Response};
-use super::http1::{AfterGap, Event, Framing, Guess, HTTP2, Head, Length, Line, Parser, Role, guess};
+use super::http1::{
+    AfterGap, Event, Framing, Guess, HTTP2, Head, Length, Line, Parser, Role, guess,
+};
 use super::link::Segment;
 use super::stream::{Accepted, Half, Piece};
 use super::summary::{Direction, LOST_MAX, Lost, Summary};
@@ -139,7 +141,10 @@ impl Connection {
     pub(super) fn new(number: u64, first: &Segment<'_>) -> Self {
         Self {
             number,
-            ends: Both { first: first.source, second: first.target },
+            ends: Both {
+                first: first.source,
+                second: first.target,
+            },
             halves: Both::default(),
             lanes: Both::default(),
             client: None,
@@ -171,7 +176,9 @@ impl Connection {
         }
         let side = self.side(segment);
         let half = self.halves.get(side);
-        let Some(base) = half.base() else { return false };
+        let Some(base) = half.base() else {
+            return false;
+        };
         let same = base == segment.seq.wrapping_add(1);
         if segment.ack.is_none() {
             // A SYN that repeats the first one is a retransmission, unless the connection is over.
@@ -182,13 +189,17 @@ impl Connection {
     }
 
     fn side(&self, segment: &Segment<'_>) -> Side {
-        if segment.source == self.ends.first { Side::First } else { Side::Second }
+        if segment.source == self.ends.first {
+            Side::First
+        } else {
+            Side::Second
+        }
     }
 
-    /// Takes a segment captured at `at`.
-    pub(super) fn segment(&mut self, segment: &Segment<'_>, at: u64, sink: &mut Sink) {
+    /// Takes a segment captured at `at`; `now` is that too, but never runs away or back.
+    pub(super) fn segment(&mut self, segment: &Segment<'_>, at: u64, now: u64, sink: &mut Sink) {
         let side = self.side(segment);
-        self.last = self.last.max(at);
+        self.last = self.last.max(now);
         let mut seq = segment.seq;
         if segment.syn {
             if segment.ack.is_none() {
@@ -203,7 +214,7 @@ impl Connection {
         }
         self.reset |= segment.rst;
         if let Some(ack) = segment.ack {
-            self.halves.get_mut(side.other()).acknowledge(ack, at);
+            self.halves.get_mut(side.other()).acknowledge(ack, now);
         }
         // What an RST carries is a message for people (RFC 9293 §3.10.7), no part of the stream.
         if segment.rst {
@@ -213,7 +224,7 @@ impl Connection {
             self.payload(side, seq, segment, at, sink);
         }
         for side in [Side::First, Side::Second] {
-            while self.halves.get(side).is_hole_lost(at) {
+            while self.halves.get(side).is_hole_lost(now) {
                 self.skip_hole(side, sink);
             }
             let half = self.halves.get(side);
@@ -225,7 +236,9 @@ impl Connection {
         for side in [Side::First, Side::Second] {
             if self.lanes.get(side).has_many_losses() {
                 let direction = self.direction(side);
-                self.lanes.get_mut(side).report(self.number, direction, sink);
+                self.lanes
+                    .get_mut(side)
+                    .report(self.number, direction, sink);
             }
         }
         if !self.lanes.first.held.is_empty() || !self.lanes.second.held.is_empty() {
@@ -245,9 +258,21 @@ impl Connection {
             }
             return;
         }
-        let accepted = half.accept(seq, segment.payload, segment.sent, segment.fin, (at, segment.ack), payload);
+        let accepted = half.accept(
+            seq,
+            segment.payload,
+            segment.sent,
+            segment.fin,
+            (at, segment.ack),
+            payload,
+        );
         if let Accepted::Next { offset, data } = accepted {
-            let bit = Bit { offset, at, ack: segment.ack, data };
+            let bit = Bit {
+                offset,
+                at,
+                ack: segment.ack,
+                data,
+            };
             self.deliver_data(side, bit, sink);
             self.deliver_due(side, sink);
         }
@@ -275,8 +300,12 @@ impl Connection {
     /// Gives a lane bytes that are not held yet; the common case, in which they need not be copied.
     fn deliver_data(&mut self, side: Side, bit: Bit<'_>, sink: &mut Sink) {
         if self.lanes.get(side).held.is_empty() {
-            let Err(used) = self.data(side, bit, sink) else { return };
-            self.lanes.get_mut(side).hold(Input::Data(bit.after(used).piece()));
+            let Err(used) = self.data(side, bit, sink) else {
+                return;
+            };
+            self.lanes
+                .get_mut(side)
+                .hold(Input::Data(bit.after(used).piece()));
         } else {
             self.lanes.get_mut(side).hold(Input::Data(bit.piece()));
             self.pump(sink);
@@ -305,13 +334,17 @@ impl Connection {
         loop {
             if matches!(self.lanes.get(side).mode, Mode::Sniff) {
                 let forced = *self.forced.get(side);
-                let Some((bytes, is_all)) = self.lanes.get(side).held_beginning() else { return moved };
+                let Some((bytes, is_all)) = self.lanes.get(side).held_beginning() else {
+                    return moved;
+                };
                 let found = self.sniffed(side, &bytes, !is_all || forced, sink);
                 if !found {
                     return moved;
                 }
             }
-            let Some(input) = self.lanes.get_mut(side).release() else { return moved };
+            let Some(input) = self.lanes.get_mut(side).release() else {
+                return moved;
+            };
             match input {
                 Input::Data(piece) => {
                     if let Err(used) = self.data(side, Bit::of(&piece), sink) {
@@ -338,11 +371,17 @@ impl Connection {
             Guess::Unclear if !forced => return false,
             Guess::Request if self.client != Some(side.other()) => {
                 self.client = Some(side);
-                Mode::Http(Box::new(Parser::new(Role::Request, sink.keep != Keep::Lines)))
+                Mode::Http(Box::new(Parser::new(
+                    Role::Request,
+                    sink.keep != Keep::Lines,
+                )))
             }
             Guess::Response if self.client != Some(side) => {
                 self.client = Some(side.other());
-                Mode::Http(Box::new(Parser::new(Role::Response, sink.keep != Keep::Lines)))
+                Mode::Http(Box::new(Parser::new(
+                    Role::Response,
+                    sink.keep != Keep::Lines,
+                )))
             }
             Guess::Tls => Mode::Opaque("tls"),
             Guess::Http2 => Mode::Opaque(HTTP2),
@@ -377,7 +416,9 @@ impl Connection {
                     }
                 }
                 Mode::Opaque(_) => {
-                    self.lanes.get_mut(side).pass(rest.offset, rest.data.len() as u64);
+                    self.lanes
+                        .get_mut(side)
+                        .pass(rest.offset, rest.data.len() as u64);
                     sink.summary.payload.unused += rest.data.len() as u64;
                     return Ok(());
                 }
@@ -433,7 +474,9 @@ impl Connection {
     fn message(&mut self, side: Side, bit: Bit<'_>, sink: &mut Sink) -> Result<(usize, bool), ()> {
         let is_client = self.client == Some(side);
         let lane = self.lanes.get(side);
-        let Mode::Http(parser) = &lane.mode else { return Ok((0, false)) };
+        let Mode::Http(parser) = &lane.mode else {
+            return Ok((0, false));
+        };
         if parser.is_between() {
             if bit.data.is_empty() {
                 return Ok((0, false));
@@ -453,7 +496,9 @@ impl Connection {
             }
         }
         let lane = self.lanes.get_mut(side);
-        let Mode::Http(parser) = &mut lane.mode else { return Ok((0, false)) };
+        let Mode::Http(parser) = &mut lane.mode else {
+            return Ok((0, false));
+        };
         let (used, event) = parser.feed(bit.data);
         lane.seen += used as u64;
         lane.last = bit.at;
@@ -475,7 +520,7 @@ impl Connection {
                 self.finish_message(side, true, sink);
             }
             Event::Bad(reason) => {
-                self.abandon_message(side, reason, sink);
+                self.abandon_message(side, reason, bit.offset + used as u64, sink);
                 if reason == HTTP2 {
                     self.switch(side, &Mode::Opaque(HTTP2));
                 }
@@ -487,7 +532,9 @@ impl Connection {
     /// After CONNECT and Upgrade the answer says what the next bytes are.
     fn check_may_ask(&mut self, side: Side) -> Result<(), ()> {
         let lane = self.lanes.get_mut(side);
-        let Some(ordinal) = lane.awaits else { return Ok(()) };
+        let Some(ordinal) = lane.awaits else {
+            return Ok(());
+        };
         if self.unanswered <= ordinal && !self.forced.get(side) && lane.held_cost < HELD_MAX {
             return Err(());
         }
@@ -512,27 +559,41 @@ impl Connection {
         if may_wait {
             return Pick::Wait;
         }
-        let Some(begin) = self.halves.get(side).seq(bit.offset) else { return Pick::Orphan };
+        let Some(begin) = self.halves.get(side).seq(bit.offset) else {
+            return Pick::Orphan;
+        };
         let mut ordinal = self.unanswered;
         while let Some(asked) = self.pending(ordinal) {
             // It had not arrived when the answer was sent, or its client had the answer already.
-            if bit.ack.is_some_and(|ack| !is_before(asked.seq, ack)) || asked.ack.is_some_and(|a| is_before(begin, a)) {
+            if bit.ack.is_some_and(|ack| !is_before(asked.seq, ack))
+                || asked.ack.is_some_and(|a| is_before(begin, a))
+            {
                 return Pick::Orphan;
             }
-            let Some(had) = asked.ack else { return Pick::Answer(ordinal) };
+            let Some(had) = asked.ack else {
+                return Pick::Answer(ordinal);
+            };
             let mut later = (ordinal + 1..).map_while(|o| self.pending(o));
             let together = later.by_ref().take_while(|p| p.ack == Some(had)).count();
             // A later question was asked with this one answered.
-            let next = (ordinal + 1 + together as u64..).map_while(|o| self.pending(o)).next();
+            let next = (ordinal + 1 + together as u64..)
+                .map_while(|o| self.pending(o))
+                .next();
             let is_answered = next.is_some_and(|p| p.ack.is_some_and(|a| !is_before(begin, a)));
             if is_answered {
                 ordinal += 1 + together as u64;
                 continue;
             }
             // Where answers may be missing, this one may belong to any that was asked at once, or to one that is missing too.
-            let lost = |s: Side| self.lanes.get(s).disrupted_at.and_then(|o| self.halves.get(s).seq(o));
-            let is_hidden = lost(side).is_some_and(|gap| !is_before(gap, had));
-            let is_ambiguous = together > 0 || lost(side.other()).is_some_and(|gap| is_before(asked.seq, gap));
+            let lost = |s: Side| {
+                self.lanes
+                    .get(s)
+                    .disrupted_at
+                    .and_then(|o| self.halves.get(s).seq(o))
+            };
+            let is_hidden = lost(side).is_some_and(|gap| is_before(had, gap));
+            let is_ambiguous =
+                together > 0 || lost(side.other()).is_some_and(|gap| is_before(asked.seq, gap));
             if is_hidden && is_ambiguous {
                 return Pick::Orphan;
             }
@@ -542,11 +603,13 @@ impl Connection {
     }
 
     fn pending(&self, ordinal: u64) -> Option<&Pending> {
-        self.queue.get(usize::try_from(ordinal.checked_sub(self.front)?).ok()?)
+        self.queue
+            .get(usize::try_from(ordinal.checked_sub(self.front)?).ok()?)
     }
 
     fn pending_mut(&mut self, ordinal: u64) -> Option<&mut Pending> {
-        self.queue.get_mut(usize::try_from(ordinal.checked_sub(self.front)?).ok()?)
+        self.queue
+            .get_mut(usize::try_from(ordinal.checked_sub(self.front)?).ok()?)
     }
 
     /// A request's head is complete.
@@ -561,13 +624,24 @@ impl Connection {
             parser.body(framing);
         }
         let seq = self.halves.get(side).seq(begun.offset).unwrap_or(0);
-        let pending = Pending::new(head, begun, seq, self.number, *self.ends.get(side), *self.ends.get(side.other()));
+        let pending = Pending::new(
+            head,
+            begun,
+            seq,
+            self.number,
+            *self.ends.get(side),
+            *self.ends.get(side.other()),
+        );
         if pending.is_switch() {
             self.lanes.get_mut(side).awaits = Some(ordinal);
         }
         self.queue.push_back(pending);
         let has_answers = self.halves.get(side.other()).next() > 0;
-        let most = if has_answers { PENDING_MAX } else { PENDING_MAX_ONE_WAY };
+        let most = if has_answers {
+            PENDING_MAX
+        } else {
+            PENDING_MAX_ONE_WAY
+        };
         if self.queue.len() > most && self.unanswered == self.front {
             self.unanswered += 1;
             self.emit(sink);
@@ -580,7 +654,9 @@ impl Connection {
         let begun = lane.begun.take().unwrap_or_default();
         lane.message = begun.offset;
         let to = lane.current;
-        let Line::Response { status } = head.line else { return };
+        let Line::Response { status } = head.line else {
+            return;
+        };
         let is_interim = (100..200).contains(&status) && status != 101;
         let mut framing = response_framing(&head);
         let mut switch = None;
@@ -637,8 +713,12 @@ impl Connection {
         if let Some(message) = self.current(side) {
             message.bytes += bytes.len() as u64;
             if let Keep::Bodies { max_bytes } = keep {
-                let room = max_bytes.saturating_sub(message.data.len()).min(bytes.len());
-                message.data.extend_from_slice(bytes.get(..room).unwrap_or_default());
+                let room = max_bytes
+                    .saturating_sub(message.data.len())
+                    .min(bytes.len());
+                message
+                    .data
+                    .extend_from_slice(bytes.get(..room).unwrap_or_default());
             }
         }
     }
@@ -666,7 +746,11 @@ impl Connection {
         let current = lane.current.take();
         let is_complete = is_whole && !is_damaged;
         let payload = &mut sink.summary.payload;
-        *(if current.is_some() { &mut payload.used } else { &mut payload.unused }) += seen;
+        *(if current.is_some() {
+            &mut payload.used
+        } else {
+            &mut payload.unused
+        }) += seen;
         let reason = match (current, is_client) {
             (None, _) => Some("response_without_request"),
             (Some(_), true) if !is_complete => Some("incomplete_request"),
@@ -676,7 +760,9 @@ impl Connection {
         if let Some(reason) = reason {
             lane.lose(from, seen, reason);
         }
-        let Some(pending) = current.and_then(|o| self.pending_mut(o)) else { return };
+        let Some(pending) = current.and_then(|o| self.pending_mut(o)) else {
+            return;
+        };
         if is_interim {
             return;
         }
@@ -689,7 +775,7 @@ impl Connection {
     }
 
     /// The message that a lane is in makes no sense; a new beginning must be found.
-    fn abandon_message(&mut self, side: Side, reason: &'static str, sink: &mut Sink) {
+    fn abandon_message(&mut self, side: Side, reason: &'static str, until: u64, sink: &mut Sink) {
         let lane = self.lanes.get_mut(side);
         match lane.begun.take() {
             // In a head, which gives no exchange.
@@ -704,14 +790,14 @@ impl Connection {
                 self.finish_message(side, false, sink);
             }
         }
-        self.lose_place(side);
+        self.lose_place(side, until);
     }
 
-    fn lose_place(&mut self, side: Side) {
+    /// Messages may have been missed before this offset.
+    fn lose_place(&mut self, side: Side, until: u64) {
         self.is_disrupted = true;
-        let next = self.halves.get(side).next();
         let lane = self.lanes.get_mut(side);
-        lane.disrupted_at = Some(next);
+        lane.disrupted_at = Some(until);
         lane.mode = Mode::Search;
     }
 
@@ -733,13 +819,13 @@ impl Connection {
                 AfterGap::BeyondEnd => {
                     lane.is_damaged = true;
                     self.finish_message(side, true, sink);
-                    self.lose_place(side);
+                    self.lose_place(side, offset + length);
                 }
                 AfterGap::Lost => {
                     if parser.is_between() {
-                        self.lose_place(side);
+                        self.lose_place(side, offset + length);
                     } else {
-                        self.abandon_message(side, "cut_by_gap", sink);
+                        self.abandon_message(side, "cut_by_gap", offset + length, sink);
                     }
                 }
             },
@@ -756,7 +842,9 @@ impl Connection {
     fn end(&mut self, side: Side, at: u64, sink: &mut Sink) {
         let lane = self.lanes.get_mut(side);
         lane.last = lane.last.max(at);
-        let Mode::Http(parser) = &mut lane.mode else { return };
+        let Mode::Http(parser) = &mut lane.mode else {
+            return;
+        };
         if let Some(trailers) = parser.close() {
             if let Some(message) = self.current(side) {
                 message.trailers = trailers;
@@ -770,7 +858,10 @@ impl Connection {
     fn emit(&mut self, sink: &mut Sink) {
         while let Some(front) = self.queue.front() {
             let is_passed = self.front < self.unanswered;
-            if !front.request.is_done || !is_passed || (front.exchange.response.is_some() && !front.response.is_done) {
+            if !front.request.is_done
+                || !is_passed
+                || (front.exchange.response.is_some() && !front.response.is_done)
+            {
                 return;
             }
             self.give_front(sink);
@@ -778,7 +869,9 @@ impl Connection {
     }
 
     fn give_front(&mut self, sink: &mut Sink) {
-        let Some(pending) = self.queue.pop_front() else { return };
+        let Some(pending) = self.queue.pop_front() else {
+            return;
+        };
         self.front += 1;
         self.unanswered = self.unanswered.max(self.front);
         let exchange = pending.exchange();
@@ -800,9 +893,10 @@ impl Connection {
             while self.halves.get(side).has_early() {
                 self.skip_hole(side, sink);
             }
-            if let (false, Some((offset, length))) =
-                (matches!(self.lanes.get(side).mode, Mode::Opaque(_)), self.halves.get_mut(side).skip_tail())
-            {
+            if let (false, Some((offset, length))) = (
+                matches!(self.lanes.get(side).mode, Mode::Opaque(_)),
+                self.halves.get_mut(side).skip_tail(),
+            ) {
                 self.deliver(side, Input::Gap { offset, length }, sink);
             }
             if self.halves.get(side).has_ended() && !self.lanes.get(side).has_ended {
@@ -823,29 +917,42 @@ impl Connection {
         }
         for side in order {
             let direction = self.direction(side);
-            self.lanes.get_mut(side).report(self.number, direction, sink);
+            self.lanes
+                .get_mut(side)
+                .report(self.number, direction, sink);
         }
     }
 
     /// Which half a side sends: the client's is who asks, else who opened, else who was seen first.
     fn direction(&self, side: Side) -> Direction {
         let client = self.client.or(self.opener).unwrap_or(Side::First);
-        if side == client { Direction::Client } else { Direction::Server }
+        if side == client {
+            Direction::Client
+        } else {
+            Direction::Server
+        }
     }
 
     /// Ends a lane inside whatever it is in.
     fn close_lane(&mut self, side: Side, sink: &mut Sink) {
         let is_client = self.client == Some(side);
         let lane = self.lanes.get_mut(side);
-        let Mode::Http(parser) = &lane.mode else { return };
+        let Mode::Http(parser) = &lane.mode else {
+            return;
+        };
         if parser.is_between() {
             // Empty lines at most.
             sink.summary.payload.unused += std::mem::take(&mut lane.seen);
             return;
         }
         if parser.waiting() > 0 && lane.begun.is_some() {
-            let reason = if is_client { "incomplete_request" } else { "incomplete_response" };
-            self.abandon_message(side, reason, sink);
+            let reason = if is_client {
+                "incomplete_request"
+            } else {
+                "incomplete_response"
+            };
+            let end = self.halves.get(side).next();
+            self.abandon_message(side, reason, end, sink);
         } else {
             self.finish_message(side, false, sink);
         }
@@ -868,7 +975,9 @@ fn request_framing(head: &Head) -> Framing {
 
 fn response_framing(head: &Head) -> Framing {
     match head.line {
-        Line::Response { status: 100..200 | 204 | 304 } => Framing::Empty,
+        Line::Response {
+            status: 100..200 | 204 | 304,
+        } => Framing::Empty,
         _ => match (head.chunked, head.length) {
             (true, _) => Framing::Chunked,
             (false, Length::Bytes(n)) => Framing::Sized(n),
@@ -879,17 +988,30 @@ fn response_framing(head: &Head) -> Framing {
 
 fn upgraded(head: &Head) -> Mode {
     let to = head.upgrade.as_deref().unwrap_or_default();
-    Mode::Opaque(if to.eq_ignore_ascii_case(b"h2c") { HTTP2 } else { "upgraded" })
+    Mode::Opaque(if to.eq_ignore_ascii_case(b"h2c") {
+        HTTP2
+    } else {
+        "upgraded"
+    })
 }
 
 impl Begun {
     fn of(bit: Bit<'_>) -> Self {
-        Self { offset: bit.offset, at: bit.at, ack: bit.ack }
+        Self {
+            offset: bit.offset,
+            at: bit.at,
+            ack: bit.ack,
+        }
     }
 }
 
 impl<'a> Bit<'a> {
     fn of(piece: &'a Piece) -> Self {
-        Self { offset: piece.offset, at: piece.at, ack: piece.ack, data: &piece.data }
+        Self {
+            offset: piece.offset,
+            at: piece.at,
+            ack: piece.ack,
+            data: &piece.data,
+        }
     }
 }

@@ -49,8 +49,15 @@ pub(super) struct Sorted {
 
 #[derive(Debug)]
 enum Source {
-    Memory { bytes: Vec<u8>, index: std::vec::IntoIter<(Key, usize, usize)> },
-    File { file: File, runs: Vec<Run>, heads: BinaryHeap<Reverse<(Key, usize)>> },
+    Memory {
+        bytes: Vec<u8>,
+        index: std::vec::IntoIter<(Key, usize, usize)>,
+    },
+    File {
+        file: File,
+        runs: Vec<Run>,
+        heads: BinaryHeap<Reverse<(Key, usize)>>,
+    },
 }
 
 impl Default for Sorter {
@@ -62,14 +69,26 @@ impl Default for Sorter {
 impl Sorter {
     /// A sorter that holds about so many bytes.
     pub(super) fn new(held_max: usize) -> Self {
-        Self { held_max, bytes: Vec::new(), index: Vec::new(), file: None, length: 0, runs: Vec::new(), count: 0 }
+        Self {
+            held_max,
+            bytes: Vec::new(),
+            index: Vec::new(),
+            file: None,
+            length: 0,
+            runs: Vec::new(),
+            count: 0,
+        }
     }
 
     /// Takes an exchange.
     pub(super) fn push(&mut self, exchange: &Exchange) -> Result<(), Error> {
         let begin = self.bytes.len();
         codec::write(&mut self.bytes, exchange);
-        self.index.push(((exchange.at, exchange.stream, self.count), begin, self.bytes.len()));
+        self.index.push((
+            (exchange.at, exchange.stream, self.count),
+            begin,
+            self.bytes.len(),
+        ));
         self.count += 1;
         if self.bytes.len() + self.index.len() * size_of::<(Key, usize, usize)>() > self.held_max {
             self.spill().map_err(|source| Error::Sort { source })?;
@@ -81,18 +100,31 @@ impl Sorter {
     pub(super) fn finish(mut self) -> Result<Sorted, Error> {
         if self.runs.is_empty() {
             self.index.sort_unstable();
-            return Ok(Sorted { source: Source::Memory { bytes: self.bytes, index: self.index.into_iter() } });
+            return Ok(Sorted {
+                source: Source::Memory {
+                    bytes: self.bytes,
+                    index: self.index.into_iter(),
+                },
+            });
         }
         self.finish_file().map_err(|source| Error::Sort { source })
     }
 
     fn finish_file(mut self) -> io::Result<Sorted> {
         self.spill()?;
-        let Some(file) = self.file else { return Err(io::ErrorKind::NotFound.into()) };
+        let Some(file) = self.file else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
         self.bytes = Vec::new();
         self.index = Vec::new();
         let heads = heads(&file, &mut self.runs)?;
-        Ok(Sorted { source: Source::File { file, runs: self.runs, heads } })
+        Ok(Sorted {
+            source: Source::File {
+                file,
+                runs: self.runs,
+                heads,
+            },
+        })
     }
 
     /// Writes what is held as a run.
@@ -113,12 +145,18 @@ impl Sorter {
         self.bytes.clear();
         self.index.clear();
         self.runs.push(Run::new(begin, self.length));
-        if self.runs.len() >= RUNS_MAX { self.merge() } else { Ok(()) }
+        if self.runs.len() >= RUNS_MAX {
+            self.merge()
+        } else {
+            Ok(())
+        }
     }
 
     /// Makes one run of all, in a new file, so that space is not used twice for long.
     fn merge(&mut self) -> io::Result<()> {
-        let Some(file) = self.file.take() else { return Ok(()) };
+        let Some(file) = self.file.take() else {
+            return Ok(());
+        };
         let merged = tempfile::tempfile()?;
         let mut out = io::BufWriter::with_capacity(READ, &merged);
         let mut runs = std::mem::take(&mut self.runs);
@@ -164,8 +202,12 @@ fn take_first(
     runs: &mut [Run],
     heads: &mut BinaryHeap<Reverse<(Key, usize)>>,
 ) -> io::Result<Option<(Key, Vec<u8>)>> {
-    let Some(Reverse((key, i))) = heads.pop() else { return Ok(None) };
-    let Some(run) = runs.get_mut(i) else { return Ok(None) };
+    let Some(Reverse((key, i))) = heads.pop() else {
+        return Ok(None);
+    };
+    let Some(run) = runs.get_mut(i) else {
+        return Ok(None);
+    };
     let record = run.take(file)?;
     if let Some((key, _)) = run.peek(file)? {
         heads.push(Reverse((key, i)));
@@ -175,7 +217,12 @@ fn take_first(
 
 impl Run {
     fn new(begin: u64, end: u64) -> Self {
-        Self { next: begin, end, buffer: Vec::new(), start: 0 }
+        Self {
+            next: begin,
+            end,
+            buffer: Vec::new(),
+            start: 0,
+        }
     }
 
     /// Makes `n` bytes available if the run has them.
@@ -184,12 +231,17 @@ impl Run {
         if have < n {
             self.buffer.drain(..self.start);
             self.start = 0;
-            let want = (n - have).max(READ).min(usize::try_from(self.end - self.next).unwrap_or(usize::MAX));
+            let want = (n - have)
+                .max(READ)
+                .min(usize::try_from(self.end - self.next).unwrap_or(usize::MAX));
             self.buffer.resize(have + want, 0);
             file.read_exact_at(self.buffer.get_mut(have..).unwrap_or_default(), self.next)?;
             self.next += want as u64;
         }
-        Ok(self.buffer.get(self.start..self.start + n).unwrap_or_default())
+        Ok(self
+            .buffer
+            .get(self.start..self.start + n)
+            .unwrap_or_default())
     }
 
     /// The key of the next record and its length.
@@ -199,14 +251,26 @@ impl Run {
         }
         let head = self.fill(file, HEADER)?;
         let number = |at: usize| {
-            head.get(at..at + 8).and_then(|b| b.try_into().ok()).map(u64::from_le_bytes).unwrap_or_default()
+            head.get(at..at + 8)
+                .and_then(|b| b.try_into().ok())
+                .map(u64::from_le_bytes)
+                .unwrap_or_default()
         };
-        Ok(Some(((number(0), number(8), number(16)), number(24) as usize)))
+        Ok(Some((
+            (number(0), number(8), number(16)),
+            number(24) as usize,
+        )))
     }
 
     fn take(&mut self, file: &File) -> io::Result<Vec<u8>> {
-        let Some((_, length)) = self.peek(file)? else { return Ok(Vec::new()) };
-        let record = self.fill(file, HEADER + length)?.get(HEADER..).unwrap_or_default().to_vec();
+        let Some((_, length)) = self.peek(file)? else {
+            return Ok(Vec::new());
+        };
+        let record = self
+            .fill(file, HEADER + length)?
+            .get(HEADER..)
+            .unwrap_or_default()
+            .to_vec();
         self.start += HEADER + length;
         Ok(record)
     }
@@ -217,15 +281,22 @@ impl Sorted {
     pub(super) fn next(&mut self) -> Result<Option<Exchange>, Error> {
         match &mut self.source {
             Source::Memory { bytes, index } => {
-                let Some((_, from, to)) = index.next() else { return Ok(None) };
+                let Some((_, from, to)) = index.next() else {
+                    return Ok(None);
+                };
                 Ok(codec::read(bytes.get(from..to).unwrap_or_default()))
             }
             Source::File { file, runs, heads } => {
-                let first = take_first(file, runs, heads).map_err(|source| Error::Sort { source })?;
-                let Some((_, record)) = first else { return Ok(None) };
+                let first =
+                    take_first(file, runs, heads).map_err(|source| Error::Sort { source })?;
+                let Some((_, record)) = first else {
+                    return Ok(None);
+                };
                 match codec::read(&record) {
                     Some(exchange) => Ok(Some(exchange)),
-                    None => Err(Error::Sort { source: io::ErrorKind::InvalidData.into() }),
+                    None => Err(Error::Sort {
+                        source: io::ErrorKind::InvalidData.into(),
+                    }),
                 }
             }
         }
@@ -239,7 +310,13 @@ mod tests {
 
     fn sorted(mut sorter: Sorter, times: &[u64]) -> Vec<(u64, u64)> {
         for (stream, at) in times.iter().enumerate() {
-            sorter.push(&Exchange { at: *at, stream: stream as u64, ..sample() }).unwrap();
+            sorter
+                .push(&Exchange {
+                    at: *at,
+                    stream: stream as u64,
+                    ..sample()
+                })
+                .unwrap();
         }
         let mut sorted = sorter.finish().unwrap();
         let mut out = Vec::new();
@@ -254,15 +331,25 @@ mod tests {
         let mut state = 7_u64;
         let times: Vec<u64> = (0..2000)
             .map(|_| {
-                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1);
                 state >> 56
             })
             .collect();
-        let mut want: Vec<(u64, u64)> = times.iter().enumerate().map(|(i, t)| (*t, i as u64)).collect();
+        let mut want: Vec<(u64, u64)> = times
+            .iter()
+            .enumerate()
+            .map(|(i, t)| (*t, i as u64))
+            .collect();
         want.sort_unstable();
         // All in memory; a few runs; about 1,000 runs, merged many times.
         for held_max in [HELD_MAX, 100_000, 400] {
-            assert_eq!(sorted(Sorter::new(held_max), &times), want, "held {held_max}");
+            assert_eq!(
+                sorted(Sorter::new(held_max), &times),
+                want,
+                "held {held_max}"
+            );
         }
     }
 

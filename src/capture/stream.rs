@@ -166,7 +166,15 @@ impl Half {
         }
         let begin = (begin + old as i64) as u64;
         if begin > self.next {
-            self.keep(Piece { offset: begin, at, ack, data: fresh.to_vec() }, payload);
+            self.keep(
+                Piece {
+                    offset: begin,
+                    at,
+                    ack,
+                    data: fresh.to_vec(),
+                },
+                payload,
+            );
             return Accepted::Early;
         }
         // What waits was captured earlier, so it stands where the two overlap.
@@ -174,22 +182,43 @@ impl Half {
         let room = usize::try_from(limit - begin).unwrap_or(usize::MAX);
         if fresh.len() > room {
             let (now, later) = fresh.split_at(room);
-            self.keep(Piece { offset: begin + room as u64, at, ack, data: later.to_vec() }, payload);
+            self.keep(
+                Piece {
+                    offset: begin + room as u64,
+                    at,
+                    ack,
+                    data: later.to_vec(),
+                },
+                payload,
+            );
             self.advance(now.len() as u64, at);
-            return Accepted::Next { offset: begin, data: now };
+            return Accepted::Next {
+                offset: begin,
+                data: now,
+            };
         }
         self.advance(fresh.len() as u64, at);
-        Accepted::Next { offset: begin, data: fresh }
+        Accepted::Next {
+            offset: begin,
+            data: fresh,
+        }
     }
 
     /// Keeps the parts of a piece that nothing waiting covers.
     fn keep(&mut self, piece: Piece, payload: &mut Payload) {
-        let Piece { mut offset, at, ack, data } = piece;
+        let Piece {
+            mut offset,
+            at,
+            ack,
+            data,
+        } = piece;
         let mut rest = data.as_slice();
         let end = offset + rest.len() as u64;
         // The piece that begins before this one may reach into it.
         if let Some((before, waiting)) = self.early.range(..=offset).next_back() {
-            let covered = (before + waiting.data.len() as u64).saturating_sub(offset).min(rest.len() as u64);
+            let covered = (before + waiting.data.len() as u64)
+                .saturating_sub(offset)
+                .min(rest.len() as u64);
             payload.duplicate += covered;
             rest = rest.get(covered as usize..).unwrap_or_default();
             offset += covered;
@@ -198,7 +227,12 @@ impl Half {
         for (begin, waiting) in self.early.range(offset..end) {
             let (part, tail) = rest.split_at((begin - offset) as usize);
             if !part.is_empty() {
-                fresh.push(Piece { offset, at, ack, data: part.to_vec() });
+                fresh.push(Piece {
+                    offset,
+                    at,
+                    ack,
+                    data: part.to_vec(),
+                });
             }
             let covered = waiting.data.len().min(tail.len());
             payload.duplicate += covered as u64;
@@ -206,7 +240,12 @@ impl Half {
             offset = begin + covered as u64;
         }
         if !rest.is_empty() {
-            fresh.push(Piece { offset, at, ack, data: rest.to_vec() });
+            fresh.push(Piece {
+                offset,
+                at,
+                ack,
+                data: rest.to_vec(),
+            });
         }
         for piece in fresh {
             self.early_cost += piece.data.len() + PIECE_COST;
@@ -228,7 +267,9 @@ impl Half {
 
     /// Whether the hole before what waits must be given up.
     pub(super) fn is_hole_lost(&self, now: u64) -> bool {
-        let is_overdue = self.overdue.is_some_and(|since| now.saturating_sub(since) >= PATIENCE);
+        let is_overdue = self
+            .overdue
+            .is_some_and(|since| now.saturating_sub(since) >= PATIENCE);
         self.early_cost > EARLY_MAX || (is_overdue && self.has_early())
     }
 
@@ -244,7 +285,8 @@ impl Half {
     pub(super) fn drop_far(&mut self) -> u64 {
         let mut dropped = 0;
         while let Some(last) = self.early.last_entry() {
-            if *last.key() <= self.next + WINDOW_MAX || self.acked.is_some_and(|a| a >= *last.key()) {
+            if *last.key() <= self.next + WINDOW_MAX || self.acked.is_some_and(|a| a >= *last.key())
+            {
                 break;
             }
             let piece = last.remove();
@@ -252,7 +294,10 @@ impl Half {
             dropped += piece.data.len() as u64;
         }
         if dropped > 0 {
-            self.top = self.early.last_key_value().map_or(self.next, |(o, p)| o + p.data.len() as u64);
+            self.top = self
+                .early
+                .last_key_value()
+                .map_or(self.next, |(o, p)| o + p.data.len() as u64);
         }
         dropped
     }
@@ -260,13 +305,21 @@ impl Half {
     /// At the end: the bytes after the last piece that are known to have been sent.
     pub(super) fn skip_tail(&mut self) -> Option<(u64, u64)> {
         let end = self.top.max(self.fin.unwrap_or(0));
-        let tail = (end > self.next && end - self.next <= WINDOW_MAX).then(|| (self.next, end - self.next))?;
+        let tail = (end > self.next && end - self.next <= WINDOW_MAX)
+            .then(|| (self.next, end - self.next))?;
         self.next = end;
         Some(tail)
     }
 
     /// Follows a half whose bytes nobody wants: what is new counts as delivered, holes and all.
-    pub(super) fn pass(&mut self, seq: u32, data: &[u8], sent: usize, fin: bool, payload: &mut Payload) -> u64 {
+    pub(super) fn pass(
+        &mut self,
+        seq: u32,
+        data: &[u8],
+        sent: usize,
+        fin: bool,
+        payload: &mut Payload,
+    ) -> u64 {
         payload.total += data.len() as u64;
         if self.base.is_none() {
             self.base = Some(seq);
@@ -276,7 +329,9 @@ impl Half {
         if fin && end >= 0 && self.fin.is_none() {
             self.fin = Some(end as u64);
         }
-        let old = usize::try_from(self.next as i64 - begin).unwrap_or(0).min(data.len());
+        let old = usize::try_from(self.next as i64 - begin)
+            .unwrap_or(0)
+            .min(data.len());
         payload.duplicate += old as u64;
         let end = u64::try_from(end).unwrap_or(0);
         self.next = self.next.max(end);
@@ -298,9 +353,14 @@ mod tests {
         half.open(base.wrapping_sub(1));
         let mut out = Vec::new();
         for (i, (seq, data)) in segments.iter().enumerate() {
-            if let Accepted::Next { offset, data } =
-                half.accept(*seq, data, data.len(), false, (i as u64, None), &mut payload)
-            {
+            if let Accepted::Next { offset, data } = half.accept(
+                *seq,
+                data,
+                data.len(),
+                false,
+                (i as u64, None),
+                &mut payload,
+            ) {
                 assert_eq!(offset, out.len() as u64);
                 out.extend(data);
             }
@@ -316,13 +376,55 @@ mod tests {
     fn segments_come_out_in_order() {
         let wrap = u32::MAX - 2;
         let cases: [(&str, u32, Vec<(u32, &[u8])>, &[u8], u64); 7] = [
-            ("in order", 100, vec![(100, b"abc"), (103, b"def")], b"abcdef", 0),
-            ("out of order", 100, vec![(103, b"def"), (100, b"abc")], b"abcdef", 0),
-            ("twice", 100, vec![(100, b"abc"), (100, b"abc"), (103, b"d")], b"abcd", 3),
-            ("keep-alive probe", 100, vec![(100, b"abc"), (102, b"\0"), (103, b"d")], b"abcd", 1),
-            ("first seen stands, delivered", 100, vec![(100, b"abc"), (101, b"XYZ")], b"abcZ", 2),
-            ("first seen stands, waiting", 100, vec![(102, b"cd"), (100, b"ABCDEF")], b"ABcdEF", 2),
-            ("sequence numbers wrap", wrap, vec![(1, b"ef"), (wrap, b"abcd")], b"abcdef", 0),
+            (
+                "in order",
+                100,
+                vec![(100, b"abc"), (103, b"def")],
+                b"abcdef",
+                0,
+            ),
+            (
+                "out of order",
+                100,
+                vec![(103, b"def"), (100, b"abc")],
+                b"abcdef",
+                0,
+            ),
+            (
+                "twice",
+                100,
+                vec![(100, b"abc"), (100, b"abc"), (103, b"d")],
+                b"abcd",
+                3,
+            ),
+            (
+                "keep-alive probe",
+                100,
+                vec![(100, b"abc"), (102, b"\0"), (103, b"d")],
+                b"abcd",
+                1,
+            ),
+            (
+                "first seen stands, delivered",
+                100,
+                vec![(100, b"abc"), (101, b"XYZ")],
+                b"abcZ",
+                2,
+            ),
+            (
+                "first seen stands, waiting",
+                100,
+                vec![(102, b"cd"), (100, b"ABCDEF")],
+                b"ABcdEF",
+                2,
+            ),
+            (
+                "sequence numbers wrap",
+                wrap,
+                vec![(1, b"ef"), (wrap, b"abcd")],
+                b"abcdef",
+                0,
+            ),
         ];
         for (name, base, segments, stream, duplicate) in cases {
             let (out, half, payload) = run(base, &segments);
@@ -336,7 +438,10 @@ mod tests {
     fn a_hole_is_given_up_a_second_after_the_peer_has_what_is_beyond() {
         let (out, mut half, _) = run(100, &[(100, b"ab"), (105, b"fg")]);
         assert_eq!(out, b"ab");
-        assert!(!half.is_hole_lost(u64::MAX), "the network may still bring it");
+        assert!(
+            !half.is_hole_lost(u64::MAX),
+            "the network may still bring it"
+        );
         half.acknowledge(107, 10);
         assert!(!half.is_hole_lost(10 + PATIENCE - 1));
         assert!(half.is_hole_lost(10 + PATIENCE));

@@ -14,7 +14,7 @@ use crate::capture::{self, Error, Exchange, Options, Summary};
 
 /// List every exchange in a capture, and every reason something was skipped
 #[derive(Debug, Clone, ClapArgs)]
-pub struct Args {
+pub(crate) struct Args {
     /// The capture: pcap or pcapng, gzipped or not
     pub capture: PathBuf,
     /// Print one JSON object a line: exchanges in order of their first byte, then one summary
@@ -39,7 +39,7 @@ enum Stop {
 }
 
 /// Runs the subcommand.
-pub fn run(args: &Args) -> ExitCode {
+pub(crate) fn run(args: &Args) -> ExitCode {
     if args.keylog.is_some() {
         eprintln!("error: not supported yet: TLS key logs (`--keylog`)");
         return exit::USAGE.into();
@@ -60,7 +60,11 @@ pub fn run(args: &Args) -> ExitCode {
         Err(Stop::Capture(e)) => {
             complain(&e);
             let is_ours = matches!(e, Error::Sort { .. });
-            if is_ours { exit::ENVIRONMENT.into() } else { exit::USAGE.into() }
+            if is_ours {
+                exit::ENVIRONMENT.into()
+            } else {
+                exit::USAGE.into()
+            }
         }
     }
 }
@@ -77,7 +81,9 @@ fn list(args: &Args, show: &mut dyn Show) -> Result<(), Stop> {
             Err(e) => failure = Some(e),
         }
     }
-    show.end(&mut out, reader.summary()).and_then(|()| out.flush()).map_err(Stop::Output)?;
+    show.end(&mut out, reader.summary())
+        .and_then(|()| out.flush())
+        .map_err(Stop::Output)?;
     drop(out);
     failure.map_or(Ok(()), |e| Err(Stop::Capture(e)))
 }

@@ -4,8 +4,12 @@ use super::{Endian, Format, Frame, Frames, PACKET_MAX};
 use crate::capture::Error;
 use crate::capture::input::Input;
 
-pub(super) const FORMAT: Format =
-    Format { name: "pcap", extensions: &["pcap", "cap", "dmp"], sniff: |begins| magic(begins).is_some(), open };
+pub(super) const FORMAT: Format = Format {
+    name: "pcap",
+    extensions: &["pcap", "cap", "dmp"],
+    sniff: |begins| magic(begins).is_some(),
+    open,
+};
 
 /// The length of the file header.
 const HEADER: usize = 24;
@@ -41,18 +45,28 @@ fn open(mut input: Input) -> Result<Box<dyn Frames>, Error> {
     if major != 2 {
         return Err(input.malformed(4, format!("pcap version {major}, accepted is 2")));
     }
-    Ok(Box::new(Pcap { input, endian, unit, link }))
+    Ok(Box::new(Pcap {
+        input,
+        endian,
+        unit,
+        link,
+    }))
 }
 
 impl Frames for Pcap {
     fn next(&mut self) -> Result<Option<Frame<'_>>, Error> {
         let offset = self.input.offset();
-        let Some(record) = self.input.take(RECORD, "packet header")? else { return Ok(None) };
+        let Some(record) = self.input.take(RECORD, "packet header")? else {
+            return Ok(None);
+        };
         let seconds = u64::from(self.endian.u32(record, 0));
         let fraction = u64::from(self.endian.u32(record, 4));
         let length = self.endian.u32(record, 8);
         if length > PACKET_MAX {
-            return Err(self.input.malformed(offset, format!("a packet of {length} bytes, accepted are up to {PACKET_MAX}")));
+            return Err(self.input.malformed(
+                offset,
+                format!("a packet of {length} bytes, accepted are up to {PACKET_MAX}"),
+            ));
         }
         let at = seconds * 1_000_000_000 + fraction * self.unit;
         let link = self.link;
@@ -66,8 +80,20 @@ mod tests {
     use super::super::tests::read;
 
     fn file(magic: [u8; 4], big: bool, link: u32, records: &[(u32, u32, &[u8])]) -> Vec<u8> {
-        let n = |v: u32| if big { v.to_be_bytes() } else { v.to_le_bytes() };
-        let h = |v: u16| if big { v.to_be_bytes() } else { v.to_le_bytes() };
+        let n = |v: u32| {
+            if big {
+                v.to_be_bytes()
+            } else {
+                v.to_le_bytes()
+            }
+        };
+        let h = |v: u16| {
+            if big {
+                v.to_be_bytes()
+            } else {
+                v.to_le_bytes()
+            }
+        };
         let mut out = magic.to_vec();
         out.extend([h(2), h(4)].concat());
         out.extend([n(0), n(0), n(65535), n(link)].concat());
@@ -91,7 +117,10 @@ mod tests {
             assert!(error.is_none(), "{name}: {error:?}");
             assert_eq!(
                 frames,
-                [(7_000_000_000 + 5 * unit, 113, b"abc".to_vec()), (8_000_000_000, 113, vec![])],
+                [
+                    (7_000_000_000 + 5 * unit, 113, b"abc".to_vec()),
+                    (8_000_000_000, 113, vec![])
+                ],
                 "{name}"
             );
         }
@@ -99,12 +128,21 @@ mod tests {
 
     #[test]
     fn a_file_cut_anywhere_gives_the_whole_records_then_an_error() {
-        let whole = file([0xd4, 0xc3, 0xb2, 0xa1], false, 1, &[(1, 0, b"abcd"), (2, 0, b"efgh")]);
+        let whole = file(
+            [0xd4, 0xc3, 0xb2, 0xa1],
+            false,
+            1,
+            &[(1, 0, b"abcd"), (2, 0, b"efgh")],
+        );
         for cut in 4..whole.len() {
             let (frames, error) = read(&whole[..cut]);
             assert_eq!(frames.len(), cut.saturating_sub(24) / 20, "cut at {cut}");
             // A cut at a record's end cannot be told from the end.
-            assert_eq!(error.is_none(), cut == 24 || cut == 44, "cut at {cut}: {error:?}");
+            assert_eq!(
+                error.is_none(),
+                cut == 24 || cut == 44,
+                "cut at {cut}: {error:?}"
+            );
         }
         let (_, error) = read(&whole[..50]);
         assert_eq!(

@@ -6,7 +6,12 @@ use super::{Endian, Format, Frame, Frames, PACKET_MAX};
 use crate::capture::Error;
 use crate::capture::input::Input;
 
-pub(super) const FORMAT: Format = Format { name: "pcapng", extensions: &["pcapng", "ntar"], sniff, open };
+pub(super) const FORMAT: Format = Format {
+    name: "pcapng",
+    extensions: &["pcapng", "ntar"],
+    sniff,
+    open,
+};
 
 /// The type of a section header; a palindrome, so that it reads the same in either byte order.
 const SECTION: u32 = 0x0a0d_0d0a;
@@ -48,7 +53,8 @@ enum Resolution {
 }
 
 fn sniff(begins: &[u8]) -> bool {
-    begins.get(..4) == Some(&[0x0a, 0x0d, 0x0d, 0x0a]) && order(begins.get(8..12).unwrap_or_default()).is_some()
+    begins.get(..4) == Some(&[0x0a, 0x0d, 0x0d, 0x0a])
+        && order(begins.get(8..12).unwrap_or_default()).is_some()
 }
 
 /// The byte order by the magic number in a section header.
@@ -61,7 +67,12 @@ fn order(magic: &[u8]) -> Option<Endian> {
 }
 
 fn open(input: Input) -> Result<Box<dyn Frames>, Error> {
-    let mut file = PcapNg { input, endian: Endian::Little, interfaces: Vec::new(), at: 0 };
+    let mut file = PcapNg {
+        input,
+        endian: Endian::Little,
+        interfaces: Vec::new(),
+        at: 0,
+    };
     // Up to the first packet nothing can come but headers, so a file with a broken first section fails here.
     file.section()?;
     Ok(Box::new(file))
@@ -81,7 +92,10 @@ impl PcapNg {
         let offset = self.input.offset();
         let head = self.input.need(12, "section header")?;
         let Some(endian) = order(head.get(8..12).unwrap_or_default()) else {
-            return Err(self.input.malformed(offset + 8, "a section without the byte-order magic 1a2b3c4d".into()));
+            return Err(self.input.malformed(
+                offset + 8,
+                "a section without the byte-order magic 1a2b3c4d".into(),
+            ));
         };
         let length = endian.u32(head, 4);
         self.endian = endian;
@@ -90,7 +104,10 @@ impl PcapNg {
         let rest = self.input.need(4, "section header")?;
         let major = endian.u16(rest, 0);
         if major != 1 {
-            return Err(self.input.malformed(offset + 12, format!("pcapng version {major}, accepted is 1")));
+            return Err(self.input.malformed(
+                offset + 12,
+                format!("pcapng version {major}, accepted is 1"),
+            ));
         }
         self.input.skip(u64::from(length) - 20, "section header")?;
         self.trailer(offset, length)
@@ -124,43 +141,74 @@ impl PcapNg {
             SIMPLE => {
                 let original = endian.u32(body, 0);
                 let interface = self.interface(offset, 0)?;
-                let kept = if interface.snaplen == 0 { original } else { original.min(interface.snaplen) };
+                let kept = if interface.snaplen == 0 {
+                    original
+                } else {
+                    original.min(interface.snaplen)
+                };
                 let length = (kept as usize).min(body.len() - 4);
-                Ok(Some(Place { at: self.at, link: interface.link, begin: 4, length }))
+                Ok(Some(Place {
+                    at: self.at,
+                    link: interface.link,
+                    begin: 4,
+                    length,
+                }))
             }
             _ => {
-                let number = if kind == PACKET { u32::from(endian.u16(body, 0)) } else { endian.u32(body, 0) };
+                let number = if kind == PACKET {
+                    u32::from(endian.u16(body, 0))
+                } else {
+                    endian.u32(body, 0)
+                };
                 let ticks = u64::from(endian.u32(body, 4)) << 32 | u64::from(endian.u32(body, 8));
                 let length = endian.u32(body, 12) as usize;
                 let room = body.len() - 20;
                 let interface = self.interface(offset, number)?;
                 if length > room {
-                    let what = format!("a packet of {length} bytes in a block with room for {room}");
+                    let what =
+                        format!("a packet of {length} bytes in a block with room for {room}");
                     return Err(self.input.malformed(offset, what));
                 }
                 self.at = interface.time(ticks);
-                Ok(Some(Place { at: self.at, link: interface.link, begin: 20, length }))
+                Ok(Some(Place {
+                    at: self.at,
+                    link: interface.link,
+                    begin: 20,
+                    length,
+                }))
             }
         }
     }
 
     /// Makes the body of a block available to peek at, and checks that it has at least `least` bytes.
-    fn held(&mut self, offset: u64, length: u32, what: &'static str, least: u32) -> Result<(), Error> {
+    fn held(
+        &mut self,
+        offset: u64,
+        length: u32,
+        what: &'static str,
+        least: u32,
+    ) -> Result<(), Error> {
         if !(FRAMING + least..=BLOCK_MAX).contains(&length) {
-            let what = format!("a {what} of {length} bytes, accepted are {} to {BLOCK_MAX}", FRAMING + least);
+            let what = format!(
+                "a {what} of {length} bytes, accepted are {} to {BLOCK_MAX}",
+                FRAMING + least
+            );
             return Err(self.input.malformed(offset, what));
         }
         let wanted = (length - 8) as usize;
         let found = self.input.fill(wanted)?;
         if found < wanted {
-            return Err(self.input.truncated(offset, what, u64::from(length), found as u64 + 8));
+            return Err(self
+                .input
+                .truncated(offset, what, u64::from(length), found as u64 + 8));
         }
         Ok(())
     }
 
     fn check_length(&self, offset: u64, length: u32, least: u32) -> Result<(), Error> {
         if length < least || !length.is_multiple_of(4) {
-            let what = format!("a block of {length} bytes, accepted is a multiple of 4 from {least}");
+            let what =
+                format!("a block of {length} bytes, accepted is a multiple of 4 from {least}");
             return Err(self.input.malformed(offset, what));
         }
         Ok(())
@@ -171,17 +219,24 @@ impl PcapNg {
         let end = self.input.need(4, "block")?;
         let again = self.endian.u32(end, 0);
         if again != length {
-            let what = format!("a block that says {length} bytes at its beginning and {again} at its end");
+            let what =
+                format!("a block that says {length} bytes at its beginning and {again} at its end");
             return Err(self.input.malformed(offset, what));
         }
         Ok(())
     }
 
     fn interface(&self, offset: u64, number: u32) -> Result<Interface, Error> {
-        self.interfaces.get(number as usize).copied().ok_or_else(|| {
-            let what = format!("a packet of interface {number} in a section that has described {}", self.interfaces.len());
-            self.input.malformed(offset, what)
-        })
+        self.interfaces
+            .get(number as usize)
+            .copied()
+            .ok_or_else(|| {
+                let what = format!(
+                    "a packet of interface {number} in a section that has described {}",
+                    self.interfaces.len()
+                );
+                self.input.malformed(offset, what)
+            })
     }
 }
 
@@ -205,14 +260,23 @@ impl Frames for PcapNg {
             match place {
                 Some(place) => {
                     // The trailer is checked before the body is lent out: both are in the buffer.
-                    let again = endian.u32(self.input.peek(body + 4).get(body..).unwrap_or_default(), 0);
+                    let again =
+                        endian.u32(self.input.peek(body + 4).get(body..).unwrap_or_default(), 0);
                     if again != length {
-                        let what = format!("a block that says {length} bytes at its beginning and {again} at its end");
+                        let what = format!(
+                            "a block that says {length} bytes at its beginning and {again} at its end"
+                        );
                         return Err(self.input.malformed(offset, what));
                     }
                     let bytes = self.input.need(body + 4, "packet block")?;
-                    let data = bytes.get(place.begin..place.begin + place.length).unwrap_or_default();
-                    return Ok(Some(Frame { at: place.at, link: place.link, data }));
+                    let data = bytes
+                        .get(place.begin..place.begin + place.length)
+                        .unwrap_or_default();
+                    return Ok(Some(Frame {
+                        at: place.at,
+                        link: place.link,
+                        data,
+                    }));
                 }
                 None if kind == INTERFACE => {
                     self.input.skip(body as u64, "interface block")?;
@@ -238,20 +302,24 @@ fn interface(endian: Endian, body: &[u8]) -> Interface {
     let mut at = 8;
     while at + 4 <= body.len() {
         let (code, length) = (endian.u16(body, at), endian.u16(body, at + 2) as usize);
-        let Some(value) = body.get(at + 4..at + 4 + length) else { break };
+        let Some(value) = body.get(at + 4..at + 4 + length) else {
+            break;
+        };
         match (code, value) {
             (END, _) => break,
             (RESOLUTION, [power, ..]) => {
                 let base: u64 = if power & 0x80 == 0 { 10 } else { 2 };
-                found.resolution =
-                    base.checked_pow(u32::from(power & 0x7f)).map_or(Resolution::TooFine, Resolution::PerSecond);
+                found.resolution = base
+                    .checked_pow(u32::from(power & 0x7f))
+                    .map_or(Resolution::TooFine, Resolution::PerSecond);
             }
             (SHIFT, value) if value.len() == 8 => {
                 let (high, low) = match endian {
                     Endian::Little => (4, 0),
                     Endian::Big => (0, 4),
                 };
-                found.shift = (u64::from(endian.u32(value, high)) << 32 | u64::from(endian.u32(value, low))) as i64;
+                found.shift = (u64::from(endian.u32(value, high)) << 32
+                    | u64::from(endian.u32(value, low))) as i64;
             }
             _ => {}
         }
@@ -263,8 +331,11 @@ fn interface(endian: Endian, body: &[u8]) -> Interface {
 impl Interface {
     /// Units since the interface's epoch as nanoseconds since the epoch; what does not fit is clipped.
     fn time(&self, ticks: u64) -> u64 {
-        let Resolution::PerSecond(units) = self.resolution else { return 0 };
-        let ns = i128::from(ticks) * 1_000_000_000 / i128::from(units) + i128::from(self.shift) * 1_000_000_000;
+        let Resolution::PerSecond(units) = self.resolution else {
+            return 0;
+        };
+        let ns = i128::from(ticks) * 1_000_000_000 / i128::from(units)
+            + i128::from(self.shift) * 1_000_000_000;
         u64::try_from(ns.max(0)).unwrap_or(u64::MAX)
     }
 }
@@ -280,10 +351,18 @@ mod tests {
 
     impl Blocks {
         fn n(&self, v: u32) -> [u8; 4] {
-            if self.big { v.to_be_bytes() } else { v.to_le_bytes() }
+            if self.big {
+                v.to_be_bytes()
+            } else {
+                v.to_le_bytes()
+            }
         }
         fn h(&self, v: u16) -> [u8; 2] {
-            if self.big { v.to_be_bytes() } else { v.to_le_bytes() }
+            if self.big {
+                v.to_be_bytes()
+            } else {
+                v.to_le_bytes()
+            }
         }
         fn block(&self, kind: u32, body: &[u8]) -> Vec<u8> {
             let mut body = body.to_vec();
@@ -292,7 +371,10 @@ mod tests {
             [&self.n(kind)[..], &length, &body, &length].concat()
         }
         fn section(&self) -> Vec<u8> {
-            self.block(0x0a0d_0d0a, &[&self.n(0x1a2b_3c4d)[..], &self.h(1), &self.h(0), &[0xff; 8]].concat())
+            self.block(
+                0x0a0d_0d0a,
+                &[&self.n(0x1a2b_3c4d)[..], &self.h(1), &self.h(0), &[0xff; 8]].concat(),
+            )
         }
         fn interface(&self, link: u16, options: &[(u16, &[u8])]) -> Vec<u8> {
             let mut body = [&self.h(link)[..], &self.h(0), &self.n(0)].concat();
@@ -305,7 +387,13 @@ mod tests {
         }
         fn packet(&self, interface: u32, ticks: u64, data: &[u8]) -> Vec<u8> {
             let n = data.len() as u32;
-            let head = [self.n(interface), self.n((ticks >> 32) as u32), self.n(ticks as u32), self.n(n), self.n(n)];
+            let head = [
+                self.n(interface),
+                self.n((ticks >> 32) as u32),
+                self.n(ticks as u32),
+                self.n(n),
+                self.n(n),
+            ];
             self.block(6, &[&head.concat()[..], data].concat())
         }
     }
@@ -345,14 +433,30 @@ mod tests {
             b.interface(1, &[]),
             b.packet(0, 5, b"a"),
             b.block(3, &[&b.n(3)[..], b"xyz"].concat()),
-            b.block(2, &[&b.h(0)[..], &b.h(0), &b.n(0), &b.n(6), &b.n(2), &b.n(2), b"ob"].concat()),
+            b.block(
+                2,
+                &[
+                    &b.h(0)[..],
+                    &b.h(0),
+                    &b.n(0),
+                    &b.n(6),
+                    &b.n(2),
+                    &b.n(2),
+                    b"ob",
+                ]
+                .concat(),
+            ),
         ]
         .concat();
         let (frames, error) = read(&file);
         assert!(error.is_none(), "{error:?}");
         assert_eq!(
             frames,
-            [(5_000, 1, b"a".to_vec()), (5_000, 1, b"xyz".to_vec()), (6_000, 1, b"ob".to_vec())]
+            [
+                (5_000, 1, b"a".to_vec()),
+                (5_000, 1, b"xyz".to_vec()),
+                (6_000, 1, b"ob".to_vec())
+            ]
         );
     }
 
@@ -367,11 +471,31 @@ mod tests {
         too_long[20..24].copy_from_slice(&b.n(400));
         let odd = [b.n(0xbad), b.n(13)].concat();
         let cases: [(&str, Vec<u8>, &str); 5] = [
-            ("length at the end", [s.clone(), i.clone(), wrong_end].concat(), "`test` is damaged at offset 48: a block that says 36 bytes at its beginning and 99 at its end"),
-            ("packet beyond its block", [s.clone(), i.clone(), too_long].concat(), "`test` is damaged at offset 48: a packet of 400 bytes in a block with room for 4"),
-            ("no such interface", [s.clone(), b.packet(0, 1, b"abcd")].concat(), "`test` is damaged at offset 28: a packet of interface 0 in a section that has described 0"),
-            ("odd length", [s.clone(), odd].concat(), "`test` is damaged at offset 28: a block of 13 bytes, accepted is a multiple of 4 from 12"),
-            ("cut packet", [s, i, b.packet(0, 1, b"abcd")[..30].to_vec()].concat(), "`test` is cut short: the packet block at offset 48 needs 36 bytes, 30 are there"),
+            (
+                "length at the end",
+                [s.clone(), i.clone(), wrong_end].concat(),
+                "`test` is damaged at offset 48: a block that says 36 bytes at its beginning and 99 at its end",
+            ),
+            (
+                "packet beyond its block",
+                [s.clone(), i.clone(), too_long].concat(),
+                "`test` is damaged at offset 48: a packet of 400 bytes in a block with room for 4",
+            ),
+            (
+                "no such interface",
+                [s.clone(), b.packet(0, 1, b"abcd")].concat(),
+                "`test` is damaged at offset 28: a packet of interface 0 in a section that has described 0",
+            ),
+            (
+                "odd length",
+                [s.clone(), odd].concat(),
+                "`test` is damaged at offset 28: a block of 13 bytes, accepted is a multiple of 4 from 12",
+            ),
+            (
+                "cut packet",
+                [s, i, b.packet(0, 1, b"abcd")[..30].to_vec()].concat(),
+                "`test` is cut short: the packet block at offset 48 needs 36 bytes, 30 are there",
+            ),
         ];
         for (name, bytes, message) in cases {
             assert_eq!(read(&bytes).1.unwrap().to_string(), message, "{name}");
@@ -381,11 +505,25 @@ mod tests {
     #[test]
     fn a_file_cut_anywhere_never_gives_half_a_packet() {
         let b = Blocks { big: false };
-        let file = [b.section(), b.interface(1, &[]), b.packet(0, 1, b"abcd"), b.block(77, b"zz"), b.packet(0, 2, b"e")].concat();
+        let file = [
+            b.section(),
+            b.interface(1, &[]),
+            b.packet(0, 1, b"abcd"),
+            b.block(77, b"zz"),
+            b.packet(0, 2, b"e"),
+        ]
+        .concat();
         for cut in 12..file.len() {
             let (frames, error) = read(&file[..cut]);
-            assert!(frames.iter().all(|f| f.2 == b"abcd" || f.2 == b"e"), "cut at {cut}");
-            assert_eq!(error.is_none(), [28, 48, 84, 100].contains(&cut), "cut at {cut}: {error:?}");
+            assert!(
+                frames.iter().all(|f| f.2 == b"abcd" || f.2 == b"e"),
+                "cut at {cut}"
+            );
+            assert_eq!(
+                error.is_none(),
+                [28, 48, 84, 100].contains(&cut),
+                "cut at {cut}: {error:?}"
+            );
         }
     }
 }

@@ -15,10 +15,7 @@ pub(in crate::capture) enum Role {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::capture) enum Line {
     /// `GET /x HTTP/1.1`
-    Request {
-        method: String,
-        target: Bytes,
-    },
+    Request { method: String, target: Bytes },
     /// `HTTP/1.1 200 OK`
     Response { status: u16 },
 }
@@ -84,7 +81,9 @@ impl Head {
                     head.host = Bytes::copy_from_slice(value);
                     has_host = true;
                 }
-                7 if head.upgrade.is_none() && is("upgrade") => head.upgrade = Some(Bytes::copy_from_slice(value)),
+                7 if head.upgrade.is_none() && is("upgrade") => {
+                    head.upgrade = Some(Bytes::copy_from_slice(value))
+                }
                 14 if is("content-length") => head.length = Length::of(value),
                 17 if is("transfer-encoding") => head.chunked = ends_chunked(value),
                 _ => {}
@@ -153,7 +152,10 @@ impl Search {
 pub(super) fn fields(section: &[u8]) -> Vec<Header> {
     let mut all = Vec::new();
     each_field(section, |name, value, _| {
-        all.push(Header { name: Bytes::copy_from_slice(name), value: Bytes::copy_from_slice(value) });
+        all.push(Header {
+            name: Bytes::copy_from_slice(name),
+            value: Bytes::copy_from_slice(value),
+        });
     });
     all
 }
@@ -166,9 +168,14 @@ fn each_field(section: &[u8], mut field: impl FnMut(&[u8], &[u8], bool)) {
     let mut next = lines.next();
     while let Some(line) = next {
         next = lines.next();
-        let Some(colon) = line.iter().position(|b| *b == b':') else { continue };
+        let Some(colon) = line.iter().position(|b| *b == b':') else {
+            continue;
+        };
         let (written, value) = line.split_at(colon);
-        let (name, value) = (written.trim_ascii_end(), value.get(1..).unwrap_or_default().trim_ascii());
+        let (name, value) = (
+            written.trim_ascii_end(),
+            value.get(1..).unwrap_or_default().trim_ascii(),
+        );
         if !matches!(next, Some([b' ' | b'\t', ..])) {
             field(name, value, name.len() == written.len());
             continue;
@@ -186,14 +193,22 @@ fn each_field(section: &[u8], mut field: impl FnMut(&[u8], &[u8], bool)) {
 /// `METHOD SP target SP HTTP/x.y`. The method is any token; the target is kept verbatim up to the next white space, and what
 /// stands between it and the version is passed over (RFC 9112 §3).
 pub(super) fn request_line(line: &[u8]) -> Option<(Line, Protocol)> {
-    let mut words = line.split(|b| matches!(b, b' ' | b'\t')).filter(|w| !w.is_empty());
+    let mut words = line
+        .split(|b| matches!(b, b' ' | b'\t'))
+        .filter(|w| !w.is_empty());
     let (method, target, version) = (words.next()?, words.next()?, words.next_back()?);
     let protocol = version_of(version)?;
     if !line.starts_with(method) || !is_token(method) {
         return None;
     }
     let method = String::from_utf8_lossy(method).into_owned();
-    Some((Line::Request { method, target: Bytes::copy_from_slice(target) }, protocol))
+    Some((
+        Line::Request {
+            method,
+            target: Bytes::copy_from_slice(target),
+        },
+        protocol,
+    ))
 }
 
 /// `HTTP/x.y SP nnn`, and anything after it.
@@ -202,11 +217,19 @@ pub(super) fn status_line(line: &[u8]) -> Option<(Line, Protocol)> {
     let (version, rest) = line.split_at(space);
     let protocol = version_of(version)?;
     let rest = rest.trim_ascii();
-    let digits = rest.split(|b| !b.is_ascii_digit()).next().unwrap_or_default();
+    let digits = rest
+        .split(|b| !b.is_ascii_digit())
+        .next()
+        .unwrap_or_default();
     if digits.len() != 3 {
         return None;
     }
-    Some((Line::Response { status: number(digits)? as u16 }, protocol))
+    Some((
+        Line::Response {
+            status: number(digits)? as u16,
+        },
+        protocol,
+    ))
 }
 
 /// `HTTP/` and two numbers, of any length. What is not 1.0 is read as 1.1.

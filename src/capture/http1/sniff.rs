@@ -33,10 +33,20 @@ pub(in crate::capture) fn guess(bytes: &[u8]) -> Guess {
         None => return Guess::Unclear,
     };
     if is_prefix(text, b"HTTP/") {
-        return line(text).map_or(Guess::Unclear, |l| if status_line(l).is_some() { Guess::Response } else { Guess::Other });
+        return line(text).map_or(Guess::Unclear, |l| {
+            if status_line(l).is_some() {
+                Guess::Response
+            } else {
+                Guess::Other
+            }
+        });
     }
     if is_prefix(bytes, PREFACE) && bytes.len() > b"PRI ".len() {
-        return if bytes.len() >= b"PRI * HTTP/2.0\r\n".len() { Guess::Http2 } else { Guess::Unclear };
+        return if bytes.len() >= b"PRI * HTTP/2.0\r\n".len() {
+            Guess::Http2
+        } else {
+            Guess::Unclear
+        };
     }
     // A TLS record: handshake, version 3.x (RFC 8446 §5.1).
     match bytes {
@@ -100,12 +110,21 @@ mod tests {
 
     #[test]
     fn a_guess_from_fewer_bytes_never_contradicts_the_whole() {
-        for whole in [&b"OPTIONS * HTTP/1.1\r\n"[..], b"HTTP/1.0 404 Not Found\r\n", PREFACE, b"\x16\x03\x03\x00\x10"] {
+        for whole in [
+            &b"OPTIONS * HTTP/1.1\r\n"[..],
+            b"HTTP/1.0 404 Not Found\r\n",
+            PREFACE,
+            b"\x16\x03\x03\x00\x10",
+        ] {
             let last = guess(whole);
             assert_ne!(last, Guess::Unclear);
             for n in 1..whole.len() {
                 let early = guess(&whole[..n]);
-                assert!(early == last || early == Guess::Unclear, "{n} bytes of {:?}", String::from_utf8_lossy(whole));
+                assert!(
+                    early == last || early == Guess::Unclear,
+                    "{n} bytes of {:?}",
+                    String::from_utf8_lossy(whole)
+                );
             }
         }
     }

@@ -26,12 +26,21 @@ pub(super) struct Bit<'a> {
 impl<'a> Bit<'a> {
     /// What follows the first `n` bytes.
     pub(super) fn after(self, n: usize) -> Bit<'a> {
-        Bit { offset: self.offset + n as u64, data: self.data.get(n..).unwrap_or_default(), ..self }
+        Bit {
+            offset: self.offset + n as u64,
+            data: self.data.get(n..).unwrap_or_default(),
+            ..self
+        }
     }
 
     /// A copy that can be held.
     pub(super) fn piece(self) -> Piece {
-        Piece { offset: self.offset, at: self.at, ack: self.ack, data: self.data.to_vec() }
+        Piece {
+            offset: self.offset,
+            at: self.at,
+            ack: self.ack,
+            data: self.data.to_vec(),
+        }
     }
 }
 
@@ -161,7 +170,9 @@ impl Lane {
         let mut bytes = Vec::new();
         for input in &self.held {
             match input {
-                Input::Data(piece) if bytes.len() < BEGINNING_MAX => bytes.extend_from_slice(&piece.data),
+                Input::Data(piece) if bytes.len() < BEGINNING_MAX => {
+                    bytes.extend_from_slice(&piece.data)
+                }
                 _ => return Some((bytes, false)),
             }
         }
@@ -193,10 +204,18 @@ impl Lane {
     /// Notes bytes that give no exchange. What follows on the like is one loss.
     pub(super) fn lose(&mut self, offset: u64, bytes: u64, reason: &'static str) {
         match self.losses.last_mut() {
-            Some(last) if last.reason == reason && (last.offset + last.bytes == offset || matches!(self.mode, Mode::Opaque(_))) => {
+            Some(last)
+                if last.reason == reason
+                    && (last.offset + last.bytes == offset
+                        || matches!(self.mode, Mode::Opaque(_))) =>
+            {
                 last.bytes += bytes;
             }
-            _ => self.losses.push(Loss { offset, bytes, reason }),
+            _ => self.losses.push(Loss {
+                offset,
+                bytes,
+                reason,
+            }),
         }
     }
 
@@ -214,8 +233,19 @@ impl Lane {
 
     /// Says what was lost.
     pub(super) fn report(&mut self, stream: u64, direction: Direction, sink: &mut Sink) {
-        for Loss { offset, bytes, reason } in std::mem::take(&mut self.losses) {
-            sink.lose(Lost { stream, direction, offset, reason, bytes });
+        for Loss {
+            offset,
+            bytes,
+            reason,
+        } in std::mem::take(&mut self.losses)
+        {
+            sink.lose(Lost {
+                stream,
+                direction,
+                offset,
+                reason,
+                bytes,
+            });
         }
     }
 }

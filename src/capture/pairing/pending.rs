@@ -19,7 +19,10 @@ pub(super) struct Message {
 
 impl Message {
     fn take(&mut self) -> (Body, Vec<Header>) {
-        let body = Body { bytes: self.bytes, data: Bytes::from(std::mem::take(&mut self.data)) };
+        let body = Body {
+            bytes: self.bytes,
+            data: Bytes::from(std::mem::take(&mut self.data)),
+        };
         (body, std::mem::take(&mut self.trailers))
     }
 }
@@ -39,7 +42,14 @@ pub(super) struct Pending {
 
 impl Pending {
     /// A request by its head.
-    pub(super) fn new(head: Head, begun: Begun, seq: u32, stream: u64, client: SocketAddr, server: SocketAddr) -> Self {
+    pub(super) fn new(
+        head: Head,
+        begun: Begun,
+        seq: u32,
+        stream: u64,
+        client: SocketAddr,
+        server: SocketAddr,
+    ) -> Self {
         let (method, target) = match head.line {
             Line::Request { method, target } => (method, target),
             Line::Response { .. } => Default::default(),

@@ -59,13 +59,21 @@ fn write_exchange(out: &mut Vec<u8>, e: &Exchange) -> io::Result<()> {
     number(out, e.h2_stream)?;
     write!(out, r#","protocol":"{}","at":"#, e.protocol.name())?;
     seconds(out, e.at)?;
-    write!(out, r#","client":"{}","server":"{}","method":"#, e.client, e.server)?;
+    write!(
+        out,
+        r#","client":"{}","server":"{}","method":"#,
+        e.client, e.server
+    )?;
     string(out, e.request.method.as_bytes())?;
     out.extend_from_slice(br#","authority":"#);
     string(out, &e.request.authority)?;
     out.extend_from_slice(br#","path":"#);
     string(out, &e.request.target)?;
-    write!(out, r#","request_body_bytes":{},"status":"#, e.request.body.bytes)?;
+    write!(
+        out,
+        r#","request_body_bytes":{},"status":"#,
+        e.request.body.bytes
+    )?;
     number(out, r.map(|r| r.status))?;
     out.extend_from_slice(br#","response_body_bytes":"#);
     number(out, r.map(|r| r.body.bytes))?;
@@ -88,7 +96,11 @@ fn number(out: &mut Vec<u8>, n: Option<impl std::fmt::Display>) -> io::Result<()
 /// Seconds with six digits; nine where the capture is finer.
 fn seconds(out: &mut Vec<u8>, ns: u64) -> io::Result<()> {
     let (whole, rest) = (ns / 1_000_000_000, ns % 1_000_000_000);
-    if rest.is_multiple_of(1_000) { write!(out, "{whole}.{:06}", rest / 1_000) } else { write!(out, "{whole}.{rest:09}") }
+    if rest.is_multiple_of(1_000) {
+        write!(out, "{whole}.{:06}", rest / 1_000)
+    } else {
+        write!(out, "{whole}.{rest:09}")
+    }
 }
 
 /// A JSON string; bytes that are no UTF-8 become `\xNN`.
@@ -149,7 +161,10 @@ mod tests {
             response: Some(Response {
                 status: 200,
                 headers: vec![],
-                body: Body { bytes: 12, data: Bytes::new() },
+                body: Body {
+                    bytes: 12,
+                    data: Bytes::new(),
+                },
                 trailers: vec![],
                 first_byte: 1_699_999_999_000_901_000,
                 last_byte: 1_699_999_999_000_951_999,
@@ -206,7 +221,13 @@ mod tests {
             requests: 1,
             responses: 1,
             skipped: BTreeMap::from([("tcp_gap", 2)]),
-            lost: vec![Lost { stream: 3, direction: Direction::Server, offset: 1460, reason: "tcp_gap", bytes: 80 }],
+            lost: vec![Lost {
+                stream: 3,
+                direction: Direction::Server,
+                offset: 1460,
+                reason: "tcp_gap",
+                bytes: 80,
+            }],
             ..Summary::default()
         };
         let mut out = Vec::new();

@@ -19,12 +19,21 @@ pub(super) struct Table {
 impl Table {
     /// The form for a terminal or for a file.
     pub(super) fn new(is_terminal: bool) -> Self {
-        Self { is_terminal, start: None }
+        Self {
+            is_terminal,
+            start: None,
+        }
     }
 
     fn clean(&self, bytes: &[u8]) -> String {
         let text = String::from_utf8_lossy(bytes);
-        if self.is_terminal { text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect() } else { text.into() }
+        if self.is_terminal {
+            text.chars()
+                .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+                .collect()
+        } else {
+            text.into()
+        }
     }
 }
 
@@ -62,7 +71,11 @@ impl Show for Table {
     fn end(&mut self, out: &mut dyn Write, s: &Summary) -> io::Result<()> {
         let p = s.payload;
         writeln!(out)?;
-        writeln!(out, "{} packets, {} TCP streams, {} requests, {} responses", s.packets, s.streams, s.requests, s.responses)?;
+        writeln!(
+            out,
+            "{} packets, {} TCP streams, {} requests, {} responses",
+            s.packets, s.streams, s.requests, s.responses
+        )?;
         writeln!(
             out,
             "TCP payload: {} bytes = {} used + {} duplicate + {} not used; {} missing",
@@ -73,10 +86,18 @@ impl Show for Table {
         }
         for l in s.lost.iter().take(LOST_SHOWN) {
             let (direction, reason) = (l.direction.name(), l.reason);
-            writeln!(out, "lost: stream {}, {direction}, {} bytes at {}: {reason}", l.stream, l.bytes, l.offset)?;
+            writeln!(
+                out,
+                "lost: stream {}, {direction}, {} bytes at {}: {reason}",
+                l.stream, l.bytes, l.offset
+            )?;
         }
         if s.lost.len() > LOST_SHOWN {
-            writeln!(out, "lost: {} more (all with --json)", s.lost.len() - LOST_SHOWN)?;
+            writeln!(
+                out,
+                "lost: {} more (all with --json)",
+                s.lost.len() - LOST_SHOWN
+            )?;
         }
         Ok(())
     }
