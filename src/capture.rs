@@ -29,6 +29,7 @@ mod sort;
 mod stream;
 pub mod summary;
 mod tracker;
+pub mod write;
 
 use std::path::Path;
 

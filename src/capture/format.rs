@@ -25,7 +25,7 @@ pub struct Format {
 pub const FORMATS: &[Format] = &[pcap::FORMAT, pcapng::FORMAT];
 
 /// How many bytes a format may look at to know its files.
-pub const MAGIC: usize = 12;
+const MAGIC: usize = 12;
 
 /// The largest packet that is accepted. A jumbogram may have 4 GiB by its length field, but nothing records such; a larger
 /// length is damage, and must not become an allocation.

@@ -196,10 +196,10 @@ impl Connection {
         }
     }
 
-    /// Takes a segment captured at `at`.
-    pub(super) fn segment(&mut self, segment: &Segment<'_>, at: u64, sink: &mut Sink) {
+    /// Takes a segment captured at `at`; `now` is that too, but never runs away or back.
+    pub(super) fn segment(&mut self, segment: &Segment<'_>, at: u64, now: u64, sink: &mut Sink) {
         let side = self.side(segment);
-        self.last = self.last.max(at);
+        self.last = self.last.max(now);
         let mut seq = segment.seq;
         if segment.syn {
             if segment.ack.is_none() {
@@ -214,7 +214,7 @@ impl Connection {
         }
         self.reset |= segment.rst;
         if let Some(ack) = segment.ack {
-            self.halves.get_mut(side.other()).acknowledge(ack, at);
+            self.halves.get_mut(side.other()).acknowledge(ack, now);
         }
         // What an RST carries is a message for people (RFC 9293 §3.10.7), no part of the stream.
         if segment.rst {
@@ -224,7 +224,7 @@ impl Connection {
             self.payload(side, seq, segment, at, sink);
         }
         for side in [Side::First, Side::Second] {
-            while self.halves.get(side).is_hole_lost(at) {
+            while self.halves.get(side).is_hole_lost(now) {
                 self.skip_hole(side, sink);
             }
             let half = self.halves.get(side);
@@ -520,7 +520,7 @@ impl Connection {
                 self.finish_message(side, true, sink);
             }
             Event::Bad(reason) => {
-                self.abandon_message(side, reason, sink);
+                self.abandon_message(side, reason, bit.offset + used as u64, sink);
                 if reason == HTTP2 {
                     self.switch(side, &Mode::Opaque(HTTP2));
                 }
@@ -591,7 +591,7 @@ impl Connection {
                     .disrupted_at
                     .and_then(|o| self.halves.get(s).seq(o))
             };
-            let is_hidden = lost(side).is_some_and(|gap| !is_before(gap, had));
+            let is_hidden = lost(side).is_some_and(|gap| is_before(had, gap));
             let is_ambiguous =
                 together > 0 || lost(side.other()).is_some_and(|gap| is_before(asked.seq, gap));
             if is_hidden && is_ambiguous {
@@ -775,7 +775,7 @@ impl Connection {
     }
 
     /// The message that a lane is in makes no sense; a new beginning must be found.
-    fn abandon_message(&mut self, side: Side, reason: &'static str, sink: &mut Sink) {
+    fn abandon_message(&mut self, side: Side, reason: &'static str, until: u64, sink: &mut Sink) {
         let lane = self.lanes.get_mut(side);
         match lane.begun.take() {
             // In a head, which gives no exchange.
@@ -790,14 +790,14 @@ impl Connection {
                 self.finish_message(side, false, sink);
             }
         }
-        self.lose_place(side);
+        self.lose_place(side, until);
     }
 
-    fn lose_place(&mut self, side: Side) {
+    /// Messages may have been missed before this offset.
+    fn lose_place(&mut self, side: Side, until: u64) {
         self.is_disrupted = true;
-        let next = self.halves.get(side).next();
         let lane = self.lanes.get_mut(side);
-        lane.disrupted_at = Some(next);
+        lane.disrupted_at = Some(until);
         lane.mode = Mode::Search;
     }
 
@@ -819,13 +819,13 @@ impl Connection {
                 AfterGap::BeyondEnd => {
                     lane.is_damaged = true;
                     self.finish_message(side, true, sink);
-                    self.lose_place(side);
+                    self.lose_place(side, offset + length);
                 }
                 AfterGap::Lost => {
                     if parser.is_between() {
-                        self.lose_place(side);
+                        self.lose_place(side, offset + length);
                     } else {
-                        self.abandon_message(side, "cut_by_gap", sink);
+                        self.abandon_message(side, "cut_by_gap", offset + length, sink);
                     }
                 }
             },
@@ -951,7 +951,8 @@ impl Connection {
             } else {
                 "incomplete_response"
             };
-            self.abandon_message(side, reason, sink);
+            let end = self.halves.get(side).next();
+            self.abandon_message(side, reason, end, sink);
         } else {
             self.finish_message(side, false, sink);
         }

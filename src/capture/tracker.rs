@@ -24,8 +24,35 @@ pub(super) struct Tracker {
     by_ends: HashMap<Key, Entry>,
     /// Every connection once, roughly by age; a number that is no longer current is passed over.
     queue: VecDeque<(Key, u64)>,
-    /// The capture time up to which nothing is due to end.
+    clock: Clock,
+    /// The time up to which nothing is due to end.
     swept: u64,
+}
+
+/// Capture time as it passes. A packet that is far ahead of the others moves it only if the next one agrees: a single damaged
+/// time must not end every connection.
+#[derive(Debug, Default)]
+struct Clock {
+    now: Option<u64>,
+    ahead: Option<u64>,
+}
+
+impl Clock {
+    /// How far ahead a packet may be at once.
+    const STEP: u64 = IDLE / 2;
+
+    fn at(&mut self, at: u64) -> u64 {
+        let now = *self.now.get_or_insert(at);
+        let is_far = at > now.saturating_add(Self::STEP);
+        let now = match (is_far, self.ahead) {
+            (false, _) => now.max(at),
+            (true, Some(before)) => now.max(before.min(at)),
+            (true, None) => now,
+        };
+        self.ahead = is_far.then_some(at);
+        self.now = Some(now);
+        now
+    }
 }
 
 #[derive(Debug)]
@@ -37,24 +64,25 @@ struct Entry {
 impl Tracker {
     /// Takes a segment captured at `at`.
     pub(super) fn segment(&mut self, segment: &Segment<'_>, at: u64, sink: &mut Sink) {
-        self.sweep(at, sink);
+        let now = self.clock.at(at);
+        self.sweep(now, sink);
         let key = key(segment);
         if let Some(entry) = self.by_ends.get_mut(&key) {
             if entry.connection.is_reopened_by(segment) {
                 entry.connection.finish(sink);
                 self.by_ends.remove(&key);
             } else {
-                entry.connection.segment(segment, at, sink);
+                entry.connection.segment(segment, at, now, sink);
                 return;
             }
         }
         if self.by_ends.len() >= CONNECTIONS_MAX {
-            self.evict(at, sink);
+            self.evict(now, sink);
         }
         let number = sink.summary.streams;
         sink.summary.streams += 1;
         let mut connection = Box::new(Connection::new(number, segment));
-        connection.segment(segment, at, sink);
+        connection.segment(segment, at, now, sink);
         self.by_ends.insert(key, Entry { number, connection });
         self.queue.push_back((key, number));
     }
@@ -133,5 +161,20 @@ fn key(segment: &Segment<'_>) -> Key {
         (segment.source, segment.target)
     } else {
         (segment.target, segment.source)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_packet_from_the_future_does_not_move_the_clock() {
+        let mut clock = Clock::default();
+        let year = 31_536_000_000_000_000;
+        let seen: Vec<u64> = [10, 12, 11, year, 13, year, year + 5, 14]
+            .map(|at| clock.at(at))
+            .into();
+        assert_eq!(seen, [10, 12, 12, 12, 13, 13, year, year]);
     }
 }

@@ -14,7 +14,7 @@ use crate::capture::{self, Error, Exchange, Options, Summary};
 
 /// List every exchange in a capture, and every reason something was skipped
 #[derive(Debug, Clone, ClapArgs)]
-pub struct Args {
+pub(crate) struct Args {
     /// The capture: pcap or pcapng, gzipped or not
     pub capture: PathBuf,
     /// Print one JSON object a line: exchanges in order of their first byte, then one summary
@@ -39,7 +39,7 @@ enum Stop {
 }
 
 /// Runs the subcommand.
-pub fn run(args: &Args) -> ExitCode {
+pub(crate) fn run(args: &Args) -> ExitCode {
     if args.keylog.is_some() {
         eprintln!("error: not supported yet: TLS key logs (`--keylog`)");
         return exit::USAGE.into();
