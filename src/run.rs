@@ -3,31 +3,41 @@
 //! The shape that others may count on:
 //!
 //! ```text
-//! run::execute(&Scenario, Options { workers, logs, .. }, events: UnboundedSender<RunEvent>, commands: UnboundedReceiver<Command>)
+//! run::execute(&Scenario, Options { run, logs, journal }, events: UnboundedSender<RunEvent>, commands: UnboundedReceiver<Command>)
 //!     -> Result<Outcome, Failure>        blocks its thread; returns after rollback
 //! ```
 //!
 //! `mesh.rs` says what the proxies do, `services.rs` starts what is behind them, `collect.rs` turns what all of them tell
 //! into one stream, `engine.rs` walks the timeline, `guard.rs` and `outcome.rs` judge.
 
-use std::{fmt, path::PathBuf};
+use std::{fmt, path::Path};
 
 pub mod collect;
+pub mod counted;
+mod engine;
 #[cfg(test)]
 mod fixture;
+pub mod guard;
+pub mod judge;
 pub mod mesh;
 pub mod outcome;
 pub mod services;
+pub mod timeline;
 
+pub use engine::execute;
 pub use outcome::Outcome;
 
+use crate::journal::Journal;
+
 /// What a run is told beside its scenario.
-#[derive(Debug, Clone, Default)]
-pub struct Options {
-    /// Event loops of the proxies; `None`: the scenario's.
-    pub workers: Option<usize>,
-    /// Folder for what services print; `None`: it is not kept.
-    pub logs: Option<PathBuf>,
+#[derive(Debug, Clone, Copy)]
+pub struct Options<'a> {
+    /// The run's number in trace ids, 40 bits; no other run's.
+    pub run: u64,
+    /// Folder for what services print; it exists if there are processes.
+    pub logs: &'a Path,
+    /// Where side effects are written down.
+    pub journal: &'a Journal,
 }
 
 /// What a person can tell a run.
@@ -46,15 +56,12 @@ pub enum Failure {
     Environment(String),
     /// The scenario asks for what cannot be, found only now: an unreadable capture.
     Scenario(String),
-    /// A person stopped it before anything was played.
-    Interrupted,
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Environment(what) | Self::Scenario(what) => f.write_str(what),
-            Self::Interrupted => f.write_str("interrupted before the first request"),
         }
     }
 }

@@ -36,6 +36,13 @@ impl Origin {
         let _ = self.0.set(at);
     }
 
+    /// How long until it; 0 when it is past, or not set.
+    pub fn until(&self) -> std::time::Duration {
+        self.0.get().map_or(std::time::Duration::ZERO, |origin| {
+            origin.saturating_duration_since(Instant::now())
+        })
+    }
+
     /// A moment on the run's clock; 0 before its start.
     pub fn micros(&self, at: Instant) -> Micros {
         self.0.get().map_or(0, |origin| {

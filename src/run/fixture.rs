@@ -33,7 +33,7 @@ fn service(id: &str, calls: &[&str]) -> Service {
     }
 }
 
-/// `client → shop → cart → catalog`, a candidate beside `cart`, a slow `cart` from second 2 to 4 of 5.
+/// The builtin shop, `client → shop → cart → catalog`, a candidate beside `cart`, a slow `cart` from second 2 to 4 of 5.
 pub(crate) fn scenario() -> Scenario {
     let phase = |id: &str, begin_us, end_us| Phase {
         id: id.into(),
@@ -51,9 +51,10 @@ pub(crate) fn scenario() -> Scenario {
         errors: ErrorRule::default(),
         workers: 1,
         services: vec![
-            service("shop", &["cart"]),
-            service("cart", &["catalog"]),
+            service("shop", &["catalog", "cart", "payments"]),
             service("catalog", &[]),
+            service("cart", &["catalog"]),
+            service("payments", &[]),
         ],
         traffic: vec![Source {
             id: "main".into(),
@@ -64,7 +65,7 @@ pub(crate) fn scenario() -> Scenario {
                 requests: vec![Template {
                     weight: 1,
                     method: "GET".to_owned(),
-                    path: "/".to_owned(),
+                    path: "/cart/42".to_owned(),
                     headers: Vec::new(),
                     body: Vec::new(),
                 }],
@@ -125,7 +126,7 @@ pub(crate) fn scenario() -> Scenario {
 
 /// An address for every party.
 pub(crate) fn endpoints() -> BTreeMap<String, Vec<std::net::SocketAddr>> {
-    ["shop", "cart", "catalog", "~candidate"]
+    ["shop", "catalog", "cart", "payments", "~candidate"]
         .into_iter()
         .zip(9000_u16..)
         .map(|(label, port)| (label.to_owned(), vec![([127, 0, 0, 1], port).into()]))

@@ -151,6 +151,15 @@ pub fn callers(scenario: &Scenario, fault: &Fault) -> Vec<Id> {
         .collect()
 }
 
+/// Whether a fault chooses by the order of arrival at some caller, which no seed fixes: it counts requests that are not
+/// the schedule's own.
+pub fn counts_arrivals(scenario: &Scenario, fault: &Fault) -> bool {
+    matches!(fault.select, Select::First(_) | Select::Every(_))
+        && callers(scenario, fault)
+            .iter()
+            .any(|caller| &**caller != CLIENT)
+}
+
 /// What a fault's switch stands at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Switch {
@@ -447,10 +456,13 @@ mod tests {
             [
                 "out:client>shop",
                 "in:shop",
+                "out:shop>catalog",
                 "out:shop>cart",
+                "out:shop>payments",
+                "in:catalog",
                 "in:cart",
                 "out:cart>catalog",
-                "in:catalog",
+                "in:payments",
                 "in:~candidate",
                 "out:~candidate>catalog",
             ]
@@ -471,7 +483,7 @@ mod tests {
         );
         assert_eq!(
             cluster_of("in:~candidate"),
-            Address::Socket(([127, 0, 0, 1], 9003).into())
+            Address::Socket(([127, 0, 0, 1], 9004).into())
         );
     }
 
@@ -535,7 +547,7 @@ mod tests {
     #[test]
     fn from_names_the_only_caller_that_meets_a_fault() {
         let mut scenario = fixture::scenario();
-        scenario.services[2].calls.push(("cart".into(), None));
+        scenario.services[1].calls.push(("cart".into(), None));
         assert_eq!(
             callers(&scenario, &scenario.faults[0]),
             [Id::from("shop"), Id::from("catalog")]

@@ -2,37 +2,120 @@
 
 use std::collections::BTreeMap;
 
-use crate::event::{Id, Micros, RunState, Scored};
+use super::mesh;
+use crate::{
+    event::{Id, Micros, RunState, Scored},
+    measure::{Class, Kind, Measured, Subject},
+    replay::Totals,
+    scenario::Scenario,
+    score::{self, Facts, Part, Quality, Score, Verdict},
+    stats::quantile::Quantile,
+};
 
 /// What a run came to; with the events, all that a report needs.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Outcome {
     /// The run's number, 40 bits, as in its trace ids.
     pub run: u64,
     /// How it ended.
-    pub state: RunState,
-    /// Why it did not come to its end, or why it says nothing.
-    pub why: Option<String>,
-    /// Whether the steady state held; `None`: there is none, or it never came to be judged.
-    pub steady: Option<bool>,
-    /// Every request carried the schedule's ordinal to every sidecar, and no rule counted by arrival.
+    pub ending: Ending,
+    /// Conditions that had to hold before anything was broken; empty where it never came to that.
+    pub steady: Vec<SteadyFacts>,
+    /// No rule counted by arrival.
     pub deterministic: bool,
-    /// Share of the requests at sidecars whose ordinal is that of arrival.
-    pub unscheduled: f64,
     /// Event loops of the proxies.
     pub workers: usize,
     /// The schedule.
     pub schedule: ScheduleFacts,
-    /// Captures that were played, one a source that plays one.
+    /// Captures that were played, each once.
     pub traces: Vec<TraceFacts>,
-    /// The generator's own health.
-    pub generator: GeneratorFacts,
+    /// What the generator did; `None`: it never began, or died.
+    pub totals: Option<Totals>,
     /// Faults, in file order.
     pub faults: Vec<FaultFacts>,
-    /// Shadows, in file order.
-    pub shadows: Vec<ShadowFacts>,
     /// Checks, in file order.
     pub checks: Vec<Scored>,
+    /// What the checks add up to.
+    pub score: Score,
+    /// How good the experiment was.
+    pub quality: Quality,
+    /// All that was measured.
+    pub measured: Measured,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ending {
+    /// It came to its end.
+    Finished,
+    /// A person or a signal stopped it.
+    Interrupted,
+    /// A guard stopped it: its condition, and what it saw.
+    Guarded(String),
+    /// The steady state did not hold: what did not, and what was seen. Nothing was broken.
+    Unsteady(String),
+    /// The environment failed while it ran.
+    Failed(String),
+}
+
+impl Ending {
+    /// The state in the report.
+    pub fn state(&self) -> RunState {
+        match self {
+            Self::Finished | Self::Unsteady(_) => RunState::Finished,
+            Self::Interrupted => RunState::Interrupted,
+            Self::Guarded(_) => RunState::Guarded,
+            Self::Failed(_) => RunState::Failed,
+        }
+    }
+
+    /// Why checks were not judged; `None`: they were.
+    pub fn not_run(&self) -> Option<&'static str> {
+        match self {
+            Self::Finished => None,
+            Self::Interrupted => Some("the run was interrupted"),
+            Self::Guarded(_) => Some("a guard stopped the run"),
+            Self::Unsteady(_) => Some("the steady state did not hold"),
+            Self::Failed(_) => Some("the environment failed"),
+        }
+    }
+}
+
+/// What a process reports of a run, in the order in which the first that holds counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Result {
+    /// A person stopped it.
+    Interrupted,
+    /// The environment failed, or a fault could not be applied.
+    Environment,
+    /// A guard stopped it.
+    Guarded,
+    /// It is not valid as an experiment.
+    Invalid,
+    /// The verdict is fail, or a fault took no effect.
+    Fail,
+    /// The verdict depends on what is unknown.
+    Inconclusive,
+    /// The verdict is pass.
+    Pass,
+}
+
+impl Outcome {
+    /// What a process reports of it.
+    pub fn result(&self) -> Result {
+        let no_effect = self.faults.iter().any(FaultFacts::took_no_effect);
+        match (&self.ending, self.score.verdict) {
+            (Ending::Interrupted, _) => Result::Interrupted,
+            (Ending::Failed(_), _) => Result::Environment,
+            (Ending::Guarded(_), _) => Result::Guarded,
+            (Ending::Unsteady(_), _) => Result::Invalid,
+            (Ending::Finished, _) if !self.quality.is_valid() => Result::Invalid,
+            (Ending::Finished, Verdict::Fail) => Result::Fail,
+            (Ending::Finished, _) if no_effect => Result::Fail,
+            (Ending::Finished, Verdict::Inconclusive) => Result::Inconclusive,
+            (Ending::Finished, Verdict::Pass) => Result::Pass,
+        }
+    }
 }
 
 /// The schedule that was played.
@@ -47,7 +130,7 @@ pub struct ScheduleFacts {
 }
 
 /// A capture that was played.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct TraceFacts {
     /// Its path, as the scenario has it.
     pub path: String,
@@ -59,108 +142,143 @@ pub struct TraceFacts {
     pub skipped: BTreeMap<String, u64>,
 }
 
-/// The generator's own health.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct GeneratorFacts {
-    /// Requests of the schedule.
-    pub planned: u64,
-    /// Those sent.
-    pub sent: u64,
-    /// Those answered in full.
-    pub done: u64,
-    /// Those that waited because `max_in_flight` were under way.
-    pub overflow: u64,
-    /// Those without a complete answer.
-    pub no_response: u64,
-    /// How late the scheduler let them go.
-    pub lateness_us: Spread,
-    /// How long they waited for a connection or a place.
-    pub blocked_us: Spread,
-    /// How far the schedule's last request was late.
-    pub drift_us: Micros,
-    /// CPU time of the generator per second of the run.
-    pub cpu: f64,
-    /// The load was what the scenario asks for.
-    pub valid: bool,
-    /// Why it was not.
-    pub why: Vec<String>,
+/// A condition that had to hold before anything was broken, judged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SteadyFacts {
+    /// The condition.
+    pub check: String,
+    /// Whether it held; `None`: too little data.
+    pub held: Option<bool>,
+    /// What was seen.
+    pub value: String,
 }
 
-/// How a time was spread.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Spread {
-    /// Median.
-    pub p50: Micros,
-    /// 99th percentile.
-    pub p99: Micros,
-    /// Longest.
-    pub max: Micros,
-}
-
-/// What became of a fault.
-#[derive(Debug, Clone, PartialEq)]
+/// What became of a fault's switch, and of its choices.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FaultFacts {
     /// Its id.
     pub id: Id,
-    /// The service whose calls meet it.
-    pub target: Id,
-    /// Callers.
-    pub from: Vec<Id>,
-    /// From its first window's begin to its last one's end, in intended time.
-    pub window_us: (Micros, Micros),
-    /// Requests of the primary side that it was drawn for.
-    pub considered: u64,
-    /// Those that it chose.
-    pub chosen: u64,
-    /// Those that it was done to.
-    pub applied: u64,
-    /// Those that an earlier fault had ended.
-    pub superseded: u64,
-    /// Those spared because `max_active` were suffering it.
-    pub capped: u64,
-    /// Whether it took effect.
-    pub effect: FaultEffect,
+    /// It was on at some time.
+    pub on: bool,
     /// It is off, and nothing of it is left.
     pub undone: bool,
+    /// Requests that it was done to.
+    pub applied: u64,
 }
 
-/// Whether a fault took effect.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FaultEffect {
-    /// It was done to at least one request.
-    Applied,
-    /// It was on, and was done to none.
-    NoEffect,
-    /// It was never on: the run ended before, or the steady state did not hold.
-    NotApplied,
-}
-
-impl FaultEffect {
-    /// Its name in reports.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Applied => "applied",
-            Self::NoEffect => "no_effect",
-            Self::NotApplied => "not_applied",
-        }
+impl FaultFacts {
+    /// It was on, and was done to nothing: the run shows nothing about it.
+    pub fn took_no_effect(&self) -> bool {
+        self.on && self.applied == 0
     }
 }
 
-/// What became of a shadow's copies.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ShadowFacts {
-    /// Its id.
-    pub id: Id,
-    /// `candidate` or `control`.
-    pub role: &'static str,
-    /// Requests that the sample chose.
-    pub chosen: u64,
-    /// Copies sent.
-    pub sent: u64,
-    /// Copies whose answer was compared.
-    pub compared: u64,
-    /// Copies not sent, by reason.
-    pub shed: BTreeMap<String, u64>,
-    /// Copies without a full answer, by reason.
-    pub failed: BTreeMap<String, u64>,
+/// What the engine knows at the end, beside what was measured.
+#[derive(Debug)]
+pub(super) struct End {
+    pub(super) run: u64,
+    pub(super) ending: Ending,
+    pub(super) steady: Vec<SteadyFacts>,
+    pub(super) workers: usize,
+    /// By fault: whether it was ever on, and whether it is undone.
+    pub(super) on: Vec<(bool, bool)>,
+    pub(super) schedule: ScheduleFacts,
+    pub(super) traces: Vec<TraceFacts>,
+    /// `None`: the generator never began, or died.
+    pub(super) totals: Option<Totals>,
+    pub(super) checks: Vec<Scored>,
+}
+
+/// Sums a run up.
+pub(super) fn sum_up(scenario: &Scenario, measured: Measured, end: End) -> Outcome {
+    let faults: Vec<FaultFacts> = scenario
+        .faults
+        .iter()
+        .zip(measured.faults())
+        .zip(&end.on)
+        .map(|((fault, faulted), (on, undone))| FaultFacts {
+            id: fault.id.clone(),
+            on: *on,
+            undone: *undone,
+            applied: faulted.applied,
+        })
+        .collect();
+    let quality = score::quality(&facts(scenario, &measured, &end, &faults));
+    let parts: Vec<Part> = scenario
+        .checks
+        .iter()
+        .zip(&end.checks)
+        .map(|(check, scored)| Part {
+            id: check.id.to_string(),
+            must: check.must,
+            weight: check.weight,
+            outcome: scored.outcome,
+            points: scored.points,
+        })
+        .collect();
+    Outcome {
+        run: end.run,
+        steady: end.steady,
+        deterministic: !scenario
+            .faults
+            .iter()
+            .any(|fault| mesh::counts_arrivals(scenario, fault)),
+        workers: end.workers,
+        schedule: end.schedule,
+        traces: end.traces,
+        totals: end.totals,
+        faults,
+        score: score::total(&parts, scenario.min_score),
+        checks: end.checks,
+        quality,
+        measured,
+        ending: end.ending,
+    }
+}
+
+/// What the quality of the experiment is judged by.
+fn facts(scenario: &Scenario, measured: &Measured, end: &End, faults: &[FaultFacts]) -> Facts {
+    let recorded = measured.recorded();
+    let requests = |service: &Id| {
+        let subject = Subject::primary(service);
+        measured.over(&subject, &recorded).tally.requests
+    };
+    let (hops, unscheduled) = measured.identified();
+    let control = scenario.diff.control.as_ref().map(|control| {
+        let mirrored = measured.shadows().over(control, &recorded);
+        measured.classified(&mirrored, Class::Material)
+    });
+    let sent = end.totals.filter(|totals| totals.stats.sent > 0);
+    let of_faults = |wanted: fn(&FaultFacts) -> bool| {
+        faults.iter().filter(|fault| wanted(fault)).count() as u64
+    };
+    Facts {
+        planned: end.schedule.planned,
+        sent: end.totals.map_or(0, |totals| totals.stats.sent),
+        lateness_p99_us: sent.map(|totals| totals.lateness_us.p99),
+        response_p50_us: measured
+            .generator(&recorded)
+            .latency(Kind::Response)
+            .and_then(|histogram| histogram.quantile(Quantile::P50)),
+        cpu: end.totals.map(|totals| totals.cpu),
+        samples: mesh::driven(scenario)
+            .into_iter()
+            .map(requests)
+            .min()
+            .unwrap_or_default(),
+        identified: 1.0 - share(unscheduled, hops),
+        control_material: control,
+        faults: (
+            of_faults(|fault| fault.on),
+            of_faults(|fault| fault.on && fault.undone),
+        ),
+    }
+}
+
+fn share(part: u64, whole: u64) -> f64 {
+    if whole == 0 {
+        0.0
+    } else {
+        part as f64 / whole as f64
+    }
 }

@@ -1,0 +1,860 @@
+//! Brings everything up, walks the timeline, tears everything down. Decisions are made elsewhere (`timeline`, `guard`,
+//! `judge`, `outcome`); here they are carried out.
+
+use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
+
+use meshbed_proxy::app::{Deps, Handle, Proxy};
+use tokio::{
+    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    time::{Instant, sleep_until, timeout},
+};
+
+use super::{
+    Command, Failure, Options, Outcome,
+    collect::{Collector, Comparing, Origin},
+    counted, guard, judge,
+    mesh::{self, Party, Switch, Wiring},
+    outcome::{self, End, Ending, ScheduleFacts, SteadyFacts, TraceFacts},
+    services::{self, Services},
+    timeline::{self, Step},
+};
+use crate::{
+    event::{FaultState, Id, Micros, RunEvent, RunState, SwitchedBy},
+    journal::Effect,
+    measure::Measured,
+    replay::{self, Drive, Driving, Schedule, Totals, schedule},
+    scenario::Scenario,
+    score,
+    shadow::Redaction,
+};
+
+/// From the moment that everything is ready to the first due time: the generator opens its first connections in it.
+const LEAD: Duration = replay::AHEAD;
+
+/// Events taken in at once, before the clock is looked at again: about a millisecond of work.
+const BATCH: usize = 1024;
+
+/// A second, in which the generator is asked how it does and checks are judged for now.
+const SECOND: Micros = 1_000_000;
+
+/// After a guard, requests under way may take this long.
+const GUARD_GRACE: Duration = Duration::from_secs(1);
+
+/// Nothing has been told for so long: what was under way at the sidecars has ended.
+const QUIET: Duration = Duration::from_millis(100);
+
+/// What is under way at the sidecars after the generator's end is waited for at most so long, beside the deadlines of the
+/// shadows.
+const SETTLE: Duration = Duration::from_secs(5);
+
+/// The sidecars are waited for in slices of this.
+const DRAIN_SLICE: Duration = Duration::from_millis(50);
+
+/// Brings a scenario up, plays it, and tears it down; blocks its thread, and returns after rollback.
+///
+/// # Errors
+/// When there was nothing to play: the environment failed before the first request, or the schedule cannot be made.
+pub fn execute(
+    scenario: &Scenario,
+    options: Options<'_>,
+    events: UnboundedSender<RunEvent>,
+    commands: UnboundedReceiver<Command>,
+) -> Result<Outcome, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Environment(format!("cannot start the engine: {error}")))?;
+    let outcome = runtime.block_on(run(scenario, options, events, commands));
+    // A schedule that is still being read when the run is interrupted is not waited for.
+    runtime.shutdown_background();
+    outcome
+}
+
+async fn run(
+    scenario: &Scenario,
+    options: Options<'_>,
+    events: UnboundedSender<RunEvent>,
+    commands: UnboundedReceiver<Command>,
+) -> Result<Outcome, Failure> {
+    let mut stop = Stop::new(commands);
+    let mut engine = Engine::new(scenario, events);
+    engine.emit(RunEvent::Run {
+        t_us: 0,
+        state: RunState::Starting,
+    });
+
+    let Some(schedule) = stop.or(read_schedule(scenario)).await else {
+        return Ok(engine.outcome(options, None, None));
+    };
+    let schedule = Arc::new(schedule?);
+    let mut wiring = Wiring {
+        run: options.run,
+        ordinals: ordinals(scenario, &schedule),
+        ..Wiring::default()
+    };
+    let parties = mesh::parties(scenario);
+    let ports = services::choose(&parties)?;
+    wiring.endpoints = ports.addresses()?;
+
+    let mut sidecars = Sidecars::start(scenario, options, &wiring, &engine.origin)?;
+    let mut behind = Services::new(options.journal);
+    let listeners = sidecars.listeners();
+    let base = scenario.file.parent().unwrap_or(std::path::Path::new("."));
+    let place = services::Place {
+        base,
+        logs: options.logs,
+        seed: scenario.seed.0,
+    };
+    engine.wiring = wiring;
+    let brought_up = bring_up(&mut behind, &parties, ports, &listeners, place, &mut stop).await;
+    let mut totals = None;
+    match brought_up {
+        Ok(true) => {
+            let driving = engine.start(&schedule, &listeners, &sidecars)?;
+            totals = engine
+                .play(driving, &schedule, &mut sidecars, &mut behind, &mut stop)
+                .await;
+        }
+        Ok(false) => engine.end(Ending::Interrupted),
+        Err(failure) => {
+            // Whatever has come up goes down before the failure is told.
+            engine.roll_back(sidecars, behind, &mut stop).await;
+            return Err(failure);
+        }
+    }
+    engine.roll_back(sidecars, behind, &mut stop).await;
+    Ok(engine.outcome(options, Some(&schedule), totals))
+}
+
+/// Builds the schedule on another thread: a large capture takes seconds, in which a person may change their mind.
+async fn read_schedule(scenario: &Scenario) -> Result<Schedule, Failure> {
+    let scenario = scenario.clone();
+    let built = tokio::task::spawn_blocking(move || schedule::build(&scenario)).await;
+    match built {
+        Ok(Ok(schedule)) => Ok(schedule),
+        Ok(Err(error)) => Err(Failure::Scenario(chain(&error))),
+        Err(error) => Err(Failure::Environment(format!(
+            "cannot read the schedule: {error}"
+        ))),
+    }
+}
+
+/// Starts what is behind the sidecars and waits until it is ready; `false`: it was stopped.
+async fn bring_up(
+    behind: &mut Services<'_>,
+    parties: &[Party<'_>],
+    ports: services::Ports,
+    listeners: &std::collections::BTreeMap<String, SocketAddr>,
+    place: services::Place<'_>,
+    stop: &mut Stop,
+) -> Result<bool, Failure> {
+    behind.start(parties, ports, listeners, place)?;
+    match stop.or(behind.ready()).await {
+        Some(ready) => ready.map(|()| true),
+        None => Ok(false),
+    }
+}
+
+/// The requests that `first` and `every` choose among the generator's.
+fn ordinals(
+    scenario: &Scenario,
+    schedule: &Schedule,
+) -> std::collections::BTreeMap<Id, Arc<[u64]>> {
+    scenario
+        .faults
+        .iter()
+        .filter_map(|fault| Some((fault.id.clone(), counted::ordinals(fault, schedule)?.into())))
+        .collect()
+}
+
+/// The proxies, and what listens to them.
+struct Sidecars {
+    proxy: Handle,
+    comparing: Comparing,
+    told: UnboundedReceiver<RunEvent>,
+    tell: UnboundedSender<RunEvent>,
+}
+
+impl Sidecars {
+    fn start(
+        scenario: &Scenario,
+        options: Options<'_>,
+        wiring: &Wiring,
+        origin: &Origin,
+    ) -> Result<Self, Failure> {
+        let failed = |what: &str, error: &dyn std::error::Error| {
+            Failure::Environment(format!("{what}: {}", chain(error)))
+        };
+        let (tell, told) = unbounded_channel();
+        let redaction = Redaction::parse(&scenario.report.redact)
+            .map_err(|error| Failure::Scenario(format!("report.redact: {error}")))?;
+        let (collector, comparing) = Collector::start(
+            origin.clone(),
+            mesh::sides(scenario),
+            scenario.diff.rules.clone(),
+            redaction,
+            tell.clone(),
+        )
+        .map_err(|error| failed("cannot start the comparison of answers", &error))?;
+        let config = mesh::config(scenario, wiring);
+        for listener in &config.listeners {
+            options
+                .journal
+                .intend(Effect::Listener, &listener.name)
+                .map_err(|error| failed("cannot write the journal", &error))?;
+        }
+        let deps = Deps {
+            observer: Arc::new(collector),
+            workers: scenario.workers,
+        };
+        let proxy = Proxy::start(config, deps)
+            .map_err(|error| failed("cannot start the sidecars", &error))?;
+        Ok(Self {
+            proxy,
+            comparing,
+            told,
+            tell,
+        })
+    }
+
+    fn listeners(&self) -> std::collections::BTreeMap<String, SocketAddr> {
+        self.proxy
+            .addresses()
+            .iter()
+            .map(|(name, address)| (name.to_string(), *address))
+            .collect()
+    }
+}
+
+/// A person's wish to stop.
+struct Stop {
+    commands: UnboundedReceiver<Command>,
+    asked: u32,
+    /// Nobody can say anything any more.
+    closed: bool,
+}
+
+impl Stop {
+    fn new(commands: UnboundedReceiver<Command>) -> Self {
+        Self {
+            commands,
+            asked: 0,
+            closed: false,
+        }
+    }
+
+    /// The next command; never, when nobody can give one.
+    async fn next(&mut self) -> Command {
+        if !self.closed {
+            match self.commands.recv().await {
+                Some(Command::Stop) => {
+                    self.asked += 1;
+                    return Command::Stop;
+                }
+                Some(command) => return command,
+                None => self.closed = true,
+            }
+        }
+        std::future::pending().await
+    }
+
+    /// What the future gives; `None`: it was stopped before.
+    async fn or<T>(&mut self, future: impl std::future::Future<Output = T>) -> Option<T> {
+        tokio::pin!(future);
+        loop {
+            tokio::select! {
+                biased;
+                command = self.next() => if command == Command::Stop {
+                    return None;
+                },
+                done = &mut future => return Some(done),
+            }
+        }
+    }
+
+    /// It was asked for twice: nothing is waited for any more.
+    fn is_hurried(&self) -> bool {
+        self.asked > 1
+    }
+}
+
+/// A run under way.
+struct Engine<'a> {
+    scenario: &'a Scenario,
+    events: UnboundedSender<RunEvent>,
+    measured: Measured,
+    wiring: Wiring,
+    origin: Origin,
+    switched: Vec<Switched>,
+    steady: Vec<SteadyFacts>,
+    ending: Option<Ending>,
+    began: bool,
+}
+
+/// Where a fault's switch is.
+#[derive(Debug, Clone, Copy, Default)]
+struct Switched {
+    on: bool,
+    ever: bool,
+    undone: bool,
+}
+
+impl<'a> Engine<'a> {
+    fn new(scenario: &'a Scenario, events: UnboundedSender<RunEvent>) -> Self {
+        Self {
+            scenario,
+            events,
+            measured: Measured::new(scenario.measuring()),
+            wiring: Wiring::default(),
+            origin: Origin::default(),
+            switched: vec![Switched::default(); scenario.faults.len()],
+            steady: Vec::new(),
+            ending: None,
+            began: false,
+        }
+    }
+
+    fn now_us(&self) -> Micros {
+        self.origin.micros(Instant::now())
+    }
+
+    /// Measures an event and hands it on.
+    fn emit(&mut self, event: RunEvent) {
+        self.measured.add(&event);
+        // Nobody may be listening; the run goes on.
+        let _ = self.events.send(event);
+    }
+
+    fn note(&mut self, text: String) {
+        let t_us = self.now_us();
+        self.emit(RunEvent::Note { t_us, text });
+    }
+
+    /// Says how the run ends; the first to say so is right.
+    fn end(&mut self, ending: Ending) {
+        self.ending.get_or_insert(ending);
+    }
+
+    /// Sets the clock and lets the generator go.
+    fn start(
+        &mut self,
+        schedule: &Arc<Schedule>,
+        listeners: &std::collections::BTreeMap<String, SocketAddr>,
+        sidecars: &Sidecars,
+    ) -> Result<Driving, Failure> {
+        let targets = mesh::driven(self.scenario)
+            .into_iter()
+            .filter_map(|id| Some((id.clone(), *listeners.get(&mesh::entrance(id))?)))
+            .collect();
+        let origin = Instant::now() + LEAD;
+        self.origin.set(origin);
+        let drive = Drive {
+            targets,
+            run: self.wiring.run,
+            origin,
+        };
+        let tell = sidecars.tell.clone();
+        let driving = replay::start(schedule.clone(), &drive, move |event| {
+            let _ = tell.send(event);
+        })
+        .map_err(|error| Failure::Environment(chain(&error)))?;
+        self.began = true;
+        self.emit(RunEvent::Run {
+            t_us: 0,
+            state: RunState::Playing,
+        });
+        Ok(driving)
+    }
+
+    /// Walks the timeline, then waits for what is under way.
+    async fn play(
+        &mut self,
+        driving: Driving,
+        schedule: &Schedule,
+        sidecars: &mut Sidecars,
+        behind: &mut Services<'_>,
+        stop: &mut Stop,
+    ) -> Option<Totals> {
+        let steps = timeline::steps(self.scenario);
+        let mut steps = steps.into_iter().peekable();
+        let mut second = 0;
+        let mut guard_at = Instant::now();
+        let mut batch = Vec::with_capacity(BATCH);
+        let at = |us: Micros| move |origin: Instant| origin + Duration::from_micros(us);
+        let origin = Instant::now() + self.origin.until();
+        while self.ending.is_none() {
+            let next_step = steps
+                .peek()
+                .map_or(Instant::now(), |(us, _)| at(*us)(origin));
+            let next_second = at((second + 1) * SECOND)(origin);
+            let mut next = next_step.min(next_second);
+            if !self.scenario.guards.is_empty() {
+                next = next.min(guard_at);
+            }
+            tokio::select! {
+                biased;
+                command = stop.next() => self.command(command, sidecars),
+                () = sleep_until(next) => {}
+                _ = sidecars.told.recv_many(&mut batch, BATCH) => {
+                    for event in batch.drain(..) {
+                        self.emit(event);
+                    }
+                }
+            }
+            let now = Instant::now();
+            if now >= guard_at && !self.scenario.guards.is_empty() {
+                guard_at = now + guard::LOOK;
+                self.guard(sidecars);
+            }
+            if now >= next_second {
+                self.emit(RunEvent::Tick(driving.tick(second)));
+                second += 1;
+                self.judge_for_now();
+                for (label, how) in behind.ended() {
+                    self.note(format!("service `{label}` has ended ({how})"));
+                }
+            }
+            if now >= next_step
+                && self.ending.is_none()
+                && let Some((_, step)) = steps.next()
+            {
+                self.step(step, sidecars);
+            }
+        }
+        self.drain(driving, schedule, sidecars, stop).await
+    }
+
+    fn step(&mut self, step: Step, sidecars: &Sidecars) {
+        let t_us = self.now_us();
+        let phase = |index: usize| {
+            self.scenario
+                .phases
+                .get(index)
+                .map(|phase| phase.id.clone())
+        };
+        match step {
+            Step::PhaseBegins(index) => {
+                if let Some(id) = phase(index) {
+                    self.emit(RunEvent::Phase {
+                        t_us,
+                        id,
+                        begun: true,
+                    });
+                }
+            }
+            Step::PhaseEnds(index) => {
+                if let Some(id) = phase(index) {
+                    self.emit(RunEvent::Phase {
+                        t_us,
+                        id,
+                        begun: false,
+                    });
+                }
+            }
+            Step::FaultOn(index) => {
+                if self.stands(index) == Switch::Timeline {
+                    self.tell_fault(index, FaultState::On, SwitchedBy::Timeline);
+                }
+            }
+            Step::FaultOff(index) => {
+                if self.stands(index) == Switch::Timeline {
+                    self.tell_fault(index, FaultState::Off, SwitchedBy::Timeline);
+                }
+            }
+            Step::FaultExpires(index) => {
+                if self.stands(index) != Switch::Off {
+                    self.throw([index], Switch::Off, sidecars);
+                    self.tell_fault(index, FaultState::Expired, SwitchedBy::Ttl);
+                }
+            }
+            Step::JudgeSteady => self.judge_steady(sidecars),
+            Step::End => self.end(Ending::Finished),
+        }
+    }
+
+    fn stands(&self, index: usize) -> Switch {
+        self.scenario
+            .faults
+            .get(index)
+            .and_then(|fault| self.wiring.switches.get(&fault.id).copied())
+            .unwrap_or_default()
+    }
+
+    /// Sets switches and publishes what follows, at once.
+    fn throw(&mut self, faults: impl IntoIterator<Item = usize>, to: Switch, sidecars: &Sidecars) {
+        for index in faults {
+            if let Some(fault) = self.scenario.faults.get(index) {
+                self.wiring.switches.insert(fault.id.clone(), to);
+            }
+        }
+        let config = mesh::config(self.scenario, &self.wiring);
+        if let Err(problems) = sidecars.proxy.publish(config) {
+            let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+            self.end(Ending::Failed(format!(
+                "faults could not be switched: {}",
+                problems.join("; ")
+            )));
+        }
+    }
+
+    fn tell_fault(&mut self, index: usize, state: FaultState, by: SwitchedBy) {
+        let t_us = self.now_us();
+        let Some(fault) = self.scenario.faults.get(index) else {
+            return;
+        };
+        if let Some(switched) = self.switched.get_mut(index) {
+            switched.on = state == FaultState::On;
+            switched.ever |= switched.on;
+            switched.undone |= state == FaultState::Undone;
+        }
+        self.emit(RunEvent::Fault {
+            t_us,
+            id: fault.id.clone(),
+            state,
+            by,
+        });
+    }
+
+    /// Takes every fault away, whatever the timeline says.
+    fn all_off(&mut self, by: SwitchedBy, sidecars: &Sidecars) {
+        self.throw(0..self.scenario.faults.len(), Switch::Off, sidecars);
+        let on: Vec<usize> = (0..)
+            .zip(&self.switched)
+            .filter(|(_, switched)| switched.on)
+            .map(|(index, _)| index)
+            .collect();
+        for index in on {
+            self.tell_fault(index, FaultState::Off, by);
+        }
+    }
+
+    fn command(&mut self, command: Command, sidecars: &Sidecars) {
+        match command {
+            Command::Stop => {
+                self.all_off(SwitchedBy::User, sidecars);
+                self.end(Ending::Interrupted);
+            }
+            Command::SwitchFault(id, on) => {
+                let found = self.scenario.faults.iter().position(|fault| fault.id == id);
+                let Some(index) = found else {
+                    self.note(format!("there is no fault `{id}`"));
+                    return;
+                };
+                let (to, state) = if on {
+                    (Switch::On, FaultState::On)
+                } else {
+                    (Switch::Off, FaultState::Off)
+                };
+                self.throw([index], to, sidecars);
+                self.tell_fault(index, state, SwitchedBy::User);
+            }
+        }
+    }
+
+    fn guard(&mut self, sidecars: &Sidecars) {
+        let now = self.now_us();
+        if let Some(tripped) = guard::tripped(self.scenario, &self.measured, now) {
+            self.all_off(SwitchedBy::Guard, sidecars);
+            let t_us = self.now_us();
+            self.end(Ending::Guarded(format!(
+                "{} ({})",
+                tripped.when, tripped.value
+            )));
+            self.emit(RunEvent::Guard {
+                t_us,
+                when: tripped.when,
+                value: tripped.value,
+            });
+        }
+    }
+
+    /// Nothing is broken unless every condition is known to hold.
+    fn judge_steady(&mut self, sidecars: &Sidecars) {
+        let now = self.now_us();
+        let mut why = Vec::new();
+        for steady in &self.scenario.steady_state {
+            let window = self.measured.phase(&steady.over);
+            let windows: Vec<_> = window.into_iter().collect();
+            let (held, value) =
+                judge::holds(self.scenario, &self.measured, &steady.check, &windows, now);
+            if held != Some(true) {
+                why.push(format!("{} ({value})", steady.text));
+            }
+            self.steady.push(SteadyFacts {
+                check: steady.text.clone(),
+                held,
+                value: value.clone(),
+            });
+            self.emit(RunEvent::Steady {
+                t_us: now,
+                check: steady.text.clone(),
+                held,
+                value,
+            });
+        }
+        if !why.is_empty() {
+            self.all_off(SwitchedBy::Timeline, sidecars);
+            self.end(Ending::Unsteady(why.join("; ")));
+        }
+    }
+
+    fn judge_for_now(&mut self) {
+        let t_us = self.now_us();
+        for (index, check) in self.scenario.checks.iter().enumerate() {
+            let scored = judge::check(self.scenario, &self.measured, check, t_us);
+            self.emit(RunEvent::Check {
+                t_us,
+                index,
+                scored,
+                provisional: true,
+            });
+        }
+    }
+
+    /// Waits until what is under way has ended, at the generator and at the sidecars.
+    async fn drain(
+        &mut self,
+        driving: Driving,
+        schedule: &Schedule,
+        sidecars: &mut Sidecars,
+        stop: &mut Stop,
+    ) -> Option<Totals> {
+        let t_us = self.now_us();
+        self.emit(RunEvent::Run {
+            t_us,
+            state: RunState::Draining,
+        });
+        match self.ending {
+            Some(Ending::Interrupted | Ending::Failed(_)) => driving.stop(Duration::ZERO),
+            Some(Ending::Guarded(_) | Ending::Unsteady(_)) => driving.stop(GUARD_GRACE),
+            _ => {}
+        }
+        let mut batch = Vec::with_capacity(BATCH);
+        loop {
+            let stats = driving.stats();
+            let all = stats.released >= schedule.planned.len() as u64;
+            let stopped = !matches!(self.ending, Some(Ending::Finished));
+            if (all || stopped) && stats.done + stats.no_response >= stats.released {
+                break;
+            }
+            tokio::select! {
+                biased;
+                command = stop.next() => {
+                    self.command(command, sidecars);
+                    if stop.asked > 0 {
+                        self.ending = Some(Ending::Interrupted);
+                        driving.stop(Duration::ZERO);
+                    }
+                }
+                _ = sidecars.told.recv_many(&mut batch, BATCH) => {}
+                () = tokio::time::sleep(QUIET) => {}
+            }
+            for event in batch.drain(..) {
+                self.emit(event);
+            }
+        }
+        let totals = match driving.join().await {
+            Ok(totals) => Some(totals),
+            Err(died) => {
+                self.ending = Some(Ending::Failed(died.to_string()));
+                None
+            }
+        };
+        let end = Instant::now() + SETTLE;
+        while Instant::now() < end && !stop.is_hurried() {
+            match timeout(QUIET, sidecars.told.recv_many(&mut batch, BATCH)).await {
+                Ok(_) => {
+                    for event in batch.drain(..) {
+                        self.emit(event);
+                    }
+                }
+                Err(_) => break,
+            }
+        }
+        totals
+    }
+
+    /// Takes everything down: sidecars when what is under way has ended, then what is behind them.
+    async fn roll_back(&mut self, sidecars: Sidecars, mut behind: Services<'_>, stop: &mut Stop) {
+        let Sidecars {
+            proxy,
+            comparing,
+            mut told,
+            tell,
+        } = sidecars;
+        let deadlines = self.scenario.shadows.iter().map(|one| one.limits.deadline);
+        let within = if matches!(self.ending, Some(Ending::Finished)) {
+            SETTLE + deadlines.max().unwrap_or_default()
+        } else {
+            QUIET
+        };
+        let end = Instant::now() + within;
+        // In slices: it blocks, and a person may be in a hurry.
+        while !proxy.drain(DRAIN_SLICE) && Instant::now() < end && !stop.is_hurried() {
+            let _ = timeout(Duration::ZERO, stop.next()).await;
+        }
+        drop(proxy);
+        drop(tell);
+        comparing.join();
+        // Everybody who could tell something is gone, so this ends.
+        while let Ok(Some(event)) = timeout(SETTLE, told.recv()).await {
+            self.emit(event);
+        }
+        let ever: Vec<usize> = (0..)
+            .zip(&self.switched)
+            .filter(|(_, switched)| switched.ever)
+            .map(|(index, _)| index)
+            .collect();
+        for index in ever {
+            self.tell_fault(index, FaultState::Undone, SwitchedBy::Timeline);
+        }
+        for undone in behind.stop(stop.is_hurried()).await {
+            let t_us = self.now_us();
+            self.emit(RunEvent::Undo {
+                t_us,
+                what: undone.what,
+                id: undone.id,
+                ok: undone.ok,
+            });
+        }
+    }
+
+    /// Sums up. Everything is down.
+    fn outcome(
+        mut self,
+        options: Options<'_>,
+        schedule: Option<&Schedule>,
+        totals: Option<Totals>,
+    ) -> Outcome {
+        let t_us = self.now_us();
+        let ending = self.ending.take().unwrap_or(Ending::Interrupted);
+        let mut checks = Vec::new();
+        for (index, check) in self.scenario.checks.iter().enumerate() {
+            let scored = match ending.not_run() {
+                Some(why) => score::not_run(judge::unit(&check.that).name(), why),
+                None => judge::check(
+                    self.scenario,
+                    &self.measured,
+                    check,
+                    self.scenario.length_us(),
+                ),
+            };
+            self.emit(RunEvent::Check {
+                t_us,
+                index,
+                scored: scored.clone(),
+                provisional: false,
+            });
+            checks.push(scored);
+        }
+        let state = ending.state();
+        self.emit(RunEvent::Run { t_us, state });
+        outcome::sum_up(
+            self.scenario,
+            self.measured,
+            End {
+                run: options.run,
+                ending,
+                steady: self.steady,
+                workers: self.scenario.workers,
+                on: self
+                    .switched
+                    .iter()
+                    .map(|switched| (switched.ever, switched.undone))
+                    .collect(),
+                schedule: schedule.map(facts).unwrap_or_default(),
+                traces: schedule.map(traces).unwrap_or_default(),
+                totals,
+                checks,
+            },
+        )
+    }
+}
+
+fn facts(schedule: &Schedule) -> ScheduleFacts {
+    ScheduleFacts {
+        sha256: schedule.sha256.clone(),
+        planned: schedule.planned.len() as u64,
+        span_us: schedule.span_us,
+    }
+}
+
+fn traces(schedule: &Schedule) -> Vec<TraceFacts> {
+    let paths: BTreeSet<_> = schedule
+        .sources
+        .iter()
+        .filter_map(|lane| lane.trace.as_ref())
+        .map(|trace| TraceFacts {
+            path: trace.path.display().to_string(),
+            sha256: trace.sha256.clone(),
+            exchanges: trace.exchanges,
+            skipped: trace.skipped.clone(),
+        })
+        .collect();
+    paths.into_iter().collect()
+}
+
+/// An error and everything that it came from.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(&format!(": {cause}"));
+        source = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{journal::Journal, run::fixture};
+
+    fn play(scenario: &Scenario) -> (Result<Outcome, Failure>, Vec<RunEvent>) {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = Journal::open(&folder.path().join("state"), "t-engine").unwrap();
+        let options = Options {
+            run: 0x12_3456_789a,
+            logs: folder.path(),
+            journal: &journal,
+        };
+        let (events, mut told) = unbounded_channel();
+        let (_commands, to_engine) = unbounded_channel();
+        let outcome = execute(scenario, options, events, to_engine);
+        let mut all = Vec::new();
+        while let Ok(event) = told.try_recv() {
+            all.push(event);
+        }
+        (outcome, all)
+    }
+
+    #[test]
+    fn a_run_meets_its_fault_and_its_shadow() {
+        let scenario = fixture::scenario();
+        let (outcome, events) = play(&scenario);
+        let outcome = outcome.unwrap();
+        assert_eq!(outcome.ending, Ending::Finished, "{events:?}");
+        let totals = outcome.totals.unwrap();
+        assert_eq!((outcome.schedule.planned, totals.stats.done), (250, 250));
+        let fault = &outcome.faults[0];
+        assert!(fault.on && fault.undone && fault.applied > 0, "{fault:?}");
+        let faulted = &outcome.measured.faults()[0];
+        assert_eq!(faulted.considered, 100, "two seconds at 50/s");
+        // 3 sigma of 100 draws at a half.
+        assert!((35..=65).contains(&faulted.chosen), "{faulted:?}");
+        // client > shop > cart > catalog, and the copy: candidate > catalog; each seen by the caller's sidecar, where it has
+        // one, and by the callee's.
+        let hops = events
+            .iter()
+            .filter(|event| matches!(event, RunEvent::Hop(_)))
+            .count();
+        assert_eq!(hops, 250 * 9);
+        let whole = [crate::measure::Window {
+            begin_us: 0,
+            end_us: u64::MAX,
+        }];
+        let mirrored = outcome.measured.shadows().over("candidate", &whole);
+        assert_eq!((mirrored.chosen, mirrored.compared), (250, 250));
+        assert_eq!(outcome.measured.identified(), (250 * 9, 0));
+    }
+}
