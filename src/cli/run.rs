@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use tokio::sync::mpsc::unbounded_channel;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 mod facts;
 mod show;
@@ -60,6 +60,14 @@ enum Undecided {
 }
 
 pub(crate) fn run(args: &Args, global: &Global) -> ExitCode {
+    // First of all, so that from here on a signal rolls back whatever there is.
+    let mut watcher = match Watcher::new() {
+        Ok(watcher) => watcher,
+        Err(error) => {
+            eprintln!("error: cannot catch signals: {error}");
+            return exit::ENVIRONMENT.into();
+        }
+    };
     let overrides = Overrides {
         seed: args.seed,
         set: args.set.clone(),
@@ -96,7 +104,7 @@ pub(crate) fn run(args: &Args, global: &Global) -> ExitCode {
     }
     let mut codes = Vec::new();
     for scenario in scenarios {
-        let code = play(&scenario, args, global);
+        let code = play(&scenario, args, global, &mut watcher);
         codes.push(code);
         if code == exit::INTERRUPTED {
             break;
@@ -106,7 +114,7 @@ pub(crate) fn run(args: &Args, global: &Global) -> ExitCode {
 }
 
 /// Plays one scenario and writes its report.
-fn play(scenario: &Arc<Scenario>, args: &Args, global: &Global) -> Exit {
+fn play(scenario: &Arc<Scenario>, args: &Args, global: &Global, watcher: &mut Watcher) -> Exit {
     let started = facts::Started::now();
     let number = run_number(scenario);
     let mark = format!("{number:010x}");
@@ -126,8 +134,13 @@ fn play(scenario: &Arc<Scenario>, args: &Args, global: &Global) -> Exit {
             let partial = absolute(writer.partial());
             match journal.intend(Effect::Folder, &partial.to_string_lossy()) {
                 Ok(entry) => {
-                    let code =
-                        report_on(scenario, args, global, &started, number, &journal, writer);
+                    let bed = Bed {
+                        scenario,
+                        number,
+                        journal: &journal,
+                        started: &started,
+                    };
+                    let code = bed.report(args, global, watcher, writer);
                     // Renamed, or removed with the writer.
                     if !partial.exists() {
                         let _ = journal.undone(entry);
@@ -154,131 +167,135 @@ fn play(scenario: &Arc<Scenario>, args: &Args, global: &Global) -> Exit {
     }
 }
 
-/// Plays one scenario into a report that has been begun.
-fn report_on(
-    scenario: &Arc<Scenario>,
-    args: &Args,
-    global: &Global,
-    started: &facts::Started,
+/// One run: what it plays, and what it is known by.
+#[derive(Clone, Copy)]
+struct Bed<'a> {
+    scenario: &'a Arc<Scenario>,
     number: u64,
-    journal: &Journal,
-    writer: Writer,
-) -> Exit {
-    let logs = writer.partial().join("logs");
-    let has_processes = run::mesh::parties(scenario)
-        .iter()
-        .any(|party| matches!(party.backing(), Backing::Process(_)));
-    if has_processes && let Err(error) = std::fs::create_dir(&logs) {
-        eprintln!("error: cannot make {}: {error}", logs.display());
-        return exit::ENVIRONMENT;
-    }
-    let options = Options {
-        run: number,
-        logs: &logs,
-        journal,
-    };
-    match watch(scenario, options, args, global, &writer) {
-        Ok((outcome, screens)) => {
-            let code = code(&outcome, args.inconclusive);
-            let told = facts::of(&outcome, started, code.0);
-            let whole = match writer.finish(&outcome.measured, &told) {
-                Ok(whole) => whole,
-                Err(error) => {
-                    screens.close();
-                    complain(&error);
-                    return exit::ENVIRONMENT;
-                }
-            };
-            screens.end(scenario, &outcome, &whole, code.0);
-            explain(&outcome);
-            match report::read(&whole) {
-                Ok(report) => {
-                    eprint!(
-                        "{}",
-                        report::format::text::scorecard(&report, show::columns())
-                    );
-                    code
-                }
-                Err(error) => {
-                    complain(&error);
-                    exit::ENVIRONMENT
+    journal: &'a Journal,
+    started: &'a facts::Started,
+}
+
+impl Bed<'_> {
+    /// Plays into a report that has been begun.
+    fn report(self, args: &Args, global: &Global, watcher: &mut Watcher, writer: Writer) -> Exit {
+        let logs = writer.partial().join("logs");
+        let has_processes = run::mesh::parties(self.scenario)
+            .iter()
+            .any(|party| matches!(party.backing(), Backing::Process(_)));
+        if has_processes && let Err(error) = std::fs::create_dir(&logs) {
+            eprintln!("error: cannot make {}: {error}", logs.display());
+            return exit::ENVIRONMENT;
+        }
+        let options = Options {
+            run: self.number,
+            logs: &logs,
+            journal: self.journal,
+        };
+        let (command, commands) = unbounded_channel();
+        let mut shown = show::Shown::start(self.scenario, args.headless, global, command.clone());
+        let played = watcher.watch(self.scenario, options, (command, commands), |event| {
+            writer.event(&event);
+            shown.event(event);
+        });
+        match played {
+            Ok(outcome) => self.finish(&outcome, args, writer, shown),
+            Err(failure) => {
+                shown.close();
+                complain(&failure);
+                match failure {
+                    Failure::Environment(_) => exit::ENVIRONMENT,
+                    Failure::Scenario(_) => exit::USAGE,
                 }
             }
         }
-        Err(failure) => {
-            complain(&failure);
-            match failure {
-                Failure::Environment(_) => exit::ENVIRONMENT,
-                Failure::Scenario(_) => exit::USAGE,
+    }
+
+    /// Writes the report and shows what it says.
+    fn finish(self, outcome: &Outcome, args: &Args, writer: Writer, shown: show::Shown) -> Exit {
+        let code = code(outcome, args.inconclusive);
+        let told = facts::of(outcome, self.started, code.0);
+        let report = writer
+            .finish(&outcome.measured, &told)
+            .and_then(|whole| report::read(&whole));
+        match report {
+            Ok(report) => {
+                shown.end(self.scenario, outcome, &report.dir, code.0);
+                explain(outcome);
+                eprint!(
+                    "{}",
+                    report::format::text::scorecard(&report, show::columns())
+                );
+                code
+            }
+            Err(error) => {
+                shown.close();
+                complain(&error);
+                exit::ENVIRONMENT
             }
         }
     }
 }
 
-/// Runs the engine on a thread of its own, and shows what it tells.
-fn watch(
-    scenario: &Arc<Scenario>,
-    options: Options<'_>,
-    args: &Args,
-    global: &Global,
-    writer: &Writer,
-) -> Result<(Outcome, show::Shown), Failure> {
-    let cannot = |what: &str, error: &dyn std::error::Error| {
-        Failure::Environment(format!("cannot {what}: {error}"))
-    };
-    let (events, mut told) = unbounded_channel::<RunEvent>();
-    let (command, commands) = unbounded_channel::<Command>();
-    let mut shown = show::Shown::start(scenario, args.headless, global, command.clone());
-    std::thread::scope(|scope| {
-        let engine = std::thread::Builder::new()
-            .name("engine".to_owned())
-            .spawn_scoped(scope, || run::execute(scenario, options, events, commands))
-            .map_err(|error| cannot("start the engine", &error))?;
+/// Catches signals and events, as long as the program lives.
+struct Watcher {
+    runtime: tokio::runtime::Runtime,
+    signals: signals::Signals,
+}
+
+impl Watcher {
+    fn new() -> std::io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
-            .build()
-            .map_err(|error| cannot("watch the run", &error))?;
-        runtime.block_on(async {
-            let mut signals = match signals::Signals::new() {
-                Ok(signals) => signals,
-                Err(error) => {
-                    let _ = command.send(Command::Stop);
-                    return Err(cannot("catch signals", &error));
-                }
-            };
-            let mut asked = 0_u32;
-            loop {
-                tokio::select! {
-                    event = told.recv() => match event {
-                        Some(event) => {
-                            writer.event(&event);
-                            shown.event(event);
+            .build()?;
+        let signals = {
+            let _entered = runtime.enter();
+            signals::Signals::new()?
+        };
+        Ok(Self { runtime, signals })
+    }
+
+    /// Runs the engine on a thread of its own, and hands on what it tells.
+    fn watch(
+        &mut self,
+        scenario: &Scenario,
+        options: Options<'_>,
+        (command, commands): (UnboundedSender<Command>, UnboundedReceiver<Command>),
+        mut show: impl FnMut(RunEvent),
+    ) -> Result<Outcome, Failure> {
+        let (events, mut told) = unbounded_channel();
+        let signals = &mut self.signals;
+        std::thread::scope(|scope| {
+            let engine = std::thread::Builder::new()
+                .name("engine".to_owned())
+                .spawn_scoped(scope, || run::execute(scenario, options, events, commands))
+                .map_err(|error| {
+                    Failure::Environment(format!("cannot start the engine: {error}"))
+                })?;
+            self.runtime.block_on(async {
+                let mut asked = 0_u32;
+                loop {
+                    tokio::select! {
+                        event = told.recv() => match event {
+                            Some(event) => show(event),
+                            None => return,
+                        },
+                        () = signals.next() => {
+                            asked += 1;
+                            if asked > PATIENCE {
+                                // The journal has what is left; the next run or `cleanup` undoes it.
+                                std::process::exit(i32::from(exit::INTERRUPTED.0));
+                            }
+                            let _ = command.send(Command::Stop);
                         }
-                        None => return Ok(()),
-                    },
-                    () = signals.next() => {
-                        asked += 1;
-                        if asked > PATIENCE {
-                            // The journal has what is left; the next run or `cleanup` undoes it.
-                            std::process::exit(i32::from(exit::INTERRUPTED.0));
-                        }
-                        let _ = command.send(Command::Stop);
                     }
                 }
-            }
-        })?;
-        match engine.join() {
-            Ok(Ok(outcome)) => Ok((outcome, shown)),
-            Ok(Err(failure)) => {
-                shown.close();
-                Err(failure)
-            }
-            Err(_) => {
-                shown.close();
-                Err(Failure::Environment("the engine has died".to_owned()))
-            }
-        }
-    })
+            });
+            engine
+                .join()
+                .unwrap_or_else(|_| Err(Failure::Environment("the engine has died".to_owned())))
+        })
+    }
 }
 
 /// The first signal rolls back, the second does so without waiting, one more ends the program as it is.
