@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
+mod check;
 mod completions;
 pub mod exit;
 mod inspect;
@@ -35,6 +36,7 @@ pub struct Global {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Check(check::Args),
     Completions(completions::Args),
     Inspect(inspect::Args),
     Man(man::Args),
@@ -55,6 +57,7 @@ pub fn main() -> ExitCode {
         }
     };
     match cli.command {
+        Command::Check(args) => check::run(&args),
         Command::Completions(args) => completions::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Man(args) => man::run(&args),
