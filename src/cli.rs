@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
 mod cleanup;
+mod check;
 mod completions;
 pub mod exit;
 mod inspect;
@@ -40,6 +41,7 @@ pub struct Global {
 #[derive(Debug, Subcommand)]
 enum Command {
     Cleanup(cleanup::Args),
+    Check(check::Args),
     Completions(completions::Args),
     Inspect(inspect::Args),
     Man(man::Args),
@@ -64,6 +66,7 @@ pub fn main() -> ExitCode {
     };
     match cli.command {
         Command::Cleanup(args) => cleanup::run(&args),
+        Command::Check(args) => check::run(&args),
         Command::Completions(args) => completions::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Man(args) => man::run(&args),

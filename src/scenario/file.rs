@@ -1445,8 +1445,8 @@ const REPORT: Table = Table {
         key(
             "dir",
             Kind::Path,
-            Default("reports"),
-            "folder of the reports, in the current folder; the run's own is made in it",
+            Optional("`reports` in the current folder"),
+            "folder of the reports, relative to this file; the run's own is made in it",
         )
         .example("\"reports/$(name)\""),
         key(

@@ -20,6 +20,9 @@ use crate::{
     expr::{self, Expr, Unit, parse::Named},
 };
 
+/// Where reports go unless the scenario says otherwise.
+const REPORTS: &str = "reports";
+
 /// Settings of the command line.
 #[derive(Debug, Clone, Default)]
 pub struct Overrides {
@@ -105,7 +108,31 @@ impl Resolver<'_> {
             guards,
             checks,
             min_score,
-            report: report(root),
+            report: self.report(),
+        }
+    }
+
+    fn report(&mut self) -> ReportSettings {
+        let root = self.root;
+        let report = root.get("report");
+        let texts = |key: &str| report.map_or_else(Vec::new, |report| report.texts(key));
+        // What the file says is relative to it; the default is in the current folder, where a person looks first.
+        let dir = report.filter(|report| report.has("dir"));
+        let baseline = root
+            .get("compare")
+            .and_then(|compare| compare.get("baseline"));
+        ReportSettings {
+            dir: dir
+                .and_then(|report| self.beside(report.get("dir")?))
+                .unwrap_or_else(|| PathBuf::from(REPORTS)),
+            requests: match report.and_then(|report| report.text("requests")) {
+                Some("sampled") => Requests::Sampled,
+                Some("none") => Requests::None,
+                _ => Requests::All,
+            },
+            redact: texts("redact"),
+            formats: texts("formats"),
+            baseline: baseline.and_then(|baseline| self.existing(baseline, true)),
         }
     }
 
@@ -227,7 +254,7 @@ impl Resolver<'_> {
             }
         };
         if is_there(&beside) {
-            return Some(beside);
+            return Some(clean(&beside));
         }
         let here = PathBuf::from(text);
         if is_there(&here) {
@@ -241,6 +268,11 @@ impl Resolver<'_> {
         };
         self.tell(item, format!("there is no {what} `{text}`"), places);
         None
+    }
+
+    /// A path that need not be there: relative to the file that names it.
+    pub(super) fn beside(&self, item: &Item) -> Option<PathBuf> {
+        Some(clean(&self.folder_of(item.at).join(item.as_text()?)))
     }
 
     /// The folder of the file that a place is in.
@@ -320,26 +352,25 @@ fn error_rule(root: &Item) -> ErrorRule {
     rule
 }
 
-fn report(root: &Item) -> ReportSettings {
-    let report = root.get("report");
-    let texts = |key: &str| report.map_or_else(Vec::new, |report| report.texts(key));
-    ReportSettings {
-        dir: report
-            .and_then(|report| report.text("dir"))
-            .unwrap_or("reports")
-            .into(),
-        requests: match report.and_then(|report| report.text("requests")) {
-            Some("sampled") => Requests::Sampled,
-            Some("none") => Requests::None,
-            _ => Requests::All,
-        },
-        redact: texts("redact"),
-        formats: texts("formats"),
-        baseline: root
-            .get("compare")
-            .and_then(|compare| compare.text("baseline"))
-            .map(PathBuf::from),
+/// A path without `.` and without `..` behind a name: `scenarios/../reports` is `reports`.
+fn clean(path: &Path) -> PathBuf {
+    use std::path::Component;
+    let mut clean = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir
+                if matches!(clean.components().next_back(), Some(Component::Normal(_))) =>
+            {
+                clean.pop();
+            }
+            part => clean.push(part),
+        }
     }
+    if clean.as_os_str().is_empty() {
+        clean.push(".");
+    }
+    clean
 }
 
 /// The whole with everything filled in; variables are gone, they have done their work.

@@ -11,7 +11,8 @@ use super::{
     resolve::{Resolver, reached},
     value::{Item, Value},
 };
-use crate::{event::Id,
+use crate::{
+    event::Id,
     shadow::{Arrays, Ignore, Noise, Rules, Settings},
 };
 

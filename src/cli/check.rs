@@ -1,0 +1,157 @@
+//! `meshbed check SCENARIO...`.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use serde_json::{Value, json};
+
+use super::exit::{self, Exit};
+use crate::{
+    backend, plan,
+    scenario::{self, Backing, Overrides, Scenario, Warning},
+};
+
+/// Validate scenarios and print what a run would do; touches nothing
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Scenario files
+    #[arg(required = true, value_name = "SCENARIO")]
+    scenarios: Vec<PathBuf>,
+    /// The seed, in place of the scenario's
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Set a variable of `vars:`
+    #[arg(long, value_name = "VAR=VALUE", value_parser = variable)]
+    set: Vec<(String, String)>,
+    /// Print one JSON object a scenario, with all chosen requests
+    #[arg(long)]
+    json: bool,
+}
+
+/// Reads `VAR=VALUE`.
+pub(crate) fn variable(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err(format!("`{text}` is not VAR=VALUE")),
+    }
+}
+
+pub(crate) fn run(args: &Args) -> ExitCode {
+    let overrides = Overrides {
+        seed: args.seed,
+        set: args.set.clone(),
+        workers: None,
+    };
+    let mut codes = Vec::new();
+    let mut out = String::new();
+    for (index, path) in args.scenarios.iter().enumerate() {
+        if index > 0 && !args.json {
+            out.push('\n');
+        }
+        codes.push(match scenario::load(path, &overrides) {
+            Err(problems) => {
+                if args.json {
+                    out.push_str(&format!(
+                        "{}\n",
+                        json!({"file": path, "problems": problems.json()})
+                    ));
+                } else {
+                    eprintln!("{problems}");
+                }
+                exit::USAGE
+            }
+            Ok((scenario, warnings)) => check(&scenario, &warnings, args.json, &mut out),
+        });
+    }
+    let printed = super::print(out.as_bytes());
+    match Exit::worst(codes) {
+        exit::PASS => printed,
+        code => code.into(),
+    }
+}
+
+fn check(scenario: &Scenario, warnings: &[Warning], as_json: bool, out: &mut String) -> Exit {
+    let mut problems = builtins(scenario);
+    let plan = match plan::plan(scenario) {
+        Ok((plan, _)) => Some(plan),
+        Err(error) => {
+            problems.push(chain(&error));
+            None
+        }
+    };
+    if let (Some(plan), true) = (&plan, problems.is_empty()) {
+        if as_json {
+            let mut object = plan.json(scenario);
+            object["warnings"] = warnings
+                .iter()
+                .map(Warning::json)
+                .chain(
+                    plan.shortfalls()
+                        .into_iter()
+                        .map(|what| json!({"what": what})),
+                )
+                .collect();
+            out.push_str(&format!("{object}\n"));
+        } else {
+            for warning in warnings {
+                eprintln!("{warning}\n");
+            }
+            out.push_str(&plan.text(scenario));
+            for line in plan.shortfalls() {
+                eprintln!("warning: {line}");
+            }
+        }
+        return exit::PASS;
+    }
+    if as_json {
+        let list: Vec<Value> = problems.iter().map(|what| json!({"what": what})).collect();
+        out.push_str(&format!(
+            "{}\n",
+            json!({"file": scenario.file, "problems": list})
+        ));
+    } else {
+        for problem in problems {
+            eprintln!("error: {}: {problem}", scenario.file.display());
+        }
+    }
+    exit::USAGE
+}
+
+/// Builtin services that there are not.
+fn builtins(scenario: &Scenario) -> Vec<String> {
+    let services = scenario
+        .services
+        .iter()
+        .map(|service| (&service.id, &service.id, &service.backing));
+    let shadows = scenario
+        .shadows
+        .iter()
+        .map(|shadow| (&shadow.id, &shadow.of, &shadow.backing));
+    services
+        .chain(shadows)
+        .filter_map(|(id, service, backing)| {
+            let Backing::Builtin { app, version } = backing else {
+                return None;
+            };
+            let spec = backend::Builtin {
+                app: app.clone(),
+                version: version.clone(),
+                service: service.to_string(),
+            };
+            backend::find(&spec)
+                .err()
+                .map(|error| format!("`{id}`: {}", chain(&error)))
+        })
+        .collect()
+}
+
+/// An error with all that it came from.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
