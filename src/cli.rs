@@ -4,12 +4,14 @@ use std::process::ExitCode;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
+mod compare;
 mod completions;
 pub mod exit;
 mod inspect;
 mod man;
 mod proxy;
 mod replay;
+mod report;
 
 /// Replay, shadow, break, score and compare traffic through a service-mesh proxy.
 #[derive(Debug, Parser)]
@@ -37,11 +39,13 @@ pub struct Global {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Compare(compare::Args),
     Completions(completions::Args),
     Inspect(inspect::Args),
     Man(man::Args),
     Proxy(proxy::Args),
     Replay(replay::Args),
+    Report(report::Args),
 }
 
 /// Reads the command line and does what it says.
@@ -59,11 +63,13 @@ pub fn main() -> ExitCode {
         }
     };
     match cli.command {
+        Command::Compare(args) => compare::run(&args),
         Command::Completions(args) => completions::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Man(args) => man::run(&args),
         Command::Proxy(args) => proxy::run(&args, &cli.global),
         Command::Replay(args) => replay::run(&args, &cli.global),
+        Command::Report(args) => report::run(&args),
     }
 }
 
