@@ -37,7 +37,7 @@ pub fn write(report: &Report) -> String {
         html,
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
          <title>{name}: {}</title><style>{STYLE}</style></head><body>\n<h1>{name} <span class=\"{class}\">{}</span></h1>\n\
-         <p>Score <b>{}</b>, needs {}. Run <code>{}</code>, {}, seed <code>{:x}</code>, exit {}, started {}.</p>\n",
+         <p>Score <b>{}</b>, needs {}. Run <code>{}</code>, {}, seed <code>{}</code>, exit {}, started {}.</p>\n",
         verdict(run),
         verdict(run),
         score(run),
