@@ -282,6 +282,9 @@ fn what_is_below_the_floor_is_not_suspect() {
     assert_eq!(worst(&comparison), Vec::<String>::new());
 }
 
+/// A reason, and what makes a run unlike for it.
+type Change<'a> = (&'a str, Box<dyn Fn(&mut Run)>);
+
 #[test]
 fn unlike_runs_are_refused_with_the_reason() {
     let usual = run(1, shop(0.0));
@@ -290,7 +293,6 @@ fn unlike_runs_are_refused_with_the_reason() {
         change(&mut other.run);
         other
     };
-    type Change<'a> = (&'a str, Box<dyn Fn(&mut Run)>);
     let rows: [Change<'_>; 3] = [
         (
             "other trace: captures/shop.pcap (aaaaaaaaaaaa) and no trace",
