@@ -6,6 +6,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand};
 
 mod cleanup;
 mod check;
+mod compare;
 mod completions;
 pub mod exit;
 mod inspect;
@@ -13,6 +14,7 @@ mod man;
 mod proxy;
 mod replay;
 mod run;
+mod report;
 
 /// Replay, shadow, break, score and compare traffic through a service-mesh proxy.
 #[derive(Debug, Parser)]
@@ -42,12 +44,14 @@ pub struct Global {
 enum Command {
     Cleanup(cleanup::Args),
     Check(check::Args),
+    Compare(compare::Args),
     Completions(completions::Args),
     Inspect(inspect::Args),
     Man(man::Args),
     Proxy(proxy::Args),
     Replay(replay::Args),
     Run(run::Args),
+    Report(report::Args),
 }
 
 /// Reads the command line and does what it says.
@@ -67,12 +71,14 @@ pub fn main() -> ExitCode {
     match cli.command {
         Command::Cleanup(args) => cleanup::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Compare(args) => compare::run(&args),
         Command::Completions(args) => completions::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Man(args) => man::run(&args),
         Command::Proxy(args) => proxy::run(&args, &cli.global),
         Command::Replay(args) => replay::run(&args, &cli.global),
         Command::Run(args) => run::run(&args, &cli.global),
+        Command::Report(args) => report::run(&args),
     }
 }
 

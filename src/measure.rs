@@ -489,8 +489,8 @@ fn globs(pattern: &str, text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::{fixture::*, *};
-    use crate::event::Flags;
     use crate::stats::quantile::Quantile;
+    use crate::{event::Flags, stats::histogram::Histogram};
 
     fn steady() -> Window {
         Window {
@@ -508,8 +508,7 @@ mod tests {
         let shop = Subject::primary(&"shop".into());
         let response = |phase: &str| {
             let cell = measured.over(&shop, &[measured.phase(phase).unwrap()]);
-            cell.latency(Kind::Response)
-                .and_then(|latency| latency.max())
+            cell.latency(Kind::Response).and_then(Histogram::max)
         };
         assert_eq!(response("steady"), Some(700_415), "700_000 in its bucket");
         assert_eq!(response("fault"), Some(10));
@@ -526,14 +525,8 @@ mod tests {
         let cell = measured.over(&Subject::primary(&"shop".into()), &[steady()]);
         assert_eq!((cell.tally.requests, cell.tally.attempts), (1, 1));
         assert_eq!(cell.tally.flags, BTreeMap::from([("DI", 1)]));
-        assert_eq!(
-            cell.latency(Kind::Service).map(|latency| latency.count()),
-            Some(1)
-        );
-        assert_eq!(
-            cell.latency(Kind::Inbound).map(|latency| latency.count()),
-            Some(1)
-        );
+        assert_eq!(cell.latency(Kind::Service).map(Histogram::count), Some(1));
+        assert_eq!(cell.latency(Kind::Inbound).map(Histogram::count), Some(1));
     }
 
     #[test]
@@ -615,10 +608,7 @@ mod tests {
             (1, Some(&1))
         );
         assert_eq!(cell.latency(Kind::Response), None);
-        assert_eq!(
-            cell.latency(Kind::Lateness).map(|latency| latency.count()),
-            Some(1)
-        );
+        assert_eq!(cell.latency(Kind::Lateness).map(Histogram::count), Some(1));
     }
 
     #[test]
@@ -631,7 +621,7 @@ mod tests {
             }));
         }
         measured.add(&hop("shop", "pay", 0, |hop| {
-            hop.considered = vec!["slow".into()]
+            hop.considered = vec!["slow".into()];
         }));
         let slow = &measured.faults()[0];
         assert_eq!((slow.considered, slow.chosen), (6, 5));
@@ -657,7 +647,9 @@ mod tests {
             } else {
                 [control, candidate]
             };
-            order.iter().for_each(|event| measured.add(event));
+            for event in &order {
+                measured.add(event);
+            }
         }
         // A pair whose control never answered says nothing.
         measured.add(&mirror("candidate", 20, &[("$.id", "value")]));

@@ -390,7 +390,9 @@ mod tests {
         fn neither_order_nor_scale_matters(parts in parts(), factor in 0.1_f64..10.0) {
             let score = total(&parts, 80.0);
             let mut other: Vec<Part> = parts.iter().rev().cloned().collect();
-            other.iter_mut().for_each(|part| part.weight *= factor);
+            for part in &mut other {
+                part.weight *= factor;
+            }
             let other = total(&other, 80.0);
             prop_assert!((score.low - other.low).abs() < CLOSE && (score.high - other.high).abs() < CLOSE);
             prop_assert_eq!(score.value.is_some(), other.value.is_some());

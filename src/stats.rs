@@ -1,10 +1,12 @@
 //! The statistics of comparison. Pure.
 
+pub mod blocks;
 pub mod histogram;
 pub mod holm;
 pub mod mcnemar;
 pub mod proportion;
 pub mod quantile;
+pub mod student;
 
 #[cfg(test)]
 mod vectors {
@@ -113,6 +115,38 @@ mod vectors {
                     (low - expected[0]).abs() < 1e-12 && (high - expected[1]).abs() < 1e-12,
                     "{case}: {low} {high}"
                 );
+            }
+        }
+    }
+
+    #[test]
+    fn differences_of_shares_agree_with_the_vectors() {
+        for case in group("proportions").into_iter().flatten() {
+            let of = |name: &str| case[name].as_u64().unwrap();
+            let (low, high) =
+                super::proportion::newcombe((of("x1"), of("n1")), (of("x2"), of("n2")));
+            let expected = numbers(&case["newcombe_diff"]["ci"]);
+            assert!(
+                (low - expected[0]).abs() < 1e-12 && (high - expected[1]).abs() < 1e-12,
+                "{case}: {low} {high}"
+            );
+        }
+    }
+
+    #[test]
+    fn student_agrees_with_the_vectors() {
+        let Some(path) = shared() else {
+            return;
+        };
+        let vectors: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        let rows = vectors["primitives"]["student_t_ppf"].as_array().unwrap();
+        assert!(!rows.is_empty());
+        for row in rows {
+            for p in ["0.95", "0.975", "0.995"] {
+                let value =
+                    super::student::quantile(p.parse().unwrap(), row["df"].as_f64().unwrap());
+                let expected = row[p].as_f64().unwrap();
+                assert!((value / expected - 1.0).abs() < 1e-9, "{row} {p}: {value}");
             }
         }
     }

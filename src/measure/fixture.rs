@@ -37,7 +37,7 @@ pub(crate) fn setup() -> Setup {
 
 pub(crate) fn request(ordinal: u64, intended_us: u64, response_us: u64, status: u16) -> RunEvent {
     request_with(ordinal, intended_us, response_us, |request| {
-        request.status = Some(status)
+        request.status = Some(status);
     })
 }
 

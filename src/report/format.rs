@@ -20,7 +20,7 @@ pub struct Format {
 }
 
 /// All of them.
-pub const FORMATS: &[Format] = &[
+pub const FORMATS: [Format; 3] = [
     Format {
         name: "md",
         file: "summary.md",

@@ -242,7 +242,9 @@ mod tests {
         fn merged_is_concatenated(a in prop::collection::vec(0_u64..1 << 33, 0..100), b in prop::collection::vec(0_u64..1 << 33, 0..100)) {
             let of = |values: &[u64]| {
                 let mut histogram = Histogram::default();
-                values.iter().for_each(|value| histogram.record(*value));
+                for value in values {
+                    histogram.record(*value);
+                }
                 histogram
             };
             let mut merged = of(&a);

@@ -18,6 +18,18 @@ pub fn wilson(hits: u64, n: u64) -> (f64, f64) {
     (low.max(0.0), high.min(1.0))
 }
 
+/// Newcombe's 95 % interval (hybrid score) of the second share less the first; each share is hits of a number.
+pub fn newcombe(first: (u64, u64), second: (u64, u64)) -> (f64, f64) {
+    let share = |(hits, n): (u64, u64)| if n == 0 { 0.0 } else { hits as f64 / n as f64 };
+    let (p1, p2) = (share(first), share(second));
+    let ((low1, high1), (low2, high2)) = (wilson(first.0, first.1), wilson(second.0, second.1));
+    let difference = p2 - p1;
+    (
+        difference - (p2 - low2).hypot(high1 - p1),
+        difference + (high2 - p2).hypot(p1 - low1),
+    )
+}
+
 /// P(Bin(n, p) <= k).
 pub fn binomial_cdf(k: u64, n: u64, p: f64) -> f64 {
     if k >= n {

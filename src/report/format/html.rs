@@ -15,7 +15,7 @@ use crate::{
     stats::histogram::{Histogram, bounds_of},
 };
 
-const STYLE: &str = "body{font:14px/1.45 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem;color:#222;background:#fff}\
+pub(in crate::report) const STYLE: &str = "body{font:14px/1.45 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem;color:#222;background:#fff}\
 table{border-collapse:collapse;margin:.5rem 0 1.5rem}th,td{text-align:left;padding:.2rem .7rem;border-bottom:1px solid #ddd;vertical-align:top}\
 td.n{text-align:right;font-variant-numeric:tabular-nums}h1 small{font-weight:normal;color:#666}.pass{color:#17692a}.fail{color:#a4161a}\
 .other{color:#7a5a00}svg{background:#fafafa;border:1px solid #ddd}code{font-size:.95em}\
@@ -37,7 +37,7 @@ pub fn write(report: &Report) -> String {
         html,
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
          <title>{name}: {}</title><style>{STYLE}</style></head><body>\n<h1>{name} <span class=\"{class}\">{}</span></h1>\n\
-         <p>Score <b>{}</b>, needs {}. Run <code>{}</code>, {}, seed <code>{:x}</code>, exit {}, started {}.</p>\n",
+         <p>Score <b>{}</b>, needs {}. Run <code>{}</code>, {}, seed <code>{}</code>, exit {}, started {}.</p>\n",
         verdict(run),
         verdict(run),
         score(run),

@@ -122,7 +122,7 @@ fn unfinished(run: &Run) -> Option<String> {
 }
 
 /// Text as XML allows it in attributes.
-pub(super) fn escaped(text: &str) -> String {
+pub(in crate::report) fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

@@ -20,7 +20,7 @@ pub fn write(report: &Report) -> String {
     line(format!("# {}: {}", run.scenario.name, verdict(run)));
     line(String::new());
     line(format!(
-        "Score **{}**, needs {}. Run `{}`, {}, seed `{:x}`, exit {}.",
+        "Score **{}**, needs {}. Run `{}`, {}, seed `{}`, exit {}.",
         score(run),
         rounded(run.score.min),
         run.id,
@@ -172,7 +172,9 @@ pub fn write(report: &Report) -> String {
     text
 }
 
-/// Text that keeps a table whole.
+/// Text that keeps a table whole, and is no markup.
 fn cell(text: &str) -> String {
-    text.replace('|', "\\|").replace(['\n', '\r'], " ")
+    text.replace('|', "\\|")
+        .replace('<', "&lt;")
+        .replace(['\n', '\r'], " ")
 }

@@ -350,7 +350,7 @@ pub fn scorecard(report: &Report, width: usize) -> String {
     let run = &report.run;
     let width = width.clamp(40, 160);
     let mut lines = vec![format!(
-        "RESULT  {}   score {}, needs {}   {}   {}   seed {:x}",
+        "RESULT  {}   score {}, needs {}   {}   {}   seed {}",
         verdict(run),
         score(run),
         rounded(run.score.min),
