@@ -148,8 +148,7 @@ pub fn start(
     let io = thread::Builder::new()
         .name("replay-io".to_owned())
         .spawn(move || {
-            // Its own short sleeps are timeouts and connections to open: what delays a request is the scheduler's.
-            clock::fine();
+            clock::before_others();
             runtime.block_on(sender.run(to_send, told, Box::new(sink)));
             end.send_replace(Some(clock::thread_cpu()));
         })
@@ -168,6 +167,7 @@ pub fn start(
         .name("replay-pacer".to_owned())
         .spawn(move || {
             clock::fine();
+            clock::first();
             release(&schedule.planned, clock, &stopped, &tally, &released);
             clock::thread_cpu()
         })

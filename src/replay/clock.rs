@@ -4,8 +4,13 @@
 use std::{num::NonZeroU64, time::Duration};
 
 use rustix::{
-    thread::{clock_nanosleep_absolute, set_current_timer_slack},
+    process::setpriority_process,
+    thread::{clock_nanosleep_absolute, gettid, set_current_timer_slack},
     time::{ClockId, Timespec, clock_gettime},
+};
+use thread_priority::{
+    ThreadPriority, ThreadSchedulePolicy,
+    unix::{RealtimeThreadSchedulePolicy, set_thread_priority_and_policy, thread_native_id},
 };
 use tokio::time::Instant;
 
@@ -51,9 +56,28 @@ impl Clock {
 
 /// Asks the kernel to wake this thread without slack (50 us by default), so that its sleeps end when they should.
 pub fn fine() {
-    // A kernel that refuses leaves the slack at its default: later wake-ups, which the lateness shows.
+    // Refused, it wakes later, which the lateness shows.
     let _ = set_current_timer_slack(NonZeroU64::new(1));
 }
+
+/// Asks the kernel to run this thread as soon as it wakes, whoever else is running: first in, first out, at the lowest
+/// such priority. For a thread that sleeps nearly all of the time. It needs a privilege (`CAP_SYS_NICE`); without it a
+/// wake-up on a busy machine waits for the slices of others: beside two spinning processes on two cores, 2,000 wake-ups a
+/// second were 5,600 us late at p99, and 38 us with it.
+pub fn first() {
+    let policy = ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::Fifo);
+    // Refused, it wakes later, which the lateness shows.
+    let _ = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, policy);
+}
+
+/// Lets this thread go before what it measures, where both want the same core. Needs the same privilege.
+pub fn before_others() {
+    let _ = setpriority_process(Some(gettid()), MEASURING_PRIORITY);
+}
+
+/// Niceness of the thread that stamps sendings and answers: ten times the share of an ordinary thread. Beside two spinning
+/// processes on two cores, requests waited 2,170 us for it at p99 without, 36 us with a lower niceness.
+const MEASURING_PRIORITY: i32 = -10;
 
 /// Processor time that this thread has used.
 pub fn thread_cpu() -> Duration {
