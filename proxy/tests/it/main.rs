@@ -12,5 +12,6 @@ mod envoy;
 mod fault;
 mod http1;
 mod mirror;
+mod oracle;
 mod reply;
 mod support;
