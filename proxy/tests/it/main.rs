@@ -8,6 +8,7 @@
 
 mod app;
 mod chosen;
+mod cli;
 mod envoy;
 mod fault;
 mod http1;
