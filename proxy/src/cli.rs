@@ -6,8 +6,8 @@ use std::{
 
 use clap::ValueEnum;
 use tokio::{
-    runtime::Builder,
-    signal::unix::{SignalKind, signal},
+    runtime::{Builder, Runtime},
+    signal::unix::{Signal, SignalKind, signal},
 };
 
 use crate::{
@@ -83,6 +83,13 @@ pub fn run(args: &Args, quiet: bool) -> ExitCode {
         ));
         return ExitCode::SUCCESS;
     }
+    let end = match End::listen() {
+        Ok(end) => end,
+        Err(error) => {
+            eprintln!("error: cannot wait for signals: {error}");
+            return ENVIRONMENT.into();
+        }
+    };
     let deps = Deps {
         observer: Arc::new(Silent),
         workers: workers(args.concurrency),
@@ -101,13 +108,8 @@ pub fn run(args: &Args, quiet: bool) -> ExitCode {
     for (name, address) in handle.addresses() {
         say(&format!("{name} listens on {address}"));
     }
-    match serve(handle) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: cannot wait for signals: {error}");
-            ENVIRONMENT.into()
-        }
-    }
+    end.serve(handle);
+    ExitCode::SUCCESS
 }
 
 fn load(args: &Args, seed: Seed) -> Result<Loaded, Vec<String>> {
@@ -126,14 +128,36 @@ fn workers(concurrency: Option<NonZeroUsize>) -> usize {
         .map_or(1, NonZeroUsize::get)
 }
 
-/// Waits for a reason to end, drains, and ends.
-fn serve(handle: Handle) -> io::Result<()> {
-    let runtime = Builder::new_current_thread().enable_all().build()?;
-    let handle = Arc::new(handle);
-    runtime
-        .block_on(async {
-            let mut terminate = signal(SignalKind::terminate())?;
-            let mut interrupt = signal(SignalKind::interrupt())?;
+/// The reasons to end, listened for from before the proxy is started: a signal that comes early is not missed.
+struct End {
+    runtime: Runtime,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl End {
+    fn listen() -> io::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let entered = runtime.enter();
+        let terminate = signal(SignalKind::terminate())?;
+        let interrupt = signal(SignalKind::interrupt())?;
+        drop(entered);
+        Ok(Self {
+            runtime,
+            terminate,
+            interrupt,
+        })
+    }
+
+    /// Waits for a reason to end, drains, and ends; a second signal ends the draining.
+    fn serve(self, handle: Handle) {
+        let Self {
+            runtime,
+            mut terminate,
+            mut interrupt,
+        } = self;
+        let handle = Arc::new(handle);
+        runtime.block_on(async {
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
@@ -145,8 +169,8 @@ fn serve(handle: Handle) -> io::Result<()> {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
             }
-            Ok(())
-        })
-        // A drain that a second signal cut short still waits on its thread; the process ends without it.
-        .inspect(|()| runtime.shutdown_background())
+        });
+        // A drain that was cut short still waits on its thread; the process ends without it.
+        runtime.shutdown_background();
+    }
 }

@@ -398,4 +398,17 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn the_manual_names_every_field_that_is_honoured() {
+        let manual = include_str!("../../README.md");
+        for (message, fields) in SUPPORTED {
+            for field in fields.iter().map(|field| field.trim_end_matches('*')) {
+                assert!(
+                    manual.contains(&format!("`{field}`")),
+                    "README.md does not name `{field}` of {message}"
+                );
+            }
+        }
+    }
 }

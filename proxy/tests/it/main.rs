@@ -8,9 +8,11 @@
 
 mod app;
 mod chosen;
+mod cli;
 mod envoy;
 mod fault;
 mod http1;
 mod mirror;
+mod oracle;
 mod reply;
 mod support;
