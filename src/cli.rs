@@ -8,6 +8,8 @@ mod completions;
 pub mod exit;
 mod inspect;
 mod man;
+#[cfg(feature = "live")]
+mod record;
 
 /// Replay, shadow, break, score and compare traffic through a service-mesh proxy.
 #[derive(Debug, Parser)]
@@ -38,6 +40,8 @@ enum Command {
     Completions(completions::Args),
     Inspect(inspect::Args),
     Man(man::Args),
+    #[cfg(feature = "live")]
+    Record(record::Args),
 }
 
 /// Reads the command line and does what it says.
@@ -58,6 +62,8 @@ pub fn main() -> ExitCode {
         Command::Completions(args) => completions::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Man(args) => man::run(&args),
+        #[cfg(feature = "live")]
+        Command::Record(args) => record::run(&args, cli.global.quiet),
     }
 }
 
