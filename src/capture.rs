@@ -24,6 +24,8 @@ mod format;
 mod http1;
 mod input;
 mod link;
+#[cfg(feature = "live")]
+pub mod live;
 mod pairing;
 mod sort;
 mod stream;

@@ -15,6 +15,8 @@ mod proxy;
 mod replay;
 mod run;
 mod report;
+#[cfg(feature = "live")]
+mod record;
 
 /// Replay, shadow, break, score and compare traffic through a service-mesh proxy.
 #[derive(Debug, Parser)]
@@ -52,6 +54,8 @@ enum Command {
     Replay(replay::Args),
     Run(run::Args),
     Report(report::Args),
+    #[cfg(feature = "live")]
+    Record(record::Args),
 }
 
 /// Reads the command line and does what it says.
@@ -79,6 +83,8 @@ pub fn main() -> ExitCode {
         Command::Replay(args) => replay::run(&args, &cli.global),
         Command::Run(args) => run::run(&args, &cli.global),
         Command::Report(args) => report::run(&args),
+        #[cfg(feature = "live")]
+        Command::Record(args) => record::run(&args, cli.global.quiet),
     }
 }
 

@@ -552,3 +552,142 @@ fn people_get_a_table_and_the_reasons() {
         "{text}"
     );
 }
+
+/// Whether this process may capture: bit 13 of its effective capabilities is `CAP_NET_RAW`.
+#[cfg(feature = "live")]
+fn may_capture() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let hex = status
+        .lines()
+        .find_map(|l| l.strip_prefix("CapEff:"))
+        .unwrap()
+        .trim();
+    u64::from_str_radix(hex, 16).unwrap() >> 13 & 1 == 1
+}
+
+/// A child that does not outlive its test.
+#[cfg(feature = "live")]
+struct Child(std::process::Child);
+
+#[cfg(feature = "live")]
+impl Drop for Child {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[cfg(feature = "live")]
+#[test]
+fn what_is_said_on_loopback_is_recorded_until_interrupted() {
+    use std::{
+        io::{BufRead as _, BufReader, Read as _},
+        net::{TcpListener, TcpStream},
+        process::Stdio,
+    };
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("lo.pcap");
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = server.local_addr().unwrap();
+    let filter = format!("tcp port {}", address.port());
+    let child = Command::new(env!("CARGO_BIN_EXE_meshbed"))
+        .args([
+            "record",
+            "-i",
+            "lo",
+            "-f",
+            &filter,
+            "-w",
+            path.to_str().unwrap(),
+        ])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut child = Child(child);
+    let mut said = BufReader::new(child.0.stderr.take().unwrap());
+    let mut line = String::new();
+    said.read_line(&mut line).unwrap();
+    if !may_capture() {
+        assert!(
+            line.starts_with("error: cannot capture on `lo`; it takes root"),
+            "{line}"
+        );
+        assert_eq!(child.0.wait().unwrap().code(), Some(3));
+        return;
+    }
+    assert!(line.starts_with("recording lo into "), "{line}");
+    let serve = std::thread::spawn(move || {
+        let (mut stream, _) = server.accept().unwrap();
+        let mut asked = [0; 38];
+        stream.read_exact(&mut asked).unwrap();
+        stream
+            .write_all(b"HTTP/1.1 204 No Content\r\n\r\n")
+            .unwrap();
+    });
+    let mut client = TcpStream::connect(address).unwrap();
+    client
+        .write_all(b"GET /recorded HTTP/1.1\r\nHost: here\r\n\r\n")
+        .unwrap();
+    let mut answer = Vec::new();
+    client.read_to_end(&mut answer).unwrap();
+    drop(client);
+    serve.join().unwrap();
+    // The recorder flushes when the line is quiet; then the answer is in the file.
+    let complete = || inspect(&path).0.first().is_some_and(|e| e["status"] == 204);
+    let deadline = std::time::SystemTime::now() + std::time::Duration::from_secs(20);
+    while !complete() {
+        assert!(
+            std::time::SystemTime::now() < deadline,
+            "nothing was recorded in 20 s"
+        );
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    let pid = rustix::process::Pid::from_child(&child.0);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    assert_eq!(child.0.wait().unwrap().code(), Some(0));
+    let mut rest = String::new();
+    said.read_to_string(&mut rest).unwrap();
+    assert!(
+        rest.contains(" packets, ") && rest.contains("dropped: 0 by the kernel"),
+        "{rest}"
+    );
+    let (found, summary, _) = inspect(&path);
+    assert_eq!(
+        asked(&found[0]),
+        serde_json::json!(["GET", "here", "/recorded", 204])
+    );
+    assert_eq!(
+        (found.len(), &summary["streams"]),
+        (1, &serde_json::json!(1))
+    );
+}
+
+#[cfg(feature = "live")]
+#[test]
+fn what_cannot_be_recorded_is_a_clear_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.pcap");
+    let file = path.to_str().unwrap();
+    let output = meshbed(&["record", "-i", "nosuch0", "-w", file]);
+    assert_eq!(output.status.code(), Some(3));
+    let said = String::from_utf8(output.stderr).unwrap();
+    if !may_capture() {
+        assert!(said.starts_with("error: "), "{said}");
+        return;
+    }
+    assert!(
+        said.starts_with("error: there is no interface `nosuch0` (there are: "),
+        "{said}"
+    );
+    let output = meshbed(&["record", "-i", "lo", "-f", "tcp prt 80", "-w", file]);
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        said.starts_with("error: `tcp prt 80` is no filter of pcap-filter(7): "),
+        "{said}"
+    );
+    let output = meshbed(&["record", "-i", "lo", "-w", "/no/such/folder/x.pcap"]);
+    assert_eq!(output.status.code(), Some(3));
+    assert!(!path.exists(), "a refused recording leaves no file");
+}
