@@ -4,4 +4,5 @@
 mod capture;
 mod layering;
 mod replay;
+mod shipped;
 mod tui;
