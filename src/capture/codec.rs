@@ -121,6 +121,11 @@ fn option(out: &mut Vec<u8>, n: Option<u64>) {
     number(out, n.map_or(0, |n| n + 1));
 }
 
+/// `None` inside is an option that was written as absent.
+#[expect(
+    clippy::option_option,
+    reason = "the outer one says whether there were bytes"
+)]
 fn get_option(b: &mut &[u8]) -> Option<Option<u64>> {
     Some(get_number(b)?.checked_sub(1))
 }

@@ -109,8 +109,10 @@ mod tests {
 
     use super::*;
 
+    type Seen = (u64, u32, Vec<u8>);
+
     /// Reads a capture from memory: (time, link, data) of each frame, and the error that ended it, if any.
-    pub(super) fn read(bytes: &[u8]) -> (Vec<(u64, u32, Vec<u8>)>, Option<Error>) {
+    pub(super) fn read(bytes: &[u8]) -> (Vec<Seen>, Option<Error>) {
         let mut seen = Vec::new();
         let mut frames = match from(Input::new(
             "test".as_ref(),

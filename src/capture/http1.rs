@@ -112,9 +112,8 @@ impl Parser {
     /// section, since the last chunk was seen.
     pub(super) fn close(&mut self) -> Option<Vec<Header>> {
         match self.state {
-            State::UntilClose => Some(Vec::new()),
             State::Trailers if self.headers => Some(head::fields(&self.buffer)),
-            State::Trailers => Some(Vec::new()),
+            State::UntilClose | State::Trailers => Some(Vec::new()),
             _ => None,
         }
     }
@@ -334,4 +333,202 @@ fn chunk_size(line: &[u8]) -> Option<u64> {
 
 fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\r' | b'\n' | 0x0b | 0x0c)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Everything a parser says about a stream that comes in these pieces: heads, bodies joined, ends, and what is bad.
+    fn read(role: Role, pieces: &[&[u8]], framing: impl Fn(&Head) -> Framing) -> Vec<String> {
+        let mut parser = Parser::new(role, true);
+        let mut said: Vec<String> = Vec::new();
+        for piece in pieces {
+            let mut rest = *piece;
+            loop {
+                let (used, event) = parser.feed(rest);
+                let (now, later) = rest.split_at(used);
+                rest = later;
+                match event {
+                    Event::More if rest.is_empty() => break,
+                    Event::More => {}
+                    Event::Head(head) => {
+                        parser.body(framing(&head));
+                        said.push(match &head.line {
+                            Line::Request { method, target } => {
+                                format!("{method} {} of {}", text(target), text(&head.host))
+                            }
+                            Line::Response { status } => format!("{status}"),
+                        });
+                    }
+                    Event::Body(n) => {
+                        let body = text(&now[now.len() - n..]);
+                        match said.last_mut() {
+                            Some(last) if last.starts_with("body ") => last.push_str(&body),
+                            _ => said.push(format!("body {body}")),
+                        }
+                    }
+                    Event::End(trailers) => {
+                        let names: Vec<String> = trailers.iter().map(|t| text(&t.name)).collect();
+                        said.push(format!("end {}", names.join(",")).trim_end().to_string());
+                    }
+                    Event::Bad(reason) => {
+                        said.push(reason.into());
+                        return said;
+                    }
+                }
+            }
+        }
+        said
+    }
+
+    fn text(bytes: &[u8]) -> String {
+        String::from_utf8_lossy(bytes).into_owned()
+    }
+
+    fn by_headers(head: &Head) -> Framing {
+        match (head.chunked, head.length) {
+            (true, _) => Framing::Chunked,
+            (_, Length::Bytes(n)) => Framing::Sized(n),
+            _ => Framing::Empty,
+        }
+    }
+
+    const STREAM: &[u8] = b"\r\nGET /a HTTP/1.1\r\nHost: h\r\n\r\n\
+        brew-it  /pot?x y HTTP/1.0\nhost:t\nContent-Length: 3\n\nabc\
+        POST /c HTTP/1.1\r\ntransfer-encoding: gzip, Chunked\r\n\r\n3;ext=\"1\"\r\nabc\r\n00A\r\n0123456789\r\n0\r\nT-1: x\r\nT-2: y\r\n\r\n\
+        PUT /d HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
+
+    const SAID: [&str; 9] = [
+        "GET /a of h",
+        "end",
+        "brew-it /pot?x of t",
+        "body abc",
+        "end",
+        "POST /c of ",
+        "body abc0123456789",
+        "end T-1,T-2",
+        "PUT /d of ",
+    ];
+
+    #[test]
+    fn pipelined_messages_are_told_apart() {
+        let said = read(Role::Request, &[STREAM], by_headers);
+        assert_eq!(said[..9], SAID);
+        assert_eq!(said[9..], ["end"]);
+    }
+
+    #[test]
+    fn where_a_stream_is_cut_makes_no_difference() {
+        let whole = read(Role::Request, &[STREAM], by_headers);
+        for cut in 0..STREAM.len() {
+            let (a, b) = STREAM.split_at(cut);
+            assert_eq!(
+                read(Role::Request, &[a, b], by_headers),
+                whole,
+                "cut at {cut}"
+            );
+        }
+        let bytes: Vec<&[u8]> = STREAM.chunks(1).collect();
+        assert_eq!(
+            read(Role::Request, &bytes, by_headers),
+            whole,
+            "byte by byte"
+        );
+    }
+
+    #[test]
+    fn what_is_no_message_is_named() {
+        let long = [b"GET / HTTP/1.1\r\nX: ".to_vec(), vec![b'x'; HEAD_MAX + 1]].concat();
+        let cases: [(&str, &[u8], &str); 6] = [
+            ("no version", b"GET /\r\n\r\n", "malformed_request_line"),
+            (
+                "no token",
+                b"GE(T / HTTP/1.1\r\n\r\n",
+                "malformed_request_line",
+            ),
+            ("http2", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "http2"),
+            ("endless head", &long, "head_too_long"),
+            (
+                "chunk",
+                b"PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
+                "malformed_chunk",
+            ),
+            (
+                "chunk end",
+                b"PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nab",
+                "malformed_chunk",
+            ),
+        ];
+        for (name, bytes, reason) in cases {
+            let said = read(Role::Request, &[bytes], by_headers);
+            assert_eq!(said.last().map(String::as_str), Some(reason), "{name}");
+        }
+        assert_eq!(
+            read(Role::Response, &[b"HTTP/1.1 20 OK\r\n\r\n"], by_headers),
+            ["malformed_status_line"]
+        );
+    }
+
+    #[test]
+    fn only_plain_fields_frame_a_message() {
+        let cases: [(&str, &str, Framing); 9] = [
+            ("none", "", Framing::Empty),
+            ("sized", "Content-Length: 7\r\n", Framing::Sized(7)),
+            (
+                "chunked wins",
+                "Content-Length: 7\r\nTransfer-Encoding: chunked\r\n",
+                Framing::Chunked,
+            ),
+            (
+                "chunked must be last",
+                "Transfer-Encoding: chunked, gzip\r\n",
+                Framing::Empty,
+            ),
+            (
+                "a list of one number",
+                "Content-Length: 7, 7\r\n",
+                Framing::Sized(7),
+            ),
+            (
+                "different numbers",
+                "Content-Length: 7, 8\r\n",
+                Framing::Empty,
+            ),
+            (
+                "the last field counts",
+                "Content-Length: 7\r\nContent-Length: 8\r\n",
+                Framing::Sized(8),
+            ),
+            (
+                "space before the colon",
+                "Transfer-Encoding : chunked\r\n",
+                Framing::Empty,
+            ),
+            (
+                "folded",
+                "Transfer-Encoding:\r\n chunked\r\n",
+                Framing::Empty,
+            ),
+        ];
+        for (name, fields, want) in cases {
+            let bytes = format!("POST / HTTP/1.1\r\n{fields}\r\n");
+            let head = Head::parse(Role::Request, bytes.as_bytes(), false).unwrap();
+            assert_eq!(by_headers(&head), want, "{name}");
+        }
+    }
+
+    #[test]
+    fn headers_keep_their_order_case_and_repetition() {
+        let bytes =
+            b"GET / HTTP/1.1\r\nb: 1\r\nHOST:  x \r\nB: 2\r\nno colon\r\nFold: a\r\n  b\r\n\r\n";
+        let head = Head::parse(Role::Request, bytes, true).unwrap();
+        let kept: Vec<(String, String)> = head
+            .headers
+            .iter()
+            .map(|h| (text(&h.name), text(&h.value)))
+            .collect();
+        let want = [("b", "1"), ("HOST", "x"), ("B", "2"), ("Fold", "a b")];
+        assert_eq!(kept, want.map(|(n, v)| (n.to_string(), v.to_string())));
+    }
 }

@@ -32,7 +32,7 @@ pub(super) struct Segment<'a> {
 pub(super) enum Skip {
     /// A link type that is not read.
     Link,
-    /// Neither IPv4 nor IPv6: ARP, PPPoE, MPLS, and the like.
+    /// Neither IPv4 nor IPv6: ARP, `PPPoE`, MPLS, and the like.
     NotIp,
     /// A fragment of an IP packet.
     Fragment,

@@ -106,11 +106,11 @@ impl Half {
 
     /// Whether the peer has acknowledged bytes of this half that were not seen yet.
     pub(super) fn owes(&self, ack: Option<u32>) -> bool {
-        match (ack.and_then(|a| self.offset(a)), self.base) {
-            // The byte after the last is the FIN's.
-            (Some(acked), Some(_)) => acked > self.next as i64 + i64::from(self.fin.is_some()),
-            _ => false,
-        }
+        // The number after the last byte acknowledges the FIN, which is no byte.
+        let Some(acked) = ack.and_then(|a| self.offset(a)) else {
+            return false;
+        };
+        acked > self.next as i64 && !self.has_ended()
     }
 
     /// The peer says what it has received.
@@ -374,8 +374,9 @@ mod tests {
 
     #[test]
     fn segments_come_out_in_order() {
+        type Case<'a> = (&'a str, u32, Vec<(u32, &'a [u8])>, &'a [u8], u64);
         let wrap = u32::MAX - 2;
-        let cases: [(&str, u32, Vec<(u32, &[u8])>, &[u8], u64); 7] = [
+        let cases: [Case<'_>; 7] = [
             (
                 "in order",
                 100,

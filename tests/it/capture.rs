@@ -1,4 +1,8 @@
 //! `meshbed inspect` on captures: the shared corpus where it is there, derived variants, and files that are none.
+#![expect(
+    clippy::indexing_slicing,
+    reason = "JSON that lacks a key gives null, and a wrong index should fail a test loudly"
+)]
 
 use std::{
     collections::{BTreeMap, HashMap},

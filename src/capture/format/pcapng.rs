@@ -409,7 +409,7 @@ mod tests {
             little.packet(0, 1_700_000_000_000_000_001, b"ns"),
             little.packet(1, 1_700_000_000_000_002, b"us!"),
             big.section(),
-            big.interface(276, &[(9, &[0x80 | 10]), (14, &100_i64.to_be_bytes())]),
+            big.interface(276, &[(9, &[0x8a]), (14, &100_i64.to_be_bytes())]),
             big.packet(0, 1024 + 512, b"binary"),
         ]
         .concat();

@@ -82,7 +82,7 @@ impl Head {
                     has_host = true;
                 }
                 7 if head.upgrade.is_none() && is("upgrade") => {
-                    head.upgrade = Some(Bytes::copy_from_slice(value))
+                    head.upgrade = Some(Bytes::copy_from_slice(value));
                 }
                 14 if is("content-length") => head.length = Length::of(value),
                 17 if is("transfer-encoding") => head.chunked = ends_chunked(value),

@@ -24,6 +24,16 @@ pub(super) struct Bit<'a> {
 }
 
 impl<'a> Bit<'a> {
+    /// The bytes of a held piece.
+    pub(super) fn of(piece: &'a Piece) -> Self {
+        Self {
+            offset: piece.offset,
+            at: piece.at,
+            ack: piece.ack,
+            data: &piece.data,
+        }
+    }
+
     /// What follows the first `n` bytes.
     pub(super) fn after(self, n: usize) -> Bit<'a> {
         Bit {
@@ -101,6 +111,17 @@ struct Loss {
     reason: &'static str,
 }
 
+impl Begun {
+    /// A message that begins with these bytes.
+    fn of(bit: Bit<'_>) -> Self {
+        Self {
+            offset: bit.offset,
+            at: bit.at,
+            ack: bit.ack,
+        }
+    }
+}
+
 /// One half of a connection on its way from bytes to messages.
 #[derive(Debug, Default)]
 pub(super) struct Lane {
@@ -162,6 +183,11 @@ impl Lane {
         Some(input)
     }
 
+    /// Whether it holds input that does not wait for the other lane.
+    pub(super) fn is_about_to_read(&self) -> bool {
+        !self.held.is_empty() && self.awaits.is_none()
+    }
+
     /// The held bytes up to the first gap or end, and whether more may follow them; `None` if nothing is held.
     pub(super) fn held_beginning(&self) -> Option<(Vec<u8>, bool)> {
         if self.held.is_empty() {
@@ -171,7 +197,7 @@ impl Lane {
         for input in &self.held {
             match input {
                 Input::Data(piece) if bytes.len() < BEGINNING_MAX => {
-                    bytes.extend_from_slice(&piece.data)
+                    bytes.extend_from_slice(&piece.data);
                 }
                 _ => return Some((bytes, false)),
             }
@@ -180,7 +206,7 @@ impl Lane {
     }
 
     /// Whether a line that begins like this is worth being waited for: what follows a word.
-    pub(super) fn is_worth_sniffing(&self, bytes: &[u8]) -> bool {
+    pub(super) fn is_worth_sniffing(bytes: &[u8]) -> bool {
         bytes.len() < BEGINNING_MAX
     }
 
