@@ -153,6 +153,14 @@ mod tests {
                 "clusters[0].endpoints[0]: there is no listener `out`",
             ),
             (
+                |config| forward(config).prefix_rewrite = Some("in".to_owned()),
+                "listeners[0].http.virtual_hosts[0].routes[0].action.prefix_rewrite: `in` is not a path such as `/api`",
+            ),
+            (
+                |config| forward(config).host_rewrite = Some("a\nb".to_owned()),
+                "listeners[0].http.virtual_hosts[0].routes[0].action.host_rewrite: `a\\nb` is not a value that a header can have",
+            ),
+            (
                 |config| config.clusters[0].endpoints[0].weight = 0,
                 "clusters[0].endpoints[0].weight: it must be above 0",
             ),

@@ -1,6 +1,6 @@
 //! Envoy's v3 resources become a [`Config`]; a bootstrap file is read by reflection, so that its errors have a place.
 //!
-//! `text → DynamicMessage (descriptors of Envoy's API) → `[`support`]` (is every field honoured?) → typed message → Config`
+//! `text → DynamicMessage (descriptors of Envoy's API) → is every field honoured? → typed message → Config`
 //!
 //! A field that Envoy does not know is an error. One that it knows and we don't honour yet is an error too, or a warning
 //! where [`Options::lenient`] asks for it; it is never silently dropped.

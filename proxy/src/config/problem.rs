@@ -113,6 +113,9 @@ impl Finder<'_> {
                 .map(|host| host.name.as_str()),
         );
         self.faults(&format!("{path}.http.faults"), &listener.http.faults);
+        if let Some(name) = &listener.http.server_name {
+            self.value(&format!("{path}.http.server_name"), name);
+        }
         let mut domains = BTreeMap::new();
         for (index, host) in listener.http.virtual_hosts.iter().enumerate() {
             let path = format!("{hosts}[{index}]");
@@ -182,6 +185,17 @@ impl Finder<'_> {
                 ),
             );
         }
+        if let Some(host) = &forward.host_rewrite {
+            self.value(&format!("{path}.host_rewrite"), host);
+        }
+        if let Some(prefix) = &forward.prefix_rewrite
+            && (!prefix.starts_with('/') || http::uri::PathAndQuery::try_from(prefix).is_err())
+        {
+            self.say(
+                format!("{path}.prefix_rewrite"),
+                format!("`{}` is not a path such as `/api`", prefix.escape_debug()),
+            );
+        }
         for (index, mirror) in forward.mirrors.iter().enumerate() {
             let path = format!("{path}.mirrors[{index}]");
             self.known(&path, &mirror.cluster);
@@ -190,15 +204,7 @@ impl Finder<'_> {
             }
             for (name, value) in &mirror.set_headers {
                 self.header(&path, name);
-                if http::HeaderValue::try_from(value).is_err() {
-                    self.say(
-                        &path,
-                        format!(
-                            "`{}` is not a value that a header can have",
-                            value.escape_debug()
-                        ),
-                    );
-                }
+                self.value(&path, value);
             }
             for name in &mirror.remove_headers {
                 self.header(&path, name);
@@ -209,6 +215,16 @@ impl Finder<'_> {
     fn header(&mut self, path: &str, name: &str) {
         if http::HeaderName::try_from(name).is_err() {
             self.say(path, format!("`{name}` is not the name of a header"));
+        }
+    }
+
+    fn value(&mut self, path: &str, value: &str) {
+        if http::HeaderValue::try_from(value).is_err() {
+            let value = value.escape_debug();
+            self.say(
+                path,
+                format!("`{value}` is not a value that a header can have"),
+            );
         }
     }
 

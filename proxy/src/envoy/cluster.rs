@@ -44,12 +44,6 @@ pub(super) fn convert(it: &Cluster, path: &str, notes: &mut Notes) -> config::Cl
     let mut endpoints = Vec::new();
     let localities = it.load_assignment.iter().flat_map(|them| &them.endpoints);
     for (index, locality) in localities.enumerate() {
-        if locality.priority > 0 {
-            notes.unsupported(
-                format!("{path}.load_assignment.endpoints[{index}].priority"),
-                format!("{}", locality.priority),
-            );
-        }
         for (place, it) in locality.lb_endpoints.iter().enumerate() {
             let path = format!("{path}.load_assignment.endpoints[{index}].lb_endpoints[{place}]");
             endpoints.extend(endpoint::convert(it, &path, notes));

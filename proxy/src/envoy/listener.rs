@@ -79,7 +79,7 @@ fn filters(filters: &[Filter], name: &str, path: &str, notes: &mut Notes) -> Opt
             manager = Some(http(&it, name, &path, notes));
         }
     }
-    if manager.is_none() {
+    if manager.is_none() && filters.is_empty() {
         notes.invalid(
             path,
             "a filter `envoy.filters.network.http_connection_manager` is needed",

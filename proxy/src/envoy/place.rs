@@ -9,17 +9,20 @@ const DUPLICATE: &str = "duplicated key in mapping";
 
 /// The file's path of a path of [`Config`](crate::config::Config).
 pub(super) fn in_file(path: &str) -> String {
+    // Of several weighted clusters, or one: the message names it.
+    let path = match path.split_once(".action.clusters") {
+        Some((route, _)) => format!("{route}.route"),
+        None => path.to_owned(),
+    };
     let path = path
+        .replace(".http.", ".filter_chains[0].filters[0].typed_config.")
         .replace(
-            ".http.virtual_hosts",
-            ".filter_chains[0].filters[0].typed_config.route_config.virtual_hosts",
+            ".typed_config.virtual_hosts",
+            ".typed_config.route_config.virtual_hosts",
         )
-        .replace(
-            ".http.faults",
-            ".filter_chains[0].filters[0].typed_config.http_filters",
-        )
+        .replace(".typed_config.faults", ".typed_config.http_filters")
         .replace(".action.mirrors[", ".route.request_mirror_policies[")
-        .replace(".action.clusters", ".route")
+        .replace(".action.host_rewrite", ".route.host_rewrite_literal")
         .replace(".action", ".route")
         .replace(".matcher", ".match")
         .replace(".endpoints[", ".load_assignment.endpoints[");

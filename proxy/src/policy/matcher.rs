@@ -343,6 +343,8 @@ fn parameter<'a>(query: Option<&'a str>, name: &str) -> Option<&'a [u8]> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn text(how: How) -> Text {
@@ -595,5 +597,17 @@ mod tests {
             ..Matcher::default()
         };
         assert!(!Compiled::new(&post).unwrap().matches(&request));
+    }
+
+    proptest! {
+        /// A glob is the expression that has `.*` for each star.
+        #[test]
+        fn globs_agree_with_expressions(pattern in "[ab*]{0,8}", value in "[ab]{0,12}") {
+            let expression = pattern.replace('*', ".*");
+            prop_assert_eq!(
+                holds(How::Glob(pattern), false, &value),
+                holds(How::Regex(expression), false, &value)
+            );
+        }
     }
 }

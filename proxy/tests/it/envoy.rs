@@ -468,7 +468,11 @@ fn a_wrong_file_is_told_with_path_and_place() {
         ),
         (
             with("route: {cluster: shop}", "route: {cluster: nowhere}"),
-            format!("{first}.route[0]: there is no cluster `nowhere`; there are `shop` at line 20 column 17"),
+            format!("{first}.route: there is no cluster `nowhere`; there are `shop` at line 20 column 17"),
+        ),
+        (
+            with("{cluster: shop}", "{cluster: shop, host_rewrite_literal: \"a\\u0001\"}"),
+            format!("{first}.route.host_rewrite_literal: `a\\u{{1}}` is not a value that a header can have at line 20 column 40"),
         ),
         (
             with("match: {prefix: /}", "match: {safe_regex: {regex: '['}}"),
@@ -554,6 +558,25 @@ fn what_is_known_and_not_honoured_is_told_by_its_path() {
         assert_eq!(warnings.len(), 1);
         assert_eq!(config.listeners.len(), 1);
     }
+}
+
+#[test]
+fn a_listener_of_another_protocol_is_left_out_leniently() {
+    let text = with(
+        "envoy.extensions.filters.http.router.v3.Router\n  clusters",
+        "envoy.extensions.filters.http.router.v3.Router\n  - {name: raw, address: {socket_address: {address: 127.0.0.1, port_value: 8081}}, filter_chains: [{filters: [{name: tcp, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy, stat_prefix: a, cluster: shop}}]}]}\n  clusters",
+    );
+    assert_eq!(
+        problems(&text),
+        [
+            "not supported yet: static_resources.listeners[1].filter_chains[0].filters[0].typed_config: `envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy` at line 25 column 123"
+        ]
+    );
+    let lenient = Options {
+        lenient: true,
+        ..STRICT
+    };
+    assert_eq!(read(&text, lenient).unwrap().config.listeners.len(), 1);
 }
 
 #[test]
