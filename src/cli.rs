@@ -9,6 +9,7 @@ mod completions;
 pub mod exit;
 mod inspect;
 mod man;
+mod schema;
 
 /// Replay, shadow, break, score and compare traffic through a service-mesh proxy.
 #[derive(Debug, Parser)]
@@ -40,6 +41,7 @@ enum Command {
     Completions(completions::Args),
     Inspect(inspect::Args),
     Man(man::Args),
+    Schema(schema::Args),
 }
 
 /// Reads the command line and does what it says.
@@ -61,6 +63,7 @@ pub fn main() -> ExitCode {
         Command::Completions(args) => completions::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Man(args) => man::run(&args),
+        Command::Schema(args) => schema::run(&args),
     }
 }
 

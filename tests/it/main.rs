@@ -3,4 +3,5 @@
 
 mod layering;
 mod replay;
+mod scenario;
 mod tui;
