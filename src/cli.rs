@@ -17,6 +17,7 @@ mod run;
 mod report;
 #[cfg(feature = "live")]
 mod record;
+mod schema;
 
 /// Replay, shadow, break, score and compare traffic through a service-mesh proxy.
 #[derive(Debug, Parser)]
@@ -56,6 +57,7 @@ enum Command {
     Report(report::Args),
     #[cfg(feature = "live")]
     Record(record::Args),
+    Schema(schema::Args),
 }
 
 /// Reads the command line and does what it says.
@@ -85,6 +87,7 @@ pub fn main() -> ExitCode {
         Command::Report(args) => report::run(&args),
         #[cfg(feature = "live")]
         Command::Record(args) => record::run(&args, cli.global.quiet),
+        Command::Schema(args) => schema::run(&args),
     }
 }
 

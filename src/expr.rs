@@ -9,6 +9,7 @@ pub mod parse;
 mod show;
 
 pub use eval::{Context, Evaluated, State, evaluate};
+pub(crate) use parse::bracketed;
 pub use parse::{Parsed, literal as parse_literal, parse};
 pub use show::show_literal;
 

@@ -27,6 +27,7 @@ mod measuring;
 mod problem;
 mod read;
 mod resolve;
+pub mod schema;
 mod shadow;
 mod timeline;
 mod topology;

@@ -127,6 +127,8 @@ struct Told;
 struct Typed {
     expr: Expr,
     unit: Unit,
+    /// What it amounts to is not known, because of something that was told.
+    unknown: bool,
     begin: usize,
     end: usize,
 }
@@ -266,13 +268,14 @@ impl Parser {
         Typed {
             begin: left.begin,
             end: right.end,
+            unknown: left.unknown || right.unknown,
             expr: make(Box::new(left.expr), Box::new(right.expr)),
             unit: Unit::Bool,
         }
     }
 
     fn must_be_condition(&mut self, typed: &Typed, word: &str) {
-        if typed.unit != Unit::Bool {
+        if typed.unit != Unit::Bool && !typed.unknown {
             self.tell(
                 typed.begin,
                 typed.end - typed.begin,
@@ -293,6 +296,7 @@ impl Parser {
             return Ok(Typed {
                 begin,
                 end: inner.end,
+                unknown: inner.unknown,
                 expr: Expr::Not(Box::new(inner.expr)),
                 unit: Unit::Bool,
             });
@@ -308,7 +312,9 @@ impl Parser {
             return Ok(left);
         };
         let right = self.sum()?;
-        if left.unit == Unit::Bool || right.unit == Unit::Bool {
+        if left.unknown || right.unknown {
+            // What it was to be is not known.
+        } else if left.unit == Unit::Bool || right.unit == Unit::Bool {
             self.tell(
                 at,
                 1,
@@ -321,6 +327,8 @@ impl Parser {
         Ok(Typed {
             begin: left.begin,
             end: right.end,
+            // Whatever its sides amount to, it is a condition.
+            unknown: false,
             expr: Expr::Compare(comparison, Box::new(left.expr), Box::new(right.expr)),
             unit: Unit::Bool,
         })
@@ -395,7 +403,7 @@ impl Parser {
             } else {
                 common(left.unit, right.unit)
             };
-            if unit.is_none() {
+            if unit.is_none() && !left.unknown && !right.unknown {
                 let how = if operator == Arithmetic::Add {
                     "added to"
                 } else {
@@ -423,7 +431,7 @@ impl Parser {
             } else {
                 quotient(left.unit, right.unit)
             };
-            if unit.is_none() {
+            if unit.is_none() && !left.unknown && !right.unknown {
                 let how = if operator == Arithmetic::Multiply {
                     "multiplied with"
                 } else {
@@ -461,6 +469,7 @@ impl Parser {
             begin,
             end: inner.end,
             unit: inner.unit,
+            unknown: inner.unknown,
             expr: Expr::Negate(Box::new(inner.expr)),
         })
     }
@@ -484,6 +493,7 @@ impl Parser {
                 Ok(Typed {
                     expr: Expr::Literal(number, unit),
                     unit,
+                    unknown: false,
                     begin,
                     end: self.at,
                 })
@@ -680,7 +690,8 @@ impl Parser {
         Ok(Typed {
             begin,
             end: self.at,
-            unit,
+            unit: unit.unwrap_or(Unit::Ratio),
+            unknown: unit.is_none(),
             expr: Expr::Metric(Metric {
                 name,
                 of: of.map(|(id, _)| id.into()),
@@ -690,7 +701,7 @@ impl Parser {
         })
     }
 
-    /// Holds a metric against the table, and says what it amounts to.
+    /// Holds a metric against the table, and says what it amounts to; `None`: that is not known.
     fn metric(
         &mut self,
         begin: usize,
@@ -699,7 +710,7 @@ impl Parser {
         name: &str,
         of: Option<&(String, usize)>,
         filter: &Filter,
-    ) -> Unit {
+    ) -> Option<Unit> {
         let Some(spec) = metric::known(name) else {
             let names: Vec<&str> = metric::METRICS.iter().map(|row| row.name).collect();
             let length = name.chars().count();
@@ -718,8 +729,7 @@ impl Parser {
                 what,
                 format!("{close}accepted: {}", names.join(" ")),
             );
-            // What it might have been is not known; a number of its own kind would only be told again.
-            return Unit::Ratio;
+            return None;
         };
         if spec.read.is_none() {
             self.tell(
@@ -773,7 +783,7 @@ impl Parser {
                 "only metrics of services have",
             );
         }
-        spec.unit
+        Some(spec.unit)
     }
 
     fn filter(&mut self) -> Result<Filter, Told> {
@@ -890,6 +900,7 @@ impl Parser {
             begin,
             end: self.at,
             unit: Unit::Micros,
+            unknown: false,
             expr: Expr::TimeTo {
                 condition: Box::new(condition.expr),
                 hold_us: hold as u64,
@@ -902,6 +913,7 @@ fn join(operator: Arithmetic, left: Typed, right: Typed, unit: Option<Unit>) -> 
     Typed {
         begin: left.begin,
         end: right.end,
+        unknown: left.unknown || right.unknown,
         unit: unit.unwrap_or(left.unit),
         expr: Expr::Arithmetic(operator, Box::new(left.expr), Box::new(right.expr)),
     }
@@ -978,7 +990,7 @@ fn example(unit: Unit) -> &'static str {
 }
 
 /// A metric's name with what it is of, as people write it: `diffs[candidate].material`, `service.p99[shop]`.
-pub(super) fn bracketed(name: &str, of: &str) -> String {
+pub(crate) fn bracketed(name: &str, of: &str) -> String {
     match name.split_once('.') {
         Some((first @ ("diffs" | "delta"), rest)) => format!("{first}[{of}].{rest}"),
         _ => format!("{name}[{of}]"),

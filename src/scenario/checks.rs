@@ -11,10 +11,7 @@ use super::{
     resolve::{Ids, Resolver},
     value::{Item, Value},
 };
-use crate::{
-    event::Id,
-    expr::{Unit, parse::common},
-};
+use crate::expr::{Unit, parse::common};
 
 impl Resolver<'_> {
     pub(super) fn steady_state(
@@ -97,7 +94,9 @@ impl Resolver<'_> {
             {
                 self.tell(at, "a check of no weight", "a number above 0");
             }
-            let from = item.get("from").and_then(|from| self.moment(from, faults));
+            let from = item
+                .get("from")
+                .and_then(|from| self.moment(from, ids, faults));
             let graded = that
                 .as_ref()
                 .and_then(|(_, unit, _)| self.graded(item, *unit));
@@ -225,7 +224,7 @@ impl Resolver<'_> {
     }
 
     /// `start(FAULT)` or `end(FAULT)`.
-    fn moment(&mut self, item: &Item, faults: &[Fault]) -> Option<Moment> {
+    fn moment(&mut self, item: &Item, ids: &Ids, faults: &[Fault]) -> Option<Moment> {
         let text = item.as_text()?.trim();
         let parts = text
             .strip_suffix(')')
@@ -240,18 +239,12 @@ impl Resolver<'_> {
             return None;
         };
         let Some(fault) = faults.iter().find(|fault| *fault.id == *id) else {
-            let declared: Vec<Id> = self
-                .root
-                .list("faults")
-                .iter()
-                .filter_map(|fault| fault.id("id").cloned())
-                .collect();
             // A fault that is there, but wrong, was told.
-            if !declared.iter().any(|known| **known == *id) {
+            if !ids.faults.iter().any(|known| **known == *id) {
                 self.tell(
                     item,
                     format!("there is no fault `{id}`"),
-                    suggest(id, declared.iter().map(|id| &**id)),
+                    suggest(id, ids.faults.iter().map(|id| &**id)),
                 );
             }
             return None;

@@ -12,7 +12,7 @@ pub const ROOT: Table = Table {
     name: "scenario",
     keys: &[
         key("version", Kind::Whole(1, 1), Default("1"), "version of the grammar"),
-        key("name", Kind::Text, Required, "what the scenario is called; `$(name)` elsewhere is it as a file name").example("shop-slow-payments"),
+        key("name", Kind::Text, Required, "what the scenario is called; elsewhere it is `$(name)`, as the name of a file").example("shop-slow-payments"),
         key("description", Kind::Text, Default("\"\""), "what it is about"),
         key("include", Kind::List(&Kind::Path), Default("[]"), "files merged before this one, relative to it: maps by key, lists of things by `id`, the later wins").example("[fragment.yaml]"),
         key("vars", Kind::Named(Variable, &VARIABLE), Default("{}"), "values to use as `$(name)` and to set with `--set NAME=VALUE`").example("{ rate: { type: rate, default: 400/s }, slow: 400ms }"),

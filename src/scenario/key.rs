@@ -163,6 +163,7 @@ impl Kind {
             Self::Text => "a text".to_owned(),
             Self::Id => "an id: a small letter, then small letters, digits and `-`".to_owned(),
             Self::Flag => "`true` or `false`".to_owned(),
+            Self::Whole(low, high) if low == high => format!("{low}"),
             Self::Whole(low, u64::MAX) => format!("a whole number, at least {low}"),
             Self::Whole(low, high) => format!("a whole number from {low} to {high}"),
             Self::Number(low) => format!("a number, at least {low}"),

@@ -20,6 +20,12 @@ pub(super) fn read(root: &Node, table: &'static Table, problems: &mut Vec<Proble
     reader.item(root, &Kind::Map(table), "")
 }
 
+/// Reads a value of any kind.
+#[cfg(test)]
+pub(super) fn read_as(node: &Node, kind: &Kind, problems: &mut Vec<Problem>) -> Item {
+    Reader { problems }.item(node, kind, "")
+}
+
 /// Whether a value that stands alone is of a kind; what is accepted, if not.
 pub(super) fn is_of(scalar: &Scalar, kind: &Kind) -> Result<(), String> {
     single(scalar, kind).map(drop)
@@ -45,6 +51,7 @@ impl Reader<'_> {
 
     fn value(&mut self, node: &Node, kind: &Kind, path: &str) -> Value {
         match (kind, &node.data) {
+            (_, Data::Scalar(scalar)) if scalar.told => Value::Bad,
             (Kind::Anything, _) => Value::Json(json(node)),
             (Kind::Either(kinds), _) => self.either(node, kinds, path),
             (Kind::OneOrMore(kind), Data::Scalar(scalar)) if !scalar.is_null() => {
@@ -77,18 +84,7 @@ impl Reader<'_> {
             ) => self.misfit(node, kind, path),
             (_, Data::Scalar(scalar)) => match single(scalar, kind) {
                 Ok(value) => value,
-                Err(accepted) => {
-                    let what = if scalar.is_null() {
-                        "a value is missing".to_owned()
-                    } else {
-                        format!("`{}` is not accepted", shorten(scalar.shown()))
-                    };
-                    self.tell(
-                        Problem::at(node.at, what)
-                            .path(path)
-                            .help(help_for(scalar, kind, &accepted)),
-                    )
-                }
+                Err(accepted) => self.refuse(node, scalar, kind, &accepted, path),
             },
             (_, _) => self.misfit(node, kind, path),
         }
@@ -124,24 +120,40 @@ impl Reader<'_> {
         }
         // A word that is not built yet says more than what else would be accepted.
         let later = accepted.iter().find(|text| text.starts_with(LATER));
-        let help = later.cloned().unwrap_or_else(|| {
-            format!(
-                "accepted: {}",
-                kinds
-                    .iter()
-                    .map(Kind::accepted)
-                    .collect::<Vec<_>>()
-                    .join(", or ")
-            )
+        let accepted = later.cloned().unwrap_or_else(|| {
+            kinds
+                .iter()
+                .map(Kind::accepted)
+                .collect::<Vec<_>>()
+                .join(", or ")
         });
-        self.tell(
-            Problem::at(
-                node.at,
-                format!("`{}` is not accepted", shorten(scalar.shown())),
+        self.refuse(node, scalar, &Kind::Text, &accepted, path)
+    }
+
+    /// Says that a single value is not what it should be.
+    fn refuse(
+        &mut self,
+        node: &Node,
+        scalar: &Scalar,
+        kind: &Kind,
+        accepted: &str,
+        path: &str,
+    ) -> Value {
+        let shown = shorten(scalar.shown());
+        let (what, help) = if accepted.starts_with(LATER) {
+            (format!("{LATER}: {path}: {shown}"), built_words(kind))
+        } else if scalar.is_null() {
+            (
+                "a value is missing".to_owned(),
+                help_for(scalar, kind, accepted),
             )
-            .path(path)
-            .help(help),
-        )
+        } else {
+            (
+                format!("`{shown}` is not accepted"),
+                help_for(scalar, kind, accepted),
+            )
+        };
+        self.tell(Problem::at(node.at, what).path(path).help(help))
     }
 
     fn things(&mut self, nodes: &[Node], table: &'static Table, path: &str) -> Value {
@@ -329,7 +341,11 @@ impl Reader<'_> {
                             format!("a {} needs exactly one of {}", table.name, names.join(", ")),
                         )
                         .path(path)
-                        .help(format!("accepted: {}", names.join(", "))),
+                        .help(
+                            members()
+                                .find(|row| row.built)
+                                .map_or_else(String::new, missing_help),
+                        ),
                     );
                 }
             }
@@ -392,11 +408,23 @@ fn fits(kind: &Kind, node: &Node) -> bool {
     }
 }
 
+/// What is built of the words of a kind.
+fn built_words(kind: &Kind) -> String {
+    match kind {
+        Kind::Word(words) => {
+            let names: Vec<&str> = words
+                .iter()
+                .filter(|word| word.built)
+                .map(|word| word.name)
+                .collect();
+            format!("supported: {}", names.join(", "))
+        }
+        _ => "leave it out".to_owned(),
+    }
+}
+
 /// Why a value is not accepted: a bare number where a unit is needed is the common case.
 fn help_for(scalar: &Scalar, kind: &Kind, accepted: &str) -> String {
-    if accepted.starts_with(LATER) {
-        return accepted.to_owned();
-    }
     let unit = matches!(
         kind,
         Kind::Duration | Kind::Rate | Kind::Size | Kind::Offset

@@ -11,8 +11,9 @@ use meshbed_proxy::{
 use serde_json::Value as Json;
 
 use super::{
-    ErrorRule, ReportSettings, Requests, Scenario, Service, Source,
+    ErrorRule, ReportSettings, Requests, Scenario, Source,
     problem::{Files, Place, Problem, suggest},
+    topology::CLIENT,
     value::Item,
 };
 use crate::{
@@ -51,18 +52,13 @@ impl Resolver<'_> {
         overrides: &Overrides,
     ) -> Scenario {
         let root = self.root;
-        let services = self.services();
-        let traffic = self.traffic(&services);
+        let ids = self.declared();
+        let services = self.services(&ids);
+        let traffic = self.traffic(&ids);
         let phases = self.phases();
-        let faults = self.faults(&services, &traffic, &phases);
-        let shadows = self.shadows(&services, &traffic);
-        let diff = self.diff(&shadows);
-        let ids = Ids {
-            services: services.iter().map(|service| service.id.clone()).collect(),
-            shadows: shadows.iter().map(|shadow| shadow.id.clone()).collect(),
-            phases: phases.iter().map(|phase| phase.id.clone()).collect(),
-            reached: reached(&services, &traffic),
-        };
+        let faults = self.faults(&ids, &phases);
+        let shadows = self.shadows(&ids);
+        let diff = self.diff(&ids, &shadows);
         let steady_state = self.steady_state(&ids, &phases, &faults);
         let guards = self.guards(&ids);
         let checks = self.checks(&ids, &phases, &faults);
@@ -204,8 +200,7 @@ impl Resolver<'_> {
                         .path(&item.path)
                         .help(suggest(&name.id, known.iter().map(|id| &**id))),
                 );
-            } else if name.what == Named::Service && !ids.reached.iter().any(|id| **id == *name.id)
-            {
+            } else if name.what == Named::Service && !ids.is_reached(&name.id) {
                 good = false;
                 self.problems.push(
                     Problem::at(place, format!("nothing calls the service `{}`", name.id))
@@ -314,22 +309,82 @@ impl Resolver<'_> {
     }
 }
 
-/// The ids that expressions may name.
+/// The ids that are declared, those of things that are wrong included: what refers to them is not wrong for that.
+#[derive(Debug, Default)]
 pub(super) struct Ids {
     pub(super) services: Vec<Id>,
     pub(super) shadows: Vec<Id>,
+    pub(super) controls: Vec<Id>,
     pub(super) phases: Vec<Id>,
-    /// Services that something calls.
-    pub(super) reached: Vec<Id>,
+    pub(super) faults: Vec<Id>,
+    /// Who calls whom; `client` is the traffic.
+    pub(super) calls: Vec<(Id, Id)>,
 }
 
-/// Services that traffic drives or another service calls.
-pub(super) fn reached(services: &[Service], traffic: &[Source]) -> Vec<Id> {
-    let driven = traffic.iter().map(|source| source.to.clone());
-    let called = services
-        .iter()
-        .flat_map(|service| service.calls.iter().map(|(id, _)| id.clone()));
-    driven.chain(called).collect()
+impl Ids {
+    /// Whether anything calls a service.
+    pub(super) fn is_reached(&self, service: &str) -> bool {
+        self.calls.iter().any(|(_, callee)| **callee == *service)
+    }
+
+    /// Whether one calls the other.
+    pub(super) fn does_call(&self, caller: &str, service: &str) -> bool {
+        self.calls
+            .iter()
+            .any(|(from, to)| **from == *caller && **to == *service)
+    }
+}
+
+impl Resolver<'_> {
+    pub(super) fn declared(&self) -> Ids {
+        let root = self.root;
+        let things = |list: &str| -> Vec<Id> {
+            root.list(list)
+                .iter()
+                .filter_map(|item| item.id("id").cloned())
+                .collect()
+        };
+        let topology = root.get("topology");
+        let services = topology
+            .and_then(|topology| topology.get("services"))
+            .map_or(&[][..], Item::entries);
+        let mut calls = Vec::new();
+        for source in root.list("traffic") {
+            let to = source
+                .id("to")
+                .or_else(|| topology.and_then(|topology| topology.id("entry")));
+            calls.extend(to.map(|to| (Id::from(CLIENT), to.clone())));
+        }
+        for (key, service) in services {
+            let caller: Id = key.name.as_str().into();
+            let peers = service.get("calls");
+            let listed = peers
+                .map_or(&[][..], Item::items)
+                .iter()
+                .filter_map(|peer| peer.as_id().cloned());
+            let named = peers
+                .map_or(&[][..], Item::entries)
+                .iter()
+                .map(|(peer, _)| Id::from(peer.name.as_str()));
+            calls.extend(listed.chain(named).map(|peer| (caller.clone(), peer)));
+        }
+        Ids {
+            services: services
+                .iter()
+                .map(|(key, _)| key.name.as_str().into())
+                .collect(),
+            shadows: things("shadow"),
+            controls: root
+                .list("shadow")
+                .iter()
+                .filter(|shadow| shadow.text("role") == Some("control"))
+                .filter_map(|shadow| shadow.id("id").cloned())
+                .collect(),
+            phases: things("phases"),
+            faults: things("faults"),
+            calls,
+        }
+    }
 }
 
 fn error_rule(root: &Item) -> ErrorRule {

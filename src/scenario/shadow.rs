@@ -6,25 +6,20 @@ use meshbed_proxy::{
 };
 
 use super::{
-    Diff, Role, Service, Shadow, Source,
+    Diff, Role, Shadow,
     problem::Problem,
-    resolve::{Resolver, reached},
+    resolve::{Ids, Resolver},
     value::{Item, Value},
 };
-use crate::{
-    event::Id,
-    shadow::{Arrays, Ignore, Noise, Rules, Settings},
-};
+use crate::shadow::{Arrays, Ignore, Noise, Rules, Settings};
 
 impl Resolver<'_> {
-    pub(super) fn shadows(&mut self, services: &[Service], traffic: &[Source]) -> Vec<Shadow> {
-        let known: Vec<Id> = services.iter().map(|service| service.id.clone()).collect();
-        let reached = reached(services, traffic);
+    pub(super) fn shadows(&mut self, ids: &Ids) -> Vec<Shadow> {
         let mut shadows = Vec::new();
         for item in self.root.list("shadow") {
-            let of = self.reference(item, "of", "service", &known);
+            let of = self.reference(item, "of", "service", &ids.services);
             if let (Some(of), Some(at)) = (&of, item.get("of"))
-                && !reached.contains(of)
+                && !ids.is_reached(of)
             {
                 self.tell(
                     at,
@@ -110,18 +105,16 @@ impl Resolver<'_> {
         }
     }
 
-    pub(super) fn diff(&mut self, shadows: &[Shadow]) -> Diff {
+    pub(super) fn diff(&mut self, ids: &Ids, shadows: &[Shadow]) -> Diff {
         let noise = self.root.get("diff").and_then(|diff| diff.get("noise"));
-        let controls: Vec<Id> = shadows
-            .iter()
-            .filter(|shadow| shadow.role == Role::Control)
-            .map(|shadow| shadow.id.clone())
-            .collect();
         let control = match noise.filter(|noise| noise.has("control")) {
-            Some(noise) => {
-                self.reference(noise, "control", "shadow with `role: control`", &controls)
-            }
-            None => match controls.as_slice() {
+            Some(noise) => self.reference(
+                noise,
+                "control",
+                "shadow with `role: control`",
+                &ids.controls,
+            ),
+            None => match ids.controls.as_slice() {
                 [only] => Some(only.clone()),
                 _ => None,
             },

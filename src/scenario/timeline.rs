@@ -8,8 +8,8 @@ use meshbed_proxy::{
 };
 
 use super::{
-    Fault, FaultKind, Phase, Select, Service, Source,
-    resolve::{Resolver, reached},
+    Fault, FaultKind, Phase, Select,
+    resolve::{Ids, Resolver},
     topology::CLIENT,
     value::{Item, Value},
 };
@@ -73,7 +73,7 @@ impl Resolver<'_> {
         if !duration.as_nanos().is_multiple_of(1_000_000) {
             self.tell(
                 item,
-                format!("`{}` is finer than the timeline", show_duration(duration)),
+                "the duration is finer than the timeline",
                 "whole milliseconds",
             );
             return None;
@@ -81,17 +81,11 @@ impl Resolver<'_> {
         Some(duration.as_micros() as u64)
     }
 
-    pub(super) fn faults(
-        &mut self,
-        services: &[Service],
-        traffic: &[Source],
-        phases: &[Phase],
-    ) -> Vec<Fault> {
-        let phase_ids: Vec<Id> = phases.iter().map(|phase| phase.id.clone()).collect();
+    pub(super) fn faults(&mut self, ids: &Ids, phases: &[Phase]) -> Vec<Fault> {
         let mut faults = Vec::new();
         for item in self.root.list("faults") {
-            let ends = self.ends(item, services, traffic);
-            let during = self.reference(item, "during", "phase", &phase_ids);
+            let ends = self.ends(item, ids);
+            let during = self.reference(item, "during", "phase", &ids.phases);
             let phase = during
                 .as_ref()
                 .and_then(|during| phases.iter().find(|phase| phase.id == *during));
@@ -132,19 +126,14 @@ impl Resolver<'_> {
     }
 
     /// Whose calls to whom.
-    fn ends(
-        &mut self,
-        item: &Item,
-        services: &[Service],
-        traffic: &[Source],
-    ) -> Option<(Id, Option<Id>)> {
-        let mut known: Vec<Id> = services.iter().map(|service| service.id.clone()).collect();
-        let target = self.reference(item, "target", "service", &known);
-        known.push(CLIENT.into());
-        let from = self.reference(item, "from", "service", &known);
+    fn ends(&mut self, item: &Item, ids: &Ids) -> Option<(Id, Option<Id>)> {
+        let target = self.reference(item, "target", "service", &ids.services);
+        let mut callers = ids.services.clone();
+        callers.push(CLIENT.into());
+        let from = self.reference(item, "from", "service", &callers);
         let target = target?;
         let at = item.get("target")?;
-        if !reached(services, traffic).contains(&target) {
+        if !ids.is_reached(&target) {
             self.tell(
                 at,
                 format!("nothing calls the service `{target}`"),
@@ -152,21 +141,13 @@ impl Resolver<'_> {
             );
             return None;
         }
-        if let (Some(from), Some(at)) = (&from, item.get("from")) {
-            let calls = if **from == *CLIENT {
-                traffic.iter().any(|source| source.to == target)
-            } else {
-                services.iter().any(|service| {
-                    service.id == *from && service.calls.iter().any(|(id, _)| *id == target)
-                })
-            };
-            if !calls {
-                self.tell(
-                    at,
-                    format!("`{from}` does not call `{target}`"),
-                    format!("the fault would meet no request; list `{target}` in the `calls` of `{from}`, or leave `from` out"),
-                );
-            }
+        if let (Some(from), Some(at)) = (&from, item.get("from"))
+            && !ids.does_call(from, &target)
+        {
+            let help = format!(
+                "the fault would meet no request; list `{target}` in the `calls` of `{from}`, or leave `from` out"
+            );
+            self.tell(at, format!("`{from}` does not call `{target}`"), help);
         }
         Some((target, from))
     }

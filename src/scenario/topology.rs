@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use super::{
     Backing, Process, Ready, Service,
-    resolve::Resolver,
+    resolve::{Ids, Resolver},
     value::{Item, Value},
 };
 use crate::event::Id;
@@ -13,7 +13,7 @@ use crate::event::Id;
 pub(super) const CLIENT: &str = "client";
 
 impl Resolver<'_> {
-    pub(super) fn services(&mut self) -> Vec<Service> {
+    pub(super) fn services(&mut self, ids: &Ids) -> Vec<Service> {
         let Some(services) = self
             .root
             .get("topology")
@@ -28,18 +28,13 @@ impl Resolver<'_> {
                 "at least one, as in `shop: { builtin: { app: shop } }`",
             );
         }
-        let known: Vec<Id> = services
-            .entries()
-            .iter()
-            .map(|(key, _)| key.name.as_str().into())
-            .collect();
         let mut ports: BTreeMap<SocketAddr, String> = BTreeMap::new();
         let mut list = Vec::new();
         for (key, item) in services.entries() {
             if key.name == CLIENT {
                 self.tell(item, "`client` is the traffic's own name", "another id");
             }
-            let calls = self.calls(&key.name, item, &known, &mut ports);
+            let calls = self.calls(&key.name, item, &ids.services, &mut ports);
             let Some(backing) = self.backing(item) else {
                 continue;
             };

@@ -1,28 +1,19 @@
 //! Where the requests come from.
 
 use super::{
-    Arrival, Connections, Rewrite, Service, Source, SourceKind, Template,
-    resolve::Resolver,
+    Arrival, Connections, Rewrite, Source, SourceKind, Template,
+    resolve::{Ids, Resolver},
     value::{Item, Value},
 };
-use crate::event::Id;
 
 /// Connections of a source of generated requests, unless it says otherwise.
 const POOL: u32 = 64;
 
 impl Resolver<'_> {
-    pub(super) fn traffic(&mut self, services: &[Service]) -> Vec<Source> {
-        let known: Vec<Id> = self
-            .root
-            .get("topology")
-            .and_then(|topology| topology.get("services"))
-            .map_or(&[][..], Item::entries)
-            .iter()
-            .map(|(key, _)| key.name.as_str().into())
-            .collect();
+    pub(super) fn traffic(&mut self, ids: &Ids) -> Vec<Source> {
         let topology = self.root.get("topology");
-        let entry =
-            topology.and_then(|topology| self.reference(topology, "entry", "service", &known));
+        let entry = topology
+            .and_then(|topology| self.reference(topology, "entry", "service", &ids.services));
         let Some(traffic) = self.root.get("traffic") else {
             return Vec::new();
         };
@@ -36,7 +27,7 @@ impl Resolver<'_> {
         let mut sources = Vec::new();
         for item in traffic.items() {
             let to = if item.has("to") {
-                self.reference(item, "to", "service", &known)
+                self.reference(item, "to", "service", &ids.services)
             } else {
                 let has_entry = topology.is_some_and(|topology| topology.has("entry"));
                 if !has_entry && matches!(item.value, Value::Map(_)) {
@@ -53,7 +44,7 @@ impl Resolver<'_> {
             let rewrite = item.get("rewrite");
             if let (Some(id), Some(to), Some(kind), Some(timeout), Some(max_in_flight)) = (
                 item.id("id"),
-                to.filter(|to| services.iter().any(|service| service.id == *to)),
+                to,
                 kind,
                 item.duration("timeout"),
                 item.whole("max_in_flight"),

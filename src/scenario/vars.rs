@@ -216,12 +216,15 @@ impl Filler<'_> {
             return;
         }
         if let Some(reference) = whole(&scalar.text) {
-            if let Some(found) = self.look_up(reference, at, path, chain) {
+            match self.look_up(reference, at, path, chain) {
                 // Where x stands is where its value is wrong, if it is.
-                *scalar = Scalar {
-                    columns: Vec::new(),
-                    ..found.scalar
-                };
+                Some(found) => {
+                    *scalar = Scalar {
+                        columns: Vec::new(),
+                        ..found.scalar
+                    }
+                }
+                None => scalar.told = true,
             }
             return;
         }
@@ -266,9 +269,19 @@ impl Filler<'_> {
                         .path(path)
                         .help("`$(variable)`, or `$$(` for a literal `$(`"),
                 );
+                scalar.told = true;
                 return;
             };
-            if let Some(found) = self.look_up(reference.trim(), at, path, chain) {
+            // Where the reference itself stands, where that is known.
+            let spot = column(place).map_or(at, |first| Place {
+                column: at.column + first,
+                width: reference.chars().count() as u32 + 3,
+                ..at
+            });
+            let found = self.look_up(reference.trim(), spot, path, chain);
+            scalar.told |= found.is_none();
+            if let Some(found) = found {
+                scalar.told |= found.scalar.told;
                 let length = found.scalar.text.chars().count();
                 columns.extend(std::iter::repeat_n(column(place), length).flatten());
                 text.push_str(&found.scalar.text);
@@ -349,16 +362,17 @@ impl Filler<'_> {
         // Variables name one another only while `vars:` itself is settled; later all values are final.
         if !chain.is_empty() {
             if chain.iter().any(|name| name == reference) {
-                chain.push(reference.to_owned());
-                self.tell(
-                    Problem::at(
-                        at,
-                        format!("variables name one another: {}", chain.join(" -> ")),
-                    )
-                    .path(path)
-                    .help("give one of them a value"),
-                );
-                chain.pop();
+                // Every one of the circle comes here; it is told where its first name begins it.
+                if chain.first().is_some_and(|first| first == reference)
+                    && chain.iter().all(|name| name.as_str() >= reference)
+                {
+                    let circle = format!("{} -> {reference}", chain.join(" -> "));
+                    self.tell(
+                        Problem::at(at, format!("variables name one another: {circle}"))
+                            .path(path)
+                            .help("give one of them a value"),
+                    );
+                }
                 return None;
             }
             chain.push(reference.to_owned());

@@ -43,6 +43,8 @@ pub(super) struct Scalar {
     pub(super) shown: Option<String>,
     /// For each character of `text`, how far right of the node's place it stands; empty: not known.
     pub(super) columns: Vec<u32>,
+    /// A variable in it has no value, which was told: nothing more is said of it.
+    pub(super) told: bool,
 }
 
 impl Scalar {
@@ -219,8 +221,13 @@ impl Builder<'_> {
                 self.keep(anchor, &node);
                 self.put(node)?;
             }
-            Event::SequenceStart(anchor, _) => self.push(anchor, at, Data::List(Vec::new()))?,
-            Event::MappingStart(anchor, _) => self.push(anchor, at, Data::Map(Vec::new()))?,
+            // The span of a flow map's begin takes in blanks behind the brace.
+            Event::SequenceStart(anchor, _) => {
+                self.push(anchor, Place { width: 1, ..at }, Data::List(Vec::new()))?;
+            }
+            Event::MappingStart(anchor, _) => {
+                self.push(anchor, Place { width: 1, ..at }, Data::Map(Vec::new()))?;
+            }
             Event::SequenceEnd | Event::MappingEnd => {
                 if let Some(open) = self.open.pop() {
                     self.keep(open.anchor, &open.node);
@@ -289,6 +296,7 @@ impl Builder<'_> {
             quoted,
             shown: None,
             columns,
+            told: false,
         }
     }
 

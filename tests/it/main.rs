@@ -5,4 +5,5 @@ mod capture;
 mod layering;
 mod replay;
 mod shipped;
+mod scenario;
 mod tui;
