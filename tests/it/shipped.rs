@@ -22,8 +22,8 @@ const SHIPPED: &[(&str, &[&str])] = &[
         "catalog-errors",
         &["warmup=1s", "steady=3s", "fault=6s", "recovery=3s"],
     ),
-    ("shadow-v2", &["warmup=1s", "steady=8s", "speed=3"]),
-    ("same-build", &["warmup=1s", "steady=6s", "speed=3"]),
+    ("shadow-v2", &["warmup=1s", "steady=10s"]),
+    ("same-build", &["warmup=1s", "steady=8s"]),
     (
         "poisson-load",
         &["warmup=1s", "steady=3s", "fault=5s", "recovery=2s"],
