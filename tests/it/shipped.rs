@@ -25,6 +25,7 @@ const SHIPPED: &[(&str, &[&str])] = &[
     ),
     ("shadow-v2", &["warmup=1s", "steady=10s"]),
     ("same-build", &["warmup=1s", "steady=8s"]),
+    ("own-process", &["steady=3s", "fault=4s"]),
     (
         "poisson-load",
         &["warmup=1s", "steady=3s", "fault=5s", "recovery=2s"],
@@ -177,5 +178,6 @@ each! {
     catalog_errors "catalog-errors";
     shadow_v2 "shadow-v2";
     same_build "same-build";
+    own_process "own-process";
     poisson_load "poisson-load";
 }
