@@ -15,7 +15,7 @@ lint: deps
 	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --workspace --no-deps --locked
 
 bench: deps-bench
-	$(CARGO) build --release --locked --workspace --examples
+	$(CARGO) build --release --locked --workspace --bins --examples
 	sh benches/run.sh
 
 deps:

@@ -101,10 +101,11 @@ fn settle(log: &mut Log, head: &mut request::Parts) -> Result<Option<OnUpgrade>,
         .ok_or(Error::NoRoute)?;
     let settled = normalize::request(head, &log.client, &listener.manager);
     log.authority = head.headers.get(http::header::HOST).cloned();
+    let run = local.snapshot.run;
     log.identity = identity::of(
         listener,
-        local.snapshot.run,
-        head.headers.get(normalize::TRACEPARENT),
+        run,
+        run.and_then(|_| head.headers.get(normalize::TRACEPARENT)),
         log.method.as_str(),
         log.path(),
     );

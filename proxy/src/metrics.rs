@@ -283,6 +283,8 @@ block!(
     skipped_primary_failed: Counter = "rq_skipped.primary_failed",
     /// Copies with nothing to compare with: the client left.
     skipped_client_left: Counter = "rq_skipped.client_left",
+    /// Requests that ask for an upgrade, which have no copies.
+    skipped_upgrade: Counter = "rq_skipped.upgrade",
     }
 );
 

@@ -177,7 +177,7 @@ pub enum Outcome {
     Shed(&'static str),
     /// The copy was sent, or tried to be, and got no full answer: `connect`, `reset`, `timeout`, `protocol`.
     Failed(&'static str),
-    /// The copy was answered, but there is nothing to compare with: `primary_failed`, `client_left`.
+    /// The copy was answered, but there is nothing to compare with: `primary_failed`, `client_left`, `upgrade` (no copy is made).
     Skipped(&'static str),
 }
 

@@ -177,17 +177,25 @@ fn strip(headers: &mut HeaderMap, seen: &Seen) {
         remove_nominated(headers);
         headers.remove(header::CONNECTION);
     }
-    for (there, name) in [
-        (seen.upgrade, header::UPGRADE),
-        (seen.te, header::TE),
-        (seen.transfer_encoding, header::TRANSFER_ENCODING),
-        (seen.keep_alive, KEEP_ALIVE),
-        (seen.proxy_connection, PROXY_CONNECTION),
-        (seen.http2_settings, HTTP2_SETTINGS),
+    // One comparison for most messages.
+    if !(seen.upgrade
+        || seen.te
+        || seen.transfer_encoding
+        || seen.keep_alive
+        || seen.proxy_connection
+        || seen.http2_settings)
+    {
+        return;
+    }
+    for name in [
+        header::UPGRADE,
+        header::TE,
+        header::TRANSFER_ENCODING,
+        KEEP_ALIVE,
+        PROXY_CONNECTION,
+        HTTP2_SETTINGS,
     ] {
-        if there {
-            headers.remove(name);
-        }
+        headers.remove(name);
     }
 }
 

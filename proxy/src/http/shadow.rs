@@ -85,7 +85,8 @@ pub struct Copies {
     pub primaries: Vec<Primary>,
 }
 
-/// Gives the request's copies to the shadows that chose it.
+/// Gives the request's copies to the shadows that chose it. A request that asks for an upgrade is not copied: what follows
+/// it is no HTTP.
 pub fn copy(
     chosen: &[Rc<Shadow>],
     head: &request::Parts,
@@ -97,6 +98,10 @@ pub fn copy(
         shadow.metrics.chosen.inc();
         let compare = shadow.mirror.settings.compare;
         let pair = Rc::new(Pair::new(shadow, log, compare));
+        if head.headers.contains_key(header::UPGRADE) {
+            pair.copy(Outcome::Skipped("upgrade"), None);
+            continue;
+        }
         match shadow.admit(body_length) {
             Err(why) => pair.copy(Outcome::Shed(why), None),
             Ok(permit) => {
@@ -208,6 +213,7 @@ impl Shadow {
             Outcome::Failed("protocol") => &metrics.failed_protocol,
             Outcome::Failed(_) => &metrics.failed_reset,
             Outcome::Skipped("client_left") => &metrics.skipped_client_left,
+            Outcome::Skipped("upgrade") => &metrics.skipped_upgrade,
             Outcome::Skipped(_) => &metrics.skipped_primary_failed,
         }
         .inc();

@@ -324,6 +324,27 @@ fn requests_whose_framing_or_host_is_ambiguous_are_refused() {
     }
 }
 
+/// RFC 9112 §6.1: such a request may be served by its chunks alone; the length must not go on, and the connection must end.
+#[test]
+fn of_two_framings_the_chunks_count_and_the_connection_ends() {
+    let proxy = start(config(echo()));
+    let mut wire = proxy.connect();
+    for framing in [
+        "content-length: 3\r\ntransfer-encoding: chunked\r\n",
+        "transfer-encoding: chunked\r\ncontent-length: 3\r\n",
+    ] {
+        wire.send(format!(
+            "POST / HTTP/1.1\r\nhost: a\r\n{framing}\r\n2\r\nab\r\n0\r\n\r\nGET /smuggled HTTP/1.1\r\nhost: a\r\n\r\n"
+        ));
+        let answer = wire.message().unwrap();
+        assert!(answer.body.ends_with("\r\n\r\nab"), "{}", answer.body);
+        assert!(!answer.body.contains("content-length"), "{}", answer.body);
+        assert_eq!(answer.header("connection").as_deref(), Some("close"));
+        assert_eq!(wire.message(), None);
+        wire = proxy.connect();
+    }
+}
+
 #[test]
 fn a_target_in_absolute_form_settles_the_host() {
     let proxy = start(config(echo()));

@@ -266,6 +266,27 @@ fn an_aborted_request_is_not_mirrored() {
 }
 
 #[test]
+fn an_upgrade_is_not_copied() {
+    let shadow = service(|_| panic!("the upgrade was copied"));
+    let up = service(|mut wire| {
+        wire.head();
+        wire.send(
+            "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n",
+        );
+    });
+    let mut config = mirrored_to(up, shadow, mirror());
+    config.listeners[0].http.upgrades = vec!["websocket".to_owned()];
+    let proxy = start(config);
+    let mut wire = proxy.connect();
+    wire.send("GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n");
+    assert!(wire.head().unwrap().starts_with("HTTP/1.1 101 "));
+    assert_eq!(
+        proxy.told.mirrored(1).remove(0).outcome,
+        Outcome::Skipped("upgrade")
+    );
+}
+
+#[test]
 fn a_sample_is_that_of_its_share() {
     let mut settings = mirror();
     settings.share = Share::new(0.1).unwrap();

@@ -112,7 +112,7 @@ impl Pair {
             return;
         };
         let waits = self.compares
-            && !matches!(outcome, Outcome::Shed(_))
+            && !matches!(outcome, Outcome::Shed(_) | Outcome::Skipped("upgrade"))
             && matches!(sides.primary, Side::Waiting);
         if waits || matches!(sides.primary, Side::Told) {
             return;

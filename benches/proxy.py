@@ -1,0 +1,365 @@
+#!/usr/bin/env python3
+"""HTTP/1.1 through the proxy, beside Envoy and HAProxy.
+
+The metric is requests per CPU-second of the proxy's process: a busy machine moves it little, and ratios within one run
+less. The proxy under test has CPU 0 for itself; backend, shadow and load generator share CPU 1. Programs take turns
+within each round; medians over the rounds count. Envoy and meshbed read the same file.
+
+Exit code 1: a bound was missed. 2: something could not be run.
+"""
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+PEER = TARGET / "release/examples/bench_peer"
+ROUNDS = int(os.environ.get("BENCH_ROUNDS", "7"))
+SECONDS = int(os.environ.get("BENCH_SECONDS", "2"))
+CONNECTIONS = 64
+# What a plain client within a mesh says; the backend answers with nginx' headers for a file of 1,000 bytes.
+HEADERS = {
+    "Host": "bench.test",
+    "User-Agent": "bench/1.0",
+    "Accept": "application/json",
+    "Accept-Encoding": "gzip",
+    "Traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+}
+
+# (what, figure, bound): a ratio must not be below its bound.
+BOUNDS = {
+    "plain_vs_envoy": 2.3,
+    "plain_vs_haproxy": 0.85,
+    "mirror_vs_envoy": 2.2,
+}
+# The primary's p50 beside a shadow that hangs or refuses, at half of capacity: within either of these of no mirror.
+P50_RATIO = 1.10
+P50_MORE_US = 20.0
+
+
+def fail(text):
+    print(f"bench: {text}", file=sys.stderr)
+    sys.exit(2)
+
+
+def program(name, *candidates):
+    for candidate in candidates:
+        if candidate and (path := shutil.which(str(candidate))):
+            return path
+    fail(f"{name} is missing: run `make deps-bench`")
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def address(port):
+    return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
+
+
+def envoy_file(listen, backend, shadow, share):
+    """Faults and a mirror are there; `share` of a million requests is mirrored, and one in a million is delayed."""
+    share = {"default_value": {"numerator": share, "denominator": "MILLION"}}
+    connect = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+    fault = "type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault"
+    router = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"
+    manager = {
+        "@type": connect,
+        "stat_prefix": "bench",
+        "route_config": {
+            "name": "bench",
+            "virtual_hosts": [
+                {
+                    "name": "all",
+                    "domains": ["*"],
+                    "routes": [
+                        {
+                            "match": {"prefix": "/"},
+                            "route": {
+                                "cluster": "backend",
+                                "request_mirror_policies": [
+                                    {
+                                        "cluster": "shadow",
+                                        "runtime_fraction": share,
+                                        "disable_shadow_host_suffix_append": True,
+                                    }
+                                ],
+                            },
+                        }
+                    ],
+                }
+            ],
+        },
+        "http_filters": [
+            {
+                "name": "envoy.filters.http.fault",
+                "typed_config": {
+                    "@type": fault,
+                    "delay": {"fixed_delay": "0.001s", "percentage": {"numerator": 1, "denominator": "MILLION"}},
+                    "abort": {"http_status": 503, "percentage": {"numerator": 0, "denominator": "MILLION"}},
+                },
+            },
+            {"name": "envoy.filters.http.router", "typed_config": {"@type": router}},
+        ],
+    }
+    filters = [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]
+    return {
+        "static_resources": {
+            "listeners": [{"name": "main", "address": address(listen), "filter_chains": [{"filters": filters}]}],
+            "clusters": [cluster("backend", backend), cluster("shadow", shadow)],
+        }
+    }
+
+
+def cluster(name, port):
+    endpoint = {"endpoint": {"address": address(port)}}
+    assignment = {"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint]}]}
+    return {"name": name, "type": "STATIC", "connect_timeout": "1s", "load_assignment": assignment}
+
+
+HAPROXY = """global
+  nbthread 1
+  maxconn 4000
+defaults
+  mode http
+  timeout connect 1s
+  timeout client 1h
+  timeout server 15s
+  timeout http-keep-alive 1h
+  option http-keep-alive
+  http-reuse always
+frontend main
+  bind 127.0.0.1:{listen}
+  unique-id-format %[uuid]
+  unique-id-header x-request-id
+  http-request set-header x-forwarded-proto http
+  default_backend backend
+backend backend
+  server one 127.0.0.1:{backend}
+"""
+
+
+class Process:
+    """A program of ours, pinned to a CPU, ended with the benchmark."""
+
+    all = []
+
+    def __init__(self, cpu, *command):
+        self.log = tempfile.TemporaryFile()
+        self.process = subprocess.Popen(
+            ["taskset", "-c", str(cpu), *map(str, command)],
+            stdout=self.log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        Process.all.append(self)
+
+    def cpu_seconds(self):
+        """CPU time of all its threads and of its children's, by the scheduler: finer than the ticks of /proc/PID/stat."""
+        total = 0
+        for pid in [self.process.pid, *children(self.process.pid)]:
+            for stat in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+                total += int(stat.read_text().split()[0])
+        return total / 1e9
+
+    def user_share(self):
+        """Ticks in user mode and in all, so far."""
+        user = total = 0
+        for pid in [self.process.pid, *children(self.process.pid)]:
+            words = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+            user += int(words[11])
+            total += int(words[11]) + int(words[12])
+        return user, total
+
+    def await_port(self, port):
+        for _ in range(200):
+            with socket.socket() as s:
+                if s.connect_ex(("127.0.0.1", port)) == 0:
+                    return
+            if self.process.poll() is not None:
+                break
+            time.sleep(0.05)
+        self.log.seek(0)
+        fail(f"{self.process.args} does not listen:\n{self.log.read().decode(errors='replace')}")
+
+    def stop(self):
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+def children(pid):
+    text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    found = [int(word) for word in text.split()]
+    return found + [deeper for child in found for deeper in children(child)]
+
+
+def peer(kind, port=None):
+    port = port or free_port()
+    process = Process(1, PEER, kind, f"127.0.0.1:{port}")
+    process.await_port(port)
+    return port
+
+
+class Proxy:
+    """A proxy under test."""
+
+    def __init__(self, name, folder, backend, shadow, share):
+        self.name, self.port = name, free_port()
+        file = Path(folder) / f"{name}-{self.port}"
+        if name == "haproxy":
+            file.write_text(HAPROXY.format(listen=self.port, backend=backend))
+            command = [program("haproxy", "haproxy", "/usr/sbin/haproxy"), "-db", "-f", file]
+        else:
+            file = file.with_suffix(".json")
+            file.write_text(json.dumps(envoy_file(self.port, backend, shadow, share)))
+            if name == "envoy":
+                envoy = program("Envoy", os.environ.get("MESHBED_ENVOY"), ROOT / "target/bench/venv/bin/envoy", "envoy")
+                command = [envoy, "-c", file, "--concurrency", "1", "-l", "error", "--disable-hot-restart"]
+            else:
+                command = [TARGET / "release/meshbed-proxy", "-q", "--config", file, "--concurrency", "1", "--seed", "1"]
+        self.process = Process(0, *command)
+        self.process.await_port(self.port)
+
+    def saturate(self, seconds=SECONDS):
+        """Requests per CPU-second, requests per second, and p50 in microseconds."""
+        command = ["taskset", "-c", "1", program("wrk", "wrk"), "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--latency"]
+        for name, value in HEADERS.items():
+            command += ["-H", f"{name}: {value}"]
+        before, begin = self.process.cpu_seconds(), time.monotonic()
+        text = subprocess.run(
+            [*command, f"http://127.0.0.1:{self.port}/item"], check=True, capture_output=True, text=True
+        ).stdout
+        used, took = self.process.cpu_seconds() - before, time.monotonic() - begin
+        if wrong := re.search(r"Non-2xx.*|Socket errors.*", text):
+            fail(f"{self.name}: {wrong.group()}")
+        requests = int(re.search(r"(\d+) requests in", text).group(1))
+        p50 = re.search(r"50%\s+([\d.]+)(us|ms|s)", text)
+        scale = {"us": 1, "ms": 1e3, "s": 1e6}[p50.group(2)]
+        return {
+            "per_cpu_second": requests / used,
+            "per_second": requests / took,
+            "p50_us": float(p50.group(1)) * scale,
+            "busy": used / took,
+        }
+
+    def steady(self, rate, seconds=SECONDS):
+        """The latency of an open loop at this rate."""
+        command = ["taskset", "-c", "1", PEER, "load", f"127.0.0.1:{self.port}", str(rate), str(seconds), str(CONNECTIONS)]
+        text = subprocess.run(list(map(str, command)), check=True, capture_output=True, text=True).stdout
+        return json.loads(text)
+
+
+def rounds(proxies, measure):
+    """Each proxy in turn, in every round; one turn to warm up."""
+    results = {proxy.name: [] for proxy in proxies}
+    for round in range(ROUNDS + 1):
+        for proxy in proxies:
+            figures = measure(proxy)
+            if round > 0:
+                results[proxy.name].append(figures)
+    return {name: {key: statistics.median(row[key] for row in rows) for key in rows[0]} for name, rows in results.items()}
+
+
+def saturated(title, names, folder, backend, shadow, share):
+    proxies = [Proxy(name, folder, backend, shadow, share) for name in names]
+    result = rounds(proxies, Proxy.saturate)
+    shares = {}
+    for proxy in proxies:
+        user, total = proxy.process.user_share()
+        shares[proxy.name] = user / total
+        proxy.process.stop()
+    print(f"\n{title}\n{'':10} {'req/cpu-s':>10} {'user us':>8} {'sys us':>8} {'req/s':>8} {'p50 us':>8} {'busy':>5}")
+    for name, row in result.items():
+        row["user_us"] = 1e6 / row["per_cpu_second"] * shares[name]
+        row["sys_us"] = 1e6 / row["per_cpu_second"] * (1 - shares[name])
+        print(
+            f"{name:10} {row['per_cpu_second']:10.0f} {row['user_us']:8.1f} {row['sys_us']:8.1f}"
+            f" {row['per_second']:8.0f} {row['p50_us']:8.0f} {row['busy']:5.2f}"
+        )
+    return result
+
+
+
+def beside_a_bad_shadow(folder, backend, capacity):
+    rate = int(capacity / 2)
+    kinds = {"none": (peer("serve"), 0), "hangs": (peer("hang"), 1_000_000), "refuses": (free_port(), 1_000_000)}
+    proxies = []
+    for kind, (shadow, share) in kinds.items():
+        proxy = Proxy("meshbed", folder, backend, shadow, share)
+        proxy.name = kind
+        proxies.append(proxy)
+    result = rounds(proxies, lambda proxy: proxy.steady(rate))
+    for proxy in proxies:
+        proxy.process.stop()
+    print(f"\nmeshbed at {rate}/s beside a shadow that hangs or refuses (every request chosen)")
+    print(f"{'shadow':10} {'p50 us':>8} {'p90 us':>8} {'p99 us':>8} {'done':>8}")
+    for name, row in result.items():
+        print(f"{name:10} {row['p50_us']:8.1f} {row['p90_us']:8.1f} {row['p99_us']:8.1f} {row['done']:8.0f}")
+    return rate, result
+
+
+def main():
+    for needed in (PEER, TARGET / "release/meshbed-proxy"):
+        if not needed.exists():
+            fail(f"{needed} is missing: cargo build --release --workspace --bins --examples")
+    if len(os.sched_getaffinity(0)) < 2:
+        fail("two CPUs are needed: one for the proxy, one for its peers")
+    only = set(sys.argv[1:])
+    wanted = lambda part: not only or part in only
+    report, checks = {"rounds": ROUNDS, "seconds": SECONDS, "connections": CONNECTIONS}, []
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            backend = peer("serve")
+            if wanted("plain"):
+                title = "HTTP/1.1 keep-alive, 1,000 bytes; faults and mirror configured, not hitting"
+                plain = saturated(title, ["meshbed", "envoy", "haproxy"], folder, backend, peer("serve"), 0)
+                ours = plain["meshbed"]["per_cpu_second"]
+                report["plain"] = plain
+                checks.append(("plain_vs_envoy", ours / plain["envoy"]["per_cpu_second"]))
+                checks.append(("plain_vs_haproxy", ours / plain["haproxy"]["per_cpu_second"]))
+            if wanted("mirror"):
+                title = "every request mirrored to a shadow that is well"
+                mirror = saturated(title, ["meshbed", "envoy"], folder, backend, peer("serve"), 1_000_000)
+                report["mirror"] = mirror
+                ratio = mirror["meshbed"]["per_cpu_second"] / mirror["envoy"]["per_cpu_second"]
+                checks.append(("mirror_vs_envoy", ratio))
+            if wanted("shadow"):
+                proxy = Proxy("meshbed", folder, backend, free_port(), 0)
+                capacity = statistics.median(proxy.saturate()["per_second"] for _ in range(3))
+                proxy.process.stop()
+                rate, shadow = beside_a_bad_shadow(folder, backend, capacity)
+                report["shadow"] = {"rate": rate, **shadow}
+        finally:
+            for process in Process.all:
+                process.stop()
+    print()
+    rows = [{"id": name, "value": round(value, 3), "bound": BOUNDS[name], "ok": value >= BOUNDS[name]} for name, value in checks]
+    for kind in ("hangs", "refuses"):
+        if "shadow" in report:
+            none, bad = report["shadow"]["none"]["p50_us"], report["shadow"][kind]["p50_us"]
+            bound = max(none * P50_RATIO, none + P50_MORE_US)
+            rows.append({"id": f"p50_shadow_{kind}_us", "value": bad, "bound": round(bound, 1), "ok": bad <= bound})
+    for row in rows:
+        print(f"{'ok' if row['ok'] else 'MISSED':7} {row['id']:24} {row['value']:>9} bound {row['bound']}")
+    report["bounds"] = rows
+    out = ROOT / "target/bench"
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "proxy.json").write_text(json.dumps(report, indent=1) + "\n")
+    sys.exit(0 if all(row["ok"] for row in rows) else 1)
+
+
+if __name__ == "__main__":
+    main()

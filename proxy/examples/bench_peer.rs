@@ -1,0 +1,244 @@
+//! Peers of the benchmarks, cheaper than what is measured between them.
+//!
+//! ```text
+//! bench_peer serve ADDRESS                        answers each request with 1,000 bytes and nginx' headers
+//! bench_peer hang ADDRESS                         reads requests and never answers
+//! bench_peer load ADDRESS RATE SECONDS CONNS      an open loop of GETs at a fixed rate; latency from the due time, as JSON
+//! ```
+
+use std::{
+    collections::HashMap,
+    env, error,
+    io::{self, ErrorKind, Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    process::ExitCode,
+    time::Duration,
+};
+
+use rustix::{
+    buffer::spare_capacity,
+    event::{Timespec, epoll},
+    fd::OwnedFd,
+};
+use tokio::time::Instant;
+
+type Failure = Box<dyn error::Error>;
+
+const BODY: usize = 1_000;
+/// What a plain client within a mesh says; `proxy.py` has wrk say the same.
+const REQUEST: &[u8] = b"GET /item HTTP/1.1\r\nHost: bench.test\r\nUser-Agent: bench/1.0\r\nAccept: application/json\r\n\
+    Accept-Encoding: gzip\r\nTraceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\n\r\n";
+/// What nginx says of a file, but for its length.
+const HEAD: &str = "HTTP/1.1 200 OK\r\nServer: nginx/1.22.1\r\nDate: Sat, 21 Nov 2026 12:00:00 GMT\r\n\
+    Content-Type: application/octet-stream\r\nLast-Modified: Sat, 21 Nov 2026 11:00:00 GMT\r\nConnection: keep-alive\r\n\
+    ETag: \"691f1e30-3e8\"\r\nAccept-Ranges: bytes\r\n";
+/// The number of the listener, and of connections from 1.
+const LISTENER: u64 = 0;
+
+fn main() -> ExitCode {
+    let words: Vec<String> = env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match run(&words) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench_peer: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(words: &[&str]) -> Result<(), Failure> {
+    match words {
+        ["serve", address] => serve(address.parse()?, true),
+        ["hang", address] => serve(address.parse()?, false),
+        ["load", address, rate, seconds, connections] => load(
+            address.parse()?,
+            rate.parse()?,
+            seconds.parse()?,
+            connections.parse()?,
+        ),
+        _ => Err("usage: serve ADDRESS | hang ADDRESS | load ADDRESS RATE SECONDS CONNS".into()),
+    }
+}
+
+struct Peer {
+    tcp: TcpStream,
+    /// Bytes of the head's end seen so far: a head may come in pieces.
+    matched: usize,
+}
+
+fn serve(address: SocketAddr, answers: bool) -> Result<(), Failure> {
+    let listener = TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    let answer = format!("{HEAD}Content-Length: {BODY}\r\n\r\n{}", "x".repeat(BODY));
+    let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+    watch(&epoll, &listener, LISTENER)?;
+    let mut peers: HashMap<u64, Peer> = HashMap::new();
+    let mut next = LISTENER + 1;
+    let mut buffer = vec![0; 64 << 10];
+    let mut events = Vec::with_capacity(256);
+    loop {
+        epoll::wait(&epoll, spare_capacity(&mut events), None)?;
+        for event in events.drain(..) {
+            let id = event.data.u64();
+            if id == LISTENER {
+                while let Ok((tcp, _)) = listener.accept() {
+                    tcp.set_nonblocking(true)?;
+                    tcp.set_nodelay(true)?;
+                    watch(&epoll, &tcp, next)?;
+                    peers.insert(next, Peer { tcp, matched: 0 });
+                    next += 1;
+                }
+            } else if let Some(peer) = peers.get_mut(&id)
+                && !peer.serve(&mut buffer, answers.then_some(answer.as_bytes()))
+            {
+                peers.remove(&id);
+            }
+        }
+    }
+}
+
+impl Peer {
+    /// Whether the connection goes on.
+    fn serve(&mut self, buffer: &mut [u8], answer: Option<&[u8]>) -> bool {
+        let count = match self.tcp.read(buffer) {
+            Ok(0) => return false,
+            Ok(count) => count,
+            Err(error) => return error.kind() == ErrorKind::WouldBlock,
+        };
+        let heads = heads(buffer.get(..count).unwrap_or_default(), &mut self.matched);
+        let Some(answer) = answer else {
+            return true;
+        };
+        (0..heads).all(|_| self.tcp.write_all(answer).is_ok())
+    }
+}
+
+/// How many heads end in these bytes.
+fn heads(bytes: &[u8], matched: &mut usize) -> usize {
+    const END: &[u8; 4] = b"\r\n\r\n";
+    let mut heads = 0;
+    for byte in bytes {
+        *matched = match END.get(*matched) {
+            Some(expected) if expected == byte => *matched + 1,
+            _ => usize::from(*byte == b'\r'),
+        };
+        if *matched == END.len() {
+            heads += 1;
+            *matched = 0;
+        }
+    }
+    heads
+}
+
+struct Caller {
+    tcp: TcpStream,
+    /// When the request under way was due.
+    due: Option<Instant>,
+    left: usize,
+}
+
+fn load(address: SocketAddr, rate: f64, seconds: f64, connections: u64) -> Result<(), Failure> {
+    let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+    let mut callers = HashMap::new();
+    let mut free: Vec<u64> = Vec::new();
+    for id in 1..=connections {
+        let tcp = TcpStream::connect(address)?;
+        tcp.set_nonblocking(true)?;
+        tcp.set_nodelay(true)?;
+        watch(&epoll, &tcp, id)?;
+        let caller = Caller {
+            tcp,
+            due: None,
+            left: 0,
+        };
+        callers.insert(id, caller);
+        free.push(id);
+    }
+    let begin = Instant::now();
+    let total = (rate * seconds) as u64;
+    let due_of = |number: u64| begin + Duration::from_secs_f64(number as f64 / rate);
+    let (mut sent, mut waited) = (0_u64, 0_u64);
+    let mut latencies: Vec<u64> = Vec::with_capacity(total as usize);
+    let mut events = Vec::with_capacity(256);
+    let mut buffer = vec![0; 64 << 10];
+    let end = begin + Duration::from_secs_f64(seconds) + Duration::from_secs(2);
+    while (latencies.len() as u64) < total && Instant::now() < end {
+        while sent < total && due_of(sent) <= Instant::now() {
+            let Some(caller) = free.pop().and_then(|id| callers.get_mut(&id)) else {
+                waited += 1;
+                break;
+            };
+            caller.due = Some(due_of(sent));
+            caller.left = 0;
+            caller.tcp.write_all(REQUEST)?;
+            sent += 1;
+        }
+        let wait = if sent < total && !free.is_empty() {
+            due_of(sent).saturating_duration_since(Instant::now())
+        } else {
+            Duration::from_millis(10)
+        };
+        let wait = Timespec {
+            tv_sec: wait.as_secs() as i64,
+            tv_nsec: i64::from(wait.subsec_nanos()),
+        };
+        epoll::wait(&epoll, spare_capacity(&mut events), Some(&wait))?;
+        for event in events.drain(..) {
+            let id = event.data.u64();
+            if let Some(caller) = callers.get_mut(&id)
+                && let Some(due) = caller.read(&mut buffer)?
+            {
+                latencies.push(due.elapsed().as_nanos() as u64);
+                free.push(id);
+            }
+        }
+    }
+    latencies.sort_unstable();
+    let quantile = |q: f64| {
+        let at = ((latencies.len() as f64 * q).ceil() as usize).saturating_sub(1);
+        latencies.get(at).copied().unwrap_or(0) as f64 / 1e3
+    };
+    println!(
+        "{{\"planned\":{total},\"done\":{},\"waited\":{waited},\"p50_us\":{:.1},\"p90_us\":{:.1},\"p99_us\":{:.1}}}",
+        latencies.len(),
+        quantile(0.5),
+        quantile(0.9),
+        quantile(0.99)
+    );
+    Ok(())
+}
+
+impl Caller {
+    /// When the answer is whole: the time at which its request was due.
+    fn read(&mut self, buffer: &mut [u8]) -> Result<Option<Instant>, Failure> {
+        let count = match self.tcp.read(buffer) {
+            Ok(0) => return Err("the connection was closed".into()),
+            Ok(count) => count,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let mut bytes = buffer.get(..count).unwrap_or_default();
+        if self.left == 0 {
+            let Some(at) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else {
+                return Err("the answer's head came in pieces".into());
+            };
+            if !bytes.starts_with(b"HTTP/1.1 200") {
+                return Err("the answer is not 200".into());
+            }
+            self.left = BODY;
+            bytes = bytes.get(at + 4..).unwrap_or_default();
+        }
+        self.left -= self.left.min(bytes.len());
+        Ok(if self.left == 0 {
+            self.due.take()
+        } else {
+            None
+        })
+    }
+}
+
+fn watch(epoll: &OwnedFd, source: impl rustix::fd::AsFd, id: u64) -> io::Result<()> {
+    let data = epoll::EventData::new_u64(id);
+    Ok(epoll::add(epoll, source, data, epoll::EventFlags::IN)?)
+}
