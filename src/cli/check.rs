@@ -81,15 +81,15 @@ fn check(scenario: &Scenario, warnings: &[Warning], as_json: bool, out: &mut Str
     if let (Some(plan), true) = (&plan, problems.is_empty()) {
         if as_json {
             let mut object = plan.json(scenario);
-            object["warnings"] = warnings
+            let shortfalls = plan.shortfalls().into_iter();
+            let list: Vec<Value> = warnings
                 .iter()
                 .map(Warning::json)
-                .chain(
-                    plan.shortfalls()
-                        .into_iter()
-                        .map(|what| json!({"what": what})),
-                )
+                .chain(shortfalls.map(|what| json!({"what": what})))
                 .collect();
+            if let Some(object) = object.as_object_mut() {
+                object.insert("warnings".to_owned(), list.into());
+            }
             out.push_str(&format!("{object}\n"));
         } else {
             for warning in warnings {

@@ -948,10 +948,20 @@ pub(super) fn product(a: Unit, b: Unit) -> Option<Unit> {
     use Unit::{Bool, Count, Ratio, Share};
     match (a, b) {
         (Bool, _) | (_, Bool) => None,
-        (Ratio, other) | (other, Ratio) => Some(other),
-        (Share, other) | (other, Share) => Some(other),
-        (Count, other) | (other, Count) => Some(other),
+        // The weaker of both gives way: a bare number to a share, a share to a count.
+        (Ratio | Share | Count, other) if rank(a) <= rank(b) => Some(other),
+        (other, Ratio | Share | Count) if rank(b) <= rank(a) => Some(other),
         _ => None,
+    }
+}
+
+/// How readily a unit gives way in a product.
+fn rank(unit: Unit) -> u8 {
+    match unit {
+        Unit::Ratio => 0,
+        Unit::Share => 1,
+        Unit::Count => 2,
+        Unit::Micros | Unit::PerSecond | Unit::Bytes | Unit::Bool => 3,
     }
 }
 

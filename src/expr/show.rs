@@ -4,6 +4,10 @@ use std::fmt;
 
 use super::{Arithmetic, Comparison, Expr, Unit, metric::Metric, parse::bracketed};
 
+#[expect(
+    clippy::float_cmp,
+    reason = "what is shown must read as the very same number"
+)]
 /// A number with its unit, in the unit that people would choose, if nothing is lost by that: `250ms`, `5%`, `400/s`.
 pub fn show_literal(number: f64, unit: Unit) -> String {
     match unit {
@@ -28,6 +32,10 @@ pub fn show_literal(number: f64, unit: Unit) -> String {
     }
 }
 
+#[expect(
+    clippy::float_cmp,
+    reason = "what is shown must read as the very same number"
+)]
 /// The shortest percentage that reads as this share.
 fn percent(share: f64) -> String {
     (0..17)

@@ -109,53 +109,12 @@ impl Plan {
             time(scenario.length_us()),
             thousands(self.planned),
         );
-        self.timeline(scenario, &mut text);
+        timeline(scenario, &mut text);
         self.traffic(scenario, &mut text);
         self.breakage(scenario, &mut text);
         self.copies(scenario, &mut text);
         self.judged(&mut text);
         text
-    }
-
-    fn timeline(&self, scenario: &Scenario, text: &mut String) {
-        let _ = writeln!(text, "\ntimeline");
-        let names = scenario
-            .phases
-            .iter()
-            .map(|phase| phase.id.len())
-            .chain(scenario.faults.iter().map(|fault| fault.id.len() + 2));
-        let width = names.max().unwrap_or(0);
-        let mut row = |name: &str, begin: Micros, end: Micros, note: &str| {
-            let line = format!(
-                "  {name:width$}  {:>8} – {:<8}  {note}",
-                time(begin),
-                time(end)
-            );
-            let _ = writeln!(text, "{}", line.trim_end());
-        };
-        for phase in &scenario.phases {
-            let note = if phase.record { "" } else { "not recorded" };
-            row(&phase.id, phase.begin_us, phase.end_us, note);
-            let within = scenario
-                .faults
-                .iter()
-                .filter(|fault| fault.during == phase.id);
-            for fault in within {
-                let begin = fault.windows.first().map_or(0, |window| window.0);
-                let end = fault.windows.last().map_or(0, |window| window.1);
-                let note = match fault.windows.len() {
-                    1 => what(fault),
-                    times => format!("{}, {times} times", what(fault)),
-                };
-                let millis = |ms: u32| u64::from(ms) * 1_000;
-                row(
-                    &format!("  {}", fault.id),
-                    millis(begin),
-                    millis(end),
-                    &note,
-                );
-            }
-        }
     }
 
     fn traffic(&self, scenario: &Scenario, text: &mut String) {
@@ -258,6 +217,47 @@ impl Plan {
             for need in &judgement.needs {
                 let _ = writeln!(text, "    {}", sentence(need));
             }
+        }
+    }
+}
+
+fn timeline(scenario: &Scenario, text: &mut String) {
+    let _ = writeln!(text, "\ntimeline");
+    let names = scenario
+        .phases
+        .iter()
+        .map(|phase| phase.id.len())
+        .chain(scenario.faults.iter().map(|fault| fault.id.len() + 2));
+    let width = names.max().unwrap_or(0);
+    let mut row = |name: &str, begin: Micros, end: Micros, note: &str| {
+        let line = format!(
+            "  {name:width$}  {:>8} – {:<8}  {note}",
+            time(begin),
+            time(end)
+        );
+        let _ = writeln!(text, "{}", line.trim_end());
+    };
+    for phase in &scenario.phases {
+        let note = if phase.record { "" } else { "not recorded" };
+        row(&phase.id, phase.begin_us, phase.end_us, note);
+        let within = scenario
+            .faults
+            .iter()
+            .filter(|fault| fault.during == phase.id);
+        for fault in within {
+            let begin = fault.windows.first().map_or(0, |window| window.0);
+            let end = fault.windows.last().map_or(0, |window| window.1);
+            let note = match fault.windows.len() {
+                1 => what(fault),
+                times => format!("{}, {times} times", what(fault)),
+            };
+            let millis = |ms: u32| u64::from(ms) * 1_000;
+            row(
+                &format!("  {}", fault.id),
+                millis(begin),
+                millis(end),
+                &note,
+            );
         }
     }
 }

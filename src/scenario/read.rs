@@ -397,13 +397,9 @@ fn missing_help(row: &Row) -> String {
 fn fits(kind: &Kind, node: &Node) -> bool {
     match (kind, &node.data) {
         (Kind::Anything | Kind::OneOrMore(_), _) => true,
-        (Kind::List(_) | Kind::Things(_), Data::List(_))
-        | (Kind::Named(..) | Kind::Map(_), Data::Map(_)) => true,
         (Kind::Either(kinds), _) => kinds.iter().any(|kind| fits(kind, node)),
-        (
-            Kind::List(_) | Kind::Things(_) | Kind::Named(..) | Kind::Map(_),
-            Data::Scalar(_) | Data::List(_) | Data::Map(_),
-        ) => false,
+        (Kind::List(_) | Kind::Things(_), data) => matches!(data, Data::List(_)),
+        (Kind::Named(..) | Kind::Map(_), data) => matches!(data, Data::Map(_)),
         (_, data) => matches!(data, Data::Scalar(_)),
     }
 }

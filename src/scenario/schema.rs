@@ -265,8 +265,7 @@ fn row(key: &Key, text: &mut String) {
     }
     let accepted = match &key.kind {
         Kind::Map(_) => "a map, below".to_owned(),
-        Kind::Things(_) => "a list of maps, below".to_owned(),
-        Kind::List(Kind::Map(_)) => "a list of maps, below".to_owned(),
+        Kind::Things(_) | Kind::List(Kind::Map(_)) => "a list of maps, below".to_owned(),
         Kind::Word(words) => {
             let names: Vec<String> = words
                 .iter()

@@ -87,6 +87,7 @@ impl Resolver<'_> {
 
     /// Copies of requests that change something must be asked for.
     fn unsafe_methods(&mut self, item: &Item) {
+        const HELP: &str = "a copy would change something twice; write `unsafe: allow` beside `match` if that is right";
         const SAFE: [&str; 4] = ["GET", "HEAD", "OPTIONS", "TRACE"];
         if item.get("unsafe").is_some() {
             return;
@@ -94,7 +95,6 @@ impl Resolver<'_> {
         let Some(methods) = item.get("match").and_then(|matcher| matcher.get("methods")) else {
             return;
         };
-        const HELP: &str = "a copy would change something twice; write `unsafe: allow` beside `match` if that is right";
         if methods.items().is_empty() && matches!(methods.value, Value::List(_)) {
             self.tell(methods, "an empty list means every method", HELP);
         }

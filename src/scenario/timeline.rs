@@ -16,7 +16,7 @@ use super::{
 use crate::event::Id;
 
 /// Longest timeline: trace ids hold the intended time as 32 bits of milliseconds; half of that leaves room for stragglers.
-const LONGEST: Duration = Duration::from_secs(24 * 24 * 3600);
+const LONGEST: Duration = Duration::from_hours(24 * 24);
 
 /// Most windows of a repeated fault: each is a row that every request is held against.
 const MAX_WINDOWS: u64 = 10_000;
@@ -214,9 +214,9 @@ impl Resolver<'_> {
             return None;
         }
         Some(
-            (0..)
+            (0..=lasts / every)
                 .map(|time| begin + time * every)
-                .take_while(|start| *start < end)
+                .filter(|start| *start < end)
                 .map(|start| (millis(start), millis((start + each).min(end))))
                 .collect(),
         )

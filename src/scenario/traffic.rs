@@ -111,19 +111,19 @@ impl Resolver<'_> {
         match item.get("connections") {
             None if trace => Connections::Recorded,
             None => Connections::Pool(POOL),
-            Some(connections) => match connections.as_whole() {
-                Some(count) => Connections::Pool(count as u32),
-                None => {
-                    if matches!(kind, Some(SourceKind::Generate { .. })) {
-                        self.tell(
-                            connections,
-                            "generated requests have no recorded connections",
-                            "a number of connections, such as `64`",
-                        );
-                    }
-                    Connections::Recorded
+            Some(connections) => {
+                if let Some(count) = connections.as_whole() {
+                    return Connections::Pool(count as u32);
                 }
-            },
+                if matches!(kind, Some(SourceKind::Generate { .. })) {
+                    self.tell(
+                        connections,
+                        "generated requests have no recorded connections",
+                        "a number of connections, such as `64`",
+                    );
+                }
+                Connections::Recorded
+            }
         }
     }
 }

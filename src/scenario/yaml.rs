@@ -235,20 +235,15 @@ impl Builder<'_> {
                 }
             }
             Event::Alias(anchor) => {
-                let node = self.anchors.get(&anchor).cloned();
-                match node {
-                    Some(node) => {
-                        self.nodes += node.count();
-                        self.put(node)?;
-                    }
-                    None => {
-                        self.problems.push(
-                            Problem::at(at, "this alias stands inside the value that it names")
-                                .help("name a value that is complete before the alias"),
-                        );
-                        return None;
-                    }
-                }
+                let Some(node) = self.anchors.get(&anchor).cloned() else {
+                    self.problems.push(
+                        Problem::at(at, "this alias stands inside the value that it names")
+                            .help("name a value that is complete before the alias"),
+                    );
+                    return None;
+                };
+                self.nodes += node.count();
+                self.put(node)?;
             }
             Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => {}
         }
@@ -338,36 +333,28 @@ impl Builder<'_> {
         };
         match &mut open.node.data {
             Data::List(items) => items.push(node),
-            Data::Map(entries) => match open.key.take() {
-                Some(key) => {
+            Data::Map(entries) => {
+                if let Some(key) = open.key.take() {
                     if open.seen.insert(key.name.clone()) {
                         entries.push((key, node));
                     } else {
-                        self.problems.push(
-                            Problem::at(
-                                key.at,
-                                format!("the key `{}` stands here twice", key.name),
-                            )
-                            .help("remove one of them"),
-                        );
+                        let what = format!("the key `{}` stands here twice", key.name);
+                        self.problems
+                            .push(Problem::at(key.at, what).help("remove one of them"));
                     }
+                } else if let Data::Scalar(scalar) = node.data {
+                    open.key = Some(Key {
+                        name: scalar.text,
+                        at: node.at,
+                    });
+                } else {
+                    self.problems.push(
+                        Problem::at(node.at, "a key of a map must be a single value")
+                            .help("texts with braces or brackets need quotes, as in `\"$.items[*]\": set`"),
+                    );
+                    return None;
                 }
-                None => match node.data {
-                    Data::Scalar(scalar) => {
-                        open.key = Some(Key {
-                            name: scalar.text,
-                            at: node.at,
-                        });
-                    }
-                    _ => {
-                        self.problems.push(
-                            Problem::at(node.at, "a key of a map must be a single value")
-                                .help("texts with braces or brackets need quotes, as in `\"$.items[*]\": set`"),
-                        );
-                        return None;
-                    }
-                },
-            },
+            }
             Data::Scalar(_) => {}
         }
         Some(())
