@@ -13,6 +13,7 @@ mod inspect;
 mod man;
 mod proxy;
 mod replay;
+mod view;
 mod run;
 mod report;
 #[cfg(feature = "live")]
@@ -53,6 +54,7 @@ enum Command {
     Man(man::Args),
     Proxy(proxy::Args),
     Replay(replay::Args),
+    View(view::Args),
     Run(run::Args),
     Report(report::Args),
     #[cfg(feature = "live")]
@@ -83,6 +85,7 @@ pub fn main() -> ExitCode {
         Command::Man(args) => man::run(&args),
         Command::Proxy(args) => proxy::run(&args, &cli.global),
         Command::Replay(args) => replay::run(&args, &cli.global),
+        Command::View(args) => view::run(&args, &cli.global),
         Command::Run(args) => run::run(&args, &cli.global),
         Command::Report(args) => report::run(&args),
         #[cfg(feature = "live")]

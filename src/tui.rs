@@ -13,6 +13,7 @@ use crate::event::{Id, RunEvent};
 
 pub mod app;
 pub mod keymap;
+pub mod saved;
 pub mod show;
 pub mod terminal;
 pub mod theme;

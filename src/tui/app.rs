@@ -82,40 +82,23 @@ pub struct CheckFacts {
 impl Facts {
     /// The facts of a scenario.
     pub fn of(scenario: &Scenario) -> Self {
-        let mut services = Vec::new();
-        let mut seen = BTreeSet::new();
-        let calls = |id: &str| -> Vec<Id> {
-            scenario
-                .services
-                .iter()
-                .find(|service| &*service.id == id)
-                .map(|service| service.calls.iter().map(|(peer, _)| peer.clone()).collect())
-                .unwrap_or_default()
-        };
-        let mut stack: Vec<(usize, Id)> = Vec::new();
+        let services: Vec<(Id, Vec<Id>)> = scenario
+            .services
+            .iter()
+            .map(|service| {
+                let calls = service.calls.iter().map(|(peer, _)| peer.clone());
+                (service.id.clone(), calls.collect())
+            })
+            .collect();
         let driven: BTreeSet<Id> = scenario
             .traffic
             .iter()
             .map(|source| source.to.clone())
             .collect();
-        let rest = scenario.services.iter().map(|service| service.id.clone());
-        let roots: Vec<Id> = driven.iter().cloned().chain(rest).collect();
-        for root in roots {
-            stack.push((0, root));
-            while let Some((depth, id)) = stack.pop() {
-                if !seen.insert(id.clone()) {
-                    continue;
-                }
-                for peer in calls(&id).into_iter().rev() {
-                    stack.push((depth + 1, peer));
-                }
-                services.push((depth, id.clone(), driven.contains(&id)));
-            }
-        }
         Self {
             name: scenario.name.clone(),
             seed: scenario.seed.0,
-            services,
+            services: Self::tree(&services, &driven),
             phases: scenario
                 .phases
                 .iter()
@@ -155,6 +138,38 @@ impl Facts {
             min_score: scenario.min_score,
             errors: scenario.errors.clone(),
         }
+    }
+
+    /// Services with what they call, as a tree from those that traffic drives; each once, and none forgotten.
+    pub(super) fn tree(
+        services: &[(Id, Vec<Id>)],
+        driven: &BTreeSet<Id>,
+    ) -> Vec<(usize, Id, bool)> {
+        let mut tree = Vec::new();
+        let mut seen = BTreeSet::new();
+        let mut stack: Vec<(usize, Id)> = Vec::new();
+        let rest = services.iter().map(|(id, _)| id);
+        for root in driven.iter().chain(rest) {
+            stack.push((0, root.clone()));
+            while let Some((depth, id)) = stack.pop() {
+                if !seen.insert(id.clone()) {
+                    continue;
+                }
+                let calls = services.iter().find(|(service, _)| *service == id);
+                for peer in calls.into_iter().flat_map(|(_, calls)| calls).rev() {
+                    stack.push((depth + 1, peer.clone()));
+                }
+                tree.push((depth, id.clone(), driven.contains(&id)));
+            }
+        }
+        tree
+    }
+
+    /// Whether traffic drives this service.
+    pub fn is_driven(&self, service: &str) -> bool {
+        self.services
+            .iter()
+            .any(|(_, id, driven)| *driven && &**id == service)
     }
 
     /// The end of the last phase.
@@ -327,6 +342,8 @@ pub struct App {
     pub overflow: u64,
     /// What it all amounts to, at the end.
     pub ending: Option<Ending>,
+    /// The generator's seconds, where the run is a saved one, in which a person can go back and forth.
+    pub saved: Option<Vec<Tick>>,
 }
 
 impl App {
@@ -356,6 +373,7 @@ impl App {
             ticks: (None, None),
             overflow: 0,
             ending: None,
+            saved: None,
             facts,
         }
     }
@@ -482,14 +500,38 @@ impl App {
             .find(|phase| (phase.1..phase.2).contains(&self.now_us))
     }
 
-    /// Whether a fault is active now by the clock.
+    /// It is a saved run: all of it is known, and a person goes back and forth in it.
+    pub(super) fn keep(&mut self, ticks: Vec<Tick>) {
+        self.saved = Some(ticks);
+        self.go_to(self.now_us);
+    }
+
+    /// Shows a saved run as it was then.
+    pub(super) fn go_to(&mut self, t_us: Micros) {
+        let Some(ticks) = &self.saved else { return };
+        self.now_us = t_us.min(self.facts.length_us());
+        let heard = ticks.partition_point(|tick| tick.t_us <= self.now_us);
+        let at = |place: Option<usize>| place.and_then(|place| ticks.get(place)).cloned();
+        self.ticks = (at(heard.checked_sub(1)), at(heard.checked_sub(2)));
+    }
+
+    /// Whether a fault is active now: by the clock, and in a saved run by its windows.
     pub fn is_on(&self, fault: &str) -> bool {
+        if self.saved.is_some() {
+            let now_ms = self.now_us / 1_000;
+            return self.facts.faults.iter().any(|facts| {
+                let within = |(begin, end): &(u32, u32)| {
+                    (u64::from(*begin)..u64::from(*end)).contains(&now_ms)
+                };
+                &*facts.id == fault && facts.windows.iter().any(within)
+            });
+        }
         self.faults
             .get(fault)
             .is_some_and(|(state, _, _)| *state == FaultState::On)
     }
 
-    fn note(&mut self, t_us: Micros, level: Level, text: String) {
+    pub(super) fn note(&mut self, t_us: Micros, level: Level, text: String) {
         self.now_us = self.now_us.max(t_us);
         if self.log.len() >= LOG {
             self.log.pop_front();
@@ -519,12 +561,7 @@ impl App {
             fault.1 += 1;
             fault.2 += u64::from(hit.effect == "applied");
         }
-        let driven = self
-            .facts
-            .services
-            .iter()
-            .any(|(_, id, driven)| *driven && *id == hop.service);
-        if hop.inbound || hop.side != 0 || driven {
+        if hop.inbound || hop.side != 0 || self.facts.is_driven(&hop.service) {
             return;
         }
         let intended = hop
@@ -534,7 +571,7 @@ impl App {
         self.serve(&hop.service, intended, hop.us, failed);
     }
 
-    fn serve(&mut self, service: &Id, intended_us: Micros, us: Micros, failed: bool) {
+    pub(super) fn serve(&mut self, service: &Id, intended_us: Micros, us: Micros, failed: bool) {
         let phase = self
             .facts
             .phases

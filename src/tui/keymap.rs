@@ -35,6 +35,10 @@ pub enum Action {
     Sort,
     /// Switch the chosen fault off or on.
     Switch,
+    /// Back in the time of a saved run.
+    Earlier,
+    /// Forth in the time of a saved run.
+    Later,
     /// Open or close the help.
     Help,
     /// Stop the run; when it is over, leave.
@@ -42,7 +46,7 @@ pub enum Action {
 }
 
 /// A row of the table: keys, what they do, where, and the text of the help.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Binding {
     /// Key codes that mean it.
     pub codes: &'static [KeyCode],
@@ -54,6 +58,30 @@ pub struct Binding {
     pub help: &'static str,
     /// Screens where it does something; empty: everywhere.
     pub screens: &'static [Screen],
+    /// Runs for which it does something.
+    pub of: Of,
+}
+
+/// Which runs a binding is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Of {
+    /// Any.
+    Any,
+    /// One that is on.
+    Live,
+    /// One that was opened from its report.
+    Saved,
+}
+
+impl Binding {
+    /// Whether it is for this run.
+    pub fn is_for(&self, app: &App) -> bool {
+        match self.of {
+            Of::Any => true,
+            Of::Live => app.saved.is_none(),
+            Of::Saved => app.saved.is_some(),
+        }
+    }
 }
 
 /// All bindings, in the order of the help.
@@ -142,19 +170,45 @@ pub const BINDINGS: &[Binding] = &[
         "next example; evidence for a check",
         &[Screen::Diffs, Screen::Score],
     ),
-    bind(
-        &[KeyCode::Char('x')],
-        "x",
-        Action::Switch,
-        "switch the chosen fault off, or on again",
-        &[Screen::Live],
+    only(
+        Of::Live,
+        bind(
+            &[KeyCode::Char('x')],
+            "x",
+            Action::Switch,
+            "switch the chosen fault off, or on again",
+            &[Screen::Live],
+        ),
     ),
-    bind(
-        &[KeyCode::Char('f')],
-        "f",
-        Action::Freeze,
-        "freeze the picture, go on collecting",
-        &[],
+    only(
+        Of::Live,
+        bind(
+            &[KeyCode::Char('f')],
+            "f",
+            Action::Freeze,
+            "freeze the picture, go on collecting",
+            &[],
+        ),
+    ),
+    only(
+        Of::Saved,
+        bind(
+            &[KeyCode::Char(',')],
+            ",",
+            Action::Earlier,
+            "back in time, a twentieth of the span",
+            &[Screen::Live],
+        ),
+    ),
+    only(
+        Of::Saved,
+        bind(
+            &[KeyCode::Char('.')],
+            ".",
+            Action::Later,
+            "forth in time, a twentieth of the span",
+            &[Screen::Live],
+        ),
     ),
     bind(
         &[KeyCode::Char('z')],
@@ -207,7 +261,12 @@ const fn bind(
         action,
         help,
         screens,
+        of: Of::Any,
     }
+}
+
+const fn only(of: Of, binding: Binding) -> Binding {
+    Binding { of, ..binding }
 }
 
 /// What a key asks for on the screen that is shown.
@@ -220,6 +279,7 @@ pub fn action(key: KeyEvent, app: &App) -> Option<Action> {
         .iter()
         .find(|binding| {
             binding.codes.contains(&key.code)
+                && binding.is_for(app)
                 && (binding.screens.is_empty() || binding.screens.contains(&app.view.screen))
         })
         .map(|binding| binding.action)

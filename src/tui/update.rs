@@ -74,6 +74,8 @@ pub fn update(app: &mut App, action: Action) -> Next {
                 return Next::Ask(Order::Switch(fault, back_on));
             }
         }
+        Action::Earlier => go(app, false),
+        Action::Later => go(app, true),
         Action::Quit => {
             if app.view.help {
                 app.view.help = false;
@@ -88,6 +90,18 @@ pub fn update(app: &mut App, action: Action) -> Next {
         }
     }
     Next::Stay
+}
+
+/// A twentieth of the span that is shown, at least a second, from one full second to another.
+fn go(app: &mut App, forward: bool) {
+    let by = (app.view.zoom as u64 / 20).max(1);
+    let now = app.now_us / 1_000_000;
+    let then = if forward {
+        now + by
+    } else {
+        now.saturating_sub(by).max(1)
+    };
+    app.go_to(then * 1_000_000);
 }
 
 fn step(app: &mut App, forward: bool) {

@@ -59,7 +59,7 @@ pub fn draw(app: &App, theme: &Theme, frame: &mut Frame<'_>) {
     }
     frame.render_widget(footer(shown, theme, bottom.width), bottom);
     if app.view.help {
-        let area = help::area(body);
+        let area = help::area(app, body);
         frame.render_widget(Clear, area);
         help::draw(app, theme, frame, area);
     }
@@ -105,6 +105,9 @@ pub fn lines(app: &App) -> usize {
     }
 }
 
+/// Columns that the scenario's name gets before anything else is said.
+const NAME: usize = 24;
+
 fn header(app: &App, shown: &App, theme: &Theme, width: u16) -> Line<'static> {
     let facts = &shown.facts;
     let state = match shown.state {
@@ -116,7 +119,8 @@ fn header(app: &App, shown: &App, theme: &Theme, width: u16) -> Line<'static> {
         RunState::Guarded => "stopped by a guard",
         RunState::Failed => "failed",
     };
-    let phase = match shown.phase().filter(|_| shown.ending.is_none()) {
+    let on = shown.ending.is_none() || shown.saved.is_some();
+    let phase = match shown.phase().filter(|_| on) {
         Some((id, begin, end, _)) => format!(
             "phase {} {}s/{}s",
             id.to_uppercase(),
@@ -143,18 +147,19 @@ fn header(app: &App, shown: &App, theme: &Theme, width: u16) -> Line<'static> {
     let seed = format!("seed {:x}", facts.seed);
     let faults = shown
         .faults
-        .values()
-        .filter(|(state, ..)| *state == FaultState::On && shown.ending.is_none())
+        .keys()
+        .filter(|fault| shown.is_on(fault) && (shown.ending.is_none() || shown.saved.is_some()))
         .count();
     let active = match faults {
         0 => String::new(),
         n => format!("{} {n} on", theme.pick("⚡", "!")),
     };
-    let right: Vec<String> = [
+    // Said first, dropped first where the name would have no room.
+    let mut right: Vec<String> = [
         seed,
+        state.to_owned(),
         phase,
         active,
-        state.to_owned(),
         score,
         frozen.to_owned(),
         stopping.to_owned(),
@@ -162,9 +167,17 @@ fn header(app: &App, shown: &App, theme: &Theme, width: u16) -> Line<'static> {
     .into_iter()
     .filter(|part| !part.is_empty())
     .collect();
-    let right = right.join("  ");
     let title = format!(" meshbed {} ", theme.pick("▸", ">"));
-    let used = title.chars().count() + right.chars().count() + 3;
+    let free = |right: &[String]| {
+        let used = title.chars().count() + right.join("  ").chars().count() + 3;
+        usize::from(width).saturating_sub(used)
+    };
+    let wanted = facts.name.chars().count().min(NAME);
+    while free(&right) < wanted && right.len() > 2 {
+        right.remove(0);
+    }
+    let used = usize::from(width) - free(&right);
+    let right = right.join("  ");
     let name = show::left(&facts.name, usize::from(width).saturating_sub(used));
     Line::from(vec![
         Span::styled(title, theme.style(Tone::Strong)),

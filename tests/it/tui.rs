@@ -10,7 +10,7 @@ use meshbed::{
     tui::{
         App, Ending, Facts, Theme,
         app::{CheckFacts, FaultFacts, Screen},
-        keymap::{Action, BINDINGS},
+        keymap::{Action, BINDINGS, Of},
         update::{Next, update},
         view,
     },
@@ -71,6 +71,7 @@ fn ascii_screens_hold_ascii_only() {
 
 #[test]
 fn every_key_of_the_help_changes_what_is_shown_or_asks_something() {
+    let (run, over) = (played(), ended());
     for binding in BINDINGS {
         let screens = if binding.screens.is_empty() {
             &[Screen::Live, Screen::Diffs][..]
@@ -78,10 +79,16 @@ fn every_key_of_the_help_changes_what_is_shown_or_asks_something() {
             binding.screens
         };
         for screen in screens {
-            let (mut app, theme) = (played(), Theme::new(false, true));
-            if *screen == Screen::Score {
-                app = ended();
+            let theme = Theme::new(false, true);
+            let mut app = if *screen == Screen::Score {
+                over.clone()
+            } else {
+                run.clone()
+            };
+            if binding.of == Of::Saved {
+                app.saved = Some(Vec::new());
             }
+            assert!(binding.is_for(&app), "`{}` is in the help", binding.keys);
             update(&mut app, Action::Show(*screen));
             // Something to go back from.
             match binding.action {
@@ -97,10 +104,10 @@ fn every_key_of_the_help_changes_what_is_shown_or_asks_something() {
                 app.view.line = 0;
             }
             let before = drawn_with(&app, &theme, 80, 24);
-            let state = format!("{:?}", app.view);
+            let state = format!("{:?}", (&app.view, app.now_us));
             let next = update(&mut app, binding.action);
-            let moved =
-                before != drawn_with(&app, &theme, 80, 24) || state != format!("{:?}", app.view);
+            let moved = before != drawn_with(&app, &theme, 80, 24)
+                || state != format!("{:?}", (&app.view, app.now_us));
             assert!(
                 moved || next != Next::Stay,
                 "`{}` does nothing on {screen:?}",

@@ -5,9 +5,13 @@ use ratatui::{Frame, layout::Rect};
 use super::{super::keymap::BINDINGS, App, Theme, Tone, line, list, show};
 
 /// Where the help lies over the screen.
-pub(super) fn area(body: Rect) -> Rect {
+pub(super) fn area(app: &App, body: Rect) -> Rect {
     let width = body.width.min(76);
-    let height = body.height.min(BINDINGS.len() as u16 + 2);
+    let rows = BINDINGS
+        .iter()
+        .filter(|binding| binding.is_for(app))
+        .count();
+    let height = body.height.min(rows as u16 + 2);
     Rect {
         x: body.x + (body.width - width) / 2,
         y: body.y + (body.height - height) / 2,
@@ -26,6 +30,7 @@ pub(super) fn draw(app: &App, theme: &Theme, frame: &mut Frame<'_>, area: Rect) 
     ];
     let lines = BINDINGS
         .iter()
+        .filter(|binding| binding.is_for(app))
         .map(|binding| {
             let here = binding.screens.is_empty() || binding.screens.contains(&app.view.screen);
             let mut keys = binding.keys.to_owned();

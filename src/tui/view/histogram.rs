@@ -173,7 +173,7 @@ fn bars(
         }
     }
     let most = counts.iter().copied().max().unwrap_or(1).max(1);
-    let room = width.saturating_sub(2 + AXIS + 6);
+    let room = width.saturating_sub(2 + AXIS + PERCENT);
     counts
         .iter()
         .enumerate()
@@ -182,7 +182,7 @@ fn bars(
             let share = *count as f64 / histogram.len() as f64;
             let length = (*count as f64 / most as f64 * room as f64).ceil() as usize;
             let text = if *count > 0 {
-                format!(" {}", show::share(share))
+                percent(share)
             } else {
                 String::new()
             };
@@ -194,9 +194,41 @@ fn bars(
                         Tone::Faint,
                     ),
                     (theme.pick("█", "#").repeat(length), Tone::First),
-                    (show::fit(&text, 7), Tone::Faint),
+                    (text, Tone::Faint),
                 ],
             )
         })
         .collect()
+}
+
+/// Columns of a share beside a bar.
+const PERCENT: usize = 5;
+
+/// A share in at most [`PERCENT`] columns: ` 100%`, ` 7.4%`, ` <.1%`.
+fn percent(share: f64) -> String {
+    match share * 100.0 {
+        percent if percent < 0.1 => " <.1%".to_owned(),
+        percent if percent < 9.95 => format!(" {percent:.1}%"),
+        percent => format!(" {percent:.0}%"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_fit_beside_their_bars() {
+        for (share, text) in [
+            (0.00089, " <.1%"),
+            (0.001, " 0.1%"),
+            (0.0704, " 7.0%"),
+            (0.0996, " 10%"),
+            (0.457, " 46%"),
+            (1.0, " 100%"),
+        ] {
+            assert_eq!(percent(share), text);
+            assert!(text.len() <= PERCENT);
+        }
+    }
 }

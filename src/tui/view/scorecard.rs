@@ -31,7 +31,7 @@ pub(super) fn draw(app: &App, shown: &App, theme: &Theme, frame: &mut Frame<'_>,
         return;
     };
     let top = verdict(shown, ending, theme);
-    let bottom = quality(ending, theme);
+    let bottom = quality(ending, theme, usize::from(area.width).saturating_sub(2));
     let evidence = if app.view.example % 2 == 1 { 5 } else { 0 };
     let [head, middle, proof, foot] = Layout::vertical([
         Constraint::Length(top.len() as u16 + 2),
@@ -129,7 +129,14 @@ fn table(app: &App, shown: &App, theme: &Theme, frame: &mut Frame<'_>, area: Rec
                     format!(
                         " {}",
                         show::left(
-                            &scored.map_or_else(|| "not judged yet".to_owned(), with_interval),
+                            &scored.map_or_else(
+                                || "not judged yet".to_owned(),
+                                |scored| within(
+                                    with_interval(scored),
+                                    measured(scored),
+                                    value_room
+                                )
+                            ),
                             value_room.saturating_sub(1)
                         )
                     ),
@@ -138,7 +145,10 @@ fn table(app: &App, shown: &App, theme: &Theme, frame: &mut Frame<'_>, area: Rec
                 (
                     format!(
                         " {}",
-                        show::left(&wanted(facts), wanted_room.saturating_sub(1))
+                        show::left(
+                            &within(wanted(facts), bound(&facts.that), wanted_room),
+                            wanted_room.saturating_sub(1)
+                        )
                     ),
                     Tone::Faint,
                 ),
@@ -173,6 +183,24 @@ fn with_interval(scored: &Scored) -> String {
     }
 }
 
+/// The long text where it fits into a column of that width, else the short one.
+fn within(long: String, short: String, room: usize) -> String {
+    if long.chars().count() < room {
+        long
+    } else {
+        short
+    }
+}
+
+/// The part of a condition from its comparison on: `< 250ms` of `p99[shop] < 250ms`.
+fn bound(condition: &str) -> String {
+    let comparison = [" <= ", " >= ", " == ", " != ", " < ", " > "]
+        .iter()
+        .find_map(|sign| condition.rfind(sign));
+    let part = comparison.and_then(|at| condition.get(at + 1..));
+    part.unwrap_or(condition).to_owned()
+}
+
 /// What a check wants: its bounds, or the condition itself.
 fn wanted(facts: &CheckFacts) -> String {
     match facts.bounds {
@@ -203,17 +231,29 @@ fn proof_of(app: &App, shown: &App, theme: &Theme, frame: &mut Frame<'_>, area: 
     );
 }
 
-fn quality(ending: &Ending, theme: &Theme) -> Vec<Line<'static>> {
-    let mut pieces = vec![(format!("quality {}  ", ending.grade), Tone::Strong)];
+fn quality(ending: &Ending, theme: &Theme, width: usize) -> Vec<Line<'static>> {
+    let mut lines = Vec::new();
+    let head = format!("quality {}  ", ending.grade);
+    let indent = head.chars().count();
+    let mut used = indent;
+    let mut pieces = vec![(head, Tone::Strong)];
     for (text, holds) in &ending.gates {
         let (symbol, tone) = if *holds {
             (theme.pick("✔", "+"), Tone::Good)
         } else {
             (theme.pick("✘", "x"), Tone::Bad)
         };
-        pieces.push((format!(" {symbol} {text}"), tone));
+        let gate = format!(" {symbol} {text}");
+        let length = gate.chars().count();
+        if used + length > width && used > indent {
+            lines.push(line(theme, std::mem::take(&mut pieces)));
+            pieces.push((" ".repeat(indent), Tone::Plain));
+            used = indent;
+        }
+        used += length;
+        pieces.push((gate, tone));
     }
-    let mut lines = vec![line(theme, pieces)];
+    lines.push(line(theme, pieces));
     for (text, holds) in &ending.faults {
         let (symbol, tone) = if *holds {
             (theme.pick("✔", "+"), Tone::Good)

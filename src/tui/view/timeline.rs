@@ -35,22 +35,24 @@ pub(super) fn draw(app: &App, shown: &App, theme: &Theme, frame: &mut Frame<'_>,
                 };
             }
         }
-        let (state, chosen, hit) =
+        let (_, chosen, hit) =
             shown
                 .faults
                 .get(&fault.id)
                 .copied()
                 .unwrap_or((FaultState::Off, 0, 0));
-        let on = state == FaultState::On;
-        let mut label = fault.what.clone();
-        if chosen > 0 {
-            label += &format!("  {hit} hit");
-        }
+        let on = shown.is_on(&fault.id);
+        let hits = format!("{hit} hit");
+        let labels = if chosen > 0 {
+            [format!("{}  {hits}", fault.what), hits]
+        } else {
+            [fault.what.clone(), String::new()]
+        };
         let end = fault
             .windows
             .last()
             .map_or(0, |window| column(u64::from(window.1) * 1_000));
-        overlay(&mut cells, &label, end);
+        overlay(&mut cells, &labels, end);
         let marked = app.facts.faults.len() > 1 && app.view.line == index;
         let mark = match (on, marked) {
             (true, _) => theme.pick("⚡", "!"),
@@ -73,7 +75,9 @@ pub(super) fn draw(app: &App, shown: &App, theme: &Theme, frame: &mut Frame<'_>,
         ));
     }
     lines.push(latest(shown, theme, width));
-    let keys = if app.facts.faults.is_empty() || shown.ending.is_some() {
+    let keys = if shown.saved.is_some() {
+        "   , . go back and forth"
+    } else if app.facts.faults.is_empty() || shown.ending.is_some() {
         ""
     } else {
         "   j k x: switch a fault"
@@ -99,6 +103,7 @@ fn latest(shown: &App, theme: &Theme, width: usize) -> Line<'static> {
         .log
         .iter()
         .rev()
+        .filter(|(t_us, ..)| *t_us <= shown.now_us)
         .find(|(_, _, text)| !text.starts_with("phase"));
     let (text, tone) = latest.map_or((String::new(), Tone::Faint), |(t_us, level, text)| {
         let tone = match level {
@@ -126,7 +131,8 @@ fn phases(shown: &App, theme: &Theme, column: &dyn Fn(u64) -> usize) -> Line<'st
     for (id, begin, end, record) in &shown.facts.phases {
         let (from, to) = (column(*begin).max(at), column(*end));
         let room = to.saturating_sub(from);
-        let inside = shown.ending.is_none() && (*begin..*end).contains(&shown.now_us);
+        let on = shown.ending.is_none() || shown.saved.is_some();
+        let inside = on && (*begin..*end).contains(&shown.now_us);
         let arrow = if inside { theme.pick("▶", ">") } else { "" };
         let text = if *record {
             format!("{arrow}{id}")
@@ -143,21 +149,24 @@ fn phases(shown: &App, theme: &Theme, column: &dyn Fn(u64) -> usize) -> Line<'st
     line(theme, pieces)
 }
 
-/// Writes a label where the row is empty: after the last window if there is room, else before the first.
-fn overlay(cells: &mut [char], label: &str, end: usize) {
-    let length = label.chars().count();
+/// Writes the first of the labels for which the row has room: after the last window, else before the first.
+fn overlay(cells: &mut [char], labels: &[String], end: usize) {
     let first_used = cells
         .iter()
         .position(|cell| *cell != ' ')
         .unwrap_or(cells.len());
-    let at = if end + 1 + length <= cells.len() {
-        Some(end + 1)
-    } else if length < first_used {
-        Some(first_used - length - 1)
-    } else {
-        None
+    let place = |label: &String| {
+        let length = label.chars().count();
+        if end + 1 + length <= cells.len() {
+            Some(end + 1)
+        } else if length < first_used {
+            Some(first_used - length - 1)
+        } else {
+            None
+        }
     };
-    if let Some(at) = at {
+    let fits = labels.iter().find_map(|label| Some((label, place(label)?)));
+    if let Some((label, at)) = fits {
         for (cell, c) in cells.iter_mut().skip(at).zip(label.chars()) {
             *cell = c;
         }
