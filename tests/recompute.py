@@ -1076,7 +1076,7 @@ def main(folders):
     for folder in folders:
         try:
             run = recompute(folder)
-        except CannotRecompute as why:
+        except (CannotRecompute, FileNotFoundError) as why:
             print(f"{folder}: cannot be recomputed: {why}", file=sys.stderr)
             worst = max(worst, 2) if worst != 1 else 1
             continue
