@@ -4,6 +4,7 @@
 mod capture;
 mod layering;
 mod replay;
+mod report;
 mod shipped;
 mod scenario;
 mod tui;
