@@ -4,6 +4,8 @@
 mod capture;
 mod layering;
 mod replay;
-mod shipped;
+mod run;
 mod scenario;
+mod shipped;
+mod support;
 mod tui;
