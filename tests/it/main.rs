@@ -6,5 +6,8 @@ mod layering;
 mod replay;
 mod report;
 mod shipped;
+mod run;
 mod scenario;
+mod shipped;
+mod support;
 mod tui;
