@@ -4,21 +4,21 @@ use std::process::ExitCode;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
-mod cleanup;
 mod check;
+mod cleanup;
 mod compare;
 mod completions;
 pub mod exit;
 mod inspect;
 mod man;
 mod proxy;
-mod replay;
-mod view;
-mod run;
-mod report;
 #[cfg(feature = "live")]
 mod record;
+mod replay;
+mod report;
+mod run;
 mod schema;
+mod view;
 
 /// Replay, shadow, break, score and compare traffic through a service-mesh proxy.
 #[derive(Debug, Parser)]
@@ -46,20 +46,20 @@ pub struct Global {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Cleanup(cleanup::Args),
     Check(check::Args),
+    Cleanup(cleanup::Args),
     Compare(compare::Args),
     Completions(completions::Args),
     Inspect(inspect::Args),
     Man(man::Args),
     Proxy(proxy::Args),
-    Replay(replay::Args),
-    View(view::Args),
-    Run(run::Args),
-    Report(report::Args),
     #[cfg(feature = "live")]
     Record(record::Args),
+    Replay(replay::Args),
+    Report(report::Args),
+    Run(run::Args),
     Schema(schema::Args),
+    View(view::Args),
 }
 
 /// Reads the command line and does what it says.

@@ -5,7 +5,6 @@ mod capture;
 mod layering;
 mod replay;
 mod report;
-mod shipped;
 mod run;
 mod scenario;
 mod shipped;
