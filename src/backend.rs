@@ -152,7 +152,7 @@ pub fn find(spec: &Builtin) -> Result<(&'static App, &'static Service), Error> {
     Ok((app, service))
 }
 
-/// Starts a builtin on a bound listener. `env` holds the addresses of its peers (contract 4); `seed` moves its latencies
+/// Starts a builtin on a bound listener. `env` holds the addresses of its peers; `seed` moves its latencies
 /// and nothing else: what it answers depends on the request and the version alone, but for the fields in
 /// [`shop::NOISY`].
 pub fn start(

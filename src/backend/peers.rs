@@ -58,7 +58,7 @@ struct Peer {
     idle: RefCell<Vec<SendRequest<Full<Bytes>>>>,
 }
 
-/// The variable that holds a peer's address (contract 4).
+/// The variable that holds a peer's address.
 pub(super) fn variable(peer: &str) -> String {
     format!(
         "MESHBED_{}_URL",

@@ -24,7 +24,7 @@
 //! declined is a function of its id, so that an answer depends on the request and the version alone, in whatever order
 //! requests come. Only the fields in [`NOISY`] differ from answer to answer, as such fields do in real services.
 //!
-//! **Latency** is log-normal for each operation, drawn on the seed and the request's ordinal ([`Trace::ordinal`]), so
+//! **Latency** is log-normal for each operation, drawn on the seed and the request's ordinal, so
 //! that the same request takes the same time in every instance of a version.
 //!
 //! **Version 2** differs from version 1 in what [`DIFFERENCES`] lists, and in nothing else:

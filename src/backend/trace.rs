@@ -44,7 +44,7 @@ impl Trace {
     }
 
     /// A number that is the same for the same request of a schedule on every side and in every run: the low 48 bits of
-    /// the trace id are the request's ordinal (contract 3). Falls back to `x-request-id`, then to nothing.
+    /// the trace id are the request's ordinal. Falls back to `x-request-id`, then to nothing.
     pub(super) fn ordinal(&self) -> Option<u64> {
         let low = self
             .id()
