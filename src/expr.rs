@@ -65,6 +65,22 @@ impl Expr {
         }
     }
 
+    /// What it amounts to; an expression that was read fits in itself.
+    pub fn unit(&self) -> Unit {
+        match self {
+            Self::Literal(_, unit) => *unit,
+            Self::Metric(metric) => {
+                metric::known(&metric.name).map_or(Unit::Ratio, |spec| spec.unit)
+            }
+            Self::Negate(inner) => inner.unit(),
+            Self::Arithmetic(operator, left, right) => {
+                parse::combined(*operator, left.unit(), right.unit()).unwrap_or_else(|| left.unit())
+            }
+            Self::TimeTo { .. } => Unit::Micros,
+            Self::Compare(..) | Self::Not(_) | Self::And(..) | Self::Or(..) => Unit::Bool,
+        }
+    }
+
     /// Whether `time_to` stands in it, so that a moment to count from is needed.
     pub fn has_time_to(&self) -> bool {
         match self {

@@ -487,3 +487,125 @@ impl Scenario {
         self.traffic.iter().any(|source| &*source.to == service)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const GOOD: &str = r#"
+name: good
+vars: { slow: { type: duration, default: 400ms }, slo: 250ms }
+seed: 7
+topology:
+  entry: shop
+  services:
+    shop: { builtin: { app: shop }, calls: [payments] }
+    payments: { address: [127.0.0.1:9001], policy: { timeout: 2s } }
+traffic:
+  - id: main
+    generate: { rate: 400/s, arrival: poisson, requests: [{ weight: 3, path: /a }, { method: POST, path: /b, body: { json: { token: "$(env.PATH)" } } }] }
+    rewrite: { host: shop.test, headers: { set: { authorization: "Bearer $(env.PATH)" } } }
+shadow:
+  - { id: candidate, of: shop, to: { builtin: { app: shop, version: v2 } }, sample: { percent: 10%, key: "header:x-user" } }
+phases:
+  - { id: steady, for: 20s }
+  - { id: fault, for: 20s }
+  - { id: recovery, for: 35s }
+faults:
+  - { id: slow, target: payments, during: fault, at: +5s, for: 10s, percent: 50%, delay: $(slow) }
+  - { id: blip, target: payments, during: fault, repeat: { every: 5s, for: 1s }, abort: { status: 503 } }
+checks:
+  - { id: slo, must: true, weight: 3, that: "p99[shop] < $(slo)", over: steady }
+  - { id: recovers, that: "time_to(p99[shop] < 1.2 * p99[shop]@steady, hold: 5s)", from: "end(slow)", pass: 5s, fail: 30s }
+"#;
+
+    fn load_text(text: &str) -> Result<(Scenario, Vec<Warning>), Problems> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        load(file.path(), &Overrides::default())
+    }
+
+    fn good() -> Scenario {
+        load_text(GOOD)
+            .unwrap_or_else(|problems| panic!("{problems}"))
+            .0
+    }
+
+    #[test]
+    fn a_scenario_has_everything_filled_in() {
+        let scenario = good();
+        assert_eq!(scenario.length_us(), 75_000_000);
+        assert_eq!(scenario.services[0].timeout, Some(Duration::from_secs(15)));
+        assert_eq!(scenario.traffic[0].connections, Connections::Pool(64));
+        assert_eq!(scenario.traffic[0].max_in_flight, 2_000);
+        assert_eq!(scenario.shadows[0].limits, Limits::default());
+        assert_eq!(scenario.errors, ErrorRule::default());
+        assert_eq!(scenario.faults[0].windows, [(25_000, 35_000)]);
+        assert_eq!(
+            scenario.faults[0].kind,
+            FaultKind::Delay(Delay::Fixed(Duration::from_millis(400)))
+        );
+        assert_eq!(
+            scenario.faults[1].windows,
+            [
+                (20_000, 21_000),
+                (25_000, 26_000),
+                (30_000, 31_000),
+                (35_000, 36_000)
+            ]
+        );
+        assert_eq!(scenario.checks[1].from.as_ref().unwrap().at_us, 35_000_000);
+        assert!((scenario.min_score - 100.0).abs() < f64::EPSILON);
+        assert_eq!(scenario.resolved["faults"][0]["delay"], "400ms");
+        assert_eq!(scenario.resolved["traffic"][0]["connections"], 64);
+        assert_eq!(scenario.resolved.get("vars"), None);
+    }
+
+    #[test]
+    fn what_is_resolved_shows_no_secret() {
+        let scenario = good();
+        let source = &scenario.traffic[0];
+        let path = std::env::var("PATH").unwrap();
+        assert_eq!(source.rewrite.set[0].1, format!("Bearer {path}"));
+        let text = scenario.resolved.to_string();
+        assert!(text.contains("Bearer $(env.PATH)") && text.contains(r#""token":"$(env.PATH)""#));
+        assert!(!text.contains(&path));
+    }
+
+    #[test]
+    fn the_command_line_wins() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), GOOD).unwrap();
+        let overrides = Overrides {
+            seed: Some(9),
+            set: vec![("slow".to_owned(), "1s".to_owned())],
+            workers: Some(3),
+        };
+        let (scenario, _) = load(file.path(), &overrides).unwrap();
+        assert_eq!((scenario.seed, scenario.workers), (Seed(9), 3));
+        assert_eq!(scenario.resolved["faults"][0]["delay"], "1s");
+    }
+
+    proptest! {
+        #[test]
+        fn a_damaged_scenario_is_told_and_never_panics(
+            edits in proptest::collection::vec((any::<proptest::sample::Index>(), 0_usize..40, "[ -~\n]{0,6}"), 1..4)
+        ) {
+            let mut chars: Vec<char> = GOOD.chars().collect();
+            for (at, remove, insert) in edits {
+                let at = at.index(chars.len().max(1)).min(chars.len());
+                let end = (at + remove).min(chars.len());
+                chars.splice(at..end, insert.chars());
+            }
+            let text: String = chars.into_iter().collect();
+            let lines = text.lines().count() as u32;
+            if let Err(problems) = load_text(&text) {
+                prop_assert!(problems.iter().count() > 0);
+                prop_assert!(problems.iter().all(|problem| problem.line() <= lines + 1));
+                prop_assert!(!problems.to_string().is_empty());
+            }
+        }
+    }
+}

@@ -3,7 +3,7 @@
 use super::{
     Arithmetic, Comparison, Expr, Unit,
     metric::{Metrics, Reading},
-    parse::common,
+    parse::combined,
 };
 use crate::{event::Id, measure::Window};
 
@@ -254,12 +254,7 @@ fn unknown_of(left: &Evaluated, right: &Evaluated, so_far: Option<f64>) -> Optio
 }
 
 fn arithmetic(operator: Arithmetic, left: &Evaluated, right: &Evaluated) -> Evaluated {
-    let unit = match operator {
-        Arithmetic::Add | Arithmetic::Subtract => common(left.unit, right.unit),
-        Arithmetic::Multiply => super::parse::product(left.unit, right.unit),
-        Arithmetic::Divide => super::parse::quotient(left.unit, right.unit),
-    }
-    .unwrap_or(left.unit);
+    let unit = combined(operator, left.unit, right.unit).unwrap_or(left.unit);
     let apply = |a: f64, b: f64| {
         let value = match operator {
             Arithmetic::Add => a + b,

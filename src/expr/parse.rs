@@ -398,11 +398,7 @@ impl Parser {
             };
             self.at += 1;
             let right = self.product()?;
-            let unit = if left.unit == Unit::Bool || right.unit == Unit::Bool {
-                None
-            } else {
-                common(left.unit, right.unit)
-            };
+            let unit = combined(operator, left.unit, right.unit);
             if unit.is_none() && !left.unknown && !right.unknown {
                 let how = if operator == Arithmetic::Add {
                     "added to"
@@ -426,11 +422,7 @@ impl Parser {
             };
             self.at += 1;
             let right = self.sign()?;
-            let unit = if operator == Arithmetic::Multiply {
-                product(left.unit, right.unit)
-            } else {
-                quotient(left.unit, right.unit)
-            };
+            let unit = combined(operator, left.unit, right.unit);
             if unit.is_none() && !left.unknown && !right.unknown {
                 let how = if operator == Arithmetic::Multiply {
                     "multiplied with"
@@ -944,14 +936,25 @@ pub(crate) fn common(a: Unit, b: Unit) -> Option<Unit> {
     }
 }
 
-pub(super) fn product(a: Unit, b: Unit) -> Option<Unit> {
-    use Unit::{Bool, Count, Ratio, Share};
+fn product(a: Unit, b: Unit) -> Option<Unit> {
+    use Unit::{Count, Ratio, Share};
     match (a, b) {
-        (Bool, _) | (_, Bool) => None,
         // The weaker of both gives way: a bare number to a share, a share to a count.
         (Ratio | Share | Count, other) if rank(a) <= rank(b) => Some(other),
         (other, Ratio | Share | Count) if rank(b) <= rank(a) => Some(other),
         _ => None,
+    }
+}
+
+/// The unit that two numbers give together, if they fit.
+pub(super) fn combined(operator: Arithmetic, a: Unit, b: Unit) -> Option<Unit> {
+    if a == Unit::Bool || b == Unit::Bool {
+        return None;
+    }
+    match operator {
+        Arithmetic::Add | Arithmetic::Subtract => common(a, b),
+        Arithmetic::Multiply => product(a, b),
+        Arithmetic::Divide => quotient(a, b),
     }
 }
 
@@ -965,10 +968,9 @@ fn rank(unit: Unit) -> u8 {
     }
 }
 
-pub(super) fn quotient(a: Unit, b: Unit) -> Option<Unit> {
-    use Unit::{Bool, Count, Ratio, Share};
+fn quotient(a: Unit, b: Unit) -> Option<Unit> {
+    use Unit::{Count, Ratio, Share};
     match (a, b) {
-        (Bool, _) | (_, Bool) => None,
         (a, b) if a == b => Some(Ratio),
         (a, Ratio | Share | Count) => Some(a),
         _ => None,

@@ -52,7 +52,7 @@ impl Reader<'_> {
     fn value(&mut self, node: &Node, kind: &Kind, path: &str) -> Value {
         match (kind, &node.data) {
             (_, Data::Scalar(scalar)) if scalar.told => Value::Bad,
-            (Kind::Anything, _) => Value::Json(json(node)),
+            (Kind::Anything, _) => Value::Json(json(node), shown_json(node)),
             (Kind::Either(kinds), _) => self.either(node, kinds, path),
             (Kind::OneOrMore(kind), Data::Scalar(scalar)) if !scalar.is_null() => {
                 let item = self.item(node, kind, path);
@@ -500,7 +500,10 @@ fn single(scalar: &Scalar, kind: &Kind) -> Result<Value, String> {
             None => None,
         },
         Kind::Either(kinds) => kinds.iter().find_map(|kind| single(scalar, kind).ok()),
-        Kind::Anything => Some(Value::Json(scalar_json(scalar))),
+        Kind::Anything => Some(Value::Json(
+            scalar_json(scalar, &scalar.text),
+            scalar_json(scalar, scalar.shown()),
+        )),
         Kind::List(_) | Kind::OneOrMore(_) | Kind::Named(..) | Kind::Map(_) | Kind::Things(_) => {
             None
         }
@@ -548,20 +551,28 @@ fn shorten(text: &str) -> String {
 
 /// YAML as JSON, by the core schema of YAML 1.2 §10.3.
 pub(super) fn json(node: &Node) -> Json {
+    json_by(node, &|scalar| scalar_json(scalar, &scalar.text))
+}
+
+/// The same as it may be shown: variables of the environment are left as written.
+fn shown_json(node: &Node) -> Json {
+    json_by(node, &|scalar| scalar_json(scalar, scalar.shown()))
+}
+
+fn json_by(node: &Node, single: &dyn Fn(&Scalar) -> Json) -> Json {
     match &node.data {
-        Data::Scalar(scalar) => scalar_json(scalar),
-        Data::List(items) => items.iter().map(json).collect(),
+        Data::Scalar(scalar) => single(scalar),
+        Data::List(items) => items.iter().map(|item| json_by(item, single)).collect(),
         Data::Map(entries) => Json::Object(
             entries
                 .iter()
-                .map(|(key, node)| (key.name.clone(), json(node)))
+                .map(|(key, node)| (key.name.clone(), json_by(node, single)))
                 .collect::<Map<_, _>>(),
         ),
     }
 }
 
-fn scalar_json(scalar: &Scalar) -> Json {
-    let text = scalar.text.as_str();
+fn scalar_json(scalar: &Scalar, text: &str) -> Json {
     if scalar.quoted {
         return Json::String(text.to_owned());
     }

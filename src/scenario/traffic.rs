@@ -133,7 +133,7 @@ fn template(item: &Item) -> Option<Template> {
     let body = match item.get("body") {
         None => Vec::new(),
         Some(body) => match (body.get("json").map(|json| &json.value), body.text("text")) {
-            (Some(Value::Json(json)), _) => {
+            (Some(Value::Json(json, _)), _) => {
                 let named = headers
                     .iter()
                     .any(|(name, _)| name.eq_ignore_ascii_case("content-type"));

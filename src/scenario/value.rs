@@ -39,7 +39,8 @@ pub(super) enum Value {
     Bound(f64, Unit),
     Address(SocketAddr),
     Date(Date),
-    Json(Json),
+    /// What it is, and what may be shown of it.
+    Json(Json, Json),
     List(Vec<Item>),
     Map(Vec<(Key, Item)>),
     /// It is wrong, and that has been said.
@@ -222,7 +223,7 @@ impl Item {
             Value::Bound(number, unit) => Json::String(crate::expr::show_literal(*number, *unit)),
             Value::Address(address) => Json::String(address.to_string()),
             Value::Date(date) => Json::String(date.to_string()),
-            Value::Json(json) => json.clone(),
+            Value::Json(_, shown) => shown.clone(),
             Value::List(items) => items.iter().map(Self::json).collect(),
             Value::Map(entries) => Json::Object(
                 entries

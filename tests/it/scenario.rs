@@ -53,6 +53,7 @@ fn every_wrong_scenario_is_told_in_full() {
 #[test]
 fn every_shipped_scenario_is_accepted_without_a_warning() {
     let files = files("scenarios", "yaml");
+    assert!(files.len() >= 4, "there are {} scenarios", files.len());
     for path in &files {
         match scenario::load(path, &Overrides::default()) {
             Ok((scenario, warnings)) => {
@@ -180,4 +181,80 @@ fn the_schema_is_json() {
             .next(),
         Some("what")
     );
+}
+
+/// What `check` foretells is what a run does: the ordinals of each fault's hits and of the sample, on the same schedule.
+#[test]
+fn the_plan_is_what_happens() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("planned.yaml");
+    let shop = fs::canonicalize("scenarios/fragments/shop.yaml").unwrap();
+    fs::write(
+        &path,
+        format!(
+            "name: planned
+include: [{}]
+seed: 7
+traffic: [{{ id: main, generate: {{ rate: 100/s, arrival: poisson, requests: [{{ path: /items, weight: 2 }}, {{ path: /health }}] }} }}]
+phases: [{{ id: steady, for: 500ms }}, {{ id: fault, for: 2s }}]
+shadow: [{{ id: candidate, of: shop, to: {{ builtin: {{ app: shop, version: v2 }} }}, sample: {{ percent: 20% }} }}]
+faults:
+  - {{ id: share, target: shop, during: fault, percent: 30%, match: {{ path: /items }}, delay: 5ms }}
+  - {{ id: ramp, target: shop, during: fault, percent: 60%, ramp: {{ over: 1s }}, delay: 5ms }}
+  - {{ id: third, target: shop, during: fault, every: 3, delay: 5ms }}
+  - {{ id: first, target: shop, during: fault, at: +1s, first: 4, match: {{ path: /items }}, delay: 5ms }}
+  - {{ id: blip, target: shop, during: fault, repeat: {{ every: 1s, for: 200ms }}, delay: 5ms }}
+checks: [{{ id: works, that: \"error_share[shop] < 50%\" }}]
+",
+            shop.display()
+        ),
+    )
+    .unwrap();
+    let path = path.to_str().unwrap();
+    let (code, plan, error) = meshbed(&["check", "--json", path]);
+    assert_eq!(code, Some(0), "{error}");
+    let plan: serde_json::Value = serde_json::from_str(&plan).unwrap();
+    let out = folder.path().join("out");
+    let done = Command::new(env!("CARGO_BIN_EXE_meshbed"))
+        .args(["run", "--headless", "--out"])
+        .arg(&out)
+        .arg(path)
+        .env("XDG_STATE_HOME", folder.path())
+        .output()
+        .unwrap();
+    assert!(out.exists(), "{}", String::from_utf8_lossy(&done.stderr));
+    let report: serde_json::Value =
+        serde_json::from_slice(&fs::read(out.join("run.json")).unwrap()).unwrap();
+    assert_eq!(report["schedule"]["sha256"], plan["schedule"]["sha256"]);
+    let events: Vec<serde_json::Value> = fs::read_to_string(out.join("events.jsonl"))
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let ordinals = |kind: &str, key: &str, id: &str| -> Vec<u64> {
+        let mut ordinals: Vec<u64> = events
+            .iter()
+            .filter(|event| event["kind"] == kind && event[key] == id)
+            .filter(|event| event["side"].as_u64().unwrap_or(0) == 0)
+            .map(|event| event["ord"].as_u64().unwrap())
+            .collect();
+        ordinals.sort_unstable();
+        ordinals
+    };
+    let foretold = |choice: &serde_json::Value| -> Vec<u64> {
+        let chosen = choice["chosen"].as_array().unwrap();
+        chosen
+            .iter()
+            .map(|ordinal| ordinal.as_u64().unwrap())
+            .collect()
+    };
+    for fault in plan["faults"].as_array().unwrap() {
+        let id = fault["id"].as_str().unwrap();
+        let foretold = foretold(&fault["callers"][0]["choice"]);
+        assert!(!foretold.is_empty(), "{id}");
+        assert_eq!(foretold, ordinals("hit", "fault", id), "{id}");
+    }
+    let foretold = foretold(&plan["shadows"][0]["choice"]);
+    assert!(!foretold.is_empty());
+    assert_eq!(foretold, ordinals("mirror", "shadow", "candidate"));
 }
