@@ -13,7 +13,6 @@
 use std::{fmt, path::Path};
 
 pub mod collect;
-pub mod counted;
 mod engine;
 #[cfg(test)]
 mod fixture;

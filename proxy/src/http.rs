@@ -161,6 +161,10 @@ fn mirror(log: &Log, head: &mut request::Parts, body: &Incoming) -> Copies {
 
 fn chosen(log: &Log, forward: &Forward, headers: &http::HeaderMap) -> Vec<Rc<Shadow>> {
     let mut chosen = Vec::new();
+    // A shadow's onward calls are not shadowed again: a copy speaks for the primary's request.
+    if log.identity.side != 0 {
+        return chosen;
+    }
     for index in &forward.mirrors {
         if let Some(shadow) = log.local.shadows.get(*index)
             && shadow

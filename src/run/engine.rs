@@ -12,7 +12,7 @@ use tokio::{
 use super::{
     Command, Failure, Options, Outcome,
     collect::{Collector, Comparing, Origin},
-    counted, guard, judge,
+    guard, judge,
     mesh::{self, Party, Switch, Wiring},
     outcome::{self, End, Ending, ScheduleFacts, SteadyFacts, TraceFacts},
     services::{self, Services},
@@ -22,6 +22,7 @@ use crate::{
     event::{FaultState, Id, Micros, RunEvent, RunState, SwitchedBy},
     journal::Effect,
     measure::Measured,
+    plan,
     replay::{self, Drive, Driving, Schedule, Totals, schedule},
     scenario::Scenario,
     score,
@@ -163,7 +164,12 @@ fn ordinals(
     scenario
         .faults
         .iter()
-        .filter_map(|fault| Some((fault.id.clone(), counted::ordinals(fault, schedule)?.into())))
+        .filter_map(|fault| {
+            Some((
+                fault.id.clone(),
+                plan::ordinals_for(fault, schedule)?.into(),
+            ))
+        })
         .collect()
 }
 

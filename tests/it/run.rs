@@ -1,4 +1,5 @@
 //! `meshbed run`, by the real binary: what is chosen, how it ends, what it leaves.
+#![expect(clippy::indexing_slicing, reason = "a missing field fails the test")]
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -52,13 +53,14 @@ const TRUE: &str = "checks: [ { id: some, that: \"requests[shop] > 0\" } ]\n";
 
 // ---- what is chosen
 
-const CHOOSING: &str = r#"
+const CHOOSING: &str = r"
 shadow:
   - { id: candidate, of: shop, to: { builtin: { app: shop, version: v2 } }, sample: { percent: 30% } }
+  - { id: second, of: catalog, to: { builtin: { app: shop, version: v1 } }, sample: { percent: 50% } }
 faults:
   - { id: broken-cart, target: cart, during: fault, percent: 40%, abort: { status: 503 } }
   - { id: slow-catalog, target: catalog, during: fault, percent: 50%, delay: 2ms }
-"#;
+";
 
 /// A chosen call: caller, ordinal, side, n, method, path.
 type Call = (String, u64, u64, u64, String, String);
@@ -119,7 +121,10 @@ fn recomputed(seed: u64, calls: &[Value]) -> Value {
             {"id": "broken-cart", "target": "cart", "from": null, "windows_ms": [[1000, 5000]], "percent": 0.4},
             {"id": "slow-catalog", "target": "catalog", "from": null, "windows_ms": [[1000, 5000]], "percent": 0.5},
         ],
-        "samples": [{"id": "candidate", "of": "shop", "percent": 0.3}],
+        "samples": [
+            {"id": "candidate", "of": "shop", "percent": 0.3},
+            {"id": "second", "of": "catalog", "percent": 0.5},
+        ],
         "calls": calls,
     });
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/chosen.py");
@@ -186,7 +191,7 @@ fn one_seed_chooses_the_same_whatever_the_workers_and_connections() {
     let first = chosen(&one);
     assert_eq!(
         first.keys().collect::<Vec<_>>(),
-        ["broken-cart", "candidate", "slow-catalog"]
+        ["broken-cart", "candidate", "second", "slow-catalog"]
     );
     assert_eq!(
         differing(&first, &chosen(&many)),

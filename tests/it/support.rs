@@ -1,4 +1,5 @@
 //! The real binary, in a folder of its own.
+#![expect(clippy::panic, reason = "helpers of tests fail loudly")]
 
 use std::{
     fs,
