@@ -4,19 +4,19 @@ use std::process::ExitCode;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
-mod cleanup;
 mod check;
+mod cleanup;
 mod compare;
 mod completions;
 pub mod exit;
 mod inspect;
 mod man;
 mod proxy;
-mod replay;
-mod run;
-mod report;
 #[cfg(feature = "live")]
 mod record;
+mod replay;
+mod report;
+mod run;
 
 /// Replay, shadow, break, score and compare traffic through a service-mesh proxy.
 #[derive(Debug, Parser)]
