@@ -502,6 +502,31 @@ mod tests {
             prop_assert_eq!(essence(&found), essence(&want), "{:?}", summary.lost);
             prop_assert!(summary.lost.is_empty(), "{:?}", summary.lost);
         }
+
+        #[test]
+        fn damaged_files_give_errors_and_reasons_but_no_panic(
+            flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..60),
+            cut in any::<prop::sample::Index>(),
+        ) {
+            let d = mixed();
+            let mut writer = write::Writer::new(Vec::new(), write::ETHERNET).unwrap();
+            d.write(&d.packets, &mut writer).unwrap();
+            let mut bytes = writer.into_inner();
+            for (place, value) in flips {
+                // The file header is left alone, so that packets are reached.
+                let at = 24 + place.index(bytes.len() - 24);
+                bytes[at] = value;
+            }
+            bytes.truncate(24 + cut.index(bytes.len() - 24).max(bytes.len() / 2));
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("damaged.pcap");
+            std::fs::write(&path, &bytes).unwrap();
+            let mut reader = open(&path, &Options { keep: Keep::Bodies { max_bytes: 100 } }).unwrap();
+            let found = reader.by_ref().filter(Result::is_ok).count();
+            let s = reader.summary();
+            prop_assert_eq!(s.requests, found as u64);
+            prop_assert_eq!(s.payload.used + s.payload.duplicate + s.payload.unused, s.payload.total);
+        }
     }
 
     #[test]

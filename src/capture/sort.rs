@@ -279,12 +279,12 @@ impl Run {
 impl Sorted {
     /// The next exchange in order.
     pub(super) fn next(&mut self) -> Result<Option<Exchange>, Error> {
-        match &mut self.source {
+        let record = match &mut self.source {
             Source::Memory { bytes, index } => {
                 let Some((_, from, to)) = index.next() else {
                     return Ok(None);
                 };
-                Ok(codec::read(bytes.get(from..to).unwrap_or_default()))
+                codec::read(bytes.get(from..to).unwrap_or_default())
             }
             Source::File { file, runs, heads } => {
                 let first =
@@ -292,14 +292,12 @@ impl Sorted {
                 let Some((_, record)) = first else {
                     return Ok(None);
                 };
-                match codec::read(&record) {
-                    Some(exchange) => Ok(Some(exchange)),
-                    None => Err(Error::Sort {
-                        source: io::ErrorKind::InvalidData.into(),
-                    }),
-                }
+                codec::read(&record)
             }
-        }
+        };
+        record.map(Some).ok_or(Error::Sort {
+            source: io::ErrorKind::InvalidData.into(),
+        })
     }
 }
 

@@ -95,7 +95,7 @@ fn reviewed(kind: &str) -> BTreeMap<String, usize> {
             assert!(
                 fields.len() == 4 && fields[3].len() > 10,
                 "no reason in {fields:?}"
-            )
+            );
         })
         .filter(|fields| fields[0] == kind)
         .map(|fields| (fields[2].to_string(), fields[1].parse().unwrap()))
@@ -165,7 +165,7 @@ fn strict_rows_of_the_corpus_agree_exactly() {
         for (e, d) in found.iter().zip(detail) {
             // Where a body is compressed, the rows have no length for it, and say 0.
             let differs = |ours: &Value, theirs: &Value| {
-                ours != theirs && !(has_tag(row, "content-encoding") && theirs == &0)
+                ours != theirs && !(has_tag(row, "content-encoding") && *theirs == 0)
             };
             if differs(&e["request_body_bytes"], &d[4]) || differs(&e["response_body_bytes"], &d[5])
             {
@@ -639,12 +639,10 @@ fn what_is_said_on_loopback_is_recorded_until_interrupted() {
     serve.join().unwrap();
     // The recorder flushes when the line is quiet; then the answer is in the file.
     let complete = || inspect(&path).0.first().is_some_and(|e| e["status"] == 204);
-    let deadline = std::time::SystemTime::now() + std::time::Duration::from_secs(20);
+    let mut tries = 0;
     while !complete() {
-        assert!(
-            std::time::SystemTime::now() < deadline,
-            "nothing was recorded in 20 s"
-        );
+        tries += 1;
+        assert!(tries < 400, "nothing was recorded in 20 s");
         std::thread::sleep(std::time::Duration::from_millis(50));
     }
     let pid = rustix::process::Pid::from_child(&child.0);
