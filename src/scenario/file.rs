@@ -322,10 +322,7 @@ const TRAFFIC: Table = Table {
         ),
         key(
             "sessions",
-            Kind::Either(&[
-                Kind::Word(&[word("off"), later("auto")]),
-                Kind::List(&Kind::Anything),
-            ]),
+            Kind::Word(&[word("off"), later("auto")]),
             Default("off"),
             "values issued by the recorded server are replaced by the new server's; `auto` and rules are not supported yet",
         ),

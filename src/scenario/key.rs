@@ -189,21 +189,40 @@ impl Kind {
                 "a status such as `404`, a class such as `5xx`, `no_response` or `grpc_nonzero`"
                     .to_owned()
             }
-            Self::Word(words) => one_of(words.iter().map(|word| word.name)),
+            Self::Word(words) => {
+                one_of(words.iter().filter(|word| word.built).map(|word| word.name))
+            }
             Self::List(kind) => format!("a list, each {}", kind.accepted()),
             Self::OneOrMore(kind) => format!("{}, or a list of such", kind.accepted()),
             Self::Named(_, kind) => format!("a map from names, each to {}", kind.accepted()),
             Self::Map(table) => format!(
                 "a map with {}",
-                one_of(table.keys.iter().map(|key| key.name))
+                one_of(
+                    table
+                        .keys
+                        .iter()
+                        .filter(|key| key.built)
+                        .map(|key| key.name)
+                )
             ),
             Self::Things(_) => "a list of maps, each with an `id`".to_owned(),
             Self::Either(kinds) => kinds
                 .iter()
+                .filter(|kind| kind.is_built())
                 .map(Self::accepted)
                 .collect::<Vec<_>>()
                 .join(", or "),
             Self::Anything => "any value".to_owned(),
+        }
+    }
+}
+
+impl Kind {
+    /// Whether any value of it is supported.
+    fn is_built(&self) -> bool {
+        match self {
+            Self::Map(table) => table.keys.iter().any(|key| key.built),
+            _ => true,
         }
     }
 }

@@ -69,11 +69,9 @@ fn every_shipped_scenario_is_accepted_without_a_warning() {
 /// Puts what the tables say between two marks of the manual.
 fn between(text: &str, what: &str, made: &str) -> String {
     let end = format!("<!-- end of {what} -->");
-    let begin = text
-        .find(&format!("<!-- {what}: "))
-        .expect("the manual has the part");
-    let begin = begin + text[begin..].find('\n').expect("a mark is a line") + 1;
-    let finish = text.find(&end).expect("the part ends");
+    let begin = text.find(&format!("<!-- {what}: ")).unwrap();
+    let begin = begin + text[begin..].find('\n').unwrap() + 1;
+    let finish = text.find(&end).unwrap();
     format!("{}{made}{}", &text[..begin], &text[finish..])
 }
 
