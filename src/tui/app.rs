@@ -127,7 +127,9 @@ impl Facts {
                     must: check.must,
                     weight: check.weight,
                     that: check.text.clone(),
-                    bounds: check.graded.map(|graded| (graded.pass, graded.fail, "")),
+                    bounds: check
+                        .graded
+                        .map(|graded| (graded.pass, graded.fail, super::show::unit(&check.that))),
                     over: if check.over.is_empty() {
                         "all".to_owned()
                     } else {

@@ -366,12 +366,7 @@ fn ending(report: &Report) -> Ending {
         score: (run.score.low, run.score.value, run.score.high),
         failed_must: run.score.failed_must.clone(),
         grade: run.quality.grade.letter().to_string(),
-        gates: run
-            .quality
-            .gates
-            .iter()
-            .map(|gate| (gate.id.clone(), gate.ok))
-            .collect(),
+        gates: run.quality.gates.iter().map(super::show::gate).collect(),
         faults: run
             .faults
             .iter()

@@ -149,7 +149,7 @@ fn ending(scenario: &Scenario, outcome: &Outcome, report: &Path, exit: u8) -> tu
             .quality
             .gates
             .iter()
-            .map(|gate| (gate.id.clone(), gate.ok))
+            .map(tui::show::gate)
             .collect(),
         faults: outcome
             .faults

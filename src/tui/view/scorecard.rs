@@ -90,7 +90,7 @@ fn table(app: &App, shown: &App, theme: &Theme, frame: &mut Frame<'_>, area: Rec
         .unwrap_or(5);
     let names = names.clamp(5, 24);
     let rest = width.saturating_sub(names + 2 + 5 + 10 + 10);
-    let (value_room, wanted_room) = (rest * 5 / 9, rest - rest * 5 / 9);
+    let (value_room, wanted_room) = rooms(shown, rest);
     let head = format!(
         "  {}{}{}{}{}{}",
         show::left("check", names),
@@ -145,10 +145,7 @@ fn table(app: &App, shown: &App, theme: &Theme, frame: &mut Frame<'_>, area: Rec
                 (
                     format!(
                         " {}",
-                        show::left(
-                            &within(wanted(facts), bound(&facts.that), wanted_room),
-                            wanted_room.saturating_sub(1)
-                        )
+                        show::left(&wanted(facts, wanted_room), wanted_room.saturating_sub(1))
                     ),
                     Tone::Faint,
                 ),
@@ -183,6 +180,26 @@ fn with_interval(scored: &Scored) -> String {
     }
 }
 
+/// Columns of what was measured and of what was wanted: first what each needs in short, then the interval, then the
+/// whole condition.
+fn rooms(shown: &App, rest: usize) -> (usize, usize) {
+    let length = |text: String| text.chars().count() + 2;
+    let judged = || shown.checks.iter().flatten().map(|(scored, _)| scored);
+    let short = judged().map(|scored| length(measured(scored))).max();
+    let long = judged().map(|scored| length(with_interval(scored))).max();
+    let (short, long) = (short.unwrap_or(0).max(16), long.unwrap_or(0).max(16));
+    let needed = shown
+        .facts
+        .checks
+        .iter()
+        .map(|facts| length(wanted(facts, 0)));
+    let value_room = rest
+        .saturating_sub(needed.max().unwrap_or(0))
+        .clamp(short, long)
+        .min(rest);
+    (value_room, rest - value_room)
+}
+
 /// The long text where it fits into a column of that width, else the short one.
 fn within(long: String, short: String, room: usize) -> String {
     if long.chars().count() < room {
@@ -201,13 +218,13 @@ fn bound(condition: &str) -> String {
     part.unwrap_or(condition).to_owned()
 }
 
-/// What a check wants: its bounds, or the condition itself.
-fn wanted(facts: &CheckFacts) -> String {
+/// What a check wants: its bounds, or the condition, as much of it as there is room for.
+fn wanted(facts: &CheckFacts, room: usize) -> String {
     match facts.bounds {
         Some((pass, fail, unit)) => {
             format!("{} … {}", show::value(pass, unit), show::value(fail, unit))
         }
-        None => facts.that.clone(),
+        None => within(facts.that.clone(), bound(&facts.that), room),
     }
 }
 
