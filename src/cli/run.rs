@@ -19,7 +19,7 @@ use super::{
 use crate::{
     event::RunEvent,
     journal::{self, Effect, Journal, Undone},
-    report::{self, Writer},
+    report::{self, Report, Writer, compare},
     run::{self, Command, Failure, Options, Outcome, outcome},
     scenario::{self, Backing, Overrides, Scenario},
 };
@@ -45,6 +45,9 @@ pub(crate) struct Args {
     /// Event loops of the proxies, in place of the scenario's
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     workers: Option<u16>,
+    /// Compare with this report at the end; it does not change the exit code
+    #[arg(long, value_name = "DIR")]
+    baseline: Option<PathBuf>,
     /// What an undecided verdict counts as
     #[arg(long, value_name = "pass|fail")]
     inconclusive: Option<Undecided>,
@@ -74,7 +77,12 @@ pub(crate) fn run(args: &Args, global: &Global) -> ExitCode {
         workers: args.workers.map(usize::from),
     };
     let mut scenarios = Vec::new();
-    let mut refused = false;
+    // Before anything starts: a run takes minutes, and a wrong folder is seen at once.
+    let mut refused = args.baseline.as_ref().is_some_and(|baseline| {
+        report::read(baseline)
+            .inspect_err(|error| complain(error))
+            .is_err()
+    });
     for path in &args.scenarios {
         match scenario::load(path, &overrides) {
             Ok((scenario, warnings)) => {
@@ -129,29 +137,30 @@ fn play(scenario: &Arc<Scenario>, args: &Args, global: &Global, watcher: &mut Wa
             return exit::ENVIRONMENT;
         }
     };
-    let code = match Writer::create(scenario, args.out.as_deref()) {
+    let mut entry = None;
+    let writer = Writer::create_after(scenario, args.out.as_deref(), &mut |partial| {
+        let id = absolute(partial);
+        // Of two folders in a row the first was another's, made meanwhile.
+        if let Some(other) = entry.replace(journal.intend(Effect::Folder, &id.to_string_lossy())?) {
+            journal.undone(other)?;
+        }
+        Ok(())
+    });
+    let code = match writer {
         Ok(writer) => {
             let partial = absolute(writer.partial());
-            match journal.intend(Effect::Folder, &partial.to_string_lossy()) {
-                Ok(entry) => {
-                    let bed = Bed {
-                        scenario,
-                        number,
-                        journal: &journal,
-                        started: &started,
-                    };
-                    let code = bed.report(args, global, watcher, writer);
-                    // Renamed, or removed with the writer.
-                    if !partial.exists() {
-                        let _ = journal.undone(entry);
-                    }
-                    code
-                }
-                Err(error) => {
-                    eprintln!("error: cannot write the journal: {error}");
-                    exit::ENVIRONMENT
-                }
+            let bed = Bed {
+                scenario,
+                number,
+                journal: &journal,
+                started: &started,
+            };
+            let code = bed.report(args, global, watcher, writer);
+            // Renamed, or removed with the writer.
+            if let Some(entry) = entry.filter(|_| !partial.exists()) {
+                let _ = journal.undone(entry);
             }
+            code
         }
         Err(error) => {
             complain(&error);
@@ -226,6 +235,7 @@ impl Bed<'_> {
                     "{}",
                     report::format::text::scorecard(&report, show::columns())
                 );
+                self.compare(args, &report);
                 code
             }
             Err(error) => {
@@ -233,6 +243,29 @@ impl Bed<'_> {
                 complain(&error);
                 exit::ENVIRONMENT
             }
+        }
+    }
+}
+
+impl Bed<'_> {
+    /// Compares with the baseline, where there is one.
+    fn compare(self, args: &Args, report: &Report) {
+        let Some(baseline) = args
+            .baseline
+            .as_ref()
+            .or(self.scenario.report.baseline.as_ref())
+        else {
+            return;
+        };
+        match report::read(baseline) {
+            Ok(baseline) => {
+                let comparison = compare::compare(&baseline, report, false);
+                eprint!(
+                    "\n{}",
+                    compare::text::write(&comparison, &baseline, report, show::columns())
+                );
+            }
+            Err(error) => complain(&error),
         }
     }
 }

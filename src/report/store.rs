@@ -49,7 +49,13 @@ const LONGEST_NAME: usize = 40;
 
 /// The first of NAME, NAME-2, NAME-3, … that is neither there nor being written, made as `.NAME.partial`: its name, and
 /// the folder that was made.
-pub(super) fn reserve(parent: &Path, name: &str) -> io::Result<(String, PathBuf)> {
+///
+/// `before` is told of the folder before it is made, and may refuse.
+pub(super) fn reserve(
+    parent: &Path,
+    name: &str,
+    before: &mut dyn FnMut(&Path) -> io::Result<()>,
+) -> io::Result<(String, PathBuf)> {
     fs::create_dir_all(parent)?;
     for number in 1_u32.. {
         let name = if number == 1 {
@@ -61,6 +67,10 @@ pub(super) fn reserve(parent: &Path, name: &str) -> io::Result<(String, PathBuf)
             continue;
         }
         let partial = parent.join(format!(".{name}.partial"));
+        if partial.exists() {
+            continue;
+        }
+        before(&partial)?;
         match fs::create_dir(&partial) {
             Ok(()) => return Ok((name, partial)),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -177,8 +187,8 @@ mod tests {
     fn a_taken_name_is_never_used_again() {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("a-7")).unwrap();
-        let (first, _) = reserve(dir.path(), "a-7").unwrap();
-        let (second, partial) = reserve(dir.path(), "a-7").unwrap();
+        let (first, _) = reserve(dir.path(), "a-7", &mut |_| Ok(())).unwrap();
+        let (second, partial) = reserve(dir.path(), "a-7", &mut |_| Ok(())).unwrap();
         assert_eq!((first.as_str(), second.as_str()), ("a-7-2", "a-7-3"));
         assert_eq!(partial, dir.path().join(".a-7-3.partial"));
     }

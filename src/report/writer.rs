@@ -48,6 +48,15 @@ impl Writer {
     /// Begins a bundle: in `out`, if that is given, else in the folder of reports that the scenario names, under its
     /// name and seed; beside what is there already, never over it.
     pub fn create(scenario: &Arc<Scenario>, out: Option<&Path>) -> Result<Self, Error> {
+        Self::create_after(scenario, out, &mut |_| Ok(()))
+    }
+
+    /// The same; `before` is told of the folder before it is made, and may refuse.
+    pub fn create_after(
+        scenario: &Arc<Scenario>,
+        out: Option<&Path>,
+        before: &mut dyn FnMut(&Path) -> io::Result<()>,
+    ) -> Result<Self, Error> {
         let named = store::name_of(&scenario.name, scenario.seed);
         let (parent, name) = match out {
             Some(out) => {
@@ -67,7 +76,7 @@ impl Writer {
             path: parent.join(&name),
             source,
         };
-        let (name, partial) = store::reserve(&parent, &name).map_err(unwritable)?;
+        let (name, partial) = store::reserve(&parent, &name, before).map_err(unwritable)?;
         let (sender, receiver) = mpsc::channel();
         let mut files = Files::create(&partial, scenario).map_err(unwritable)?;
         let thread = thread::Builder::new()

@@ -219,6 +219,44 @@ fn one_seed_chooses_the_same_whatever_the_workers_and_connections() {
     }
 }
 
+#[test]
+fn first_and_every_count_the_schedules_requests() {
+    let bed = Bed::with(&shop(&format!(
+        r#"
+faults:
+  - {{ id: first-five, target: shop, during: fault, first: 5, delay: 1ms }}
+  - {{ id: every-tenth, target: shop, during: fault, every: 10, delay: 1ms }}
+{TRUE}"#
+    )));
+    let a = bed.play("a", &["--workers", "2", "--set", "fault=2s"]);
+    assert_eq!(a.run()["deterministic"], true, "{}", a.said);
+    let ordinals = |id: &str| -> Vec<u64> {
+        let mut all: Vec<u64> = a
+            .events("hit")
+            .iter()
+            .filter(|hit| hit["fault"] == id)
+            .map(|hit| hit["ord"].as_u64().unwrap())
+            .collect();
+        all.sort_unstable();
+        all
+    };
+    // 40 a second: the fault's two seconds begin with the ordinal 40.
+    assert_eq!(ordinals("first-five"), [40, 41, 42, 43, 44]);
+    assert_eq!(ordinals("every-tenth"), [49, 59, 69, 79, 89, 99, 109, 119]);
+
+    // And a second run is compared with the first.
+    let baseline = a.bundle.to_string_lossy().into_owned();
+    let b = bed.play("b", &["--set", "fault=2s", "--baseline", &baseline]);
+    assert!(
+        b.said.contains("out/a") && b.said.contains("out/b"),
+        "{}",
+        b.said
+    );
+    let none = bed.play("c", &["--baseline", "no-such-folder"]);
+    assert_eq!(none.code, Some(2), "{}", none.said);
+    assert!(!bed.reports().contains(&"c".to_owned()));
+}
+
 // ---- how it ends
 
 #[test]
