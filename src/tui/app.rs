@@ -10,7 +10,7 @@ use crate::{
         RunState, Scored, Tick,
     },
     measure::ErrorRule,
-    scenario::Scenario,
+    scenario::{Role, Scenario},
 };
 
 /// Seconds that the live screen can look back.
@@ -255,6 +255,20 @@ pub struct Served {
     pub errors: BTreeMap<Id, u64>,
 }
 
+/// Where answers differ, and how: endpoint, path, kind.
+pub type Place = (String, String, &'static str);
+
+/// What a difference counts as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Standing {
+    /// The shadow does otherwise than the primary.
+    Differs,
+    /// So does a second instance of the primary.
+    Noise,
+    /// A rule says that it does not count.
+    Ignored,
+}
+
 /// A field that differs between a shadow and the primary.
 #[derive(Debug, Clone, Default)]
 pub struct Field {
@@ -287,7 +301,7 @@ pub struct Shadowed {
     /// Compared answers by endpoint.
     pub endpoints: BTreeMap<String, u64>,
     /// Fields that differ, by endpoint, path and kind.
-    pub fields: BTreeMap<(String, String, &'static str), Field>,
+    pub fields: BTreeMap<Place, Field>,
 }
 
 /// Where a person looks.
@@ -349,6 +363,27 @@ pub struct App {
 }
 
 impl App {
+    /// What a difference of a shadow counts as, as far as is known while the run goes on; the report's test decides.
+    pub fn standing(&self, shadow: &str, place: &Place, field: &Field) -> Standing {
+        if field.rule.is_some() {
+            return Standing::Ignored;
+        }
+        let controls = || {
+            let shadows = self.facts.shadows.iter();
+            shadows.filter(|(_, _, role)| *role == Role::Control.name())
+        };
+        // A control's own differences are what noise is; a candidate's are noise where a control differs half as often.
+        let is_noise = controls().any(|(id, _, _)| **id == *shadow)
+            || controls()
+                .filter_map(|(id, _, _)| self.shadowed.get(id)?.fields.get(place))
+                .any(|control| control.count * 2 >= field.count);
+        if is_noise {
+            Standing::Noise
+        } else {
+            Standing::Differs
+        }
+    }
+
     /// A run that has not begun.
     pub fn new(facts: Facts) -> Self {
         Self {
@@ -555,7 +590,8 @@ impl App {
     }
 
     fn hop(&mut self, hop: &Hop) {
-        for hit in &hop.hits {
+        // Counts are per side: a shadow's onward calls meet the same faults and never move the primary's figures.
+        for hit in hop.hits.iter().filter(|_| hop.side == 0) {
             let fault = self
                 .faults
                 .entry(hit.fault.clone())

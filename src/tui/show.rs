@@ -57,7 +57,16 @@ pub fn bytes(bytes: f64) -> String {
 pub fn fault(fault: &Fault) -> String {
     let kind = match &fault.kind {
         FaultKind::Delay(Delay::Fixed(delay)) => format!("delay {}", show_duration(*delay)),
-        FaultKind::Delay(_) => "delay".to_owned(),
+        FaultKind::Delay(Delay::Uniform { low, high }) => {
+            format!("delay {}..{}", show_duration(*low), show_duration(*high))
+        }
+        FaultKind::Delay(Delay::Normal { mean, .. } | Delay::Exponential { mean }) => {
+            format!("delay ~{}", show_duration(*mean))
+        }
+        FaultKind::Delay(Delay::Pareto { scale, .. }) => {
+            format!("delay from {}", show_duration(*scale))
+        }
+        FaultKind::Delay(Delay::Table(_)) => "delay by table".to_owned(),
         FaultKind::Abort(abort) => format!("abort {}", abort.status),
     };
     match fault.select {

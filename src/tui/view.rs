@@ -18,7 +18,7 @@ use ratatui::{
 };
 
 use super::{
-    app::{App, Screen},
+    app::{App, Screen, Standing},
     show,
     theme::{Theme, Tone},
 };
@@ -288,6 +288,15 @@ fn list(
         })
         .collect();
     frame.render_widget(Paragraph::new(lines).block(panel(title, theme)), area);
+}
+
+/// The symbol of what a difference counts as.
+fn mark(standing: Standing, theme: &Theme) -> (&'static str, Tone) {
+    match standing {
+        Standing::Differs => (if theme.ascii { "!" } else { "≠" }, Tone::Doubtful),
+        Standing::Noise => ("~", Tone::Faint),
+        Standing::Ignored => (if theme.ascii { "." } else { "·" }, Tone::Faint),
+    }
 }
 
 /// A line of pieces with meanings.

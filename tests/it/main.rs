@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests may fail loudly")]
 
 mod capture;
+mod catalogue;
 mod layering;
 mod replay;
 mod report;

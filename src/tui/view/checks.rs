@@ -62,6 +62,7 @@ pub(super) fn draw(shown: &App, theme: &Theme, frame: &mut Frame<'_>, area: Rect
 /// What a check measured.
 pub(super) fn measured(scored: &Scored) -> String {
     match (scored.value, scored.outcome) {
+        (_, Outcome::NoData) if scored.n == 0 => "no data yet".to_owned(),
         (Some(value), Outcome::NoData) => {
             format!("{} ({} samples)", show::value(value, scored.unit), scored.n)
         }

@@ -6,8 +6,8 @@ use ratatui::{
 };
 
 use super::{
-    super::app::{Field, Shadowed},
-    App, Theme, Tone, line, list, show,
+    super::app::{Field, Standing},
+    App, Theme, Tone, line, list, mark, show,
 };
 use crate::event::Id;
 
@@ -27,8 +27,11 @@ pub(super) fn endpoints(shown: &App) -> Vec<(Id, String)> {
         .collect()
 }
 
-/// Path, kind and tally of the fields that differ at the chosen endpoint, in the chosen order.
-pub(super) fn fields<'a>(app: &App, shown: &'a App) -> Vec<(&'a str, &'static str, &'a Field)> {
+/// A field that differs: its standing, path, kind and tally.
+pub(super) type Row<'a> = (Standing, &'a str, &'static str, &'a Field);
+
+/// The fields that differ at the chosen endpoint, in the chosen order.
+pub(super) fn fields<'a>(app: &App, shown: &'a App) -> Vec<Row<'a>> {
     let endpoints = endpoints(shown);
     let Some((id, endpoint)) = endpoints.get(app.view.focus.min(endpoints.len().saturating_sub(1)))
     else {
@@ -41,10 +44,13 @@ pub(super) fn fields<'a>(app: &App, shown: &'a App) -> Vec<(&'a str, &'static st
         .fields
         .iter()
         .filter(|((at, _, _), _)| at == endpoint)
-        .map(|((_, path, kind), field)| (path.as_str(), *kind, field))
+        .map(|(place, field)| {
+            let standing = shown.standing(id, place, field);
+            (standing, place.1.as_str(), place.2, field)
+        })
         .collect();
     if !app.view.by_name {
-        fields.sort_by_key(|(_, _, field)| (field.rule.is_some(), std::cmp::Reverse(field.count)));
+        fields.sort_by_key(|(standing, _, _, field)| (*standing, std::cmp::Reverse(field.count)));
     }
     fields
 }
@@ -81,7 +87,11 @@ pub(super) fn draw(app: &App, shown: &App, theme: &Theme, frame: &mut Frame<'_>,
             let total = shadowed
                 .and_then(|shadowed| shadowed.endpoints.get(endpoint))
                 .copied();
-            let (symbol, tone) = mark(shadowed, endpoint, theme);
+            let (symbol, tone) = if differs(shown, id, endpoint) {
+                mark(Standing::Differs, theme)
+            } else {
+                (theme.pick("✔", "+"), Tone::Good)
+            };
             let width = usize::from(left.width).saturating_sub(2);
             let count = total.unwrap_or(0).to_string();
             let text = show::left(
@@ -101,12 +111,9 @@ pub(super) fn draw(app: &App, shown: &App, theme: &Theme, frame: &mut Frame<'_>,
         .unwrap_or(0);
     let lines: Vec<_> = fields
         .iter()
-        .map(|(path, kind, field)| {
+        .map(|(standing, path, kind, field)| {
             let width = usize::from(middle.width).saturating_sub(2);
-            let (symbol, tone) = match field.rule {
-                Some(_) => (theme.pick("·", "."), Tone::Faint),
-                None => (theme.pick("≠", "!"), Tone::Doubtful),
-            };
+            let (symbol, tone) = mark(*standing, theme);
             let count = format!("{} {}/{total}", show::left(kind, 7), field.count);
             let path = show::left(path, width.saturating_sub(count.len() + 3));
             line(theme, vec![(format!("{symbol} {path} {count}"), tone)])
@@ -131,29 +138,17 @@ pub(super) fn draw(app: &App, shown: &App, theme: &Theme, frame: &mut Frame<'_>,
     example(app, theme, frame, right, fields.get(at));
 }
 
-fn mark(shadowed: Option<&Shadowed>, endpoint: &str, theme: &Theme) -> (&'static str, Tone) {
-    let differs = shadowed.is_some_and(|shadowed| {
-        shadowed
-            .fields
-            .iter()
-            .any(|((at, _, _), field)| at == endpoint && field.rule.is_none())
-    });
-    match (differs, theme.ascii) {
-        (true, false) => ("≠", Tone::Doubtful),
-        (true, true) => ("!", Tone::Doubtful),
-        (false, false) => ("✔", Tone::Good),
-        (false, true) => ("+", Tone::Good),
-    }
+/// Whether anything differs at an endpoint beyond noise and rules.
+fn differs(shown: &App, shadow: &str, endpoint: &str) -> bool {
+    shown.shadowed.get(shadow).is_some_and(|shadowed| {
+        shadowed.fields.iter().any(|(place, field)| {
+            place.0 == endpoint && shown.standing(shadow, place, field) == Standing::Differs
+        })
+    })
 }
 
-fn example(
-    app: &App,
-    theme: &Theme,
-    frame: &mut Frame<'_>,
-    area: Rect,
-    field: Option<&(&str, &'static str, &Field)>,
-) {
-    let Some((path, kind, field)) = field else {
+fn example(app: &App, theme: &Theme, frame: &mut Frame<'_>, area: Rect, row: Option<&Row<'_>>) {
+    let Some((standing, path, kind, field)) = row else {
         list(frame, theme, area, "example", Vec::new(), None);
         return;
     };
@@ -169,6 +164,10 @@ fn example(
             theme,
             vec![(format!("does not count: {rule}"), Tone::Faint)],
         ));
+    }
+    if *standing == Standing::Noise {
+        let text = "a control differs here too: noise".to_owned();
+        lines.push(line(theme, vec![(text, Tone::Faint)]));
     }
     if let Some(example) = field.examples.get(at) {
         let request = format!("#{} {}", example.ordinal, example.request);

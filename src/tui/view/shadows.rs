@@ -2,7 +2,7 @@
 
 use ratatui::{Frame, layout::Rect};
 
-use super::{App, Theme, Tone, line, list, show};
+use super::{super::app::Standing, App, Theme, Tone, line, list, mark, show};
 use crate::event::MirrorOutcome;
 
 pub(super) fn draw(shown: &App, theme: &Theme, frame: &mut Frame<'_>, area: Rect) {
@@ -29,28 +29,23 @@ pub(super) fn draw(shown: &App, theme: &Theme, frame: &mut Frame<'_>, area: Rect
         let count = |outcome| shadowed.outcomes.get(&outcome).copied().unwrap_or(0);
         let compared = count(MirrorOutcome::Compared);
         let lost = count(MirrorOutcome::Shed) + count(MirrorOutcome::Failed);
-        let differ = shadowed
+        let mut fields: Vec<_> = shadowed
             .fields
-            .values()
-            .filter(|field| field.rule.is_none())
+            .iter()
+            .map(|(place, field)| (shown.standing(id, place, field), place, field))
+            .collect();
+        fields.sort_by_key(|(standing, place, field)| {
+            (*standing, std::cmp::Reverse(field.count), *place)
+        });
+        let differ = fields
+            .iter()
+            .filter(|(standing, _, _)| *standing == Standing::Differs)
             .count();
         let text =
             format!("{id} ({role}): {compared} compared, {differ} fields differ, {lost} lost");
         lines.push(line(theme, vec![(show::fit(&text, width), Tone::Strong)]));
-        let mut fields: Vec<_> = shadowed.fields.iter().collect();
-        fields.sort_by_key(|(key, field)| {
-            (
-                field.rule.is_some(),
-                std::cmp::Reverse(field.count),
-                (*key).clone(),
-            )
-        });
-        for ((endpoint, path, kind), field) in fields {
-            let (tone, symbol) = if field.rule.is_some() {
-                (Tone::Faint, theme.pick("·", "."))
-            } else {
-                (Tone::Doubtful, theme.pick("≠", "!"))
-            };
+        for (standing, (endpoint, path, kind), field) in fields {
+            let (symbol, tone) = mark(standing, theme);
             let total = shadowed.endpoints.get(endpoint).copied().unwrap_or(0);
             let share = show::right(&format!("{}/{total}", field.count), 9);
             let text = format!(
