@@ -200,9 +200,10 @@ fn graded(value: f64, bounds: Bounds) -> (Outcome, f64) {
     (outcome, points)
 }
 
-/// Takes away the binary remainder: seven parts of seven must come to 100, not 99.99999999999999.
+/// Takes away the binary remainder (seven parts of seven must come to 100, not 99.99999999999999) and the sign of zero
+/// (the sum of nothing is -0).
 fn tidy(score: f64) -> f64 {
-    ((score * 1e9).round() / 1e9).clamp(0.0, 100.0)
+    ((score * 1e9).round() / 1e9).clamp(0.0, 100.0) + 0.0
 }
 
 #[cfg(test)]
@@ -219,6 +220,18 @@ mod tests {
             outcome,
             points,
         }
+    }
+
+    #[test]
+    fn a_score_of_nothing_known_is_0_without_a_sign() {
+        let part = Part {
+            id: "a".to_owned(),
+            must: false,
+            weight: 1.0,
+            outcome: Outcome::NotRun,
+            points: 0.0,
+        };
+        assert!(total(&[part], 100.0).low.is_sign_positive());
     }
 
     #[test]

@@ -42,6 +42,8 @@ pub enum Input {
     Event(RunEvent),
     /// The run is over, and this is what it amounts to.
     Ended(Box<Ending>),
+    /// Whatever a person wants: give the terminal back.
+    Leave,
 }
 
 /// Shows a run until a person leaves. Blocks: call it on a thread of its own.
@@ -62,6 +64,7 @@ pub fn run(
             match inputs.try_recv() {
                 Ok(Input::Event(event)) => app.fold(&event),
                 Ok(Input::Ended(ending)) => app.end(*ending),
+                Ok(Input::Leave) => return Ok(app),
                 Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
             }
             stale = true;

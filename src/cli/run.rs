@@ -208,7 +208,7 @@ impl Bed<'_> {
             shown.event(event);
         });
         match played {
-            Ok(outcome) => self.finish(&outcome, args, writer, shown),
+            Ok(outcome) => self.finish(&outcome, args, watcher, writer, shown),
             Err(failure) => {
                 shown.close();
                 complain(&failure);
@@ -221,7 +221,14 @@ impl Bed<'_> {
     }
 
     /// Writes the report and shows what it says.
-    fn finish(self, outcome: &Outcome, args: &Args, writer: Writer, shown: show::Shown) -> Exit {
+    fn finish(
+        self,
+        outcome: &Outcome,
+        args: &Args,
+        watcher: &mut Watcher,
+        writer: Writer,
+        mut shown: show::Shown,
+    ) -> Exit {
         let code = code(outcome, args.inconclusive);
         let told = facts::of(outcome, self.started, code.0);
         let report = writer
@@ -230,6 +237,8 @@ impl Bed<'_> {
         match report {
             Ok(report) => {
                 shown.end(self.scenario, outcome, &report.dir, code.0);
+                watcher.wait_until(|| shown.is_left());
+                shown.close();
                 explain(outcome);
                 eprint!(
                     "{}",
@@ -274,6 +283,8 @@ impl Bed<'_> {
 struct Watcher {
     runtime: tokio::runtime::Runtime,
     signals: signals::Signals,
+    /// One came: nobody is asked for more.
+    signalled: bool,
 }
 
 impl Watcher {
@@ -285,7 +296,24 @@ impl Watcher {
             let _entered = runtime.enter();
             signals::Signals::new()?
         };
-        Ok(Self { runtime, signals })
+        Ok(Self {
+            runtime,
+            signals,
+            signalled: false,
+        })
+    }
+
+    /// Waits until it is done, or a signal comes.
+    fn wait_until(&mut self, is_done: impl Fn() -> bool) {
+        let (signals, signalled) = (&mut self.signals, &mut self.signalled);
+        self.runtime.block_on(async {
+            while !*signalled && !is_done() {
+                tokio::select! {
+                    () = signals.next() => *signalled = true,
+                    () = tokio::time::sleep(PEEK) => {}
+                }
+            }
+        });
     }
 
     /// Runs the engine on a thread of its own, and hands on what it tells.
@@ -297,7 +325,7 @@ impl Watcher {
         mut show: impl FnMut(RunEvent),
     ) -> Result<Outcome, Failure> {
         let (events, mut told) = unbounded_channel();
-        let signals = &mut self.signals;
+        let (signals, signalled) = (&mut self.signals, &mut self.signalled);
         std::thread::scope(|scope| {
             let engine = std::thread::Builder::new()
                 .name("engine".to_owned())
@@ -315,7 +343,9 @@ impl Watcher {
                         },
                         () = signals.next() => {
                             asked += 1;
+                            *signalled = true;
                             if asked > PATIENCE {
+                                crate::tui::terminal::restore();
                                 // The journal has what is left; the next run or `cleanup` undoes it.
                                 std::process::exit(i32::from(exit::INTERRUPTED.0));
                             }
@@ -330,6 +360,9 @@ impl Watcher {
         })
     }
 }
+
+/// Between two looks whether a person has left the screens.
+const PEEK: std::time::Duration = std::time::Duration::from_millis(50);
 
 /// The first signal rolls back, the second does so without waiting, one more ends the program as it is.
 const PATIENCE: u32 = 2;

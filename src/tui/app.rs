@@ -199,7 +199,7 @@ pub struct Ending {
     pub report: Option<String>,
     /// The exit code.
     pub exit: u8,
-    /// How long the run took.
+    /// How long the run took; 0: as far as its events came.
     pub took_us: Micros,
 }
 
@@ -519,8 +519,11 @@ impl App {
     }
 
     /// The run is over.
-    pub fn end(&mut self, ending: Ending) {
+    pub fn end(&mut self, mut ending: Ending) {
         self.now_us = self.now_us.max(ending.took_us);
+        if ending.took_us == 0 {
+            ending.took_us = self.now_us;
+        }
         self.ending = Some(ending);
         self.frozen = None;
         self.view.help = false;

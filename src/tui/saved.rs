@@ -383,7 +383,10 @@ fn ending(report: &Report) -> Ending {
             .collect(),
         report: Some(report.dir.display().to_string()),
         exit: run.exit,
-        took_us: run.length_us(),
+        took_us: match run.state {
+            RunState::Finished => run.length_us(),
+            _ => 0,
+        },
     }
 }
 

@@ -1,8 +1,24 @@
 //! The terminal in raw mode on its alternate screen, given back on drop and on panic.
 
-use std::{io, sync::Once};
+use std::{
+    io,
+    sync::{
+        Once,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use ratatui::{DefaultTerminal, Frame};
+
+/// Gives the terminal back, for a program that is about to exit without unwinding. Without screens it does nothing.
+pub fn restore() {
+    if OPEN.swap(false, Ordering::Relaxed) {
+        let _ = ratatui::try_restore();
+    }
+}
+
+/// Whether the terminal is ours.
+static OPEN: AtomicBool = AtomicBool::new(false);
 
 /// A terminal that is ours until this is dropped.
 #[derive(Debug)]
@@ -17,13 +33,13 @@ impl Screen {
         HOOK.call_once(|| {
             let before = std::panic::take_hook();
             std::panic::set_hook(Box::new(move |panic| {
-                let _ = ratatui::try_restore();
+                restore();
                 before(panic);
             }));
         });
-        Ok(Self {
-            terminal: ratatui::try_init()?,
-        })
+        let terminal = ratatui::try_init()?;
+        OPEN.store(true, Ordering::Relaxed);
+        Ok(Self { terminal })
     }
 
     /// Draws one frame.
@@ -34,6 +50,6 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        let _ = ratatui::try_restore();
+        restore();
     }
 }

@@ -106,20 +106,26 @@ impl Shown {
         }
     }
 
-    /// Shows what the run has come to, until the person leaves.
-    pub(super) fn end(self, scenario: &Scenario, outcome: &Outcome, report: &Path, exit: u8) {
-        if let Self::Screens { inputs, thread, .. } = self {
+    /// Shows what the run has come to.
+    pub(super) fn end(&mut self, scenario: &Scenario, outcome: &Outcome, report: &Path, exit: u8) {
+        if let Self::Screens { inputs, .. } = self {
             let ending = ending(scenario, outcome, report, exit);
             let _ = inputs.send(tui::Input::Ended(Box::new(ending)));
-            leave(thread);
         }
     }
 
-    /// Ends without anything to show.
+    /// Whether the person has left; where there are no screens, nobody has to.
+    pub(super) fn is_left(&self) -> bool {
+        match self {
+            Self::Screens { thread, .. } => thread.is_finished(),
+            Self::Lines(_) | Self::Quiet => true,
+        }
+    }
+
+    /// Gives the terminal back.
     pub(super) fn close(self) {
         if let Self::Screens { inputs, thread, .. } = self {
-            let _ = inputs.send(tui::Input::Ended(Box::default()));
-            drop(inputs);
+            let _ = inputs.send(tui::Input::Leave);
             leave(thread);
         }
     }
@@ -145,12 +151,7 @@ fn ending(scenario: &Scenario, outcome: &Outcome, report: &Path, exit: u8) -> tu
         score: (score.low, score.value, score.high),
         failed_must: score.failed_must.clone(),
         grade: outcome.quality.grade.letter().to_string(),
-        gates: outcome
-            .quality
-            .gates
-            .iter()
-            .map(tui::show::gate)
-            .collect(),
+        gates: outcome.quality.gates.iter().map(tui::show::gate).collect(),
         faults: outcome
             .faults
             .iter()
@@ -165,7 +166,11 @@ fn ending(scenario: &Scenario, outcome: &Outcome, report: &Path, exit: u8) -> tu
             .collect(),
         report: Some(report.display().to_string()),
         exit,
-        took_us: scenario.length_us(),
+        took_us: match outcome.ending.state() {
+            RunState::Finished => scenario.length_us(),
+            // As far as it came: the screens know.
+            _ => 0,
+        },
     }
 }
 

@@ -106,16 +106,13 @@ fn table(app: &App, shown: &App, theme: &Theme, frame: &mut Frame<'_>, area: Rec
         let (symbol, tone) = scored.map_or((theme.pick("·", "."), Tone::Faint), |scored| {
             theme.outcome(scored.outcome)
         });
-        let points = scored.map_or_else(
-            || "–".to_owned(),
-            |scored| {
-                format!(
-                    "{}/{}",
-                    show::three(scored.points * facts.weight),
-                    show::three(facts.weight)
-                )
-            },
-        );
+        let weight = show::three(facts.weight);
+        let points = scored
+            .filter(|scored| crate::score::is_known(scored.outcome))
+            .map_or_else(
+                || format!("–/{weight}"),
+                |scored| format!("{}/{weight}", show::three(scored.points * facts.weight)),
+            );
         lines.push(line(
             theme,
             vec![
