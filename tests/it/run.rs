@@ -222,11 +222,11 @@ fn one_seed_chooses_the_same_whatever_the_workers_and_connections() {
 #[test]
 fn first_and_every_count_the_schedules_requests() {
     let bed = Bed::with(&shop(&format!(
-        r#"
+        r"
 faults:
   - {{ id: first-five, target: shop, during: fault, first: 5, delay: 1ms }}
   - {{ id: every-tenth, target: shop, during: fault, every: 10, delay: 1ms }}
-{TRUE}"#
+{TRUE}"
     )));
     let a = bed.play("a", &["--workers", "2", "--set", "fault=2s"]);
     assert_eq!(a.run()["deterministic"], true, "{}", a.said);

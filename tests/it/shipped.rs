@@ -5,7 +5,6 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, PoisonError};
 
 use serde_json::Value;
 
@@ -72,8 +71,7 @@ impl Outcome {
 }
 
 fn run(scenario: &Path, sets: &[&str]) -> Outcome {
-    static ONE: Mutex<()> = Mutex::new(());
-    let _alone = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = crate::support::alone();
     let folder = tempfile::tempdir().unwrap();
     let bundle = folder.path().join("bundle");
     let mut command = Command::new(env!("CARGO_BIN_EXE_meshbed"));
