@@ -25,6 +25,7 @@ import zlib
 from collections import Counter, defaultdict
 from fractions import Fraction
 
+sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import xxh3  # noqa: E402
 
@@ -131,38 +132,30 @@ def decode_blob(blob):
 
 
 def binomial_cdf(k, n, q):
+    """P(Bin(n, q) <= k), summed outwards from k on the side that is the smaller."""
     if k < 0:
         return 0.0
     if k >= n:
         return 1.0
-    if n <= 2000:
-        return float(sum(math.comb(n, i) * q**i * (1 - q) ** (n - i) for i in range(k + 1)))
-    # Summed from the mode outwards, in logarithms.
     p = float(q)
-    def term(i):
-        return math.exp(math.lgamma(n + 1) - math.lgamma(i + 1) - math.lgamma(n - i + 1) + i * math.log(p) + (n - i) * math.log1p(-p))
-    if k < p * n:
-        total, i = 0.0, k
-        while i >= 0:
-            step = term(i)
-            total += step
-            if step < total * 1e-18:
-                break
+    below = k < p * n
+    i = k if below else k + 1
+    term = math.exp(math.lgamma(n + 1) - math.lgamma(i + 1) - math.lgamma(n - i + 1) + i * math.log(p) + (n - i) * math.log1p(-p))
+    total = 0.0
+    while 0 <= i <= n and term > total * 1e-18:
+        total += term
+        if below:
+            term *= i / (n - i + 1) * (1 - p) / p
             i -= 1
-        return total
-    total, i = 0.0, k + 1
-    while i <= n:
-        step = term(i)
-        total += step
-        if step < total * 1e-18:
-            break
-        i += 1
-    return 1.0 - total
+        else:
+            term *= (n - i) / (i + 1) * p / (1 - p)
+            i += 1
+    return total if below else 1.0 - total
 
 
 def interval_ranks(q, n):
     """Greatest l with P(Bin <= l-1) <= 2.5 %, least u with P(Bin >= u) <= 2.5 %."""
-    half = Fraction(25, 1000) if n <= 2000 else 0.025
+    half = 0.025
 
     def search(holds):
         low, high = 0, n
@@ -287,6 +280,10 @@ class Run:
                 self.hops.append(hop)
             if "hops" in line:
                 self.requests.append(line)
+        self.of = defaultdict(list)
+        for hop in self.hops:
+            self.of[(hop["service"], hop["side"])].append(hop)
+        self.cells = {}
         self.mirrors = [event for event in self.events if event["kind"] == "mirror"]
         for mirror in self.mirrors:
             mirror["due_us"] = mirror["t_us"] if mirror["intended_ms"] is None else mirror["intended_ms"] * 1000
@@ -348,8 +345,13 @@ class Run:
         for fault in self.scenario.get("faults", []):
             part = parts[fault["id"]]
             expected, considered, unsure = {}, Counter(), 0
-            matching = [hop for hop in self.hops if not hop["inbound"]]
-            for hop in matching:
+            for hop in self.hops:
+                if hop["inbound"]:
+                    continue
+                if hop["service"] != fault["target"]:
+                    if fault["id"] in hop["considered"]:
+                        self.wrong.append(f"considered {fault['id']} {hop['ord']}: told of a call to {hop['service']}")
+                    continue
                 in_window = any(begin <= hop["due_us"] < end for begin, end in part["windows_us"])
                 meant = self.fault_matches(fault, hop) and in_window and hop["intended_ms"] is not None
                 told = fault["id"] in hop["considered"]
@@ -367,9 +369,9 @@ class Run:
             self.counted_choices(fault, chosen[fault["id"]], considered, expected)
             if expected is not None and "first" not in fault and "every" not in fault:
                 ours, theirs = set(expected), set(chosen[fault["id"]])
-                for key in sorted(ours - theirs, key=str)[:5]:
+                for key in sorted(ours - theirs, key=str):
                     self.wrong.append(f"choice {fault['id']}: {key} should be chosen (u {expected[key][0]:.6f}), and is not told")
-                for key in sorted(theirs - ours, key=str)[:5]:
+                for key in sorted(theirs - ours, key=str):
                     self.wrong.append(f"choice {fault['id']}: {key} is told, and should not be chosen")
                 self.compared["choices"] += len(ours | theirs)
                 for key in ours & theirs:
@@ -483,9 +485,9 @@ class Run:
                         meant[call(hop)] += 1
                 # A request that a fault ended never came to the mirror.
                 ended = {call(hit) for hit in self.hits if hit["side"] == 0 and hit["status"] is not None}
-                for key in sorted(set(meant) - set(keys) - ended)[:5]:
+                for key in sorted(set(meant) - set(keys) - ended):
                     self.wrong.append(f"sample {shadow['id']}: {key} should be chosen, and is not told")
-                for key in sorted(set(keys) - set(meant))[:5]:
+                for key in sorted(set(keys) - set(meant)):
                     self.wrong.append(f"sample {shadow['id']}: {key} is told, and should not be chosen")
                 self.compared["samples"] += len(set(meant) | set(keys))
             self.same(f"shadow {shadow['id']} chosen", len(told), part["chosen"])
@@ -509,8 +511,16 @@ class Run:
 
     # ------------------------------------------------------------------ counts and latencies
 
-    def cell(self, service, side, windows, keep=lambda request: True):
+    def cell(self, service, side, windows, keep=None):
         """All that was measured of a service's side in these windows: counts and histograms by kind."""
+        if keep is not None:
+            return self.measured(service, side, windows, keep)
+        key = (service, side, tuple(windows))
+        if key not in self.cells:
+            self.cells[key] = self.measured(service, side, windows, lambda request: True)
+        return self.cells[key]
+
+    def measured(self, service, side, windows, keep):
         tally = {"requests": 0, "attempts": 0, "retries": 0, "errors": 0, "bytes": 0, "status": Counter(), "flags": Counter()}
         latency = defaultdict(Histogram)
         driven = service in self.driven and side == 0
@@ -529,8 +539,8 @@ class Run:
                     latency["response"].add(max(0, request["done_us"] - request["intended_us"]))
                     if request["sent_us"] is not None:
                         latency["service"].add(max(0, request["done_us"] - request["sent_us"]))
-        for hop in self.hops:
-            if hop["service"] != service or hop["side"] != side or not inside(hop["due_us"], windows) or not keep(hop):
+        for hop in self.of[(service, side)]:
+            if not inside(hop["due_us"], windows) or not keep(hop):
                 continue
             answered = hop["complete"] and hop["status"] is not None
             if hop["inbound"]:
@@ -1051,10 +1061,14 @@ class Expression:
                 return False
             return "path" not in conditions or glob(conditions["path"], without_query(request["path"]))
 
-        return name, (parts[2] or "").strip(), keep, parts[5]
+        return name, (parts[2] or "").strip(), keep if conditions else None, parts[5]
 
 
 # ---------------------------------------------------------------------------------------------- main
+
+
+# Disagreements of one kind that are printed; all are counted.
+SHOWN = 5
 
 
 def recompute(folder):
@@ -1083,8 +1097,12 @@ def main(folders):
         total = sum(run.compared.values())
         if run.wrong:
             worst = 1
-            for wrong in run.wrong[:50]:
-                print(f"{folder}: {wrong}")
+            shown = Counter()
+            for wrong in run.wrong:
+                kind = " ".join(wrong.split(" ", 2)[:2])
+                shown[kind] += 1
+                if shown[kind] <= SHOWN:
+                    print(f"{folder}: {wrong}")
             print(f"{folder}: {len(run.wrong)} disagreements in {total} comparisons")
         else:
             summary = ", ".join(f"{count} {what}" for what, count in run.compared.most_common())

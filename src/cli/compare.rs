@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::IsTerminal,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -126,9 +127,15 @@ fn numbered(path: &Path, index: usize) -> PathBuf {
     path.with_file_name(name)
 }
 
+/// Columns where there is no terminal.
+const WIDE: usize = 120;
+
 /// Width of the terminal; where there is none, that of a wide one.
 fn columns() -> usize {
-    ratatui::crossterm::terminal::size().map_or(120, |(columns, _)| usize::from(columns))
+    if !std::io::stdout().is_terminal() {
+        return WIDE;
+    }
+    ratatui::crossterm::terminal::size().map_or(WIDE, |(columns, _)| usize::from(columns))
 }
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 //!
 //! A row is *suspect* only if all of these hold: its estimate is at least the margin and the absolute floor, its 95 %
 //! interval excludes no change, and so does an interval wide enough for all rows of the comparison together. It is
-//! *same* if its 95 % interval lies within the margin.
+//! *same* if its 95 % interval lies within the margin. A comparison without a suspect row says so only where a change by a
+//! quarter would have been seen; else it is inconclusive.
 
 use std::collections::BTreeSet;
 
@@ -43,6 +44,10 @@ const QUANTILES: [(&str, Quantile, f64, f64); 3] = [
 ];
 /// Samples a side that the quantiles above need.
 const LEAST_SAMPLES: [u64; 3] = [100, 100, 1000];
+/// Share of real changes that a detectable one is called in.
+const POWER: f64 = 0.8;
+/// A comparison that would not have seen a change of this size has not shown that there is none.
+const COARSE: f64 = 0.25;
 /// Margin and floor of the share of errors.
 const ERROR_MARGIN: f64 = 0.001;
 const ERROR_FLOOR: u64 = 5;
@@ -106,6 +111,8 @@ pub struct Row {
     pub interval: Option<(f64, f64)>,
     /// What change matters.
     pub margin: f64,
+    /// The least change that four comparisons in five would have called; `None`: unknown.
+    pub detectable: Option<f64>,
     /// What it comes to.
     pub verdict: RowVerdict,
 }
@@ -149,9 +156,9 @@ pub enum Verdict {
     Invalid,
     /// At least one metric is worse, as far as one run a side can tell.
     Suspect,
-    /// No metric is suspect, and at least one is known to be the same or better.
+    /// No metric is suspect, and a change by a quarter would have been seen.
     NoSuspectedRegression,
-    /// Nothing could be decided.
+    /// No metric is suspect, and not even a change by a quarter would have been seen.
     Inconclusive,
 }
 
@@ -209,7 +216,10 @@ fn verdict(rows: &[Row]) -> Verdict {
     let any = |wanted: &[RowVerdict]| rows.iter().any(|row| wanted.contains(&row.verdict));
     if any(&[RowVerdict::Suspect]) {
         Verdict::Suspect
-    } else if any(&[RowVerdict::Same, RowVerdict::SuspectImproved]) {
+    } else if rows
+        .iter()
+        .any(|row| row.detectable.is_some_and(|change| change <= COARSE))
+    {
         Verdict::NoSuspectedRegression
     } else {
         Verdict::Inconclusive
@@ -468,6 +478,7 @@ impl Spread {
                         change: value_a.zip(value_b).map(|(a, b)| log_ratio(a, b).exp_m1()),
                         interval: None,
                         margin: *margin,
+                        detectable: None,
                         verdict: RowVerdict::Insufficient,
                     },
                     quantile: index,
@@ -506,13 +517,16 @@ impl Spread {
             at(ALPHA / 2.0).min(estimate - bucket),
             at(1.0 - ALPHA / 2.0).max(estimate + bucket),
         );
-        let apart = student::quantile(1.0 - ALPHA / 2.0 / family as f64, (self.blocks - 1) as f64)
-            * standard_error(&self.drawn, self.blocks);
+        let error = standard_error(&self.drawn, self.blocks);
+        let degrees = (self.blocks - 1) as f64;
+        let apart = student::quantile(1.0 - ALPHA / 2.0 / family as f64, degrees) * error;
+        let detectable = (apart + student::quantile(POWER, degrees) * error).exp_m1();
         let sure = estimate.abs() > apart && (interval.0 > 0.0 || interval.1 < 0.0);
         let matters = estimate.abs() >= margin.ln_1p() && (b - a).abs() >= floor;
         let within = interval.0 >= -margin.ln_1p() && interval.1 <= margin.ln_1p();
         Row {
             interval: Some((interval.0.exp_m1(), interval.1.exp_m1())),
+            detectable: Some(detectable.max(margin)),
             verdict: if sure && matters && estimate > 0.0 {
                 RowVerdict::Suspect
             } else if sure && matters {
@@ -566,6 +580,7 @@ fn errors(a: &Report, b: &Report, service: &str, recorded: &[&str]) -> Option<Ro
         change: Some(change),
         interval: Some((low, high)),
         margin: ERROR_MARGIN,
+        detectable: None,
         verdict,
     })
 }

@@ -77,7 +77,7 @@ pub fn headline(comparison: &Comparison) -> String {
                 "verdict  {mark}   {} {} {} {}",
                 row.service,
                 over(row),
-                row.metric,
+                metric(row),
                 change(row)
             )
         }
@@ -101,7 +101,7 @@ pub fn over(row: &Row) -> &str {
 pub fn change(row: &Row) -> String {
     let unit = if row.unit == "share" { "pp" } else { "%" };
     let percent = |value: f64| {
-        let text = rounded(value * 100.0);
+        let text = two_digits(value * 100.0);
         if text.starts_with('−') || text == "0" {
             text
         } else {
@@ -111,7 +111,7 @@ pub fn change(row: &Row) -> String {
     match (row.change, row.interval) {
         (Some(change), Some((low, high))) => {
             format!(
-                "{} {unit} [{}, {}]",
+                "{} [{}, {}] {unit}",
                 percent(change),
                 percent(low),
                 percent(high)
@@ -122,49 +122,74 @@ pub fn change(row: &Row) -> String {
     }
 }
 
-/// A verdict with its mark.
-pub fn marked(verdict: RowVerdict) -> String {
-    let mark = match verdict {
-        RowVerdict::Same => "=",
-        RowVerdict::Suspect => "▲",
-        RowVerdict::SuspectImproved => "▼",
-        RowVerdict::Inconclusive | RowVerdict::Insufficient => "?",
+/// A percentage at a glance: two significant digits, at most two decimals.
+fn two_digits(value: f64) -> String {
+    let decimals = match value.abs() {
+        size if size >= 9.95 => 0,
+        size if size >= 0.995 => 1,
+        _ => 2,
     };
-    format!("{mark} {}", verdict.name())
+    let factor = 10_f64.powi(decimals);
+    rounded((value * factor).round() / factor)
+}
+
+/// A verdict with its mark, in short.
+pub fn marked(verdict: RowVerdict) -> &'static str {
+    match verdict {
+        RowVerdict::Same => "= same",
+        RowVerdict::Suspect => "▲ suspect",
+        RowVerdict::SuspectImproved => "▼ better?",
+        RowVerdict::Inconclusive => "? undecided",
+        RowVerdict::Insufficient => "? too little",
+    }
+}
+
+/// The metric's name in a table.
+pub fn metric(row: &Row) -> &'static str {
+    if row.unit == "share" {
+        "errors"
+    } else {
+        row.metric
+    }
 }
 
 fn table(rows: &[Row], width: usize) -> Vec<String> {
-    let header = [
+    let wide = width >= 110;
+    let mut header = vec![
         "service",
         "phase",
         "metric",
         "A",
         "B",
         "change [95 %]",
-        "margin",
         "verdict",
-    ]
-    .map(str::to_owned);
-    let mut cells = vec![header.to_vec()];
+    ];
+    if wide {
+        header.extend(["margin", "would see"]);
+    }
+    let mut cells: Vec<Vec<String>> = vec![header.iter().map(|&name| name.to_owned()).collect()];
     for row in rows {
         let value = |value: Option<f64>| {
             value.map_or_else(|| "–".to_owned(), |value| quantity(value, row.unit))
         };
-        let margin = if row.unit == "share" {
-            format!("{} pp", rounded(row.margin * 100.0))
-        } else {
-            format!("{} %", rounded(row.margin * 100.0))
-        };
-        cells.push(vec![
+        let mut line = vec![
             row.service.clone(),
             over(row).to_owned(),
-            row.metric.to_owned(),
+            metric(row).to_owned(),
             value(row.a),
             value(row.b),
             change(row),
-            margin,
-            marked(row.verdict),
-        ]);
+            marked(row.verdict).to_owned(),
+        ];
+        if wide {
+            let unit = if row.unit == "share" { "pp" } else { "%" };
+            line.push(format!("{} {unit}", rounded(row.margin * 100.0)));
+            let seen = row
+                .detectable
+                .map(|change| format!("{} %", two_digits(change * 100.0)));
+            line.push(seen.unwrap_or_else(|| "–".to_owned()));
+        }
+        cells.push(line);
     }
     let columns = header.len();
     let mut widths: Vec<usize> = (0..columns)
@@ -178,8 +203,9 @@ fn table(rows: &[Row], width: usize) -> Vec<String> {
         })
         .collect();
     while widths.iter().sum::<usize>() + 2 * (columns - 1) > width {
-        match widths.iter_mut().max() {
-            Some(widest) if *widest > 6 => *widest -= 1,
+        // Names give way, numbers do not.
+        match widths.iter_mut().take(2).max() {
+            Some(widest) if *widest > 4 => *widest -= 1,
             _ => break,
         }
     }
