@@ -32,8 +32,14 @@ fn every_metric_is_in_the_manual_of_scenarios() {
 fn every_fault_kind_has_an_example_that_loads_and_a_shipped_scenario() {
     let (manual, shipped) = (read("scenarios/README.md"), shipped());
     for (kind, examples) in fault::KINDS {
-        assert!(manual.contains(&format!("`{kind}`")), "`{kind}` is not in the manual");
-        assert!(shipped.contains(&format!("{kind}: ")), "no shipped scenario uses `{kind}`");
+        assert!(
+            manual.contains(&format!("`{kind}`")),
+            "`{kind}` is not in the manual"
+        );
+        assert!(
+            shipped.contains(&format!("{kind}: ")),
+            "no shipped scenario uses `{kind}`"
+        );
         for example in *examples {
             let folder = tempfile::tempdir().unwrap();
             let file = folder.path().join("example.yaml");
@@ -48,10 +54,18 @@ fn every_fault_kind_has_an_example_that_loads_and_a_shipped_scenario() {
 fn every_format_is_in_a_manual() {
     let (captures, reports) = (read("captures/README.md"), read("reports/README.md"));
     for format in capture::FORMATS {
-        assert!(captures.contains(&format!("`{}`", format.name)), "`{}`", format.name);
+        assert!(
+            captures.contains(&format!("`{}`", format.name)),
+            "`{}`",
+            format.name
+        );
     }
     for format in report::format::FORMATS {
-        assert!(reports.contains(&format!("`{}`", format.file)), "`{}`", format.file);
+        assert!(
+            reports.contains(&format!("`{}`", format.file)),
+            "`{}`",
+            format.file
+        );
     }
 }
 

@@ -1,5 +1,9 @@
 //! The tests of the testbed: one binary, one file a subject.
-#![expect(clippy::unwrap_used, reason = "helpers of tests may fail loudly")]
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "helpers of tests may fail loudly"
+)]
 
 mod capture;
 mod catalogue;
