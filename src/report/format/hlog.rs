@@ -143,7 +143,7 @@ pub fn write(intervals: &[Interval], started_ms: u64) -> Result<String, String> 
     Ok(text)
 }
 
-/// Reads a log that [`write`] made, or any other with such tags.
+/// Reads a log that [`write()`] made, or any other with such tags.
 pub fn parse(text: &str) -> Result<Vec<Interval>, String> {
     // The column heads are a line of their own that the format's grammar does not know.
     let legend = text
