@@ -282,3 +282,162 @@ fn share(part: u64, whole: u64) -> f64 {
         part as f64 / whole as f64
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{event, run::fixture};
+
+    fn scored(outcome: event::Outcome) -> Scored {
+        Scored {
+            outcome,
+            value: None,
+            unit: "bool",
+            interval: None,
+            n: 0,
+            points: f64::from(u8::from(outcome == event::Outcome::Pass)),
+            why: None,
+        }
+    }
+
+    /// A run of the fixture with one `must`, a fault that was on, and a generator that was on time.
+    fn outcome(ending: Ending, check: event::Outcome, applied: bool, sent: u64) -> Outcome {
+        let mut scenario = fixture::scenario();
+        scenario.checks.push(crate::scenario::Check {
+            id: "one".into(),
+            must: true,
+            weight: 1.0,
+            that: crate::expr::Expr::Literal(1.0, crate::expr::Unit::Bool),
+            text: "true".to_owned(),
+            graded: None,
+            over: Vec::new(),
+            from: None,
+        });
+        let measured = Measured::new(scenario.measuring());
+        let mut outcome = sum_up(
+            &scenario,
+            measured,
+            End {
+                run: 1,
+                ending,
+                steady: Vec::new(),
+                workers: 1,
+                on: vec![(true, true)],
+                schedule: ScheduleFacts {
+                    sha256: String::new(),
+                    planned: 100,
+                    span_us: 0,
+                },
+                traces: Vec::new(),
+                totals: Some(Totals {
+                    stats: crate::replay::Stats {
+                        planned: 100,
+                        released: 100,
+                        sent,
+                        done: sent,
+                        overflow: 0,
+                        no_response: 0,
+                        in_flight: 0,
+                    },
+                    lateness_us: crate::replay::Quantiles::default(),
+                    blocked_us: crate::replay::Quantiles::default(),
+                    drift_us: 0,
+                    cpu: 0.0,
+                }),
+                checks: vec![scored(check)],
+            },
+        );
+        for fault in &mut outcome.faults {
+            fault.applied = u64::from(applied);
+        }
+        outcome
+    }
+
+    #[test]
+    fn the_first_that_holds_decides() {
+        use event::Outcome::{Fail, NoData, Pass};
+        let unsteady = || Ending::Unsteady(String::new());
+        let rows = [
+            ("all well", Ending::Finished, Pass, true, 100, Result::Pass),
+            (
+                "a must failed",
+                Ending::Finished,
+                Fail,
+                true,
+                100,
+                Result::Fail,
+            ),
+            (
+                "no effect",
+                Ending::Finished,
+                Pass,
+                false,
+                100,
+                Result::Fail,
+            ),
+            (
+                "no effect, undecided",
+                Ending::Finished,
+                NoData,
+                false,
+                100,
+                Result::Fail,
+            ),
+            (
+                "undecided",
+                Ending::Finished,
+                NoData,
+                true,
+                100,
+                Result::Inconclusive,
+            ),
+            (
+                "half the load, failed",
+                Ending::Finished,
+                Fail,
+                true,
+                50,
+                Result::Invalid,
+            ),
+            (
+                "never steady, failed",
+                unsteady(),
+                Fail,
+                false,
+                100,
+                Result::Invalid,
+            ),
+            (
+                "guarded, half the load",
+                Ending::Guarded(String::new()),
+                Fail,
+                true,
+                50,
+                Result::Guarded,
+            ),
+            (
+                "broken",
+                Ending::Failed(String::new()),
+                Fail,
+                false,
+                50,
+                Result::Environment,
+            ),
+            (
+                "interrupted",
+                Ending::Interrupted,
+                Fail,
+                false,
+                0,
+                Result::Interrupted,
+            ),
+        ];
+        for (name, ending, check, applied, sent, expected) in rows {
+            assert_eq!(
+                outcome(ending, check, applied, sent).result(),
+                expected,
+                "{name}"
+            );
+        }
+    }
+}
