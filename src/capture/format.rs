@@ -15,7 +15,7 @@ pub struct Format {
     pub name: &'static str,
     /// What its files are usually called, without the dot.
     pub extensions: &'static [&'static str],
-    /// Whether a file that begins with these (up to `MAGIC`) bytes is one.
+    /// Whether a file that begins with these (twelve, if it has so many) bytes is one.
     pub sniff: fn(&[u8]) -> bool,
     /// Reads one.
     pub(super) open: fn(Input) -> Result<Box<dyn Frames>, Error>,

@@ -112,7 +112,8 @@ pub(super) struct Connection {
     /// Who sent the SYN.
     opener: Option<Side>,
     /// Requests from the oldest that is not finished, in order.
-    queue: VecDeque<Pending>,
+    /// Boxed, since most connections of a capture have one or none, and a queue has room for four.
+    queue: VecDeque<Box<Pending>>,
     /// The ordinal of the queue's front.
     front: u64,
     /// The ordinal of the next request to be answered.
@@ -152,6 +153,37 @@ impl Connection {
     /// Capture time of the last packet.
     pub(super) fn last(&self) -> u64 {
         self.last
+    }
+
+    /// What is kept until it can be read, in bytes of memory.
+    pub(super) fn buffered(&self) -> usize {
+        self.halves.first.buffered()
+            + self.halves.second.buffered()
+            + self.lanes.first.buffered()
+            + self.lanes.second.buffered()
+    }
+
+    /// Gives up everything that is kept until it can be read, because memory is short.
+    pub(super) fn relieve(&mut self, sink: &mut Sink) {
+        sink.skip("buffer_limit");
+        let client = self.client.unwrap_or(Side::First);
+        for side in [client, client.other()] {
+            while self.halves.get(side).has_early() {
+                self.skip_hole(side, sink);
+            }
+        }
+        self.forced = Both {
+            first: true,
+            second: true,
+        };
+        self.pump(sink);
+        self.forced = Both::default();
+        for side in [Side::First, Side::Second] {
+            if self.lanes.get(side).buffered() > 0 {
+                let next = self.halves.get(side).next();
+                self.abandon_message(side, "cut_by_limit", next, sink);
+            }
+        }
     }
 
     /// Whether nothing is due to follow.

@@ -99,6 +99,11 @@ impl Half {
         self.fin.is_some_and(|fin| self.next >= fin)
     }
 
+    /// What waits behind holes, in bytes of memory.
+    pub(super) fn buffered(&self) -> usize {
+        self.early_cost
+    }
+
     /// Whether anything waits behind a hole.
     pub(super) fn has_early(&self) -> bool {
         !self.early.is_empty()

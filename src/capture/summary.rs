@@ -1,4 +1,15 @@
 //! What a capture held, and what of it was not turned into exchanges, by reason. Plain data.
+//!
+//! | reason | what was left out |
+//! |---|---|
+//! | `link_type` `not_ip` `not_tcp` `ip_fragment` `malformed_packet` | a packet, which is no TCP segment that is read |
+//! | `tls` `http2` `upgraded` `not_http` | bytes of another protocol, or in which no message was found |
+//! | `tcp_gap` | bytes that were sent and not captured |
+//! | `cut_by_gap` `cut_by_limit` | a head that such a gap cut, or that memory could not hold |
+//! | `incomplete_request` `incomplete_response` | a message whose end, or a part of whose body, was not captured |
+//! | `response_without_request` | an answer whose request was not captured, or cannot be told |
+//! | `malformed_request_line` `malformed_status_line` `malformed_chunk` `head_too_long` | bytes that are no message |
+//! | `too_many_streams` `buffer_limit` `out_of_window` | a connection that ended early, or bytes given up, to bound memory |
 
 use std::collections::BTreeMap;
 

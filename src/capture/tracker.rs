@@ -8,12 +8,16 @@ use std::net::SocketAddr;
 use super::link::Segment;
 use super::pairing::{Connection, Sink};
 
-/// How many connections are followed at once. One costs about 1 KB when idle.
-const CONNECTIONS_MAX: usize = 24 * 1024;
+/// How many connections are followed at once. One costs about 1.5 KB while a request waits for its answer: all of them
+/// together stay below 32 MB.
+const CONNECTIONS_MAX: usize = 16 * 1024;
 /// How long a closed connection is remembered, so that a late retransmission is not taken for a new one.
 const LINGER: u64 = 30_000_000_000;
 /// How long an idle connection is remembered: beyond the idle time-outs of clients, servers, and address translators.
 const IDLE: u64 = 3_600_000_000_000;
+
+/// How many bytes of all connections together may wait for what is missing.
+const BUFFERED_MAX: usize = 16 << 20;
 
 /// Two ends, in an order that does not depend on the direction.
 type Key = (SocketAddr, SocketAddr);
@@ -25,6 +29,8 @@ pub(super) struct Tracker {
     /// Every connection once, roughly by age; a number that is no longer current is passed over.
     queue: VecDeque<(Key, u64)>,
     clock: Clock,
+    /// What all connections keep until they can read it, in bytes of memory.
+    buffered: usize,
     /// The time up to which nothing is due to end.
     swept: u64,
 }
@@ -67,24 +73,51 @@ impl Tracker {
         let now = self.clock.at(at);
         self.sweep(now, sink);
         let key = key(segment);
-        if let Some(entry) = self.by_ends.get_mut(&key) {
-            if entry.connection.is_reopened_by(segment) {
-                entry.connection.finish(sink);
-                self.by_ends.remove(&key);
-            } else {
-                entry.connection.segment(segment, at, now, sink);
-                return;
-            }
+        let is_reopened = self
+            .by_ends
+            .get(&key)
+            .is_some_and(|e| e.connection.is_reopened_by(segment));
+        if is_reopened {
+            self.end(&key, sink);
         }
+        if !self.by_ends.contains_key(&key) {
+            self.open(key, segment, now, sink);
+        }
+        let Some(Entry { connection, .. }) = self.by_ends.get_mut(&key) else {
+            return;
+        };
+        let before = connection.buffered();
+        connection.segment(segment, at, now, sink);
+        let after = connection.buffered();
+        self.buffered = self.buffered + after - before;
+        if self.buffered > BUFFERED_MAX && after > before {
+            connection.relieve(sink);
+            self.buffered = self.buffered + connection.buffered() - after;
+        }
+    }
+
+    fn open(&mut self, key: Key, segment: &Segment<'_>, now: u64, sink: &mut Sink) {
         if self.by_ends.len() >= CONNECTIONS_MAX {
             self.evict(now, sink);
         }
+        if self.queue.len() > 2 * CONNECTIONS_MAX {
+            let current = &self.by_ends;
+            self.queue
+                .retain(|(key, number)| current.get(key).is_some_and(|e| e.number == *number));
+        }
         let number = sink.summary.streams;
         sink.summary.streams += 1;
-        let mut connection = Box::new(Connection::new(number, segment));
-        connection.segment(segment, at, now, sink);
+        let connection = Box::new(Connection::new(number, segment));
         self.by_ends.insert(key, Entry { number, connection });
         self.queue.push_back((key, number));
+    }
+
+    /// Ends a connection.
+    fn end(&mut self, key: &Key, sink: &mut Sink) {
+        if let Some(mut entry) = self.by_ends.remove(key) {
+            self.buffered -= entry.connection.buffered();
+            entry.connection.finish(sink);
+        }
     }
 
     /// Ends connections that are over, looking at most once a second of capture time.
@@ -107,8 +140,7 @@ impl Tracker {
                 IDLE
             };
             if entry.connection.last().saturating_add(rest) < now {
-                entry.connection.finish(sink);
-                self.by_ends.remove(&key);
+                self.end(&key, sink);
             } else {
                 self.queue.push_back((key, number));
             }
@@ -129,8 +161,7 @@ impl Tracker {
             let connection = &mut entry.connection;
             let is_over = connection.is_closed();
             if is_over || attempt >= TRIES || connection.last().saturating_add(SILENT) < now {
-                connection.finish(sink);
-                self.by_ends.remove(&key);
+                self.end(&key, sink);
                 if !is_over {
                     sink.skip("too_many_streams");
                 }
@@ -166,7 +197,51 @@ fn key(segment: &Segment<'_>) -> Key {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{
+        Keep, link,
+        write::{Dialogue, ETHERNET},
+    };
     use super::*;
+
+    #[test]
+    fn what_waits_for_missing_bytes_is_bounded_over_all_connections() {
+        let (mut tracker, mut sink) = (
+            Tracker::default(),
+            Sink {
+                keep: Keep::Lines,
+                ..Sink::default()
+            },
+        );
+        let mut most = 0;
+        for port in 0..60 {
+            let client = format!("10.0.0.1:{}", 10_000 + port).parse().unwrap();
+            let mut d = Dialogue::open(client, "10.0.0.2:80".parse().unwrap(), 1);
+            d.ask(1, b"PUT / HTTP/1.1\r\nContent-Length: 900000\r\n\r\n")
+                .ask(1, &vec![b'x'; 900_000]);
+            // The head is lost, so all the rest waits.
+            d.packets.remove(3);
+            for packet in &d.packets {
+                let frame = d.frame(packet);
+                tracker.segment(
+                    &link::segment(ETHERNET, &frame).unwrap(),
+                    packet.at,
+                    &mut sink,
+                );
+                most = most.max(tracker.buffered);
+            }
+        }
+        assert!(
+            most > BUFFERED_MAX / 2 && most <= BUFFERED_MAX + (1 << 20),
+            "{most}"
+        );
+        assert!(sink.summary.skipped["buffer_limit"] > 0);
+        tracker.finish(&mut sink, |_| Ok(())).unwrap();
+        let p = sink.summary.payload;
+        assert_eq!(
+            (p.used + p.duplicate + p.unused, p.total),
+            (p.total, 60 * 900_000)
+        );
+    }
 
     #[test]
     fn one_packet_from_the_future_does_not_move_the_clock() {

@@ -7,7 +7,7 @@ use etherparse::PacketBuilder;
 
 use super::summary::Direction;
 
-/// The link type of frames that `Packet::frame` makes.
+/// The link type of frames that [`Dialogue::frame`] makes.
 pub const ETHERNET: u32 = 1;
 /// How much of a packet is kept: all of it.
 const SNAPLEN: u32 = 262_144;

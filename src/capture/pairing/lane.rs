@@ -183,6 +183,16 @@ impl Lane {
         Some(input)
     }
 
+    /// What it keeps until it can go on, in bytes of memory.
+    pub(super) fn buffered(&self) -> usize {
+        let head = if let Mode::Http(parser) = &self.mode {
+            parser.waiting()
+        } else {
+            0
+        };
+        self.held_cost + head
+    }
+
     /// Whether it holds input that does not wait for the other lane.
     pub(super) fn is_about_to_read(&self) -> bool {
         !self.held.is_empty() && self.awaits.is_none()

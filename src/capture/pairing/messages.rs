@@ -96,7 +96,7 @@ impl Connection {
         if pending.is_switch() {
             self.lanes.get_mut(side).awaits = Some(ordinal);
         }
-        self.queue.push_back(pending);
+        self.queue.push_back(Box::new(pending));
         let has_answers = self.halves.get(side.other()).next() > 0;
         let most = if has_answers {
             PENDING_MAX

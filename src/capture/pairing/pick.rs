@@ -93,11 +93,13 @@ impl Connection {
     pub(super) fn pending(&self, ordinal: u64) -> Option<&Pending> {
         self.queue
             .get(usize::try_from(ordinal.checked_sub(self.front)?).ok()?)
+            .map(Box::as_ref)
     }
 
     pub(super) fn pending_mut(&mut self, ordinal: u64) -> Option<&mut Pending> {
         self.queue
             .get_mut(usize::try_from(ordinal.checked_sub(self.front)?).ok()?)
+            .map(Box::as_mut)
     }
 }
 
