@@ -17,6 +17,7 @@ mod build;
 pub mod compare;
 pub mod format;
 mod lines;
+mod machine;
 pub mod run;
 mod samples;
 mod store;

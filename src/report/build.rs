@@ -60,6 +60,7 @@ pub(super) fn run(
     measured: &Measured,
     facts: &Facts,
     requests: RequestsPart,
+    others_cpu: Option<f64>,
 ) -> Run {
     let (hops, unscheduled) = measured.identified();
     let whole = [Window {
@@ -108,6 +109,7 @@ pub(super) fn run(
             blocked_us: spread(all.latency(Kind::Blocked)),
             drift_us: facts.drift_us,
             cpu: facts.cpu,
+            others_cpu,
             valid: facts.quality.is_valid(),
             why: failed.map(|gate| gate.id.clone()).collect(),
         },

@@ -161,6 +161,9 @@ pub struct Generator {
     pub drift_us: i64,
     /// Share of the processors that its process used.
     pub cpu: Option<f64>,
+    /// Share of the processors that other programs used meanwhile; `None`: not known.
+    #[serde(default)]
+    pub others_cpu: Option<f64>,
     /// Whether the run is valid as an experiment.
     pub valid: bool,
     /// Why not.

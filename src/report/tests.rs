@@ -414,6 +414,7 @@ fn a_newer_report_is_refused_by_its_version() {
 fn the_scorecard_names_what_decided() {
     let dir = tempfile::tempdir().unwrap();
     let mut report = written(dir.path(), RunState::Finished);
+    report.run.generator.others_cpu = Some(0.01);
     report.dir = "reports/small-shop-7f3a".into();
     insta::assert_snapshot!("scorecard_80", format::text::scorecard(&report, 80));
     insta::assert_snapshot!("scorecard_120", format::text::scorecard(&report, 120));

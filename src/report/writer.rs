@@ -19,6 +19,7 @@ use crate::{
         Error, Facts, build,
         format::{self, hlog},
         lines,
+        machine::Usage,
         run::RequestsPart,
         samples::Samples,
         store::{self, DIFFS, EVENTS, HLOG, REQUESTS, RUN},
@@ -42,6 +43,7 @@ pub struct Writer {
     name: String,
     partial: PathBuf,
     whole: PathBuf,
+    began: Option<Usage>,
 }
 
 impl Writer {
@@ -95,6 +97,7 @@ impl Writer {
             whole: parent.join(&name),
             name,
             partial,
+            began: Usage::now(),
         })
     }
 
@@ -131,12 +134,16 @@ impl Writer {
             .join()
             .map_err(|_| Error::Lost)?
             .map_err(unwritable(EVENTS))?;
+        let others_cpu = Usage::now()
+            .zip(self.began)
+            .and_then(|(now, then)| now.others_since(&then));
         let run = build::run(
             &self.name,
             &self.scenario,
             measured,
             facts,
             written.requests,
+            others_cpu,
         );
 
         let mut text = serde_json::to_string_pretty(&run).map_err(|source| Error::NotJson {

@@ -135,6 +135,7 @@ fn run(seed: u64, latency: impl Fn(&mut dyn FnMut() -> f64, u64) -> f64) -> Repo
                 blocked_us: Three::default(),
                 drift_us: 0,
                 cpu: None,
+                others_cpu: Some(0.01),
                 valid: true,
                 why: Vec::new(),
             },
@@ -343,6 +344,19 @@ fn an_invalid_run_gives_no_verdict_on_the_system() {
     assert_eq!(
         comparison.invalid,
         ["reports/run-2 failed its gates: lateness"]
+    );
+}
+
+#[test]
+fn a_machine_that_others_used_gives_no_verdict_either() {
+    let usual = run(1, shop(0.0));
+    let mut shared = run(2, shop(0.25));
+    shared.run.generator.others_cpu = Some(0.8);
+    let comparison = compare(&usual, &shared, false);
+    assert_eq!(comparison.verdict, Verdict::Invalid);
+    assert_eq!(
+        comparison.invalid,
+        ["other programs used 80 % of the processors during reports/run-2"]
     );
 }
 

@@ -13,6 +13,9 @@ use crate::{
     score::{Gate, Verdict},
 };
 
+/// Other programs that use more of the processors than this are named in the scorecard.
+const BUSY: f64 = 0.6;
+
 /// A number in a unit of the report, for people.
 pub fn quantity(value: f64, unit: &str) -> String {
     match unit {
@@ -363,6 +366,12 @@ pub fn scorecard(report: &Report, width: usize) -> String {
     }
     for reason in &run.generator.why {
         lines.push(format!("invalid as an experiment: {reason}"));
+    }
+    if let Some(others) = run.generator.others_cpu.filter(|others| *others > BUSY) {
+        lines.push(format!(
+            "other programs used {} of the processors meanwhile",
+            quantity(others, "share")
+        ));
     }
     for steady in run
         .steady_state
