@@ -13,7 +13,7 @@ use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::{Value, json};
-use tokio::task::{LocalSet, spawn_local};
+use tokio::{runtime::LocalRuntime, task::spawn_local};
 
 use crate::{
     config::{Action, Address, Cluster, Config, Listener},
@@ -38,12 +38,12 @@ pub trait Controls: Send + Sync + 'static {
 
 /// Serves the admin port until the proxy ends.
 pub fn run(
-    runtime: &tokio::runtime::Runtime,
+    runtime: &LocalRuntime,
     sockets: Vec<TcpListener>,
     mut watch: Watch,
     controls: Arc<dyn Controls>,
 ) {
-    LocalSet::new().block_on(runtime, async move {
+    runtime.block_on(async move {
         for socket in sockets {
             spawn_local(accept(socket, watch.clone(), Arc::clone(&controls)));
         }

@@ -20,14 +20,15 @@ use std::{
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU32, Ordering},
+        mpsc,
     },
     thread::JoinHandle,
     time::Duration,
 };
 
 use tokio::{
-    runtime::{Builder, Runtime},
-    task::{LocalSet, spawn_local},
+    runtime::{Builder, LocalOptions, LocalRuntime},
+    task::spawn_local,
 };
 
 use crate::{
@@ -237,18 +238,30 @@ impl Handle {
     fn spawn(
         &mut self,
         name: &str,
-        work: impl FnOnce(&Runtime) + Send + 'static,
+        work: impl FnOnce(&LocalRuntime) + Send + 'static,
     ) -> Result<(), StartError> {
-        let runtime = Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(StartError::Worker)?;
+        let (built, told) = mpsc::channel();
         let thread = std::thread::Builder::new()
             .name(name.to_owned())
-            .spawn(move || work(&runtime))
+            .spawn(move || {
+                // Made on its thread, which it must not leave: no task needs to be `Send`, and none pays for a `LocalSet`.
+                let runtime = Builder::new_current_thread()
+                    .enable_all()
+                    .build_local(LocalOptions::default());
+                match runtime {
+                    Ok(runtime) => {
+                        let _ = built.send(Ok(()));
+                        work(&runtime);
+                    }
+                    Err(cause) => {
+                        let _ = built.send(Err(cause));
+                    }
+                }
+            })
             .map_err(StartError::Worker)?;
         self.threads.push(thread);
-        Ok(())
+        // The thread says one of both before it can end.
+        told.recv().unwrap_or(Ok(())).map_err(StartError::Worker)
     }
 }
 
@@ -337,12 +350,11 @@ struct Plan {
 }
 
 impl Plan {
-    fn run(self, runtime: &Runtime) {
+    fn run(self, runtime: &LocalRuntime) {
         let id = rustix::thread::gettid().as_raw_nonzero().get();
         self.worker.store(id.unsigned_abs(), Ordering::Release);
-        let local = LocalSet::new();
         // An event loop without its timer could not keep any deadline; this fails only for want of descriptors.
-        let ended = local.block_on(runtime, self.serve());
+        let ended = runtime.block_on(self.serve());
         debug_assert!(ended.is_ok(), "the event loop's timer could not be made");
     }
 

@@ -26,7 +26,7 @@ const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 /// What a look at all header names found.
 #[derive(Debug, Default)]
 struct Seen {
-    connection: bool,
+    connections: usize,
     upgrade: bool,
     te: bool,
     transfer_encoding: bool,
@@ -92,7 +92,7 @@ impl Seen {
         for (name, _) in headers {
             match *name {
                 header::HOST => seen.hosts += 1,
-                header::CONNECTION => seen.connection = true,
+                header::CONNECTION => seen.connections += 1,
                 header::UPGRADE => seen.upgrade = true,
                 header::TE => seen.te = true,
                 header::TRANSFER_ENCODING => seen.transfer_encoding = true,
@@ -138,7 +138,7 @@ fn settle_connection(
     seen: &Seen,
     manager: &Manager,
 ) -> Result<Option<String>, Error> {
-    let wanted = if seen.upgrade && seen.connection {
+    let wanted = if seen.upgrade && seen.connections > 0 {
         wanted_upgrade(&head.headers)
     } else {
         None
@@ -173,8 +173,17 @@ fn wanted_upgrade(headers: &HeaderMap) -> Option<(String, HeaderValue)> {
 
 /// RFC 9110 §7.6.1: the headers of this hop, and those that `connection` names.
 fn strip(headers: &mut HeaderMap, seen: &Seen) {
-    if seen.connection {
-        remove_nominated(headers);
+    if seen.connections > 0
+        && let Some(value) = headers.get(header::CONNECTION)
+    {
+        // What most servers say names no other header.
+        let plain = seen.connections == 1
+            && [&b"keep-alive"[..], b"close"]
+                .iter()
+                .any(|known| value.as_bytes().eq_ignore_ascii_case(known));
+        if !plain {
+            remove_nominated(headers);
+        }
         headers.remove(header::CONNECTION);
     }
     // One comparison for most messages.
