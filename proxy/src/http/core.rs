@@ -65,7 +65,7 @@ impl Core {
             .iter()
             .map(|listener| registry.downstream(&listener.stat_prefix))
             .collect();
-        let local = Local::build(snapshot, &registry, None);
+        let local = Local::build(snapshot, &registry, &timer, None);
         Self {
             timer,
             observer,
@@ -88,7 +88,12 @@ impl Core {
         let snapshot = reader.load();
         let mut current = self.current.borrow_mut();
         if !Arc::ptr_eq(snapshot, &current.snapshot) {
-            let next = Local::build(Arc::clone(snapshot), &self.registry, Some(&current));
+            let next = Local::build(
+                Arc::clone(snapshot),
+                &self.registry,
+                &self.timer,
+                Some(&current),
+            );
             *current = Rc::new(next);
         }
         Rc::clone(&current)
@@ -151,7 +156,12 @@ impl Core {
 }
 
 impl Local {
-    fn build(snapshot: Arc<Snapshot>, registry: &Registry, before: Option<&Self>) -> Self {
+    fn build(
+        snapshot: Arc<Snapshot>,
+        registry: &Registry,
+        timer: &Timer,
+        before: Option<&Self>,
+    ) -> Self {
         let clusters: Vec<_> = snapshot
             .clusters
             .iter()
@@ -187,6 +197,7 @@ impl Local {
                         || registry.mirroring(&mirror.id),
                         |before| Arc::clone(before.metrics()),
                     ),
+                    timer.clone(),
                     before.map(AsRef::as_ref),
                 )))
             })

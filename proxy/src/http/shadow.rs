@@ -5,23 +5,24 @@ use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,
     fmt,
+    future::poll_fn,
+    pin::pin,
     rc::Rc,
     sync::Arc,
+    task::{Poll, Waker},
 };
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, header, request};
 use http_body_util::BodyExt;
-use tokio::{
-    task::spawn_local,
-    time::{Instant, timeout_at},
-};
+use tokio::{task::spawn_local, time::Instant};
 
 use super::{body::Upload, log::Log, normalize};
 use crate::{
     cluster::{Cluster, pool::Lease},
     error::Error,
     metrics::Mirroring,
+    net::timer::{Alarm, Timer},
     observe::{Answer, Outcome},
     snapshot::Mirror,
 };
@@ -36,6 +37,7 @@ pub struct Shadow {
     mirror: Arc<Mirror>,
     cluster: Rc<Cluster<Upload>>,
     metrics: Arc<Mirroring>,
+    timer: Timer,
     gate: Rc<Gate>,
 }
 
@@ -44,9 +46,20 @@ pub struct Shadow {
 struct Gate {
     /// Under way, waiting, or still being collected.
     admitted: Cell<u32>,
-    running: Cell<u32>,
+    workers: Cell<u32>,
     waiting: RefCell<VecDeque<Job>>,
+    /// Workers without a copy; the one that stopped last goes on first.
+    parked: RefCell<Vec<Rc<Desk>>>,
     backoff_until: Cell<Option<Instant>>,
+    /// Shadows that use it: none, and its workers end.
+    owners: Cell<u32>,
+}
+
+/// Where a worker without a copy is given one.
+#[derive(Default)]
+struct Desk {
+    job: RefCell<Option<Job>>,
+    waker: RefCell<Option<Waker>>,
 }
 
 /// A place within the limits; given back when dropped.
@@ -138,13 +151,17 @@ impl Shadow {
         mirror: Arc<Mirror>,
         cluster: Rc<Cluster<Upload>>,
         metrics: Arc<Mirroring>,
+        timer: Timer,
         before: Option<&Self>,
     ) -> Self {
+        let gate = before.map_or_else(Rc::<Gate>::default, |before| Rc::clone(&before.gate));
+        gate.owners.set(gate.owners.get() + 1);
         Self {
             mirror,
             cluster,
             metrics,
-            gate: before.map_or_else(Rc::default, |before| Rc::clone(&before.gate)),
+            timer,
+            gate,
         }
     }
 
@@ -270,11 +287,17 @@ impl Tee {
             ready: Instant::now(),
         };
         let gate = Rc::clone(&job.permit.0);
-        if gate.running.get() < job.shadow.mirror.settings.limits.in_flight {
-            gate.running.set(gate.running.get() + 1);
-            spawn_local(work(job));
-        } else {
-            gate.waiting.borrow_mut().push_back(job);
+        let limit = job.shadow.mirror.settings.limits.in_flight;
+        let timer = job.shadow.timer.clone();
+        let parked = gate.parked.borrow_mut().pop();
+        if let Some(desk) = parked {
+            desk.give(job);
+            return;
+        }
+        gate.waiting.borrow_mut().push_back(job);
+        if gate.workers.get() < limit {
+            gate.workers.set(gate.workers.get() + 1);
+            spawn_local(work(gate, timer));
         }
     }
 }
@@ -288,19 +311,82 @@ impl Drop for Tee {
     }
 }
 
-/// Sends a copy, and then those that wait, one after the other.
-async fn work(first: Job) {
-    let gate = Rc::clone(&first.permit.0);
-    let mut next = Some(first);
-    while let Some(job) = next {
-        job.run().await;
-        next = gate.waiting.borrow_mut().pop_front();
+/// Sends copies, one after the other. A worker lives on when there is none: making a task for each copy costs more than
+/// the copy's own bookkeeping.
+async fn work(gate: Rc<Gate>, timer: Timer) {
+    let mut alarm = timer.alarm();
+    let desk = Rc::new(Desk::default());
+    while let Some(job) = gate.next(&desk).await {
+        job.run(&mut alarm).await;
     }
-    gate.running.set(gate.running.get().saturating_sub(1));
+    gate.workers.set(gate.workers.get().saturating_sub(1));
+}
+
+impl Gate {
+    /// The next copy; `None`: there will be none.
+    async fn next(&self, desk: &Rc<Desk>) -> Option<Job> {
+        if let Some(job) = self.waiting.borrow_mut().pop_front() {
+            return Some(job);
+        }
+        self.parked.borrow_mut().push(Rc::clone(desk));
+        poll_fn(|cx| {
+            if let Some(job) = desk.job.borrow_mut().take() {
+                return Poll::Ready(Some(job));
+            }
+            if self.owners.get() == 0 {
+                return Poll::Ready(None);
+            }
+            *desk.waker.borrow_mut() = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+impl Desk {
+    fn give(&self, job: Job) {
+        *self.job.borrow_mut() = Some(job);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        if let Some(worker) = &*self.waker.borrow() {
+            worker.wake_by_ref();
+        }
+    }
+}
+
+impl Drop for Shadow {
+    fn drop(&mut self) {
+        let owners = self.gate.owners.get().saturating_sub(1);
+        self.gate.owners.set(owners);
+        if owners == 0 {
+            for desk in self.gate.parked.borrow_mut().drain(..) {
+                desk.wake();
+            }
+        }
+    }
+}
+
+/// The future's result, if it has one by the deadline. The alarm is the worker's: set for an earlier copy it rings early,
+/// and is set again, so that most copies pay a comparison for their deadline.
+async fn by<F: Future>(deadline: Instant, alarm: &mut Alarm, future: F) -> Option<F::Output> {
+    let mut future = pin!(future);
+    poll_fn(|cx| {
+        if let Poll::Ready(output) = future.as_mut().poll(cx) {
+            return Poll::Ready(Some(output));
+        }
+        if alarm.is_off() && Instant::now() >= deadline {
+            return Poll::Ready(None);
+        }
+        alarm.set(deadline, cx.waker());
+        Poll::Pending
+    })
+    .await
 }
 
 impl Job {
-    async fn run(self) {
+    async fn run(self, alarm: &mut Alarm) {
         let Self {
             shadow,
             permit,
@@ -319,11 +405,12 @@ impl Job {
         shadow.metrics.sent.inc();
         shadow.metrics.active.inc();
         let request = Request::from_parts(head, Upload::Copy(body));
-        let result = timeout_at(begin + deadline, shadow.exchange(request, &pair, begin)).await;
+        let exchange = shadow.exchange(request, &pair, begin);
+        let result = by(begin + deadline, alarm, exchange).await;
         shadow.metrics.active.dec();
         match result {
-            Ok(Ok(answer)) => pair.copy(Outcome::Compared, answer),
-            Ok(Err(error)) => {
+            Some(Ok(answer)) => pair.copy(Outcome::Compared, answer),
+            Some(Err(error)) => {
                 let why = match error {
                     Error::Connect(_) | Error::ConnectTimeout | Error::NoEndpoint => "connect",
                     Error::Protocol => "protocol",
@@ -335,7 +422,7 @@ impl Job {
                 }
                 pair.copy(Outcome::Failed(why), None);
             }
-            Err(_) => pair.copy(Outcome::Failed("timeout"), None),
+            None => pair.copy(Outcome::Failed("timeout"), None),
         }
     }
 }

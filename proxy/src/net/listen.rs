@@ -42,6 +42,9 @@ fn open(address: SocketAddr, share: bool) -> io::Result<Socket> {
     if share {
         socket.set_reuse_port(true)?;
     }
+    if address.ip().is_loopback() {
+        super::local(&socket);
+    }
     socket.bind(&address.into())?;
     Ok(socket)
 }
