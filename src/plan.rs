@@ -260,7 +260,7 @@ fn rule(fault: &Fault, caller: &str, schedule: &Schedule) -> Rule {
     };
     Rule {
         id: Arc::clone(&fault.id),
-        name: format!("fault {}@{caller}>{}", fault.id, fault.target),
+        name: format!("{}@{caller}>{}", fault.id, fault.target),
         windows: fault
             .windows
             .iter()
@@ -454,7 +454,7 @@ checks: [{{ id: c, that: \"error_share[shop] < 1%\" }}]
     fn a_choice_is_what_the_contract_says() {
         let scenario = scenario("percent: 20%", 7);
         let (plan, schedule) = plan(&scenario).unwrap();
-        let draw = Seed(7).rule("fault f@client>shop");
+        let draw = Seed(7).rule("f@client>shop");
         let expected: Vec<u64> = schedule
             .planned
             .iter()

@@ -23,7 +23,7 @@ def chosen_by(fault, seed, calls):
             continue
         considered += 1
         path = call["path"].split("?")[0]
-        source = rule(seed, f"fault {fault['id']}@{call['caller']}>{call['service']}")
+        source = rule(seed, f"{fault['id']}@{call['caller']}>{call['service']}")
         u = unit(source, key(call["ord"], call["n"], 0, call["method"], path))
         if u < fault["percent"]:
             hit.append([call["caller"], call["ord"], call["side"], call["n"], call["method"], path])

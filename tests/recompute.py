@@ -949,7 +949,7 @@ def inside(at_us, windows):
 
 
 def rule_name(fault, request):
-    return f"fault {fault['id']}@{request['caller']}>{request['service']}"
+    return f"{fault['id']}@{request['caller']}>{request['service']}"
 
 
 def call(event):

@@ -158,7 +158,7 @@ def xxh3_64(data, seed=0):
 
 
 def rule(seed, name):
-    """The source of a rule's draws: `fault id@caller>service`, `sample`, `...#amount`."""
+    """The source of a rule's draws: `ID@CALLER>SERVICE` of a fault, `sample`, `...#amount`."""
     return xxh3_64(name.encode(), seed)
 
 

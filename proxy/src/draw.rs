@@ -11,7 +11,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 pub struct Seed(pub u64);
 
 impl Seed {
-    /// The draws of one rule; a fault's name is `fault id@caller>service`, a shadow sample's is `sample`.
+    /// The draws of one rule; a fault's name is `ID@CALLER>SERVICE` (its id, who calls, who is called), a shadow sample's is `sample`.
     pub fn rule(self, name: &str) -> Draw {
         Draw(xxh3_64_with_seed(name.as_bytes(), self.0))
     }

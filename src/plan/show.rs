@@ -48,7 +48,7 @@ impl Plan {
                 "windows_ms": fault.windows,
                 "callers": plan.callers.iter().map(|caller| json!({
                     "caller": &*caller.caller,
-                    "rule": format!("fault {}@{}>{}", fault.id, caller.caller, fault.target),
+                    "rule": format!("{}@{}>{}", fault.id, caller.caller, fault.target),
                     "choice": choice(&caller.choice),
                 })).collect::<Vec<_>>(),
             })).collect::<Vec<_>>(),

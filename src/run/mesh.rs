@@ -400,7 +400,7 @@ fn rule(fault: &Fault, caller: &str, wiring: &Wiring) -> Option<Rule> {
     };
     Some(Rule {
         id: fault.id.clone(),
-        name: format!("fault {}@{caller}>{}", fault.id, fault.target),
+        name: format!("{}@{caller}>{}", fault.id, fault.target),
         windows,
         matcher: fault.matcher.clone(),
         select,
@@ -511,7 +511,7 @@ mod tests {
             assert_eq!(forward(listener).timeout, timeout, "{}", listener.name);
         }
         let to_cart = listener(&config, "out:shop>cart");
-        assert_eq!(to_cart.http.faults[0].name, "fault slow-cart@shop>cart");
+        assert_eq!(to_cart.http.faults[0].name, "slow-cart@shop>cart");
         assert_eq!(
             to_cart.http.faults[0].windows,
             [Window {
@@ -534,7 +534,7 @@ mod tests {
 
         let its_call = listener(&config, "out:~candidate>catalog");
         assert_eq!(&*its_call.place.as_ref().unwrap().caller, "cart");
-        assert_eq!(its_call.http.faults[0].name, "fault slow-cart@cart>catalog");
+        assert_eq!(its_call.http.faults[0].name, "slow-cart@cart>catalog");
         assert!(forward(its_call).mirrors.is_empty());
         assert_eq!(
             forward(listener(&config, "out:cart>catalog")).mirrors.len(),
@@ -598,7 +598,7 @@ mod tests {
             rule.select,
             ProxySelect::Ordinals(Arc::from([100_u64, 101, 102]))
         );
-        assert_eq!(rule.name, "fault slow-cart@client>shop");
+        assert_eq!(rule.name, "slow-cart@client>shop");
         assert_ne!(rule.select, ProxySelect::Share(Share::ALL));
     }
 }

@@ -20,7 +20,7 @@ pub use counters::{Active, Book, Counter, Counters};
 pub struct Rule {
     /// The fault's id, in records.
     pub id: Arc<str>,
-    /// What names its draws: `fault id@caller>service`.
+    /// What names its draws: `ID@CALLER>SERVICE` (its id, who calls, who is called).
     pub name: String,
     /// Intended times, in whole milliseconds since the run's start, in which requests meet it; empty: always.
     pub windows: Vec<Window>,

@@ -21,7 +21,7 @@ use super::support::{Seen, config, echo, forward, service, start, start_with};
 fn rule(id: &str, share: f64, kind: Fault) -> Rule {
     Rule {
         id: id.into(),
-        name: format!("fault {id}@client>up"),
+        name: format!("{id}@client>up"),
         windows: Vec::new(),
         matcher: Matcher::default(),
         select: Select::Share(Share::new(share).unwrap()),
