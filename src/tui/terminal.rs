@@ -6,9 +6,11 @@ use std::{
         Once,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use ratatui::{DefaultTerminal, Frame};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 /// Gives the terminal back, for a program that is about to exit without unwinding. Without screens it does nothing.
 pub fn restore() {
@@ -52,4 +54,37 @@ impl Drop for Screen {
     fn drop(&mut self) {
         restore();
     }
+}
+
+/// What the keyboard has to say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keyboard {
+    /// Nothing.
+    Quiet,
+    /// There is something to read.
+    Ready,
+    /// The terminal has gone away.
+    Gone,
+}
+
+/// Waits for a key, at most so long. Asked before the library that reads keys is: that one spins for ever at the end of
+/// a terminal that was closed.
+pub fn wait(within: Duration) -> io::Result<Keyboard> {
+    let input = io::stdin();
+    let mut watched = [PollFd::new(&input, PollFlags::IN)];
+    let within = Timespec {
+        tv_sec: within.as_secs().cast_signed(),
+        tv_nsec: within.subsec_nanos().into(),
+    };
+    match poll(&mut watched, Some(&within)) {
+        // A signal, such as that of a changed size.
+        Ok(0) | Err(rustix::io::Errno::INTR) => return Ok(Keyboard::Quiet),
+        Ok(_) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let gone = PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL;
+    Ok(match watched {
+        [input] if input.revents().intersects(gone) => Keyboard::Gone,
+        _ => Keyboard::Ready,
+    })
 }
