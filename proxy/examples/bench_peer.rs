@@ -3,7 +3,9 @@
 //! ```text
 //! bench_peer serve ADDRESS                        answers each request with 1,000 bytes and nginx' headers
 //! bench_peer hang ADDRESS                         reads requests and never answers
-//! bench_peer load ADDRESS RATE SECONDS CONNS      an open loop of GETs at a fixed rate; latency from the due time, as JSON
+//! bench_peer load ADDRESS RATE SECONDS CONNS BACKEND
+//!                                                 an open loop of GETs at a fixed rate; latency from the due time, as JSON.
+//!                                                 The same loop serves BACKEND, so that the scheduler is not measured
 //! ```
 
 use std::{
@@ -32,8 +34,10 @@ const REQUEST: &[u8] = b"GET /item HTTP/1.1\r\nHost: bench.test\r\nUser-Agent: b
 const HEAD: &str = "HTTP/1.1 200 OK\r\nServer: nginx/1.22.1\r\nDate: Sat, 21 Nov 2026 12:00:00 GMT\r\n\
     Content-Type: application/octet-stream\r\nLast-Modified: Sat, 21 Nov 2026 11:00:00 GMT\r\nConnection: keep-alive\r\n\
     ETag: \"691f1e30-3e8\"\r\nAccept-Ranges: bytes\r\n";
-/// The number of the listener, and of connections from 1.
+/// The number of the listener; callers are numbered from 1.
 const LISTENER: u64 = 0;
+/// The first number of connections to the backend.
+const FIRST_PEER: u64 = 1 << 32;
 
 fn main() -> ExitCode {
     let words: Vec<String> = env::args().skip(1).collect();
@@ -51,13 +55,19 @@ fn run(words: &[&str]) -> Result<(), Failure> {
     match words {
         ["serve", address] => serve(address.parse()?, true),
         ["hang", address] => serve(address.parse()?, false),
-        ["load", address, rate, seconds, connections] => load(
-            address.parse()?,
-            rate.parse()?,
-            seconds.parse()?,
-            connections.parse()?,
+        ["load", address, rate, seconds, connections, backend] => {
+            let backend = Backend::new(backend.parse()?, true, FIRST_PEER)?;
+            let plan = Plan {
+                address: address.parse()?,
+                rate: rate.parse()?,
+                seconds: seconds.parse()?,
+                connections: connections.parse()?,
+            };
+            plan.run(backend)
+        }
+        _ => Err(
+            "usage: serve ADDRESS | hang ADDRESS | load ADDRESS RATE SECONDS CONNS BACKEND".into(),
         ),
-        _ => Err("usage: serve ADDRESS | hang ADDRESS | load ADDRESS RATE SECONDS CONNS".into()),
     }
 }
 
@@ -67,33 +77,57 @@ struct Peer {
     matched: usize,
 }
 
+/// The server's side.
+struct Backend {
+    listener: TcpListener,
+    answer: Option<String>,
+    peers: HashMap<u64, Peer>,
+    next: u64,
+    buffer: Vec<u8>,
+}
+
+impl Backend {
+    fn new(address: SocketAddr, answers: bool, first: u64) -> io::Result<Self> {
+        let listener = TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        let answer = format!("{HEAD}Content-Length: {BODY}\r\n\r\n{}", "x".repeat(BODY));
+        Ok(Self {
+            listener,
+            answer: answers.then_some(answer),
+            peers: HashMap::new(),
+            next: first,
+            buffer: vec![0; 64 << 10],
+        })
+    }
+
+    fn event(&mut self, epoll: &OwnedFd, id: u64) -> Result<(), Failure> {
+        if id == LISTENER {
+            while let Ok((tcp, _)) = self.listener.accept() {
+                tcp.set_nonblocking(true)?;
+                tcp.set_nodelay(true)?;
+                watch(epoll, &tcp, self.next)?;
+                self.peers.insert(self.next, Peer { tcp, matched: 0 });
+                self.next += 1;
+            }
+        } else if let Some(peer) = self.peers.get_mut(&id) {
+            let answer = self.answer.as_ref().map(String::as_bytes);
+            if !peer.serve(&mut self.buffer, answer) {
+                self.peers.remove(&id);
+            }
+        }
+        Ok(())
+    }
+}
+
 fn serve(address: SocketAddr, answers: bool) -> Result<(), Failure> {
-    let listener = TcpListener::bind(address)?;
-    listener.set_nonblocking(true)?;
-    let answer = format!("{HEAD}Content-Length: {BODY}\r\n\r\n{}", "x".repeat(BODY));
+    let mut backend = Backend::new(address, answers, FIRST_PEER)?;
     let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-    watch(&epoll, &listener, LISTENER)?;
-    let mut peers: HashMap<u64, Peer> = HashMap::new();
-    let mut next = LISTENER + 1;
-    let mut buffer = vec![0; 64 << 10];
+    watch(&epoll, &backend.listener, LISTENER)?;
     let mut events = Vec::with_capacity(256);
     loop {
         epoll::wait(&epoll, spare_capacity(&mut events), None)?;
         for event in events.drain(..) {
-            let id = event.data.u64();
-            if id == LISTENER {
-                while let Ok((tcp, _)) = listener.accept() {
-                    tcp.set_nonblocking(true)?;
-                    tcp.set_nodelay(true)?;
-                    watch(&epoll, &tcp, next)?;
-                    peers.insert(next, Peer { tcp, matched: 0 });
-                    next += 1;
-                }
-            } else if let Some(peer) = peers.get_mut(&id)
-                && !peer.serve(&mut buffer, answers.then_some(answer.as_bytes()))
-            {
-                peers.remove(&id);
-            }
+            backend.event(&epoll, event.data.u64())?;
         }
     }
 }
@@ -138,75 +172,89 @@ struct Caller {
     left: usize,
 }
 
-fn load(address: SocketAddr, rate: f64, seconds: f64, connections: u64) -> Result<(), Failure> {
-    let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-    let mut callers = HashMap::new();
-    let mut free: Vec<u64> = Vec::new();
-    for id in 1..=connections {
-        let tcp = TcpStream::connect(address)?;
-        tcp.set_nonblocking(true)?;
-        tcp.set_nodelay(true)?;
-        watch(&epoll, &tcp, id)?;
-        let caller = Caller {
-            tcp,
-            due: None,
-            left: 0,
-        };
-        callers.insert(id, caller);
-        free.push(id);
-    }
-    let begin = Instant::now();
-    let total = (rate * seconds) as u64;
-    let due_of = |number: u64| begin + Duration::from_secs_f64(number as f64 / rate);
-    let (mut sent, mut waited) = (0_u64, 0_u64);
-    let mut latencies: Vec<u64> = Vec::with_capacity(total as usize);
-    let mut events = Vec::with_capacity(256);
-    let mut buffer = vec![0; 64 << 10];
-    let end = begin + Duration::from_secs_f64(seconds) + Duration::from_secs(2);
-    while (latencies.len() as u64) < total && Instant::now() < end {
-        while sent < total && due_of(sent) <= Instant::now() {
-            let Some(caller) = free.pop().and_then(|id| callers.get_mut(&id)) else {
-                waited += 1;
-                break;
+/// What load there is to be.
+struct Plan {
+    address: SocketAddr,
+    rate: f64,
+    seconds: f64,
+    connections: u64,
+}
+
+impl Plan {
+    fn run(&self, mut backend: Backend) -> Result<(), Failure> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        watch(&epoll, &backend.listener, LISTENER)?;
+        let (rate, seconds) = (self.rate, self.seconds);
+        let mut callers = HashMap::new();
+        let mut free: Vec<u64> = Vec::new();
+        for id in 1..=self.connections {
+            let tcp = TcpStream::connect(self.address)?;
+            tcp.set_nonblocking(true)?;
+            tcp.set_nodelay(true)?;
+            watch(&epoll, &tcp, id)?;
+            let caller = Caller {
+                tcp,
+                due: None,
+                left: 0,
             };
-            caller.due = Some(due_of(sent));
-            caller.left = 0;
-            caller.tcp.write_all(REQUEST)?;
-            sent += 1;
+            callers.insert(id, caller);
+            free.push(id);
         }
-        let wait = if sent < total && !free.is_empty() {
-            due_of(sent).saturating_duration_since(Instant::now())
-        } else {
-            Duration::from_millis(10)
-        };
-        let wait = Timespec {
-            tv_sec: wait.as_secs() as i64,
-            tv_nsec: i64::from(wait.subsec_nanos()),
-        };
-        epoll::wait(&epoll, spare_capacity(&mut events), Some(&wait))?;
-        for event in events.drain(..) {
-            let id = event.data.u64();
-            if let Some(caller) = callers.get_mut(&id)
-                && let Some(due) = caller.read(&mut buffer)?
-            {
-                latencies.push(due.elapsed().as_nanos() as u64);
-                free.push(id);
+        let begin = Instant::now();
+        let total = (rate * seconds) as u64;
+        let due_of = |number: u64| begin + Duration::from_secs_f64(number as f64 / rate);
+        let (mut sent, mut waited) = (0_u64, 0_u64);
+        let mut latencies: Vec<u64> = Vec::with_capacity(total as usize);
+        let mut events = Vec::with_capacity(256);
+        let mut buffer = vec![0; 64 << 10];
+        let end = begin + Duration::from_secs_f64(seconds) + Duration::from_secs(2);
+        while (latencies.len() as u64) < total && Instant::now() < end {
+            while sent < total && due_of(sent) <= Instant::now() {
+                let Some(caller) = free.pop().and_then(|id| callers.get_mut(&id)) else {
+                    waited += 1;
+                    break;
+                };
+                caller.due = Some(due_of(sent));
+                caller.left = 0;
+                caller.tcp.write_all(REQUEST)?;
+                sent += 1;
+            }
+            let wait = if sent < total && !free.is_empty() {
+                due_of(sent).saturating_duration_since(Instant::now())
+            } else {
+                Duration::from_millis(10)
+            };
+            let wait = Timespec {
+                tv_sec: wait.as_secs() as i64,
+                tv_nsec: i64::from(wait.subsec_nanos()),
+            };
+            epoll::wait(&epoll, spare_capacity(&mut events), Some(&wait))?;
+            for event in events.drain(..) {
+                let id = event.data.u64();
+                if id == LISTENER || id >= FIRST_PEER {
+                    backend.event(&epoll, id)?;
+                } else if let Some(caller) = callers.get_mut(&id)
+                    && let Some(due) = caller.read(&mut buffer)?
+                {
+                    latencies.push(due.elapsed().as_nanos() as u64);
+                    free.push(id);
+                }
             }
         }
+        latencies.sort_unstable();
+        let quantile = |q: f64| {
+            let at = ((latencies.len() as f64 * q).ceil() as usize).saturating_sub(1);
+            latencies.get(at).copied().unwrap_or(0) as f64 / 1e3
+        };
+        println!(
+            "{{\"planned\":{total},\"done\":{},\"waited\":{waited},\"p50_us\":{:.1},\"p90_us\":{:.1},\"p99_us\":{:.1}}}",
+            latencies.len(),
+            quantile(0.5),
+            quantile(0.9),
+            quantile(0.99)
+        );
+        Ok(())
     }
-    latencies.sort_unstable();
-    let quantile = |q: f64| {
-        let at = ((latencies.len() as f64 * q).ceil() as usize).saturating_sub(1);
-        latencies.get(at).copied().unwrap_or(0) as f64 / 1e3
-    };
-    println!(
-        "{{\"planned\":{total},\"done\":{},\"waited\":{waited},\"p50_us\":{:.1},\"p90_us\":{:.1},\"p99_us\":{:.1}}}",
-        latencies.len(),
-        quantile(0.5),
-        quantile(0.9),
-        quantile(0.99)
-    );
-    Ok(())
 }
 
 impl Caller {
