@@ -3,7 +3,6 @@
 use meshbed_proxy::{policy::fault::delay::Delay, unit::show_duration};
 
 use crate::{
-    expr::{Arithmetic, Expr, Unit, metric},
     report::format::text,
     scenario::{Fault, FaultKind, Select},
     score::Gate,
@@ -73,22 +72,6 @@ pub fn fault(fault: &Fault) -> String {
         Select::Share(share) | Select::Ramp(_, _, share) => format!("{kind} {share}"),
         Select::First(n) => format!("{kind} first {n}"),
         Select::Every(n) => format!("{kind} every {n}"),
-    }
-}
-
-/// The unit of what an expression measures, by its name in reports; empty where only measuring tells.
-pub fn unit(expr: &Expr) -> &'static str {
-    match expr {
-        Expr::Literal(_, unit) => unit.name(),
-        Expr::Metric(of) => metric::known(&of.name).map_or("", |spec| spec.unit.name()),
-        Expr::TimeTo { .. } => Unit::Micros.name(),
-        Expr::Negate(inner)
-        | Expr::Arithmetic(Arithmetic::Add | Arithmetic::Subtract, inner, _) => unit(inner),
-        Expr::Arithmetic(Arithmetic::Divide, over, under) if unit(over) == unit(under) => {
-            Unit::Ratio.name()
-        }
-        Expr::Arithmetic(..) => "",
-        Expr::Compare(..) | Expr::Not(_) | Expr::And(..) | Expr::Or(..) => Unit::Bool.name(),
     }
 }
 
@@ -182,20 +165,6 @@ mod tests {
         assert_eq!(micros(610_000.0), "610 ms");
         assert_eq!(micros(1_250_000.0), "1.25 s");
         assert_eq!(share(0.002), "0.2 %");
-    }
-
-    #[test]
-    fn an_expression_has_the_unit_of_what_it_measures() {
-        for (text, expected) in [
-            ("p99[shop]", "us"),
-            ("error_share[shop] - 0.5 * error_share[cart]", "share"),
-            ("rps[shop] / rps[cart]", "ratio"),
-            ("time_to(p99[shop] < 250ms, hold: 5s)", "us"),
-            ("p99[shop] < 250ms", "bool"),
-        ] {
-            let parsed = crate::expr::parse(text).unwrap();
-            assert_eq!(unit(&parsed.expr), expected, "{text}");
-        }
     }
 
     #[test]
