@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::exit::{self, Exit};
 use crate::{
     backend, plan,
+    run::chain,
     scenario::{self, Backing, Overrides, Scenario, Warning},
 };
 
@@ -142,16 +143,4 @@ fn builtins(scenario: &Scenario) -> Vec<String> {
                 .map(|error| format!("`{id}`: {}", chain(&error)))
         })
         .collect()
-}
-
-/// An error with all that it came from.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
