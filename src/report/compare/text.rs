@@ -3,14 +3,11 @@
 use unicode_width::UnicodeWidthStr;
 
 use super::{Comparison, Row, RowVerdict, Verdict};
-use crate::{
-    measure::Kind,
-    report::{
-        Report,
-        format::{
-            html::{bars, range, ticks},
-            text::{fitted, quantity, rounded},
-        },
+use crate::report::{
+    Report,
+    format::{
+        html::{bars, range, ticks},
+        text::{fitted, quantity, rounded},
     },
 };
 
@@ -224,15 +221,7 @@ fn table(rows: &[Row], width: usize) -> Vec<String> {
 
 /// Both histograms over one another: `░` is A, `▓` is B, `█` both.
 fn overlay(a: &Report, b: &Report, service: &str, width: usize) -> Vec<String> {
-    let side = |report: &Report| {
-        let phases: Vec<&str> = report
-            .run
-            .recorded()
-            .map(|phase| phase.id.as_str())
-            .collect();
-        report.latency(service, "primary", Kind::Response, &phases)
-    };
-    let series = [("A", side(a)), ("B", side(b))];
+    let series = [("A", a.responses(service)), ("B", b.responses(service))];
     let Some((low, high)) = range(&series) else {
         return Vec::new();
     };
