@@ -7,7 +7,7 @@ use crate::report::{
     Report,
     format::{
         html::{bars, range, ticks},
-        text::{fitted, quantity, rounded},
+        text::{aligned, quantity, rounded, widths},
     },
 };
 
@@ -189,16 +189,7 @@ fn table(rows: &[Row], width: usize) -> Vec<String> {
         cells.push(line);
     }
     let columns = header.len();
-    let mut widths: Vec<usize> = (0..columns)
-        .map(|column| {
-            cells
-                .iter()
-                .filter_map(|row| row.get(column))
-                .map(|cell| cell.width())
-                .max()
-                .unwrap_or(0)
-        })
-        .collect();
+    let mut widths = widths(&cells);
     while widths.iter().sum::<usize>() + 2 * (columns - 1) > width {
         // Names give way, numbers do not.
         match widths.iter_mut().take(2).max() {
@@ -206,17 +197,7 @@ fn table(rows: &[Row], width: usize) -> Vec<String> {
             _ => break,
         }
     }
-    cells
-        .iter()
-        .map(|row| {
-            let padded: Vec<String> = row
-                .iter()
-                .zip(&widths)
-                .map(|(cell, width)| fitted(cell, *width))
-                .collect();
-            padded.join("  ")
-        })
-        .collect()
+    aligned(&cells, &widths)
 }
 
 /// Both histograms over one another: `░` is A, `▓` is B, `█` both.
