@@ -144,7 +144,7 @@ fn header(app: &App, shown: &App, theme: &Theme, width: u16) -> Line<'static> {
     } else {
         ""
     };
-    let seed = format!("seed {:x}", facts.seed);
+    let seed = format!("seed {}", facts.seed);
     let faults = shown
         .faults
         .keys()

@@ -62,7 +62,7 @@ fn verdict(shown: &App, ending: &Ending, theme: &Theme) -> Vec<Line<'static>> {
             (format!("{symbol} {}", ending.verdict.to_uppercase()), tone),
             (
                 format!(
-                    "   score {value} ({low:.0}–{high:.0}), needs {:.0}   {}   seed {:x}   exit {}",
+                    "   score {value} ({low:.0}–{high:.0}), needs {:.0}   {}   seed {}   exit {}",
                     shown.facts.min_score,
                     show::clock(ending.took_us),
                     shown.facts.seed,
