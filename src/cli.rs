@@ -4,6 +4,8 @@ use std::process::ExitCode;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
+use crate::run::chain;
+
 mod check;
 mod cleanup;
 mod compare;
@@ -96,14 +98,7 @@ pub fn main() -> ExitCode {
 
 /// Prints an error and everything that it came from, as `error: …: …`.
 pub fn complain(error: &dyn std::error::Error) {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    eprintln!("error: {text}");
+    eprintln!("error: {}", chain(error));
 }
 
 /// Writes to standard output; a reader that has gone away (`| head`) ends the program quietly.

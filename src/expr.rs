@@ -158,3 +158,23 @@ pub enum Comparison {
     /// `!=`.
     Unequal,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_expression_has_the_unit_of_what_it_measures() {
+        for (text, expected) in [
+            ("p99[shop]", "us"),
+            ("2 * p99[shop]", "us"),
+            ("error_share[shop] - 0.5 * error_share[cart]", "share"),
+            ("rps[shop] / rps[cart]", "ratio"),
+            ("time_to(p99[shop] < 250ms, hold: 5s)", "us"),
+            ("p99[shop] < 250ms", "bool"),
+        ] {
+            let parsed = parse(text).unwrap();
+            assert_eq!(parsed.expr.unit().name(), expected, "{text}");
+        }
+    }
+}

@@ -20,6 +20,7 @@ use meshbed_proxy::{
 
 use crate::{
     event::{Id, Micros},
+    measure::CLIENT,
     replay::schedule::{self, Planned, Schedule, TraceFacts},
     scenario::{Fault, FaultKind, Scenario, Select, Shadow},
 };
@@ -28,9 +29,6 @@ mod power;
 mod show;
 
 pub use power::{Need, Power};
-
-/// The generator's name as a caller.
-pub const CLIENT: &str = "client";
 
 /// What a run will do.
 #[derive(Debug, Clone)]
@@ -249,10 +247,12 @@ pub fn ordinals_for(fault: &Fault, schedule: &Schedule) -> Option<Vec<u64>> {
     })
 }
 
-/// A fault's rule at one caller's sidecar.
-fn rule(fault: &Fault, caller: &str, schedule: &Schedule) -> Rule {
-    let select = match (fault.select, ordinals_for(fault, schedule)) {
-        (_, Some(ordinals)) => ProxySelect::Ordinals(ordinals.into()),
+/// A fault's rule at one caller's sidecar, on by its windows.
+///
+/// `ordinals` are those that `first` and `every` choose among the caller's requests, where they are known beforehand.
+pub fn rule(fault: &Fault, caller: &str, ordinals: Option<Arc<[u64]>>) -> Rule {
+    let select = match (fault.select, ordinals) {
+        (_, Some(ordinals)) => ProxySelect::Ordinals(ordinals),
         (Select::Share(share), None) => ProxySelect::Share(share),
         (Select::Ramp(from, over, to), None) => ProxySelect::Ramp { from, to, over },
         (Select::First(count), None) => ProxySelect::First(count),
@@ -271,8 +271,7 @@ fn rule(fault: &Fault, caller: &str, schedule: &Schedule) -> Rule {
             .collect(),
         matcher: fault.matcher.clone(),
         select,
-        // How many suffer at once is the system's doing; the choice does not depend on it.
-        max_active: None,
+        max_active: fault.max_active,
         kind: match &fault.kind {
             FaultKind::Delay(delay) => ProxyFault::Delay(delay.clone()),
             FaultKind::Abort(abort) => ProxyFault::Abort(abort.clone()),
@@ -281,27 +280,35 @@ fn rule(fault: &Fault, caller: &str, schedule: &Schedule) -> Rule {
 }
 
 fn fault_plan(scenario: &Scenario, fault: &Fault, schedule: &Schedule) -> Result<FaultPlan, Error> {
-    let mut callers = Vec::new();
-    for caller in callers_of(scenario, &fault.target) {
-        if fault.from.as_ref().is_some_and(|from| *from != caller) {
-            continue;
-        }
+    let mut plans = Vec::new();
+    for caller in callers(scenario, fault) {
         let choice = if &*caller == CLIENT {
             Some(choice(
                 scenario.seed,
-                rule(fault, CLIENT, schedule),
+                Rule {
+                    // How many suffer at once is the system's doing; the choice does not depend on it.
+                    max_active: None,
+                    ..rule(fault, CLIENT, ordinals_for(fault, schedule).map(Arc::from))
+                },
                 fault,
                 schedule,
             )?)
         } else {
             None
         };
-        callers.push(CallerPlan { caller, choice });
+        plans.push(CallerPlan { caller, choice });
     }
     Ok(FaultPlan {
         id: Arc::clone(&fault.id),
-        callers,
+        callers: plans,
     })
+}
+
+/// The callers that a fault concerns: those of its target, the generator first, or the one that it names.
+pub fn callers(scenario: &Scenario, fault: &Fault) -> Vec<Id> {
+    let mut callers = callers_of(scenario, &fault.target);
+    callers.retain(|caller| fault.from.as_ref().is_none_or(|from| from == caller));
+    callers
 }
 
 /// Who calls a service, the generator first.

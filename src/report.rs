@@ -61,6 +61,12 @@ impl Report {
         }
         all
     }
+
+    /// The primary's response times over all recorded phases.
+    pub fn responses(&self, service: &str) -> Histogram {
+        let phases: Vec<&str> = self.run.recorded().map(|phase| &*phase.id).collect();
+        self.latency(service, "primary", Kind::Response, &phases)
+    }
 }
 
 /// Renders a bundle's readable forms again, byte for byte; gives the files written.

@@ -475,13 +475,6 @@ impl Scenario {
         self.phases.last().map_or(0, |phase| phase.end_us)
     }
 
-    /// The phase in which a request that was due then belongs.
-    pub fn phase_at(&self, intended_us: u64) -> Option<&Phase> {
-        self.phases
-            .iter()
-            .find(|phase| (phase.begin_us..phase.end_us).contains(&intended_us))
-    }
-
     /// Whether traffic drives this service.
     pub fn is_driven(&self, service: &str) -> bool {
         self.traffic.iter().any(|source| &*source.to == service)

@@ -11,6 +11,8 @@ use super::summary::Direction;
 pub const ETHERNET: u32 = 1;
 /// How much of a packet is kept: all of it.
 const SNAPLEN: u32 = 262_144;
+/// Bytes of a segment of a [`Dialogue`]: what Ethernet carries.
+const MSS: usize = 1460;
 
 /// Writes a pcap file with times in nanoseconds.
 #[derive(Debug)]
@@ -77,7 +79,6 @@ pub struct Dialogue {
     server: SocketAddr,
     /// The next sequence number of each side.
     next: (u32, u32),
-    mss: usize,
     /// The packets so far.
     pub packets: Vec<Packet>,
 }
@@ -89,20 +90,12 @@ impl Dialogue {
             client,
             server,
             next: (1_000, 4_294_967_000),
-            mss: 1460,
             packets: Vec::new(),
         };
         dialogue.push(at, Direction::Client, true, false, &[]);
         dialogue.push(at, Direction::Server, true, false, &[]);
         dialogue.push(at, Direction::Client, false, false, &[]);
         dialogue
-    }
-
-    /// Segments of at most so many bytes from here on.
-    #[must_use]
-    pub fn with_mss(mut self, mss: usize) -> Self {
-        self.mss = mss.max(1);
-        self
     }
 
     /// The client sends these bytes at `at`.
@@ -124,8 +117,7 @@ impl Dialogue {
     }
 
     fn send(&mut self, at: u64, from: Direction, bytes: &[u8]) -> &mut Self {
-        let mss = self.mss;
-        for part in bytes.chunks(mss) {
+        for part in bytes.chunks(MSS) {
             self.push(at, from, false, false, part);
         }
         self

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::exit::{self, Exit};
 use crate::{
     backend, plan,
+    run::chain,
     scenario::{self, Backing, Overrides, Scenario, Warning},
 };
 
@@ -17,7 +18,7 @@ pub(crate) struct Args {
     #[arg(required = true, value_name = "SCENARIO")]
     scenarios: Vec<PathBuf>,
     /// The seed, in place of the scenario's
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = seed)]
     seed: Option<u64>,
     /// Set a variable of `vars:`
     #[arg(long, value_name = "VAR=VALUE", value_parser = variable)]
@@ -33,6 +34,15 @@ pub(crate) fn variable(text: &str) -> Result<(String, String), String> {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err(format!("`{text}` is not VAR=VALUE")),
     }
+}
+
+/// Reads a seed.
+pub(crate) fn seed(text: &str) -> Result<u64, String> {
+    let parsed = match text.strip_prefix("0x") {
+        Some(hex) => u64::from_str_radix(hex, 16),
+        None => text.parse(),
+    };
+    parsed.map_err(|_| format!("`{text}` is not a seed, accepted: 0 to 2^64-1, also as 0x…"))
 }
 
 pub(crate) fn run(args: &Args) -> ExitCode {
@@ -142,16 +152,4 @@ fn builtins(scenario: &Scenario) -> Vec<String> {
                 .map(|error| format!("`{id}`: {}", chain(&error)))
         })
         .collect()
-}
-
-/// An error with all that it came from.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

@@ -13,7 +13,7 @@ mod show;
 mod signals;
 
 use super::{
-    Global, complain,
+    Global, check, complain,
     exit::{self, Exit},
 };
 use crate::{
@@ -34,13 +34,13 @@ pub(crate) struct Args {
     #[arg(long)]
     headless: bool,
     /// The seed of all choices, in place of the scenario's
-    #[arg(long, value_name = "N", value_parser = seed)]
+    #[arg(long, value_name = "N", value_parser = check::seed)]
     seed: Option<u64>,
     /// Write the report into this folder; DIR-2, DIR-3, … when it is there
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Set a variable of the scenario
-    #[arg(long, value_name = "VAR=V", value_parser = assignment)]
+    #[arg(long, value_name = "VAR=V", value_parser = check::variable)]
     set: Vec<(String, String)>,
     /// Event loops of the proxies, in place of the scenario's
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
@@ -425,19 +425,4 @@ pub(super) fn tell_undone(whose: &str, undone: &[Undone]) {
             eprintln!("error: cannot undo {} {}, {whose}", one.what, one.id);
         }
     }
-}
-
-fn seed(text: &str) -> Result<u64, String> {
-    let parsed = match text.strip_prefix("0x") {
-        Some(hex) => u64::from_str_radix(hex, 16),
-        None => text.parse(),
-    };
-    parsed.map_err(|_| format!("`{text}` is not a seed, accepted: 0 to 2^64-1, also as 0x…"))
-}
-
-fn assignment(text: &str) -> Result<(String, String), String> {
-    text.split_once('=')
-        .filter(|(name, _)| !name.is_empty())
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .ok_or_else(|| format!("`{text}` is not VAR=VALUE"))
 }

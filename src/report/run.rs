@@ -157,7 +157,7 @@ pub struct Generator {
     pub lateness_us: Spread,
     /// Waiting for a connection or a place.
     pub blocked_us: Spread,
-    /// Of the last request, its lateness less the median's.
+    /// How much later than the first the last releases were: the median lateness of the last 100 less that of the first.
     pub drift_us: i64,
     /// Share of the processors that its process used.
     pub cpu: Option<f64>,

@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use super::{
-    Command, Failure, Options, Outcome,
+    Command, Failure, Options, Outcome, chain,
     collect::{Collector, Comparing, Origin},
     guard, judge,
     mesh::{self, Party, Switch, Wiring},
@@ -798,17 +798,6 @@ fn traces(schedule: &Schedule) -> Vec<TraceFacts> {
         })
         .collect();
     paths.into_iter().collect()
-}
-
-/// An error and everything that it came from.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(&format!(": {cause}"));
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use crate::{
     event::{Id, Micros, Scored},
-    expr::{Context, Expr, State, Unit, evaluate, metric::known, show_literal},
+    expr::{Context, Expr, State, Unit, evaluate, show_literal},
     measure::{Measured, Window},
     scenario::{Check, Phase, Scenario},
     score::{self, Bounds, Evidence},
@@ -88,14 +88,7 @@ pub fn check(scenario: &Scenario, measured: &Measured, check: &Check, now_us: Mi
 
 /// What an expression's value counts, as a check shows it.
 pub fn unit(expr: &Expr) -> Unit {
-    match subject(expr) {
-        Expr::Literal(_, unit) => *unit,
-        Expr::Metric(metric) => known(&metric.name).map_or(Unit::Ratio, |spec| spec.unit),
-        Expr::Negate(inner) => unit(inner),
-        Expr::Arithmetic(_, left, _) => unit(left),
-        Expr::TimeTo { .. } => Unit::Micros,
-        Expr::Compare(..) | Expr::Not(_) | Expr::And(..) | Expr::Or(..) => Unit::Bool,
-    }
+    subject(expr).unit()
 }
 
 /// What is shown of a condition: the left side of a comparison; of anything else itself.

@@ -21,21 +21,15 @@ use meshbed_proxy::{
         Action, Address, Cluster, Config, Direction, Endpoint, Forward, HttpManager, Listener,
         Place, Route, VirtualHost,
     },
-    policy::{
-        balance::Balance,
-        fault::{Fault as ProxyFault, Rule, Select as ProxySelect, Window},
-        matcher::Matcher,
-        mirror::Mirror,
-    },
+    policy::{balance::Balance, fault::Rule, matcher::Matcher, mirror::Mirror},
 };
 
 use crate::{
     event::Id,
-    scenario::{Backing, Fault, FaultKind, Scenario, Select, Shadow},
+    measure::CLIENT,
+    plan,
+    scenario::{Backing, Fault, Scenario, Select, Shadow},
 };
-
-/// The generator, as a service.
-pub const CLIENT: &str = "client";
 
 /// The caller of an inbound sidecar, which serves all callers; not a service's id.
 pub const ANYONE: &str = "*";
@@ -136,26 +130,11 @@ pub fn sides(scenario: &Scenario) -> BTreeMap<String, u8> {
     sides
 }
 
-/// The callers that a fault concerns: those of its target, or the one that it names.
-pub fn callers(scenario: &Scenario, fault: &Fault) -> Vec<Id> {
-    let client = scenario.is_driven(&fault.target).then(|| Id::from(CLIENT));
-    let services = scenario
-        .services
-        .iter()
-        .filter(|service| service.calls.iter().any(|(peer, _)| *peer == fault.target))
-        .map(|service| service.id.clone());
-    client
-        .into_iter()
-        .chain(services)
-        .filter(|caller| fault.from.as_ref().is_none_or(|from| from == caller))
-        .collect()
-}
-
 /// Whether a fault chooses by the order of arrival at some caller, which no seed fixes: it counts requests that are not
 /// the schedule's own.
 pub fn counts_arrivals(scenario: &Scenario, fault: &Fault) -> bool {
     matches!(fault.select, Select::First(_) | Select::Every(_))
-        && callers(scenario, fault)
+        && plan::callers(scenario, fault)
             .iter()
             .any(|caller| &**caller != CLIENT)
 }
@@ -368,48 +347,19 @@ fn mirror(shadow: &Shadow, side: u8) -> Mirror {
 
 /// A fault at one caller's sidecar; `None`: it is switched off.
 fn rule(fault: &Fault, caller: &str, wiring: &Wiring) -> Option<Rule> {
-    let switch = wiring.switches.get(&fault.id).copied().unwrap_or_default();
-    let windows = match switch {
-        Switch::Off => return None,
-        Switch::On => Vec::new(),
-        Switch::Timeline => fault
-            .windows
-            .iter()
-            .map(|(begin_ms, end_ms)| Window {
-                begin_ms: *begin_ms,
-                end_ms: *end_ms,
-            })
-            .collect(),
-    };
-    // A fault without windows would be on all the time where the timeline never has it on.
-    if switch == Switch::Timeline && windows.is_empty() {
-        return None;
+    match wiring.switches.get(&fault.id).copied().unwrap_or_default() {
+        Switch::Off => None,
+        Switch::On => Some(Rule {
+            windows: Vec::new(),
+            ..plan::rule(fault, caller, None)
+        }),
+        // A fault without windows would be on all the time where the timeline never has it on.
+        Switch::Timeline if fault.windows.is_empty() => None,
+        Switch::Timeline => {
+            let planned = wiring.ordinals.get(&fault.id).filter(|_| caller == CLIENT);
+            Some(plan::rule(fault, caller, planned.cloned()))
+        }
     }
-    let planned = || {
-        wiring
-            .ordinals
-            .get(&fault.id)
-            .filter(|_| caller == CLIENT && switch == Switch::Timeline)
-            .map(|ordinals| ProxySelect::Ordinals(ordinals.clone()))
-    };
-    let select = match fault.select {
-        Select::Share(share) => ProxySelect::Share(share),
-        Select::Ramp(from, over, to) => ProxySelect::Ramp { from, to, over },
-        Select::First(count) => planned().unwrap_or(ProxySelect::First(count)),
-        Select::Every(count) => planned().unwrap_or(ProxySelect::Every(count)),
-    };
-    Some(Rule {
-        id: fault.id.clone(),
-        name: format!("{}@{caller}>{}", fault.id, fault.target),
-        windows,
-        matcher: fault.matcher.clone(),
-        select,
-        max_active: fault.max_active,
-        kind: match &fault.kind {
-            FaultKind::Delay(delay) => ProxyFault::Delay(delay.clone()),
-            FaultKind::Abort(abort) => ProxyFault::Abort(abort.clone()),
-        },
-    })
 }
 
 fn any_port() -> SocketAddr {
@@ -418,7 +368,10 @@ fn any_port() -> SocketAddr {
 
 #[cfg(test)]
 mod tests {
-    use meshbed_proxy::unit::Share;
+    use meshbed_proxy::{
+        policy::fault::{Select as ProxySelect, Window},
+        unit::Share,
+    };
 
     use super::*;
     use crate::run::fixture;
@@ -549,12 +502,12 @@ mod tests {
         let mut scenario = fixture::scenario();
         scenario.services[1].calls.push(("cart".into(), None));
         assert_eq!(
-            callers(&scenario, &scenario.faults[0]),
+            plan::callers(&scenario, &scenario.faults[0]),
             [Id::from("shop"), Id::from("catalog")]
         );
         scenario.faults[0].from = Some("catalog".into());
         assert_eq!(
-            callers(&scenario, &scenario.faults[0]),
+            plan::callers(&scenario, &scenario.faults[0]),
             [Id::from("catalog")]
         );
         let config = config(&scenario, &wiring());

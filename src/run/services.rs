@@ -17,7 +17,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use super::{Failure, mesh::Party};
+use super::{Failure, chain, mesh::Party};
 use crate::{
     backend,
     journal::{Effect, Entry, Journal, MARK, Undone, process::ProcessId},
@@ -479,13 +479,7 @@ async fn is_ready(wait: &Wait) -> bool {
 }
 
 fn environment(label: &str, what: &str, error: &dyn std::error::Error) -> Failure {
-    let mut text = format!("service `{label}`: {what}: {error}");
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(&format!(": {cause}"));
-        source = cause.source();
-    }
-    Failure::Environment(text)
+    Failure::Environment(format!("service `{label}`: {what}: {}", chain(error)))
 }
 
 #[cfg(test)]

@@ -84,6 +84,17 @@ pub struct Word {
     pub built: bool,
 }
 
+impl Word {
+    /// The names of those that are built.
+    pub(super) fn built(words: &[Self]) -> Vec<&'static str> {
+        words
+            .iter()
+            .filter(|word| word.built)
+            .map(|word| word.name)
+            .collect()
+    }
+}
+
 /// A map with fixed keys.
 #[derive(Debug)]
 pub struct Table {
@@ -189,9 +200,7 @@ impl Kind {
                 "a status such as `404`, a class such as `5xx`, `no_response` or `grpc_nonzero`"
                     .to_owned()
             }
-            Self::Word(words) => {
-                one_of(words.iter().filter(|word| word.built).map(|word| word.name))
-            }
+            Self::Word(words) => one_of(Word::built(words).into_iter()),
             Self::List(kind) => format!("a list, each {}", kind.accepted()),
             Self::OneOrMore(kind) => format!("{}, or a list of such", kind.accepted()),
             Self::Named(_, kind) => format!("a map from names, each to {}", kind.accepted()),

@@ -7,7 +7,7 @@ use meshbed_proxy::unit::{self, ByteSize, Rate, Share};
 use serde_json::{Map, Value as Json};
 
 use super::{
-    key::{Key as Row, Kind, Naming, Need, Table},
+    key::{Key as Row, Kind, Naming, Need, Table, Word},
     problem::{Place, Problem, suggest},
     value::{Item, Value},
     yaml::{self, Data, Key, Node, Scalar},
@@ -407,14 +407,7 @@ fn fits(kind: &Kind, node: &Node) -> bool {
 /// What is built of the words of a kind.
 fn built_words(kind: &Kind) -> String {
     match kind {
-        Kind::Word(words) => {
-            let names: Vec<&str> = words
-                .iter()
-                .filter(|word| word.built)
-                .map(|word| word.name)
-                .collect();
-            format!("supported: {}", names.join(", "))
-        }
+        Kind::Word(words) => format!("supported: {}", Word::built(words).join(", ")),
         _ => "leave it out".to_owned(),
     }
 }
@@ -430,12 +423,7 @@ fn help_for(scalar: &Scalar, kind: &Kind, accepted: &str) -> String {
         return format!("a unit is missing; accepted: {accepted}");
     }
     if let Kind::Word(words) = kind {
-        let names: Vec<&str> = words
-            .iter()
-            .filter(|word| word.built)
-            .map(|word| word.name)
-            .collect();
-        return suggest(&scalar.text, names.iter().copied());
+        return suggest(&scalar.text, Word::built(words));
     }
     format!("accepted: {accepted}")
 }

@@ -13,12 +13,12 @@ use serde_json::Value as Json;
 use super::{
     ErrorRule, ReportSettings, Requests, Scenario, Source,
     problem::{Files, Place, Problem, suggest},
-    topology::CLIENT,
     value::Item,
 };
 use crate::{
     event::Id,
     expr::{self, Expr, Unit, parse::Named},
+    measure::CLIENT,
 };
 
 /// Where reports go unless the scenario says otherwise.

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     file::ROOT,
-    key::{Key, Kind, Naming, Need, Table},
+    key::{Key, Kind, Naming, Need, Table, Word},
 };
 use crate::expr::{
     self,
@@ -127,12 +127,7 @@ fn kind(of: &Kind, definitions: &mut Map<String, Value>) -> Value {
         }
         Kind::Path | Kind::Header | Kind::Regex | Kind::Expression => json!({"type": "string"}),
         Kind::Word(words) => {
-            let names: Vec<&str> = words
-                .iter()
-                .filter(|word| word.built)
-                .map(|word| word.name)
-                .collect();
-            json!({"anyOf": [{"enum": names}, {"type": "string", "pattern": VARIABLE}]})
+            json!({"anyOf": [{"enum": Word::built(words)}, {"type": "string", "pattern": VARIABLE}]})
         }
         Kind::List(of) => json!({"type": "array", "items": kind(of, definitions)}),
         Kind::OneOrMore(of) => {

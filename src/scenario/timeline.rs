@@ -10,10 +10,9 @@ use meshbed_proxy::{
 use super::{
     Fault, FaultKind, Phase, Select,
     resolve::{Ids, Resolver},
-    topology::CLIENT,
     value::{Item, Value},
 };
-use crate::event::Id;
+use crate::{event::Id, measure::CLIENT};
 
 /// Longest timeline: trace ids hold the intended time as 32 bits of milliseconds; half of that leaves room for stragglers.
 const LONGEST: Duration = Duration::from_hours(24 * 24);

@@ -7,10 +7,7 @@ use super::{
     resolve::{Ids, Resolver},
     value::{Item, Value},
 };
-use crate::event::Id;
-
-/// The generator's name as a service (contract of services and sidecars).
-pub(super) const CLIENT: &str = "client";
+use crate::{event::Id, measure::CLIENT};
 
 impl Resolver<'_> {
     pub(super) fn services(&mut self, ids: &Ids) -> Vec<Service> {

@@ -109,11 +109,6 @@ impl Histogram {
         self.clipped
     }
 
-    /// Says how many of the values were clipped, which a log does not tell.
-    pub fn set_clipped(&mut self, clipped: u64) {
-        self.clipped = clipped;
-    }
-
     /// Whether nothing was counted.
     pub fn is_empty(&self) -> bool {
         self.total == 0

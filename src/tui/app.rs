@@ -129,7 +129,7 @@ impl Facts {
                     that: check.text.clone(),
                     bounds: check
                         .graded
-                        .map(|graded| (graded.pass, graded.fail, super::show::unit(&check.that))),
+                        .map(|graded| (graded.pass, graded.fail, check.that.unit().name())),
                     over: if check.over.is_empty() {
                         "all".to_owned()
                     } else {

@@ -1,57 +1,14 @@
-//! Numbers as people read them: three digits that count, and a unit.
+//! What the screens say in words; numbers and cells are those of the reports.
 
 use meshbed_proxy::{policy::fault::delay::Delay, unit::show_duration};
+use unicode_width::UnicodeWidthStr;
 
+pub use crate::report::format::text::{cut, duration, fitted, quantity, rounded, share};
 use crate::{
-    expr::{Arithmetic, Expr, Unit, metric},
     report::format::text,
     scenario::{Fault, FaultKind, Select},
     score::Gate,
 };
-
-/// A time in microseconds: `188 ms`, `1.25 s`, `90 µs`.
-pub fn micros(us: f64) -> String {
-    let size = us.abs();
-    if size < 1_000.0 {
-        format!("{us:.0} µs")
-    } else if size < 1_000_000.0 {
-        format!("{} ms", three(us / 1_000.0))
-    } else {
-        format!("{} s", three(us / 1_000_000.0))
-    }
-}
-
-/// A share: `0.2 %`.
-pub fn share(share: f64) -> String {
-    format!("{} %", three(share * 100.0))
-}
-
-/// A value in the unit that a check names.
-pub fn value(value: f64, unit: &str) -> String {
-    match unit {
-        "us" => micros(value),
-        "share" => share(value),
-        "per_s" => format!("{}/s", three(value)),
-        "bytes" => bytes(value),
-        "ratio" => format!("×{}", three(value)),
-        "bool" => (if value == 0.0 { "no" } else { "yes" }).to_owned(),
-        _ => three(value),
-    }
-}
-
-/// A count of bytes: `1.2 MiB`.
-pub fn bytes(bytes: f64) -> String {
-    for (unit, size) in [
-        ("GiB", 1_073_741_824.0),
-        ("MiB", 1_048_576.0),
-        ("KiB", 1024.0),
-    ] {
-        if bytes.abs() >= size {
-            return format!("{} {unit}", three(bytes / size));
-        }
-    }
-    format!("{bytes:.0} B")
-}
 
 /// What a fault does, in a few words: `delay 400ms 50%`.
 pub fn fault(fault: &Fault) -> String {
@@ -76,22 +33,6 @@ pub fn fault(fault: &Fault) -> String {
     }
 }
 
-/// The unit of what an expression measures, by its name in reports; empty where only measuring tells.
-pub fn unit(expr: &Expr) -> &'static str {
-    match expr {
-        Expr::Literal(_, unit) => unit.name(),
-        Expr::Metric(of) => metric::known(&of.name).map_or("", |spec| spec.unit.name()),
-        Expr::TimeTo { .. } => Unit::Micros.name(),
-        Expr::Negate(inner)
-        | Expr::Arithmetic(Arithmetic::Add | Arithmetic::Subtract, inner, _) => unit(inner),
-        Expr::Arithmetic(Arithmetic::Divide, over, under) if unit(over) == unit(under) => {
-            Unit::Ratio.name()
-        }
-        Expr::Arithmetic(..) => "",
-        Expr::Compare(..) | Expr::Not(_) | Expr::And(..) | Expr::Or(..) => Unit::Bool.name(),
-    }
-}
-
 /// A gate of the experiment in words, and whether it holds.
 pub fn gate(gate: &Gate) -> (String, bool) {
     let words = text::gate(gate);
@@ -105,59 +46,9 @@ pub fn clock(us: u64) -> String {
     format!("{}:{:02}", seconds / 60, seconds % 60)
 }
 
-/// Three digits that count: `1.25`, `18.8`, `188`, `1880`.
-pub fn three(value: f64) -> String {
-    let size = value.abs();
-    let text = if size >= 100.0 {
-        format!("{value:.0}")
-    } else if size >= 10.0 {
-        format!("{value:.1}")
-    } else if size >= 0.1 || size == 0.0 {
-        format!("{value:.2}")
-    } else {
-        format!("{value:.4}")
-    };
-    if text.contains('.') {
-        text.trim_end_matches('0').trim_end_matches('.').to_owned()
-    } else {
-        text
-    }
-}
-
-/// Cut to `width` columns, with an ellipsis where something was cut.
-pub fn fit(text: &str, width: usize) -> String {
-    use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
-    if text.width() <= width {
-        return text.to_owned();
-    }
-    let mut out = String::new();
-    let mut used = 0;
-    for c in text.chars() {
-        let wide = c.width().unwrap_or(0);
-        if used + wide + 1 > width {
-            break;
-        }
-        out.push(c);
-        used += wide;
-    }
-    if width > 0 {
-        out.push('…');
-    }
-    out
-}
-
-/// Padded or cut to exactly `width` columns, to the left.
-pub fn left(text: &str, width: usize) -> String {
-    use unicode_width::UnicodeWidthStr;
-    let text = fit(text, width);
-    let pad = width.saturating_sub(text.width());
-    text + &" ".repeat(pad)
-}
-
 /// Padded or cut to exactly `width` columns, to the right.
 pub fn right(text: &str, width: usize) -> String {
-    use unicode_width::UnicodeWidthStr;
-    let text = fit(text, width);
+    let text = cut(text, width);
     " ".repeat(width.saturating_sub(text.width())) + &text
 }
 
@@ -166,42 +57,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_have_three_digits_that_count() {
-        for (value, text) in [
-            (0.0, "0"),
-            (0.0123, "0.0123"),
-            (1.25, "1.25"),
-            (18.84, "18.8"),
-            (188.4, "188"),
-            (1884.0, "1884"),
-            (2.0, "2"),
-            (100.0, "100"),
-        ] {
-            assert_eq!(three(value), text);
-        }
-        assert_eq!(micros(610_000.0), "610 ms");
-        assert_eq!(micros(1_250_000.0), "1.25 s");
-        assert_eq!(share(0.002), "0.2 %");
-    }
-
-    #[test]
-    fn an_expression_has_the_unit_of_what_it_measures() {
-        for (text, expected) in [
-            ("p99[shop]", "us"),
-            ("error_share[shop] - 0.5 * error_share[cart]", "share"),
-            ("rps[shop] / rps[cart]", "ratio"),
-            ("time_to(p99[shop] < 250ms, hold: 5s)", "us"),
-            ("p99[shop] < 250ms", "bool"),
-        ] {
-            let parsed = crate::expr::parse(text).unwrap();
-            assert_eq!(unit(&parsed.expr), expected, "{text}");
-        }
-    }
-
-    #[test]
     fn texts_are_cut_to_columns_not_characters() {
-        assert_eq!(fit("abcdef", 4), "abc…");
-        assert_eq!(left("ab", 4), "ab  ");
+        assert_eq!(cut("abcdef", 4), "abc…");
+        assert_eq!(fitted("ab", 4), "ab  ");
         assert_eq!(right("日本語", 5), "日本…");
     }
 }

@@ -144,7 +144,7 @@ fn header(app: &App, shown: &App, theme: &Theme, width: u16) -> Line<'static> {
     } else {
         ""
     };
-    let seed = format!("seed {:x}", facts.seed);
+    let seed = format!("seed {}", facts.seed);
     let faults = shown
         .faults
         .keys()
@@ -178,7 +178,7 @@ fn header(app: &App, shown: &App, theme: &Theme, width: u16) -> Line<'static> {
     }
     let used = usize::from(width) - free(&right);
     let right = right.join("  ");
-    let name = show::left(&facts.name, usize::from(width).saturating_sub(used));
+    let name = show::fitted(&facts.name, usize::from(width).saturating_sub(used));
     Line::from(vec![
         Span::styled(title, theme.style(Tone::Strong)),
         Span::raw(name),
@@ -196,7 +196,7 @@ fn footer(shown: &App, theme: &Theme, width: u16) -> Line<'static> {
                     now.sent.saturating_sub(before.sent),
                 )
             });
-            let late = show::micros(now.late_p99_us as f64);
+            let late = show::duration(now.late_p99_us as f64);
             let mark = if now.late_p99_us <= 1_000 {
                 theme.pick("✔", "+")
             } else {
@@ -220,7 +220,7 @@ fn footer(shown: &App, theme: &Theme, width: u16) -> Line<'static> {
     };
     let room = usize::from(width).saturating_sub(keys.len());
     Line::from(vec![
-        Span::raw(show::left(&health, room)),
+        Span::raw(show::fitted(&health, room)),
         Span::styled(keys, theme.style(Tone::Faint)),
     ])
 }

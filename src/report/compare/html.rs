@@ -6,15 +6,12 @@ use super::{
     Comparison,
     text::{change, headline, marked, over},
 };
-use crate::{
-    measure::Kind,
-    report::{
-        Report,
-        format::{
-            html::{STYLE, chart},
-            junit::escaped,
-            text::quantity,
-        },
+use crate::report::{
+    Report,
+    format::{
+        html::{STYLE, chart},
+        junit::escaped,
+        text::quantity,
     },
 };
 
@@ -63,20 +60,15 @@ pub fn write(comparison: &Comparison, a: &Report, b: &Report) -> String {
     }
     html.push_str("</table>\n");
     for service in a.run.driven() {
-        let side = |report: &Report| {
-            let phases: Vec<&str> = report
-                .run
-                .recorded()
-                .map(|phase| phase.id.as_str())
-                .collect();
-            report.latency(service, "primary", Kind::Response, &phases)
-        };
         let _ = writeln!(
             html,
             "<h2>{}: response time, all recorded phases</h2>",
             escaped(service)
         );
-        html.push_str(&chart(&[("A", side(a)), ("B", side(b))]));
+        html.push_str(&chart(&[
+            ("A", a.responses(service)),
+            ("B", b.responses(service)),
+        ]));
     }
     html.push_str("</body></html>\n");
     html

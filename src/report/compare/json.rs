@@ -3,12 +3,9 @@
 use serde_json::{Value, json};
 
 use super::Comparison;
-use crate::{
-    measure::Kind,
-    report::{
-        Report,
-        format::html::{bars, range},
-    },
+use crate::report::{
+    Report,
+    format::html::{bars, range},
 };
 
 /// Bars of the overlaid histograms.
@@ -29,15 +26,7 @@ pub fn write(comparison: &Comparison, a: &Report, b: &Report) -> Value {
 }
 
 fn overlay(a: &Report, b: &Report, service: &str) -> Option<Value> {
-    let side = |report: &Report| {
-        let phases: Vec<&str> = report
-            .run
-            .recorded()
-            .map(|phase| phase.id.as_str())
-            .collect();
-        report.latency(service, "primary", Kind::Response, &phases)
-    };
-    let series = [("a", side(a)), ("b", side(b))];
+    let series = [("a", a.responses(service)), ("b", b.responses(service))];
     let (low, high) = range(&series)?;
     let step = (high / low).ln() / BARS as f64;
     let edges: Vec<f64> = (0..=BARS)

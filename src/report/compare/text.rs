@@ -3,14 +3,11 @@
 use unicode_width::UnicodeWidthStr;
 
 use super::{Comparison, Row, RowVerdict, Verdict};
-use crate::{
-    measure::Kind,
-    report::{
-        Report,
-        format::{
-            html::{bars, range, ticks},
-            text::{fitted, quantity, rounded},
-        },
+use crate::report::{
+    Report,
+    format::{
+        html::{bars, range, ticks},
+        text::{aligned, quantity, rounded, widths},
     },
 };
 
@@ -192,16 +189,7 @@ fn table(rows: &[Row], width: usize) -> Vec<String> {
         cells.push(line);
     }
     let columns = header.len();
-    let mut widths: Vec<usize> = (0..columns)
-        .map(|column| {
-            cells
-                .iter()
-                .filter_map(|row| row.get(column))
-                .map(|cell| cell.width())
-                .max()
-                .unwrap_or(0)
-        })
-        .collect();
+    let mut widths = widths(&cells);
     while widths.iter().sum::<usize>() + 2 * (columns - 1) > width {
         // Names give way, numbers do not.
         match widths.iter_mut().take(2).max() {
@@ -209,30 +197,12 @@ fn table(rows: &[Row], width: usize) -> Vec<String> {
             _ => break,
         }
     }
-    cells
-        .iter()
-        .map(|row| {
-            let padded: Vec<String> = row
-                .iter()
-                .zip(&widths)
-                .map(|(cell, width)| fitted(cell, *width))
-                .collect();
-            padded.join("  ")
-        })
-        .collect()
+    aligned(&cells, &widths)
 }
 
 /// Both histograms over one another: `░` is A, `▓` is B, `█` both.
 fn overlay(a: &Report, b: &Report, service: &str, width: usize) -> Vec<String> {
-    let side = |report: &Report| {
-        let phases: Vec<&str> = report
-            .run
-            .recorded()
-            .map(|phase| phase.id.as_str())
-            .collect();
-        report.latency(service, "primary", Kind::Response, &phases)
-    };
-    let series = [("A", side(a)), ("B", side(b))];
+    let series = [("A", a.responses(service)), ("B", b.responses(service))];
     let Some((low, high)) = range(&series) else {
         return Vec::new();
     };

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use unicode_width::UnicodeWidthStr;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::{
     event::{Outcome, RunState},
@@ -20,13 +20,18 @@ const BUSY: f64 = 0.6;
 pub fn quantity(value: f64, unit: &str) -> String {
     match unit {
         "us" => duration(value),
-        "share" => format!("{} %", rounded(value * 100.0)),
+        "share" => share(value),
         "per_s" => format!("{}/s", rounded(value)),
         "bytes" => bytes(value),
         "ratio" => format!("×{}", rounded(value)),
         "bool" => if value > 0.0 { "true" } else { "false" }.to_owned(),
         _ => rounded(value),
     }
+}
+
+/// A share, 0 to 1, in percent.
+pub fn share(share: f64) -> String {
+    format!("{} %", rounded(share * 100.0))
 }
 
 /// Microseconds, in the unit that leaves one to three digits before the point.
@@ -49,7 +54,8 @@ pub fn rounded(value: f64) -> String {
         size if !(0.000_005..99.95).contains(&size) => 0,
         size if size >= 9.995 => 1,
         size if size >= 0.995 => 2,
-        size if size >= 0.01 => 3,
+        size if size >= 0.1 => 3,
+        size if size >= 0.01 => 4,
         _ => 5,
     };
     let text = format!("{value:.decimals$}");
@@ -69,7 +75,10 @@ fn bytes(value: f64) -> String {
     match value {
         value if value < 1024.0 => format!("{} B", rounded(value)),
         value if value < 1024.0 * 1024.0 => format!("{} KiB", rounded(value / 1024.0)),
-        value => format!("{} MiB", rounded(value / (1024.0 * 1024.0))),
+        value if value < 1024.0 * 1024.0 * 1024.0 => {
+            format!("{} MiB", rounded(value / (1024.0 * 1024.0)))
+        }
+        value => format!("{} GiB", rounded(value / (1024.0 * 1024.0 * 1024.0))),
     }
 }
 
@@ -464,19 +473,9 @@ fn table(run: &Run, width: usize) -> Vec<String> {
             ]
         });
     }
-    let columns = cells.first().map_or(0, Vec::len);
-    let mut widths: Vec<usize> = (0..columns)
-        .map(|column| {
-            cells
-                .iter()
-                .filter_map(|row| row.get(column))
-                .map(|cell| cell.width())
-                .max()
-                .unwrap_or(0)
-        })
-        .collect();
+    let mut widths = widths(&cells);
     // What does not fit is taken from the widest column, so that the others stay whole.
-    while widths.iter().sum::<usize>() + 2 * (columns - 1) > width {
+    while widths.iter().sum::<usize>() + 2 * (widths.len() - 1) > width {
         let Some(widest) = widths.iter_mut().max() else {
             break;
         };
@@ -485,33 +484,66 @@ fn table(run: &Run, width: usize) -> Vec<String> {
         }
         *widest -= 1;
     }
-    cells
+    aligned(&cells, &widths)
         .iter()
-        .map(|row| {
-            let padded: Vec<String> = row
-                .iter()
-                .zip(&widths)
-                .map(|(cell, width)| fitted(cell, *width))
-                .collect();
-            padded.join("  ").trim_end().to_owned()
+        .map(|row| row.trim_end().to_owned())
+        .collect()
+}
+
+/// The widest cell of each column.
+pub fn widths(rows: &[Vec<String>]) -> Vec<usize> {
+    let columns = rows.first().map_or(0, Vec::len);
+    (0..columns)
+        .map(|column| {
+            rows.iter()
+                .filter_map(|row| row.get(column))
+                .map(|cell| cell.width())
+                .max()
+                .unwrap_or(0)
         })
         .collect()
 }
 
-/// A cell at this width exactly, cut with `…`.
+/// Rows with each cell at its column's width.
+pub fn aligned(rows: &[Vec<String>], widths: &[usize]) -> Vec<String> {
+    rows.iter()
+        .map(|row| {
+            let padded: Vec<String> = row
+                .iter()
+                .zip(widths)
+                .map(|(cell, width)| fitted(cell, *width))
+                .collect();
+            padded.join("  ")
+        })
+        .collect()
+}
+
+/// A cell at this width exactly, padded or cut.
 pub fn fitted(text: &str, width: usize) -> String {
+    let cut = cut(text, width);
+    let pad = width.saturating_sub(cut.width());
+    cut + &" ".repeat(pad)
+}
+
+/// At most `width` columns of a text, with `…` where something was cut.
+pub fn cut(text: &str, width: usize) -> String {
     if text.width() <= width {
-        return format!("{text}{}", " ".repeat(width - text.width()));
+        return text.to_owned();
     }
     let mut cut = String::new();
+    let mut used = 0;
     for c in text.chars() {
-        if cut.width() + 1 + c.to_string().width() > width {
+        let wide = c.width().unwrap_or(0);
+        if used + wide + 1 > width {
             break;
         }
         cut.push(c);
+        used += wide;
     }
-    cut.push('…');
-    format!("{cut}{}", " ".repeat(width.saturating_sub(cut.width())))
+    if width > 0 {
+        cut.push('…');
+    }
+    cut
 }
 
 /// A line, broken at spaces; what follows is indented.
@@ -534,6 +566,25 @@ fn wrapped(line: &str, width: usize) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_have_three_digits_that_count() {
+        for (value, text) in [
+            (0.0, "0"),
+            (0.0123, "0.0123"),
+            (1.25, "1.25"),
+            (18.84, "18.8"),
+            (188.4, "188"),
+            (1884.0, "1884"),
+            (2.0, "2"),
+            (100.0, "100"),
+        ] {
+            assert_eq!(rounded(value), text);
+        }
+        assert_eq!(duration(610_000.0), "610 ms");
+        assert_eq!(duration(1_250_000.0), "1.25 s");
+        assert_eq!(share(0.002), "0.2 %");
+    }
 
     #[test]
     fn quantities_have_three_digits_and_their_unit() {

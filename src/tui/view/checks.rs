@@ -38,13 +38,13 @@ pub(super) fn draw(shown: &App, theme: &Theme, frame: &mut Frame<'_>, area: Rect
             theme,
             vec![
                 (format!("{symbol} "), tone),
-                (show::left(&facts.id, names), Tone::Plain),
+                (show::fitted(&facts.id, names), Tone::Plain),
                 (format!(" {must} "), Tone::Faint),
-                (show::left(&value, value_room), tone),
+                (show::fitted(&value, value_room), tone),
                 (
                     format!(
                         " {}",
-                        show::fit(&facts.that, room.saturating_sub(value_room + 1))
+                        show::cut(&facts.that, room.saturating_sub(value_room + 1))
                     ),
                     Tone::Faint,
                 ),
@@ -64,9 +64,13 @@ pub(super) fn measured(scored: &Scored) -> String {
     match (scored.value, scored.outcome) {
         (_, Outcome::NoData) if scored.n == 0 => "no data yet".to_owned(),
         (Some(value), Outcome::NoData) => {
-            format!("{} ({} samples)", show::value(value, scored.unit), scored.n)
+            format!(
+                "{} ({} samples)",
+                show::quantity(value, scored.unit),
+                scored.n
+            )
         }
-        (Some(value), _) => show::value(value, scored.unit),
+        (Some(value), _) => show::quantity(value, scored.unit),
         (None, Outcome::NoData) => "no data".to_owned(),
         (None, Outcome::NotRun) => "not run".to_owned(),
         (None, _) => "–".to_owned(),

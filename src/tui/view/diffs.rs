@@ -94,7 +94,7 @@ pub(super) fn draw(app: &App, shown: &App, theme: &Theme, frame: &mut Frame<'_>,
             };
             let width = usize::from(left.width).saturating_sub(2);
             let count = total.unwrap_or(0).to_string();
-            let text = show::left(
+            let text = show::fitted(
                 &format!("{symbol} {id} {endpoint}"),
                 width.saturating_sub(count.len() + 1),
             );
@@ -114,8 +114,8 @@ pub(super) fn draw(app: &App, shown: &App, theme: &Theme, frame: &mut Frame<'_>,
         .map(|(standing, path, kind, field)| {
             let width = usize::from(middle.width).saturating_sub(2);
             let (symbol, tone) = mark(*standing, theme);
-            let count = format!("{} {}/{total}", show::left(kind, 7), field.count);
-            let path = show::left(path, width.saturating_sub(count.len() + 3));
+            let count = format!("{} {}/{total}", show::fitted(kind, 7), field.count);
+            let path = show::fitted(path, width.saturating_sub(count.len() + 3));
             line(theme, vec![(format!("{symbol} {path} {count}"), tone)])
         })
         .collect();

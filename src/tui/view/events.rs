@@ -17,7 +17,7 @@ pub(super) fn draw(app: &App, shown: &App, theme: &Theme, frame: &mut Frame<'_>,
                 Level::Bad => (theme.pick("✘", "x"), Tone::Bad),
             };
             let time = format!("{:>8.3} s {symbol} ", *t_us as f64 / 1e6);
-            let text = show::fit(text, width.saturating_sub(13));
+            let text = show::cut(text, width.saturating_sub(13));
             line(theme, vec![(time, Tone::Faint), (text, tone)])
         })
         .collect::<Vec<_>>();

@@ -45,7 +45,7 @@ pub(super) fn draw(app: &App, shown: &App, theme: &Theme, frame: &mut Frame<'_>,
             vec![("no requests yet".to_owned(), Tone::Faint)],
         ));
     } else {
-        let from = show::left(&format!("-{} s", grid.span), grid.columns.saturating_sub(3));
+        let from = show::fitted(&format!("-{} s", grid.span), grid.columns.saturating_sub(3));
         let axis = format!("{}{from}now", " ".repeat(AXIS));
         lines.push(line(theme, vec![(axis, Tone::Faint)]));
     }
@@ -107,7 +107,7 @@ fn map(served: &Served, grid: &Grid, theme: &Theme) -> Vec<Line<'static>> {
         } else {
             edge(high + 1) * row as f64 / rows as f64
         };
-        show::right(&show::micros(us), AXIS - 1) + theme.pick("┤", "|")
+        show::right(&show::duration(us), AXIS - 1) + theme.pick("┤", "|")
     };
     cells
         .iter()

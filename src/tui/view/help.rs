@@ -47,7 +47,7 @@ pub(super) fn draw(app: &App, theme: &Theme, frame: &mut Frame<'_>, area: Rect) 
             line(
                 theme,
                 vec![
-                    (format!(" {} ", show::left(&keys, 14)), Tone::Strong),
+                    (format!(" {} ", show::fitted(&keys, 14)), Tone::Strong),
                     (format!("{}{elsewhere}", binding.help), tone),
                 ],
             )

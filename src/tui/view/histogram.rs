@@ -102,7 +102,7 @@ fn quantiles(
     phases: &[(&Id, &Histogram<u64>)],
     theme: &Theme,
 ) -> Vec<Line<'static>> {
-    let mut head = show::left("phase", 14);
+    let mut head = show::fitted("phase", 14);
     for name in ["n", "errors", "p50", "p90", "p99", "max"] {
         head += &show::right(name, 10);
     }
@@ -117,19 +117,19 @@ fn quantiles(
         // A quantile with too few samples beyond it is not called known.
         let quantile = |q: f64, need: u64| {
             if n >= need {
-                show::micros(histogram.value_at_quantile(q) as f64)
+                show::duration(histogram.value_at_quantile(q) as f64)
             } else {
                 "–".to_owned()
             }
         };
-        let mut text = show::left(phase, 14);
+        let mut text = show::fitted(phase, 14);
         for cell in [
             n.to_string(),
             errors.unwrap_or(0).to_string(),
             quantile(0.5, 20),
             quantile(0.9, 100),
             quantile(0.99, 1_000),
-            show::micros(histogram.max() as f64),
+            show::duration(histogram.max() as f64),
         ] {
             text += &show::right(&cell, 10);
         }
@@ -190,7 +190,7 @@ fn bars(
                 theme,
                 vec![
                     (
-                        show::right(&show::micros(edge(row)), AXIS - 1) + theme.pick("┤", "|"),
+                        show::right(&show::duration(edge(row)), AXIS - 1) + theme.pick("┤", "|"),
                         Tone::Faint,
                     ),
                     (theme.pick("█", "#").repeat(length), Tone::First),

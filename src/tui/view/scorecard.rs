@@ -62,7 +62,7 @@ fn verdict(shown: &App, ending: &Ending, theme: &Theme) -> Vec<Line<'static>> {
             (format!("{symbol} {}", ending.verdict.to_uppercase()), tone),
             (
                 format!(
-                    "   score {value} ({low:.0}–{high:.0}), needs {:.0}   {}   seed {:x}   exit {}",
+                    "   score {value} ({low:.0}–{high:.0}), needs {:.0}   {}   seed {}   exit {}",
                     shown.facts.min_score,
                     show::clock(ending.took_us),
                     shown.facts.seed,
@@ -93,10 +93,10 @@ fn table(app: &App, shown: &App, theme: &Theme, frame: &mut Frame<'_>, area: Rec
     let (value_room, wanted_room) = rooms(shown, rest);
     let head = format!(
         "  {}{}{}{}{}{}",
-        show::left("check", names),
-        show::left("", 5),
-        show::left(" measured", value_room),
-        show::left(" wanted", wanted_room),
+        show::fitted("check", names),
+        show::fitted("", 5),
+        show::fitted(" measured", value_room),
+        show::fitted(" wanted", wanted_room),
         show::right("points", 10),
         show::right("over", 10),
     );
@@ -106,26 +106,26 @@ fn table(app: &App, shown: &App, theme: &Theme, frame: &mut Frame<'_>, area: Rec
         let (symbol, tone) = scored.map_or((theme.pick("·", "."), Tone::Faint), |scored| {
             theme.outcome(scored.outcome)
         });
-        let weight = show::three(facts.weight);
+        let weight = show::rounded(facts.weight);
         let points = scored
             .filter(|scored| crate::score::is_known(scored.outcome))
             .map_or_else(
                 || format!("–/{weight}"),
-                |scored| format!("{}/{weight}", show::three(scored.points * facts.weight)),
+                |scored| format!("{}/{weight}", show::rounded(scored.points * facts.weight)),
             );
         lines.push(line(
             theme,
             vec![
                 (format!("{symbol} "), tone),
-                (show::left(&facts.id, names), Tone::Plain),
+                (show::fitted(&facts.id, names), Tone::Plain),
                 (
-                    show::left(if facts.must { " must" } else { "" }, 5),
+                    show::fitted(if facts.must { " must" } else { "" }, 5),
                     Tone::Faint,
                 ),
                 (
                     format!(
                         " {}",
-                        show::left(
+                        show::fitted(
                             &scored.map_or_else(
                                 || "not judged yet".to_owned(),
                                 |scored| within(
@@ -142,7 +142,7 @@ fn table(app: &App, shown: &App, theme: &Theme, frame: &mut Frame<'_>, area: Rec
                 (
                     format!(
                         " {}",
-                        show::left(&wanted(facts, wanted_room), wanted_room.saturating_sub(1))
+                        show::fitted(&wanted(facts, wanted_room), wanted_room.saturating_sub(1))
                     ),
                     Tone::Faint,
                 ),
@@ -170,8 +170,8 @@ fn with_interval(scored: &Scored) -> String {
     {
         Some((low, high)) => format!(
             "{text} [{}, {}]",
-            show::value(low, scored.unit),
-            show::value(high, scored.unit)
+            show::quantity(low, scored.unit),
+            show::quantity(high, scored.unit)
         ),
         None => text,
     }
@@ -219,7 +219,11 @@ fn bound(condition: &str) -> String {
 fn wanted(facts: &CheckFacts, room: usize) -> String {
     match facts.bounds {
         Some((pass, fail, unit)) => {
-            format!("{} … {}", show::value(pass, unit), show::value(fail, unit))
+            format!(
+                "{} … {}",
+                show::quantity(pass, unit),
+                show::quantity(fail, unit)
+            )
         }
         None => within(facts.that.clone(), bound(&facts.that), room),
     }

@@ -16,12 +16,12 @@ pub(super) fn draw(shown: &App, theme: &Theme, frame: &mut Frame<'_>, area: Rect
     let last = if room >= 14 { "p50 by second" } else { "" };
     let head = format!(
         "{}{}{}{}{} {}",
-        show::left("", 17),
+        show::fitted("", 17),
         show::right("req/s", 7),
         show::right("err", 8),
         show::right("p50", 9),
         show::right("p99", 9),
-        show::left(last, room),
+        show::fitted(last, room),
     );
     let mut lines = vec![line(theme, vec![(head, Tone::Faint)])];
     lines.extend(
@@ -45,8 +45,8 @@ pub(super) fn draw(shown: &App, theme: &Theme, frame: &mut Frame<'_>, area: Rect
             count(MirrorOutcome::Shed),
             count(MirrorOutcome::Failed)
         );
-        let name = show::left(&format!("{} {id}", theme.pick("◌", "o")), 16);
-        let text = show::fit(&text, usize::from(area.width).saturating_sub(19));
+        let name = show::fitted(&format!("{} {id}", theme.pick("◌", "o")), 16);
+        let text = show::cut(&text, usize::from(area.width).saturating_sub(19));
         lines.push(line(theme, vec![(format!("{name} {text}"), Tone::Plain)]));
     }
     let title = format!(
@@ -77,7 +77,7 @@ fn service(
     };
     let mark = if hit { theme.pick("⚡", "!") } else { "" };
     let tone = if hit { Tone::Fault } else { Tone::Plain };
-    let name = (show::left(&format!("{branch}{id}{mark}"), 17), tone);
+    let name = (show::fitted(&format!("{branch}{id}{mark}"), 17), tone);
     let served = shown.served.get(id);
     let Some((served, trailing)) =
         served.and_then(|served| Some((served, served.trailing(shown.now_us)?)))
@@ -121,7 +121,7 @@ fn service(
     let p99 = |us| {
         // Fewer than 1,000 samples: an estimate, and marked as one.
         let about = if trailing.count < 1_000 { "~" } else { "" };
-        format!("{about}{}", show::micros(us))
+        format!("{about}{}", show::duration(us))
     };
     let worse_errors = steady.is_some_and(|(steady, errors)| {
         trailing.errors > errors as f64 / steady.len().max(1) as f64
@@ -137,7 +137,7 @@ fn service(
                 Tone::Plain,
             ),
             cell(Some(show::share(trailing.errors)), worse_errors, 8),
-            cell(trailing.p50_us.map(show::micros), worse_p50, 9),
+            cell(trailing.p50_us.map(show::duration), worse_p50, 9),
             cell(trailing.p99_us.map(p99), worse_p99, 9),
             (format!(" {}", theme.sparkline(&values, most)), Tone::Plain),
         ],

@@ -43,16 +43,16 @@ pub(super) fn draw(shown: &App, theme: &Theme, frame: &mut Frame<'_>, area: Rect
             .count();
         let text =
             format!("{id} ({role}): {compared} compared, {differ} fields differ, {lost} lost");
-        lines.push(line(theme, vec![(show::fit(&text, width), Tone::Strong)]));
+        lines.push(line(theme, vec![(show::cut(&text, width), Tone::Strong)]));
         for (standing, (endpoint, path, kind), field) in fields {
             let (symbol, tone) = mark(standing, theme);
             let total = shadowed.endpoints.get(endpoint).copied().unwrap_or(0);
             let share = show::right(&format!("{}/{total}", field.count), 9);
             let text = format!(
                 " {symbol} {share} {} {endpoint} {path}",
-                show::left(kind, 7)
+                show::fitted(kind, 7)
             );
-            lines.push(line(theme, vec![(show::fit(&text, width), tone)]));
+            lines.push(line(theme, vec![(show::cut(&text, width), tone)]));
         }
     }
     list(

@@ -68,7 +68,10 @@ pub(super) fn draw(app: &App, shown: &App, theme: &Theme, frame: &mut Frame<'_>,
         lines.push(line(
             theme,
             vec![
-                (show::left(&format!("{mark}{}{off}", fault.id), NAMES), tone),
+                (
+                    show::fitted(&format!("{mark}{}{off}", fault.id), NAMES),
+                    tone,
+                ),
                 (format!(" {bar}"), Tone::Faint),
                 (cells.into_iter().collect(), tone),
             ],
@@ -117,15 +120,15 @@ fn latest(shown: &App, theme: &Theme, width: usize) -> Line<'static> {
     line(
         theme,
         vec![
-            (show::left(" latest event", NAMES), Tone::Faint),
+            (show::fitted(" latest event", NAMES), Tone::Faint),
             (format!(" {}", theme.pick("│", "|")), Tone::Faint),
-            (show::fit(&text, width), tone),
+            (show::cut(&text, width), tone),
         ],
     )
 }
 
 fn phases(shown: &App, theme: &Theme, column: &dyn Fn(u64) -> usize) -> Line<'static> {
-    let mut pieces = vec![(show::left(" phase", NAMES + 1), Tone::Faint)];
+    let mut pieces = vec![(show::fitted(" phase", NAMES + 1), Tone::Faint)];
     let bar = theme.pick("│", "|");
     let mut at = 0;
     for (id, begin, end, record) in &shown.facts.phases {
@@ -141,7 +144,7 @@ fn phases(shown: &App, theme: &Theme, column: &dyn Fn(u64) -> usize) -> Line<'st
         };
         let tone = if inside { Tone::Strong } else { Tone::Plain };
         pieces.push((
-            format!("{bar}{}", show::left(&text, room.saturating_sub(1))),
+            format!("{bar}{}", show::fitted(&text, room.saturating_sub(1))),
             tone,
         ));
         at = to;
