@@ -73,7 +73,8 @@ pub fn run(
             screen.draw(|frame| view::draw(&app, theme, frame))?;
             stale = false;
         }
-        if !event::poll(FRAME)? {
+        terminal::wait(FRAME)?;
+        if !event::poll(Duration::ZERO)? {
             continue;
         }
         match event::read()? {
