@@ -29,6 +29,23 @@
 //! A side effect that must be undone (a process, a listener, a half-written folder) stands in the [`journal`] before it
 //! happens. A module names only modules that stand before it: `tests/it/layering.rs` has the order.
 
+/// As std's, but a standard error that nobody reads any more (`2>&1 | head -1`, a closed terminal) is no reason to panic.
+macro_rules! eprintln {
+    ($($text:tt)*) => {{
+        let _ = std::io::Write::write_fmt(
+            &mut std::io::stderr().lock(),
+            format_args!("{}\n", format_args!($($text)*)),
+        );
+    }};
+}
+
+/// As std's, but a standard error that nobody reads any more is no reason to panic.
+macro_rules! eprint {
+    ($($text:tt)*) => {{
+        let _ = std::io::Write::write_fmt(&mut std::io::stderr().lock(), format_args!($($text)*));
+    }};
+}
+
 pub mod backend;
 pub mod capture;
 pub mod cli;

@@ -59,44 +59,23 @@ pub fn run(
     let mut app = app;
     let mut screen = terminal::Screen::open()?;
     let mut stale = true;
-    let mut gone = false;
     loop {
         loop {
             match inputs.try_recv() {
                 Ok(Input::Event(event)) => app.fold(&event),
                 Ok(Input::Ended(ending)) => app.end(*ending),
                 Ok(Input::Leave) => return Ok(app),
-                Err(TryRecvError::Disconnected) if gone => return Ok(app),
                 Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
             }
             stale = true;
-        }
-        if gone {
-            // Nobody looks any more; the run still ends as it should.
-            if app.ending.is_some() {
-                return Ok(app);
-            }
-            std::thread::sleep(FRAME);
-            continue;
         }
         if stale {
             screen.draw(|frame| view::draw(&app, theme, frame))?;
             stale = false;
         }
-        match terminal::wait(FRAME)? {
-            terminal::Keyboard::Gone => {
-                gone = true;
-                if app.ending.is_none() {
-                    order(Order::Stop);
-                }
-                continue;
-            }
-            // A change of size comes by signal, not by key: it is asked for each time.
-            terminal::Keyboard::Quiet | terminal::Keyboard::Ready => {
-                if !event::poll(Duration::ZERO)? {
-                    continue;
-                }
-            }
+        terminal::wait(FRAME)?;
+        if !event::poll(Duration::ZERO)? {
+            continue;
         }
         match event::read()? {
             event::Event::Key(key) if key.kind == event::KeyEventKind::Press => {

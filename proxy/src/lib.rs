@@ -27,6 +27,16 @@
 //! 11. [`http::body::Download`] streams and meters; its end finishes the log, which feeds [`metrics`] and the
 //!     [`observe::Observer`].
 
+/// As std's, but a standard error that nobody reads any more (`2>&1 | head -1`, a closed terminal) is no reason to panic.
+macro_rules! eprintln {
+    ($($text:tt)*) => {{
+        let _ = std::io::Write::write_fmt(
+            &mut std::io::stderr().lock(),
+            format_args!("{}\n", format_args!($($text)*)),
+        );
+    }};
+}
+
 pub mod admin;
 pub mod app;
 pub mod cli;

@@ -22,10 +22,41 @@ pub fn restore() {
 /// Whether the terminal is ours.
 static OPEN: AtomicBool = AtomicBool::new(false);
 
+/// Waits until a key may be there, at most this long; an error if the terminal has been closed, from which the reader of
+/// keys would read nothing for ever.
+pub fn wait(longest: Duration) -> io::Result<()> {
+    let longest = Timespec {
+        tv_sec: i64::try_from(longest.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: i64::from(longest.subsec_nanos()),
+    };
+    look(&io::stdin(), &longest)
+}
+
+fn look(terminal: &impl std::os::fd::AsFd, longest: &Timespec) -> io::Result<()> {
+    let mut fds = [PollFd::new(terminal, PollFlags::IN)];
+    match poll(&mut fds, Some(longest)) {
+        // A signal, such as that of a new size.
+        Ok(_) | Err(rustix::io::Errno::INTR) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let [fd] = fds;
+    if fd
+        .revents()
+        .intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL)
+    {
+        return Err(io::Error::new(
+            io::ErrorKind::UnexpectedEof,
+            "the terminal has been closed",
+        ));
+    }
+    Ok(())
+}
+
 /// A terminal that is ours until this is dropped.
 #[derive(Debug)]
 pub struct Screen {
-    terminal: DefaultTerminal,
+    /// There until the drop.
+    terminal: Option<DefaultTerminal>,
 }
 
 impl Screen {
@@ -41,50 +72,46 @@ impl Screen {
         });
         let terminal = ratatui::try_init()?;
         OPEN.store(true, Ordering::Relaxed);
-        Ok(Self { terminal })
+        Ok(Self {
+            terminal: Some(terminal),
+        })
     }
 
     /// Draws one frame.
     pub fn draw(&mut self, view: impl FnOnce(&mut Frame<'_>)) -> io::Result<()> {
-        self.terminal.draw(view).map(|_| ())
+        match &mut self.terminal {
+            Some(terminal) => terminal.draw(view).map(|_| ()),
+            None => Ok(()),
+        }
     }
 }
 
 impl Drop for Screen {
     fn drop(&mut self) {
         restore();
+        if let Some(mut terminal) = self.terminal.take()
+            && terminal.show_cursor().is_err()
+        {
+            // It is closed, and so may be standard error: its own drop would tell, and panic because it cannot.
+            std::mem::forget(terminal);
+        }
     }
 }
 
-/// What the keyboard has to say.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Keyboard {
-    /// Nothing.
-    Quiet,
-    /// There is something to read.
-    Ready,
-    /// The terminal has gone away.
-    Gone,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Waits for a key, at most so long. Asked before the library that reads keys is: that one spins for ever at the end of
-/// a terminal that was closed.
-pub fn wait(within: Duration) -> io::Result<Keyboard> {
-    let input = io::stdin();
-    let mut watched = [PollFd::new(&input, PollFlags::IN)];
-    let within = Timespec {
-        tv_sec: within.as_secs().cast_signed(),
-        tv_nsec: within.subsec_nanos().into(),
-    };
-    match poll(&mut watched, Some(&within)) {
-        // A signal, such as that of a changed size.
-        Ok(0) | Err(rustix::io::Errno::INTR) => return Ok(Keyboard::Quiet),
-        Ok(_) => {}
-        Err(error) => return Err(error.into()),
+    #[test]
+    fn a_closed_terminal_is_an_error_and_a_quiet_one_is_not() {
+        let (here, there) = std::os::unix::net::UnixStream::pair().unwrap();
+        let moment = Timespec {
+            tv_sec: 0,
+            tv_nsec: 1_000_000,
+        };
+        look(&here, &moment).unwrap();
+        drop(there);
+        let error = look(&here, &moment).unwrap_err();
+        assert_eq!(error.to_string(), "the terminal has been closed");
     }
-    let gone = PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL;
-    Ok(match watched {
-        [input] if input.revents().intersects(gone) => Keyboard::Gone,
-        _ => Keyboard::Ready,
-    })
 }

@@ -202,27 +202,43 @@ fn footer(shown: &App, theme: &Theme, width: u16) -> Line<'static> {
             } else {
                 theme.pick("✘", "x")
             };
-            let mut text = format!(
-                " offered {planned}/s  sent {sent}/s  late p99 {late} {mark}  in flight {}",
-                now.in_flight
-            );
+            let mut parts = vec![
+                format!("offered {planned}/s"),
+                format!("sent {sent}/s"),
+                format!("late p99 {late} {mark}"),
+                format!("in flight {}", now.in_flight),
+            ];
             if shown.overflow > 0 {
-                text += &format!("  overflow {}", shown.overflow);
+                parts.push(format!("overflow {}", shown.overflow));
             }
-            text
+            parts
         }
-        _ => " no traffic yet".to_owned(),
+        _ => vec!["no traffic yet".to_owned()],
     };
     let keys = if width >= 100 {
-        "1 live 2 diffs 3 hist 4 events 5 score  ? help  q quit "
+        " 1 live 2 diffs 3 hist 4 events 5 score  ? help  q quit "
     } else {
-        "1-5 screens  ? help "
+        " 1-5 screens  ? help "
     };
     let room = usize::from(width).saturating_sub(keys.len());
+    let health = whole(&health, room);
     Line::from(vec![
         Span::raw(show::fitted(&health, room)),
         Span::styled(keys, theme.style(Tone::Faint)),
     ])
+}
+
+/// As many of the parts, from the first on, as fit whole: half a number would be another number.
+fn whole(parts: &[String], room: usize) -> String {
+    let mut text = String::new();
+    for part in parts {
+        let longer = format!("{text}{} {part}", if text.is_empty() { "" } else { " " });
+        if longer.chars().count() > room {
+            break;
+        }
+        text = longer;
+    }
+    text
 }
 
 /// A box with a title.
@@ -307,4 +323,17 @@ fn line(theme: &Theme, pieces: Vec<(String, Tone)>) -> Line<'static> {
             .map(|(text, tone)| Span::styled(text, theme.style(tone)))
             .collect::<Vec<_>>(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_that_does_not_fit_is_left_out_whole() {
+        let parts = ["offered 9/s", "in flight 1394"].map(str::to_owned);
+        assert_eq!(whole(&parts, 28), " offered 9/s  in flight 1394");
+        assert_eq!(whole(&parts, 27), " offered 9/s");
+        assert_eq!(whole(&parts, 11), "");
+    }
 }
