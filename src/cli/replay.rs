@@ -17,9 +17,13 @@ use meshbed_proxy::unit::Rate;
 use tokio::{net::TcpStream, time::Instant};
 
 use self::{bundle::Bundle, summary::Summary};
-use super::{Global, complain, exit};
+use super::{
+    Global, complain, exit,
+    run::{absolute, begin, run_number, tell_undone},
+};
 use crate::{
     event::{RunEvent, RunState},
+    journal::{self, Journal},
     replay::{self, AHEAD, Drive, Driving, Schedule, Totals},
 };
 
@@ -145,10 +149,39 @@ fn replay(args: &Args, global: &Global) -> Result<exit::Exit, Problem> {
         .block_on(TcpStream::connect(target))
         .map_err(|error| environment(format!("cannot connect to {target}: {error}").into()))?;
     let scenario = Arc::new(plan::scenario(args, &schedule));
-    let mut bundle =
-        Bundle::begin(&scenario, args.out.as_deref()).map_err(|error| environment(error.into()))?;
+    journal::recover(&journal::folder())
+        .map(|undone| tell_undone("left by a killed run", &undone))
+        .map_err(|error| environment(error.into()))?;
+    let mark = format!("{:010x}", run_number(&scenario));
+    let journal =
+        Journal::open(&journal::folder(), &mark).map_err(|error| environment(error.into()))?;
+    let code = begin(&scenario, args.out.as_deref(), &journal)
+        .map_err(|error| environment(error.into()))
+        .and_then(|(writer, entry)| {
+            let partial = absolute(writer.partial());
+            let bundle = Bundle::begin(&scenario, writer);
+            let code = report(&schedule, target, global, &runtime, bundle);
+            // Renamed, or removed with the writer.
+            if let Some(entry) = entry.filter(|_| !partial.exists()) {
+                let _ = journal.undone(entry);
+            }
+            code
+        });
+    tell_undone("left by this replay", &journal.close());
+    code
+}
+
+/// Plays the schedule and writes its report.
+fn report(
+    schedule: &Arc<Schedule>,
+    target: SocketAddr,
+    global: &Global,
+    runtime: &tokio::runtime::Runtime,
+    mut bundle: Bundle,
+) -> Result<exit::Exit, Problem> {
+    let environment = |error: Box<dyn std::error::Error>| Problem::Environment(error);
     let (totals, state) = runtime
-        .block_on(play(&schedule, target, global, &mut bundle))
+        .block_on(play(schedule, target, global, &mut bundle))
         .map_err(environment)?;
     let unanswered = totals.stats.done == 0;
     let code = match state {
@@ -157,7 +190,7 @@ fn replay(args: &Args, global: &Global) -> Result<exit::Exit, Problem> {
         _ => exit::PASS,
     };
     let summary = Summary {
-        schedule: &schedule,
+        schedule,
         totals,
         measured: bundle.measured(),
         failures: bundle.failures(),
@@ -166,7 +199,7 @@ fn replay(args: &Args, global: &Global) -> Result<exit::Exit, Problem> {
         eprint!("{summary}");
     }
     let dir = bundle
-        .finish(&schedule, &totals, state, code)
+        .finish(schedule, &totals, state, code)
         .map_err(|error| environment(error.into()))?;
     if !global.quiet {
         eprintln!("report: {}", dir.display());
@@ -213,15 +246,19 @@ async fn play(
     Ok((totals, state))
 }
 
-/// Sets the flag at the first Ctrl-C or SIGTERM.
+/// Sets the flag at the first Ctrl-C, SIGTERM, or closing of the terminal.
 async fn watch(interrupted: Arc<AtomicBool>) {
     use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+    let (Ok(mut terminate), Ok(mut hangup)) = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::hangup()),
+    ) else {
         return;
     };
     tokio::select! {
         _ = tokio::signal::ctrl_c() => {}
         _ = terminate.recv() => {}
+        _ = hangup.recv() => {}
     }
     interrupted.store(true, Ordering::Relaxed);
 }

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     event::RunEvent,
-    journal::{self, Effect, Journal, Undone},
+    journal::{self, Effect, Entry, Journal, Undone},
     report::{self, Report, Writer, compare},
     run::{self, Command, Failure, Options, Outcome, outcome},
     scenario::{self, Backing, Overrides, Scenario},
@@ -137,17 +137,8 @@ fn play(scenario: &Arc<Scenario>, args: &Args, global: &Global, watcher: &mut Wa
             return exit::ENVIRONMENT;
         }
     };
-    let mut entry = None;
-    let writer = Writer::create_after(scenario, args.out.as_deref(), &mut |partial| {
-        let id = absolute(partial);
-        // Of two folders in a row the first was another's, made meanwhile.
-        if let Some(other) = entry.replace(journal.intend(Effect::Folder, &id.to_string_lossy())?) {
-            journal.undone(other)?;
-        }
-        Ok(())
-    });
-    let code = match writer {
-        Ok(writer) => {
+    let code = match begin(scenario, args.out.as_deref(), &journal) {
+        Ok((writer, entry)) => {
             let partial = absolute(writer.partial());
             let bed = Bed {
                 scenario,
@@ -174,6 +165,24 @@ fn play(scenario: &Arc<Scenario>, args: &Args, global: &Global, watcher: &mut Wa
     } else {
         Exit::worst([code, exit::ENVIRONMENT])
     }
+}
+
+/// Begins a report whose folder the journal knows of before it is made.
+pub(super) fn begin(
+    scenario: &Arc<Scenario>,
+    out: Option<&Path>,
+    journal: &Journal,
+) -> Result<(Writer, Option<Entry>), report::Error> {
+    let mut entry = None;
+    let writer = Writer::create_after(scenario, out, &mut |partial| {
+        let id = absolute(partial);
+        // Of two folders in a row the first was another's, made meanwhile.
+        if let Some(other) = entry.replace(journal.intend(Effect::Folder, &id.to_string_lossy())?) {
+            journal.undone(other)?;
+        }
+        Ok(())
+    })?;
+    Ok((writer, entry))
 }
 
 /// One run: what it plays, and what it is known by.
@@ -406,13 +415,13 @@ fn explain(outcome: &Outcome) {
 }
 
 /// A number that no other run has had: 40 bits of where, when and what.
-fn run_number(scenario: &Scenario) -> u64 {
+pub(super) fn run_number(scenario: &Scenario) -> u64 {
     let now = jiff::Timestamp::now().as_nanosecond();
     let key = format!("{now} {} {}", std::process::id(), scenario.sha256);
     xxhash_rust::xxh3::xxh3_64_with_seed(key.as_bytes(), scenario.seed.0) >> 24
 }
 
-fn absolute(path: &Path) -> PathBuf {
+pub(super) fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 

@@ -1,10 +1,6 @@
 //! The report of a replay: the same bundle as a scenario's, without faults, shadows and checks.
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use crate::{
     cli::exit::Exit,
@@ -31,19 +27,16 @@ pub(super) struct Bundle {
 }
 
 impl Bundle {
-    /// Makes its folder.
-    pub(super) fn begin(
-        scenario: &Arc<Scenario>,
-        out: Option<&Path>,
-    ) -> Result<Self, report::Error> {
-        Ok(Self {
-            writer: Writer::create(scenario, out)?,
+    /// Begins it in the writer's folder.
+    pub(super) fn begin(scenario: &Arc<Scenario>, writer: Writer) -> Self {
+        Self {
+            writer,
             measured: Measured::new(scenario.measuring()),
             scenario: Arc::clone(scenario),
             failures: BTreeMap::new(),
             started: jiff::Timestamp::now().to_string(),
             last_us: 0,
-        })
+        }
     }
 
     /// Tells that requests are about to flow.
