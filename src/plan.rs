@@ -247,6 +247,11 @@ pub fn ordinals_for(fault: &Fault, schedule: &Schedule) -> Option<Vec<u64>> {
     })
 }
 
+/// What names a fault's draws at one caller's sidecar.
+fn rule_name(fault: &Fault, caller: &str) -> String {
+    format!("{}@{caller}>{}", fault.id, fault.target)
+}
+
 /// A fault's rule at one caller's sidecar, on by its windows.
 ///
 /// `ordinals` are those that `first` and `every` choose among the caller's requests, where they are known beforehand.
@@ -260,7 +265,7 @@ pub fn rule(fault: &Fault, caller: &str, ordinals: Option<Arc<[u64]>>) -> Rule {
     };
     Rule {
         id: Arc::clone(&fault.id),
-        name: format!("{}@{caller}>{}", fault.id, fault.target),
+        name: rule_name(fault, caller),
         windows: fault
             .windows
             .iter()

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use meshbed_proxy::{policy::fault::delay::Delay, unit::show_duration};
 use serde_json::{Value, json};
 
-use super::{Choice, Need, Plan, Power};
+use super::{Choice, Need, Plan, Power, rule_name};
 use crate::{
     event::Micros,
     scenario::{Fault, FaultKind, Scenario, Select},
@@ -48,7 +48,7 @@ impl Plan {
                 "windows_ms": fault.windows,
                 "callers": plan.callers.iter().map(|caller| json!({
                     "caller": &*caller.caller,
-                    "rule": format!("{}@{}>{}", fault.id, caller.caller, fault.target),
+                    "rule": rule_name(fault, &caller.caller),
                     "choice": choice(&caller.choice),
                 })).collect::<Vec<_>>(),
             })).collect::<Vec<_>>(),
