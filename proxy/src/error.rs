@@ -90,7 +90,7 @@ impl Error {
         if error.is_user() {
             // The only thing of ours that it can fail by is the body that it sends.
             let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref());
-            cause.map_or(Self::ClientLeft, Self::downstream)
+            cause.map_or(Self::ClientLeft, Self::clone)
         } else if error.is_parse() || error.is_parse_status() || error.is_parse_too_large() {
             Self::Protocol
         } else {

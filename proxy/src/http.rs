@@ -4,7 +4,7 @@ use std::{cell::Cell, rc::Rc};
 
 use http::{Method, Request, Response, request};
 use http_body::Body;
-use hyper::{body::Incoming, upgrade::OnUpgrade};
+use hyper::upgrade::OnUpgrade;
 use tokio::time::Instant;
 
 pub mod body;
@@ -27,6 +27,7 @@ use shadow::{Copies, Shadow};
 
 use crate::{
     error::Error,
+    net::body::Incoming,
     snapshot::{Action, Forward, hosts::RouteId},
 };
 

@@ -4,6 +4,7 @@ use std::os::fd::AsFd;
 
 use socket2::SockRef;
 
+pub mod body;
 pub mod dial;
 pub mod io;
 pub mod listen;

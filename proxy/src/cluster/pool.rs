@@ -4,12 +4,17 @@
 use std::{cell::RefCell, fmt, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use http::{Request, Response};
 use http_body::Body;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::{task::spawn_local, time::Instant};
 
-use crate::{error::Error, metrics::Upstream, net::dial};
+use crate::{
+    error::Error,
+    metrics::Upstream,
+    net::{body::Incoming, dial},
+};
 
 /// The connections to one endpoint.
 pub struct Pool<B> {
@@ -30,6 +35,15 @@ pub struct Lease<B: Body + 'static> {
     sender: SendRequest<B>,
     pool: Rc<Pool<B>>,
     idle_since: Option<Instant>,
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub struct Failed<B> {
+    /// What went wrong.
+    pub error: Error,
+    /// The request, where nothing of it was written.
+    pub unsent: Option<Request<B>>,
 }
 
 impl<B> Pool<B> {
@@ -125,12 +139,24 @@ where
     }
 }
 
-impl<B: Body + 'static> Lease<B> {
-    /// The connection.
-    pub fn sender(&mut self) -> &mut SendRequest<B> {
-        &mut self.sender
+impl<B> Lease<B>
+where
+    B: Body<Data = Bytes> + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    /// Sends the request; the head of its answer, and the body as it comes.
+    pub async fn exchange(&mut self, request: Request<B>) -> Result<Response<Incoming>, Failed<B>> {
+        match self.sender.try_send_request(request).await {
+            Ok(answer) => Ok(answer.map(Incoming::answer)),
+            Err(mut failed) => Err(Failed {
+                unsent: failed.take_message(),
+                error: Error::upstream(failed.error()),
+            }),
+        }
     }
+}
 
+impl<B: Body + 'static> Lease<B> {
     /// Since when it was idle; `None`: it is new.
     pub fn idle_since(&self) -> Option<Instant> {
         self.idle_since

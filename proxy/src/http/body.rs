@@ -12,7 +12,6 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::{
@@ -20,7 +19,7 @@ use super::{
     log::Log,
     shadow::{Primary, Tee},
 };
-use crate::{cluster::pool::Lease, error::Error, observe::Flags};
+use crate::{cluster::pool::Lease, error::Error, net::body::Incoming, observe::Flags};
 
 /// The body of a request that is sent on.
 #[derive(Debug)]
@@ -94,12 +93,12 @@ impl FromClient {
 
 impl Body for Upload {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         match &mut *self {
             Self::Empty => Poll::Ready(None),
             Self::Copy(chunks) => Poll::Ready(chunks.pop_front().map(|data| Ok(Frame::data(data)))),

@@ -2,17 +2,17 @@
 
 use std::{rc::Rc, sync::Arc, time::Duration};
 
-use http::{HeaderName, Method, Request, request};
-use hyper::{Response, body::Incoming};
+use http::{HeaderName, Method, Request, Response, request};
 use tokio::time::Instant;
 
 use super::{body::Upload, client::Client, log::Log};
 use crate::{
     cluster::{
         Cluster,
-        pool::{Lease, Pool},
+        pool::{Failed, Lease, Pool},
     },
     error::Error,
+    net::body::Incoming,
     observe::Attempt,
 };
 
@@ -105,7 +105,7 @@ async fn try_pool(
             None => client.in_time(pool.connect()).await??,
         };
         let spare = spare(&request, &lease, begin);
-        let sent = lease.sender().try_send_request(request);
+        let sent = lease.exchange(request);
         let failed = match client.in_time(sent).await? {
             Ok(response) => {
                 return Ok(Answer {
@@ -117,10 +117,9 @@ async fn try_pool(
             }
             Err(failed) => failed,
         };
-        let mut failed = failed;
-        let error = Error::upstream(failed.error());
+        let Failed { error, unsent } = failed;
         // Safe to send again: nothing of it was written, or it changes nothing and the connection was stale.
-        let again = failed.take_message().or(spare);
+        let again = unsent.or(spare);
         match again {
             Some(again) if lease.idle_since().is_some() => {
                 let pushed = attempt(Some(pool), begin.elapsed(), Some(&error));

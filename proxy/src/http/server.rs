@@ -4,7 +4,7 @@ use std::{
     convert::Infallible, future::poll_fn, net::SocketAddr, pin::pin, rc::Rc, sync::Arc, task::Poll,
 };
 
-use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
+use hyper::{Request, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::{net::TcpStream, time::Instant};
 
@@ -13,7 +13,10 @@ use super::{
     core::Core,
     serve,
 };
-use crate::net::io::{Stream, Traffic};
+use crate::net::{
+    body::Incoming,
+    io::{Stream, Traffic},
+};
 
 /// The least that hyper's buffer may be bounded by.
 const LEAST_BUFFER: usize = 8 << 10;
@@ -44,9 +47,9 @@ pub async fn run(core: Rc<Core>, listener: usize, tcp: TcpStream, peer: SocketAd
 }
 
 async fn drive(client: &Rc<Client>, stream: Stream, max_headers: usize) {
-    let service = service_fn(|request: Request<Incoming>| {
+    let service = service_fn(|request: Request<hyper::body::Incoming>| {
         let client = Rc::clone(client);
-        async move { Ok::<_, Infallible>(serve(client, request).await) }
+        async move { Ok::<_, Infallible>(serve(client, request.map(Incoming::request)).await) }
     });
     // Timeouts are ours (one alarm a connection): hyper's would cost a timer a request.
     let connection = http1::Builder::new()

@@ -13,7 +13,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, header, request};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header, request};
 use http_body_util::BodyExt;
 use tokio::{task::spawn_local, time::Instant};
 
@@ -22,7 +22,10 @@ use crate::{
     cluster::{Cluster, pool::Lease},
     error::Error,
     metrics::Mirroring,
-    net::timer::{Alarm, Timer},
+    net::{
+        body::Incoming,
+        timer::{Alarm, Timer},
+    },
     observe::{Answer, Outcome},
     snapshot::Mirror,
 };
@@ -438,18 +441,18 @@ impl Shadow {
         let metrics = self.cluster.metrics();
         metrics.requests.inc();
         let mut request = request;
-        let (mut lease, answer) = loop {
+        let (lease, answer) = loop {
             let mut lease = match pool.idle() {
                 Some(lease) => lease,
                 None => pool.connect().await?,
             };
-            let sent = lease.sender().try_send_request(request).await;
+            let sent = lease.exchange(request).await;
             match sent {
                 Ok(answer) => break (lease, answer),
-                Err(mut failed) => match failed.take_message() {
+                Err(failed) => match failed.unsent {
                     // It was closed before anything was written.
                     Some(unsent) if lease.idle_since().is_some() => request = unsent,
-                    _ => return Err(Error::upstream(failed.error())),
+                    _ => return Err(failed.error),
                 },
             }
         };
@@ -459,14 +462,14 @@ impl Shadow {
             give_back(lease);
         } else {
             // Its task ends with it.
-            let _ = lease.sender();
+            drop(lease);
         }
         answer
     }
 
     async fn read(
         &self,
-        answer: hyper::Response<hyper::body::Incoming>,
+        answer: Response<Incoming>,
         pair: &Pair,
         begin: Instant,
     ) -> Result<Option<Answer>, Error> {
@@ -477,7 +480,7 @@ impl Shadow {
             Recorder::new(head.status, head.headers, settings.limits.response_body.0)
         });
         while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|error| Error::upstream(&error))?;
+            let frame = frame?;
             if let (Some(recorder), Some(data)) = (&mut recorder, frame.data_ref()) {
                 recorder.take(data);
             }

@@ -1,15 +1,12 @@
 //! Upgraded connections: after the 101, bytes pass both ways until either side has ended. The request ends with them.
 
 use http::{HeaderValue, Response, header};
-use hyper::{
-    body::Incoming,
-    upgrade::{OnUpgrade, Upgraded},
-};
+use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::{io::copy_bidirectional_with_sizes, task::spawn_local, time::Instant};
 
 use super::{body::Download, body::Upload, log::Log, normalize};
-use crate::{cluster::pool::Lease, observe::Flags};
+use crate::{cluster::pool::Lease, net::body::Incoming, observe::Flags};
 
 /// Bytes under way in each direction: large enough that bulk data costs few calls.
 const BUFFER: usize = 64 << 10;
