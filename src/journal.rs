@@ -104,7 +104,10 @@ struct Written {
 
 /// Where journals are kept: `$XDG_STATE_HOME/meshbed`, by default `~/.local/state/meshbed`.
 pub fn folder() -> PathBuf {
-    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/state"));
+    let home = || {
+        let home = std::env::var_os("HOME").map(PathBuf::from)?;
+        home.is_absolute().then(|| home.join(".local/state"))
+    };
     std::env::var_os("XDG_STATE_HOME")
         .map(PathBuf::from)
         .filter(|path| path.is_absolute())

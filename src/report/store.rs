@@ -1,6 +1,7 @@
 //! The folder of a report: its name, its files, reading it again.
 
 use std::{
+    collections::HashMap,
     fs::{self, File},
     io::{self, BufRead, BufReader},
     path::{Path, PathBuf},
@@ -11,7 +12,7 @@ use serde_json::Value;
 
 use crate::report::{
     Error, Report,
-    format::hlog,
+    format::hlog::{self, Interval},
     run::{Run, SCHEMA},
 };
 
@@ -105,12 +106,33 @@ pub fn read(dir: &Path) -> Result<Report, Error> {
         path: path.clone(),
         source,
     })?;
-    let intervals = hlog::parse(&log).map_err(|what| Error::Log { path, what })?;
+    let intervals = hlog::parse(&log)
+        .and_then(|intervals| agree(&run, intervals))
+        .map_err(|what| Error::Log { path, what })?;
     Ok(Report {
         dir: dir.to_owned(),
         run,
         intervals,
     })
+}
+
+/// The intervals, if they have the samples that the table says: a log that was cut or exchanged would be compared, and
+/// nobody would see it.
+fn agree(run: &Run, intervals: Vec<Interval>) -> Result<Vec<Interval>, String> {
+    let mut samples: HashMap<String, u64> = HashMap::new();
+    for interval in &intervals {
+        *samples.entry(interval.tag.to_string()).or_default() += interval.histogram.count();
+    }
+    for row in &run.latency {
+        let found = samples.get(&row.tag).copied().unwrap_or_default();
+        if found != row.n {
+            return Err(format!(
+                "it has {found} samples of {}, and {RUN} says {}",
+                row.tag, row.n
+            ));
+        }
+    }
+    Ok(intervals)
 }
 
 impl Report {

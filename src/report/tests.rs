@@ -213,6 +213,21 @@ fn a_bundle_holds_all_files_under_its_own_name() {
 }
 
 #[test]
+fn a_log_that_was_cut_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let report = written(dir.path(), RunState::Finished);
+    let log = report.dir.join("latency.hlog");
+    let whole = fs::read_to_string(&log).unwrap();
+    let cut: Vec<&str> = whole.lines().take(whole.lines().count() - 1).collect();
+    fs::write(&log, cut.join("\n") + "\n").unwrap();
+    let error = read(&report.dir).unwrap_err().to_string();
+    assert!(
+        error.contains("latency.hlog") && error.contains("and run.json says"),
+        "{error}"
+    );
+}
+
+#[test]
 fn what_is_not_finished_leaves_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let scenario = scenario(dir.path());
