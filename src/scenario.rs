@@ -36,7 +36,7 @@ mod value;
 mod vars;
 mod yaml;
 
-pub use problem::{Problem, Problems, Warning};
+pub use problem::{Part, Problem, Problems, Standing, Warning};
 pub use resolve::Overrides;
 
 pub use crate::measure::ErrorRule;
@@ -51,6 +51,8 @@ pub struct Scenario {
     pub description: String,
     /// The file it was read from.
     pub file: PathBuf,
+    /// Where its parts stand.
+    pub standing: Standing,
     /// SHA-256 of all files it was read from, in order of inclusion, in hex.
     pub sha256: String,
     /// The whole of it with defaults and variables filled in, for the report.
@@ -453,16 +455,24 @@ pub fn load(path: &Path, overrides: &Overrides) -> Result<(Scenario, Vec<Warning
         today: jiff::Zoned::now().date(),
         problems,
         warnings: Vec::new(),
+        standing: Vec::new(),
     };
-    let scenario = resolver.scenario(path, read.sha256, overrides);
+    let mut scenario = resolver.scenario(path, read.sha256, overrides);
     let resolve::Resolver {
-        problems, warnings, ..
+        problems,
+        warnings,
+        standing: parts,
+        ..
     } = resolver;
     if problems.is_empty() {
         let warnings = warnings
             .into_iter()
             .map(|warning| Warning::new(&read.files, warning))
             .collect();
+        scenario.standing = Standing {
+            files: read.files,
+            parts,
+        };
         Ok((scenario, warnings))
     } else {
         Err(Problems::new(read.files, problems))

@@ -8,7 +8,7 @@ use super::exit::{self, Exit};
 use crate::{
     backend, plan,
     run::chain,
-    scenario::{self, Backing, Overrides, Scenario, Warning},
+    scenario::{self, Backing, Overrides, Part, Problem, Scenario, Warning},
 };
 
 /// Validate scenarios and print what a run would do; touches nothing
@@ -84,7 +84,7 @@ fn check(scenario: &Scenario, warnings: &[Warning], as_json: bool, out: &mut Str
     let plan = match plan::plan(scenario) {
         Ok((plan, _)) => Some(plan),
         Err(error) => {
-            problems.push(chain(&error));
+            problems.push(unplanned(scenario, &error));
             None
         }
     };
@@ -112,33 +112,43 @@ fn check(scenario: &Scenario, warnings: &[Warning], as_json: bool, out: &mut Str
         }
         return exit::PASS;
     }
+    let problems = scenario.standing.problems(problems);
     if as_json {
-        let list: Vec<Value> = problems.iter().map(|what| json!({"what": what})).collect();
         out.push_str(&format!(
             "{}\n",
-            json!({"file": scenario.file, "problems": list})
+            json!({"file": scenario.file, "problems": problems.json()})
         ));
     } else {
-        for problem in problems {
-            eprintln!("error: {}: {problem}", scenario.file.display());
-        }
+        eprintln!("{problems}");
     }
     exit::USAGE
 }
 
+/// What a plan could not be made of.
+fn unplanned(scenario: &Scenario, error: &plan::Error) -> Problem {
+    let what = chain(error);
+    match error {
+        plan::Error::Schedule(cause) => {
+            let part = Part::Source(cause.source_id().clone());
+            scenario.standing.problem(&part, what)
+        }
+        plan::Error::Rule(_) => scenario.standing.problem(&Part::Source("".into()), what),
+    }
+}
+
 /// Builtin services that there are not.
-fn builtins(scenario: &Scenario) -> Vec<String> {
-    let services = scenario
-        .services
-        .iter()
-        .map(|service| (&service.id, &service.id, &service.backing));
-    let shadows = scenario
-        .shadows
-        .iter()
-        .map(|shadow| (&shadow.id, &shadow.of, &shadow.backing));
+pub(super) fn builtins(scenario: &Scenario) -> Vec<Problem> {
+    let services = scenario.services.iter().map(|service| {
+        let part = Part::Service(service.id.clone());
+        (part, &service.id, &service.backing)
+    });
+    let shadows = scenario.shadows.iter().map(|shadow| {
+        let part = Part::Shadow(shadow.id.clone());
+        (part, &shadow.of, &shadow.backing)
+    });
     services
         .chain(shadows)
-        .filter_map(|(id, service, backing)| {
+        .filter_map(|(part, service, backing)| {
             let Backing::Builtin { app, version } = backing else {
                 return None;
             };
@@ -149,7 +159,7 @@ fn builtins(scenario: &Scenario) -> Vec<String> {
             };
             backend::find(&spec)
                 .err()
-                .map(|error| format!("`{id}`: {}", chain(&error)))
+                .map(|error| scenario.standing.problem(&part, chain(&error)))
         })
         .collect()
 }

@@ -89,6 +89,11 @@ pub(crate) fn run(args: &Args, global: &Global) -> ExitCode {
                 for warning in warnings {
                     eprintln!("{warning}");
                 }
+                let unknown = check::builtins(&scenario);
+                if !unknown.is_empty() {
+                    eprintln!("{}", scenario.standing.problems(unknown));
+                    refused = true;
+                }
                 scenarios.push(Arc::new(scenario));
             }
             Err(problems) => {

@@ -116,6 +116,18 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// The source that it is about.
+    pub fn source_id(&self) -> &Id {
+        match self {
+            Self::Capture { source_id, .. }
+            | Self::Filter { source_id, .. }
+            | Self::Request { source_id, .. }
+            | Self::Empty { source_id, .. } => source_id,
+        }
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -24,7 +24,7 @@ use crate::{
     measure::Measured,
     plan,
     replay::{self, Drive, Driving, Schedule, Totals, schedule},
-    scenario::Scenario,
+    scenario::{Part, Scenario},
     score,
     shadow::Redaction,
 };
@@ -130,10 +130,15 @@ async fn run(
 /// Builds the schedule on another thread: a large capture takes seconds, in which a person may change their mind.
 async fn read_schedule(scenario: &Scenario) -> Result<Schedule, Failure> {
     let scenario = scenario.clone();
+    let standing = scenario.standing.clone();
     let built = tokio::task::spawn_blocking(move || schedule::build(&scenario)).await;
     match built {
         Ok(Ok(schedule)) => Ok(schedule),
-        Ok(Err(error)) => Err(Failure::Scenario(chain(&error))),
+        Ok(Err(error)) => {
+            let part = Part::Source(Arc::clone(error.source_id()));
+            let place = standing.place(&part);
+            Err(Failure::Scenario(format!("{place}: {}", chain(&error))))
+        }
         Err(error) => Err(Failure::Environment(format!(
             "cannot read the schedule: {error}"
         ))),

@@ -14,7 +14,8 @@ use meshbed_proxy::{
 
 use crate::scenario::{
     Arrival, Backing, Connections, Diff, ErrorRule, Fault, FaultKind, Phase, ReportSettings,
-    Requests, Rewrite, Role, Scenario, Select, Service, Shadow, Source, SourceKind, Template,
+    Requests, Rewrite, Role, Scenario, Select, Service, Shadow, Source, SourceKind, Standing,
+    Template,
 };
 
 fn builtin(version: &str) -> Backing {
@@ -45,6 +46,7 @@ pub(crate) fn scenario() -> Scenario {
         name: "fixture".to_owned(),
         description: String::new(),
         file: PathBuf::from("fixture.yaml"),
+        standing: Standing::default(),
         sha256: String::new(),
         resolved: serde_json::Value::Null,
         seed: Seed(7),

@@ -7,6 +7,8 @@ use std::{
 
 use serde_json::{Value, json};
 
+use crate::event::Id;
+
 /// A place in one of the files of a scenario.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
@@ -105,6 +107,53 @@ impl Files {
             .get(usize::from(place.file))
             .and_then(|(_, text)| text.lines().nth((place.line as usize).saturating_sub(1)))
             .unwrap_or("")
+    }
+}
+
+/// A part of a scenario that only its plan can judge, since that looks at what the part names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Part {
+    /// What runs a service.
+    Service(Id),
+    /// What runs a shadow.
+    Shadow(Id),
+    /// What a source of traffic sends.
+    Source(Id),
+}
+
+/// Where those parts stand, so that what is found wrong with them later has its place, too.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Standing {
+    pub(super) files: Files,
+    pub(super) parts: Vec<(Part, Place, String)>,
+}
+
+impl Standing {
+    /// Something is wrong with a part.
+    pub fn problem(&self, part: &Part, what: impl Into<String>) -> Problem {
+        let found = self.parts.iter().find(|(known, ..)| known == part);
+        match found {
+            Some((_, place, path)) => Problem::at(*place, what).path(path),
+            None => Problem::anywhere(what),
+        }
+    }
+
+    /// `file:line:column` of a part; empty where it is not known.
+    pub fn place(&self, part: &Part) -> String {
+        let found = self.parts.iter().find(|(known, ..)| known == part);
+        found.map_or_else(String::new, |(_, place, _)| {
+            format!(
+                "{}:{}:{}",
+                self.files.name(*place),
+                place.line,
+                place.column
+            )
+        })
+    }
+
+    /// The problems, to be shown.
+    pub fn problems(&self, list: Vec<Problem>) -> Problems {
+        Problems::new(self.files.clone(), list)
     }
 }
 

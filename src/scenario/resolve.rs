@@ -12,7 +12,7 @@ use serde_json::Value as Json;
 
 use super::{
     ErrorRule, ReportSettings, Requests, Scenario, Source,
-    problem::{Files, Place, Problem, suggest},
+    problem::{Files, Part, Place, Problem, Standing, suggest},
     value::Item,
 };
 use crate::{
@@ -42,6 +42,8 @@ pub(super) struct Resolver<'a> {
     pub(super) today: Date,
     pub(super) problems: Vec<Problem>,
     pub(super) warnings: Vec<Problem>,
+    /// Where the parts stand that are judged later.
+    pub(super) standing: Vec<(Part, Place, String)>,
 }
 
 impl Resolver<'_> {
@@ -89,6 +91,7 @@ impl Resolver<'_> {
             name: root.text("name").unwrap_or_default().to_owned(),
             description: root.text("description").unwrap_or_default().to_owned(),
             file: file.to_owned(),
+            standing: Standing::default(),
             sha256,
             resolved: resolved(root, seed, workers, &traffic),
             seed: Seed(seed),

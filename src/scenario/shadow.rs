@@ -6,7 +6,7 @@ use meshbed_proxy::{
 };
 
 use super::{
-    Diff, Role, Shadow,
+    Diff, Part, Role, Shadow,
     problem::Problem,
     resolve::{Ids, Resolver},
     value::{Item, Value},
@@ -38,6 +38,10 @@ impl Resolver<'_> {
             self.unsafe_methods(item);
             let limits = limits(item);
             if let (Some(id), Some(of), Some(backing)) = (item.id("id"), of, backing) {
+                if let Some(to) = item.get("to") {
+                    let at = to.get("builtin").unwrap_or(to);
+                    self.stands(Part::Shadow(id.clone()), at);
+                }
                 shadows.push(Shadow {
                     id: id.clone(),
                     of,

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use super::{
-    Backing, Process, Ready, Service,
+    Backing, Part, Process, Ready, Service,
     resolve::{Ids, Resolver},
     value::{Item, Value},
 };
@@ -35,6 +35,8 @@ impl Resolver<'_> {
             let Some(backing) = self.backing(item) else {
                 continue;
             };
+            let part = Part::Service(key.name.as_str().into());
+            self.stands(part, item.get("builtin").unwrap_or(item));
             if let Backing::Address(_) = backing {
                 self.ports_of_an_address(&key.name, item, &calls);
             }
@@ -123,6 +125,10 @@ impl Resolver<'_> {
                 ),
             );
         }
+    }
+
+    pub(super) fn stands(&mut self, part: Part, item: &Item) {
+        self.standing.push((part, item.at, item.path.clone()));
     }
 
     /// What runs a service or shadow.

@@ -1,7 +1,7 @@
 //! Where the requests come from.
 
 use super::{
-    Arrival, Connections, Rewrite, Source, SourceKind, Template,
+    Arrival, Connections, Part, Rewrite, Source, SourceKind, Template,
     resolve::{Ids, Resolver},
     value::{Item, Value},
 };
@@ -49,6 +49,10 @@ impl Resolver<'_> {
                 item.duration("timeout"),
                 item.whole("max_in_flight"),
             ) {
+                let trace = item.get("trace");
+                let at = trace.and_then(|trace| trace.get("file"));
+                let at = at.or_else(|| item.get("generate")).unwrap_or(item);
+                self.stands(Part::Source(id.clone()), at);
                 sources.push(Source {
                     id: id.clone(),
                     to,

@@ -161,7 +161,7 @@ fn check_finds_builtins_that_there_are_not() {
     let (code, _, error) = meshbed(&["check", path.to_str().unwrap()]);
     assert_eq!(code, Some(2));
     assert!(
-        error.contains("`payments`") && error.contains("bank"),
+        error.contains("(topology.services.payments.builtin)") && error.contains("`bank`"),
         "{error}"
     );
 }

@@ -15,7 +15,7 @@ use crate::{
     replay::{Schedule, schedule},
     scenario::{
         Backing, Connections, Diff, Phase, ReportSettings, Requests, Rewrite, Scenario, Service,
-        Source, SourceKind,
+        Source, SourceKind, Standing,
     },
     shadow::Rules,
 };
@@ -75,6 +75,7 @@ pub(super) fn scenario(args: &Args, schedule: &Schedule) -> Scenario {
         name: format!("replay {}", name.to_string_lossy()),
         description: format!("{} played to {}", args.capture.display(), args.to.authority),
         file: args.capture.clone(),
+        standing: Standing::default(),
         sha256: schedule.sha256.clone(),
         resolved: serde_json::json!({
             "replay": {
