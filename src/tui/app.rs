@@ -180,6 +180,21 @@ impl Facts {
     }
 }
 
+impl ViewState {
+    /// Whether the filter lets a line through.
+    pub fn lets(&self, text: &str) -> bool {
+        self.filter.is_empty() || text.to_lowercase().contains(&self.filter.to_lowercase())
+    }
+
+    /// What a list's title says of the filter.
+    pub fn filtered(&self) -> String {
+        match self.filter.as_str() {
+            "" => "/: filter".to_owned(),
+            filter => format!("/{filter}"),
+        }
+    }
+}
+
 /// What a run amounts to, as the scorecard shows it.
 #[derive(Debug, Clone, Default)]
 pub struct Ending {
@@ -199,6 +214,8 @@ pub struct Ending {
     pub report: Option<String>,
     /// The exit code.
     pub exit: u8,
+    /// Requests planned, sent, and answered in full.
+    pub requests: (u64, u64, u64),
     /// How long the run took; 0: as far as its events came.
     pub took_us: Micros,
 }
@@ -321,6 +338,10 @@ pub struct ViewState {
     pub logarithmic: bool,
     /// Sort by name, not by count.
     pub by_name: bool,
+    /// Only lines that have this are listed, whatever the case; empty: all.
+    pub filter: String,
+    /// Keys go into the filter.
+    pub typing: bool,
     /// The help is open.
     pub help: bool,
     /// Faults that a person switched off.
@@ -394,6 +415,8 @@ impl App {
                 example: 0,
                 zoom: 60,
                 logarithmic: true,
+                filter: String::new(),
+                typing: false,
                 by_name: false,
                 help: false,
                 switched_off: BTreeSet::new(),

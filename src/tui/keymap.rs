@@ -39,6 +39,16 @@ pub enum Action {
     Earlier,
     /// Forth in the time of a saved run.
     Later,
+    /// Ask for the text that lines must have.
+    Filter,
+    /// One more character of it.
+    Type(char),
+    /// One character less.
+    Erase,
+    /// It is complete.
+    Keep,
+    /// All lines again.
+    Clear,
     /// Open or close the help.
     Help,
     /// Stop the run; when it is over, leave.
@@ -238,6 +248,13 @@ pub const BINDINGS: &[Binding] = &[
         "sort by count or by name",
         &[Screen::Diffs],
     ),
+    bind(
+        &[KeyCode::Char('/')],
+        "/",
+        Action::Filter,
+        "only lines with a text; esc: all",
+        &[Screen::Diffs, Screen::Events],
+    ),
     bind(&[KeyCode::Char('?')], "?", Action::Help, "this help", &[]),
     bind(
         &[KeyCode::Char('q'), KeyCode::Esc],
@@ -274,6 +291,15 @@ pub fn action(key: KeyEvent, app: &App) -> Option<Action> {
     if key.modifiers.contains(KeyModifiers::CONTROL) {
         // Raw mode turns Ctrl-C into a key; it must still end the run.
         return (key.code == KeyCode::Char('c')).then_some(Action::Quit);
+    }
+    if app.view.typing {
+        return match key.code {
+            KeyCode::Char(c) => Some(Action::Type(c)),
+            KeyCode::Backspace => Some(Action::Erase),
+            KeyCode::Enter => Some(Action::Keep),
+            KeyCode::Esc => Some(Action::Clear),
+            _ => None,
+        };
     }
     BINDINGS
         .iter()

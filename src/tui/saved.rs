@@ -383,6 +383,11 @@ fn ending(report: &Report) -> Ending {
             .collect(),
         report: Some(report.dir.display().to_string()),
         exit: run.exit,
+        requests: (
+            run.generator.planned,
+            run.generator.sent,
+            run.generator.done,
+        ),
         took_us: match run.state {
             RunState::Finished => run.length_us(),
             _ => 0,

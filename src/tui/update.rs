@@ -59,6 +59,16 @@ pub fn update(app: &mut App, action: Action) -> Next {
         Action::ZoomOut => app.view.zoom = (app.view.zoom * 2).min(SPAN),
         Action::Scale => app.view.logarithmic = !app.view.logarithmic,
         Action::Sort => app.view.by_name = !app.view.by_name,
+        Action::Filter => app.view.typing = true,
+        Action::Type(c) => filter(app, |filter| filter.push(c)),
+        Action::Erase => filter(app, |filter| {
+            filter.pop();
+        }),
+        Action::Keep => app.view.typing = false,
+        Action::Clear => {
+            app.view.typing = false;
+            filter(app, String::clear);
+        }
         Action::Help => app.view.help = true,
         Action::Switch => {
             let fault = app
@@ -102,6 +112,14 @@ fn go(app: &mut App, forward: bool) {
         now.saturating_sub(by).max(1)
     };
     app.go_to(then * 1_000_000);
+}
+
+/// Other lines are listed: the choice begins at the first of them.
+fn filter(app: &mut App, change: impl FnOnce(&mut String)) {
+    change(&mut app.view.filter);
+    app.view.focus = 0;
+    app.view.line = 0;
+    app.view.example = 0;
 }
 
 fn step(app: &mut App, forward: bool) {

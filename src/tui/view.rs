@@ -57,9 +57,9 @@ pub fn draw(app: &App, theme: &Theme, frame: &mut Frame<'_>) {
         Screen::Events => events::draw(app, shown, theme, frame, body),
         Screen::Score => scorecard::draw(app, shown, theme, frame, body),
     }
-    frame.render_widget(footer(shown, theme, bottom.width), bottom);
+    frame.render_widget(footer(app, shown, theme, bottom.width), bottom);
     if app.view.help {
-        let area = help::area(app, body);
+        let area = help::area(app, area);
         frame.render_widget(Clear, area);
         help::draw(app, theme, frame, area);
     }
@@ -88,7 +88,7 @@ fn to_ascii(frame: &mut Frame<'_>) {
 pub fn panes(app: &App) -> usize {
     match app.view.screen {
         Screen::Live => live::PANELS.len(),
-        Screen::Diffs => diffs::endpoints(app.shown()).len(),
+        Screen::Diffs => diffs::endpoints(app, app.shown()).len(),
         Screen::Histogram => histogram::services(app.shown()).len(),
         Screen::Events | Screen::Score => 1,
     }
@@ -99,7 +99,7 @@ pub fn lines(app: &App) -> usize {
     match app.view.screen {
         Screen::Live => app.facts.faults.len(),
         Screen::Diffs => diffs::fields(app, app.shown()).len(),
-        Screen::Events => app.shown().log.len(),
+        Screen::Events => events::lines(app, app.shown()).count(),
         Screen::Score => app.facts.checks.len(),
         Screen::Histogram => 0,
     }
@@ -187,9 +187,23 @@ fn header(app: &App, shown: &App, theme: &Theme, width: u16) -> Line<'static> {
     ])
 }
 
-fn footer(shown: &App, theme: &Theme, width: u16) -> Line<'static> {
-    let health = match &shown.ticks {
-        (Some(now), before) => {
+fn footer(app: &App, shown: &App, theme: &Theme, width: u16) -> Line<'static> {
+    if app.view.typing {
+        let text = format!(" /{}_   enter: keep  esc: clear", app.view.filter);
+        return Line::from(Span::styled(text, theme.style(Tone::Strong)));
+    }
+    let over = shown.ending.as_ref().filter(|_| shown.saved.is_none());
+    let health = match (&shown.ticks, over) {
+        (_, Some(ending)) => {
+            let (planned, sent, answered) = ending.requests;
+            vec![
+                format!("planned {planned}"),
+                format!("sent {sent}"),
+                format!("answered {answered}"),
+                format!("overflow {}", shown.overflow),
+            ]
+        }
+        ((Some(now), before), None) => {
             let (planned, sent) = before.as_ref().map_or((now.planned, now.sent), |before| {
                 (
                     now.planned.saturating_sub(before.planned),

@@ -10,12 +10,16 @@ use meshbed::{
     tui::{
         App, Ending, Facts, Theme,
         app::{CheckFacts, FaultFacts, Screen},
-        keymap::{Action, BINDINGS, Of},
+        keymap::{self, Action, BINDINGS, Of},
         update::{Next, update},
         view,
     },
 };
-use ratatui::{Terminal, backend::TestBackend};
+use ratatui::{
+    Terminal,
+    backend::TestBackend,
+    crossterm::event::{KeyCode, KeyEvent, KeyModifiers},
+};
 
 const SIZES: [(u16, u16); 3] = [(80, 24), (120, 40), (160, 45)];
 
@@ -67,6 +71,37 @@ fn ascii_screens_hold_ascii_only() {
             app.view.help = false;
         }
     }
+}
+
+#[test]
+fn a_filter_takes_keys_as_text_until_it_is_kept_or_cleared() {
+    let mut app = played();
+    let all = drawn(&app, 120, 40);
+    let press = |app: &mut App, code: KeyCode| {
+        let key = KeyEvent::new(code, KeyModifiers::NONE);
+        update(app, keymap::action(key, app).unwrap());
+    };
+    press(&mut app, KeyCode::Char('4'));
+    let unfiltered = view::lines(&app);
+    for c in "/FAULT1q".chars() {
+        press(&mut app, KeyCode::Char(c));
+    }
+    assert_eq!(
+        app.view.screen,
+        Screen::Events,
+        "digits and letters are text"
+    );
+    assert_eq!(view::lines(&app), 0);
+    press(&mut app, KeyCode::Backspace);
+    press(&mut app, KeyCode::Backspace);
+    press(&mut app, KeyCode::Enter);
+    let some = view::lines(&app);
+    assert!(0 < some && some < unfiltered, "{some} of {unfiltered}");
+    press(&mut app, KeyCode::Char('/'));
+    press(&mut app, KeyCode::Esc);
+    assert_eq!(view::lines(&app), unfiltered);
+    press(&mut app, KeyCode::Char('1'));
+    assert_eq!(drawn(&app, 120, 40), all);
 }
 
 #[test]
@@ -464,6 +499,7 @@ fn ended() -> App {
         ],
         report: Some("reports/checkout-7f3a".to_owned()),
         exit: 1,
+        requests: (3100, 3100, 3098),
         took_us: 60_000_000,
     });
     app

@@ -141,6 +141,7 @@ fn leave(thread: JoinHandle<io::Result<tui::App>>) {
 
 fn ending(scenario: &Scenario, outcome: &Outcome, report: &Path, exit: u8) -> tui::Ending {
     let score = &outcome.score;
+    let stats = outcome.totals.map(|totals| totals.stats);
     tui::Ending {
         verdict: match outcome.ending.state() {
             RunState::Finished => score.verdict.name().to_owned(),
@@ -166,6 +167,11 @@ fn ending(scenario: &Scenario, outcome: &Outcome, report: &Path, exit: u8) -> tu
             .collect(),
         report: Some(report.display().to_string()),
         exit,
+        requests: (
+            outcome.schedule.planned,
+            stats.map_or(0, |stats| stats.sent),
+            stats.map_or(0, |stats| stats.done),
+        ),
         took_us: match outcome.ending.state() {
             RunState::Finished => scenario.length_us(),
             // As far as it came: the screens know.

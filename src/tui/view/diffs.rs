@@ -11,8 +11,8 @@ use super::{
 };
 use crate::event::Id;
 
-/// Shadows and endpoints that have been compared, in order.
-pub(super) fn endpoints(shown: &App) -> Vec<(Id, String)> {
+/// Shadows and endpoints that have been compared, in order; with a filter, those that it lets through, or a field of theirs.
+pub(super) fn endpoints(app: &App, shown: &App) -> Vec<(Id, String)> {
     shown
         .facts
         .shadows
@@ -22,6 +22,12 @@ pub(super) fn endpoints(shown: &App) -> Vec<(Id, String)> {
             shadowed
                 .endpoints
                 .keys()
+                .filter(|endpoint| {
+                    let mut fields = shadowed.fields.keys().filter(|place| place.0 == **endpoint);
+                    app.view.lets(endpoint)
+                        || app.view.lets(id)
+                        || fields.any(|place| app.view.lets(&place.1))
+                })
                 .map(|endpoint| (id.clone(), endpoint.clone()))
         })
         .collect()
@@ -32,7 +38,7 @@ pub(super) type Row<'a> = (Standing, &'a str, &'static str, &'a Field);
 
 /// The fields that differ at the chosen endpoint, in the chosen order.
 pub(super) fn fields<'a>(app: &App, shown: &'a App) -> Vec<Row<'a>> {
-    let endpoints = endpoints(shown);
+    let endpoints = endpoints(app, shown);
     let Some((id, endpoint)) = endpoints.get(app.view.focus.min(endpoints.len().saturating_sub(1)))
     else {
         return Vec::new();
@@ -40,10 +46,11 @@ pub(super) fn fields<'a>(app: &App, shown: &'a App) -> Vec<Row<'a>> {
     let Some(shadowed) = shown.shadowed.get(id) else {
         return Vec::new();
     };
+    let all = app.view.lets(endpoint) || app.view.lets(id);
     let mut fields: Vec<_> = shadowed
         .fields
         .iter()
-        .filter(|((at, _, _), _)| at == endpoint)
+        .filter(|((at, path, _), _)| at == endpoint && (all || app.view.lets(path)))
         .map(|(place, field)| {
             let standing = shown.standing(id, place, field);
             (standing, place.1.as_str(), place.2, field)
@@ -56,10 +63,14 @@ pub(super) fn fields<'a>(app: &App, shown: &'a App) -> Vec<Row<'a>> {
 }
 
 pub(super) fn draw(app: &App, shown: &App, theme: &Theme, frame: &mut Frame<'_>, area: Rect) {
-    let endpoints = endpoints(shown);
+    let endpoints = endpoints(app, shown);
     if endpoints.is_empty() {
-        let none = "nothing has been compared: this screen fills when a shadow answers";
-        let none = line(theme, vec![(none.to_owned(), Tone::Faint)]);
+        let none = if app.view.filter.is_empty() {
+            "nothing has been compared: this screen fills when a shadow answers".to_owned()
+        } else {
+            format!("nothing has `{}`   /: filter", app.view.filter)
+        };
+        let none = line(theme, vec![(none, Tone::Faint)]);
         list(frame, theme, area, "differences", vec![none], None);
         return;
     }
@@ -101,7 +112,14 @@ pub(super) fn draw(app: &App, shown: &App, theme: &Theme, frame: &mut Frame<'_>,
             line(theme, vec![(format!("{text} {count}"), tone)])
         })
         .collect();
-    list(frame, theme, left, "endpoints   tab", lines, Some(chosen));
+    list(
+        frame,
+        theme,
+        left,
+        &format!("endpoints   tab  {}", app.view.filtered()),
+        lines,
+        Some(chosen),
+    );
     let fields = fields(app, shown);
     let at = app.view.line.min(fields.len().saturating_sub(1));
     let total = endpoints

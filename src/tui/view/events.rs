@@ -3,12 +3,19 @@
 use ratatui::{Frame, layout::Rect};
 
 use super::{super::app::Level, App, Theme, Tone, line, list, show};
+use crate::event::Micros;
+
+/// What happened and passes the filter.
+pub(super) fn lines<'a>(
+    app: &'a App,
+    shown: &'a App,
+) -> impl Iterator<Item = &'a (Micros, Level, String)> {
+    shown.log.iter().filter(|(_, _, text)| app.view.lets(text))
+}
 
 pub(super) fn draw(app: &App, shown: &App, theme: &Theme, frame: &mut Frame<'_>, area: Rect) {
     let width = usize::from(area.width).saturating_sub(2);
-    let lines = shown
-        .log
-        .iter()
+    let lines = lines(app, shown)
         .map(|(t_us, level, text)| {
             let (symbol, tone) = match level {
                 Level::Plain => (" ", Tone::Plain),
@@ -26,7 +33,7 @@ pub(super) fn draw(app: &App, shown: &App, theme: &Theme, frame: &mut Frame<'_>,
         frame,
         theme,
         area,
-        "events   j k PgUp PgDn",
+        &format!("events   j k PgUp PgDn  {}", app.view.filtered()),
         lines,
         Some(chosen),
     );

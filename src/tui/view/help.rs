@@ -5,16 +5,16 @@ use ratatui::{Frame, layout::Rect};
 use super::{super::keymap::BINDINGS, App, Theme, Tone, line, list, show};
 
 /// Where the help lies over the screen.
-pub(super) fn area(app: &App, body: Rect) -> Rect {
-    let width = body.width.min(76);
+pub(super) fn area(app: &App, frame: Rect) -> Rect {
+    let width = frame.width.min(76);
     let rows = BINDINGS
         .iter()
         .filter(|binding| binding.is_for(app))
         .count();
-    let height = body.height.min(rows as u16 + 2);
+    let height = frame.height.min(rows as u16 + 2);
     Rect {
-        x: body.x + (body.width - width) / 2,
-        y: body.y + (body.height - height) / 2,
+        x: frame.x + (frame.width - width) / 2,
+        y: frame.y + (frame.height - height) / 2,
         width,
         height,
     }
