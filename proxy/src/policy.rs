@@ -2,5 +2,6 @@
 
 pub mod balance;
 pub mod fault;
+pub mod format;
 pub mod matcher;
 pub mod mirror;
