@@ -44,7 +44,6 @@ mod tests {
     use super::*;
     use crate::{
         policy::{
-            balance::Balance,
             fault::{self, Fault, Select, abort::Abort},
             matcher::{How, Matcher, Text},
             mirror::{Limits, Mirror, SampleKey},
@@ -55,13 +54,8 @@ mod tests {
     fn sound() -> Config {
         let cluster = |name: &str| Cluster {
             name: Arc::from(name),
-            endpoints: vec![Endpoint {
-                address: Address::Socket(([127, 0, 0, 1], 80).into()),
-                weight: 1,
-            }],
-            balance: Balance::RoundRobin,
-            connect_timeout: Duration::from_secs(5),
-            idle_timeout: None,
+            endpoints: vec![Endpoint::at(Address::Socket(([127, 0, 0, 1], 80).into()))],
+            ..Cluster::default()
         };
         Config {
             seed: Seed(1),
@@ -145,10 +139,8 @@ mod tests {
             ),
             (
                 |config| {
-                    config.clusters[0].endpoints[0] = Endpoint {
-                        address: Address::Listener(Arc::from("out")),
-                        weight: 1,
-                    };
+                    config.clusters[0].endpoints[0] =
+                        Endpoint::at(Address::Listener(Arc::from("out")));
                 },
                 "clusters[0].endpoints[0]: there is no listener `out`",
             ),

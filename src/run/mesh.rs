@@ -21,7 +21,7 @@ use meshbed_proxy::{
         Action, Address, Cluster, Config, Direction, Endpoint, Forward, HttpManager, Listener,
         Place, Route, VirtualHost,
     },
-    policy::{balance::Balance, fault::Rule, matcher::Matcher, mirror::Mirror},
+    policy::{fault::Rule, matcher::Matcher, mirror::Mirror},
 };
 
 use crate::{
@@ -318,13 +318,10 @@ fn manager(name: String, forward: Forward, faults: Vec<Rule>) -> HttpManager {
 fn cluster(name: String, addresses: Vec<Address>) -> Cluster {
     Cluster {
         name: name.into(),
-        endpoints: addresses
-            .into_iter()
-            .map(|address| Endpoint { address, weight: 1 })
-            .collect(),
-        balance: Balance::RoundRobin,
+        endpoints: addresses.into_iter().map(Endpoint::at).collect(),
         connect_timeout: CONNECT_TIMEOUT,
         idle_timeout: Some(UPSTREAM_IDLE),
+        ..Cluster::default()
     }
 }
 

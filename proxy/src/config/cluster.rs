@@ -1,6 +1,10 @@
 //! Where requests are sent.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use crate::policy::balance::Balance;
 
@@ -35,4 +39,44 @@ pub enum Address {
     Socket(SocketAddr),
     /// At a listener of the same proxy, by name, wherever it was bound.
     Listener(Arc<str>),
+}
+
+impl Cluster {
+    /// Envoy's default time to connect.
+    pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+    /// Envoy's default time until an idle upstream connection is closed.
+    pub const IDLE_TIMEOUT: Duration = Duration::from_hours(1);
+}
+
+/// Envoy's defaults; without a name and endpoints.
+impl Default for Cluster {
+    fn default() -> Self {
+        Self {
+            name: Arc::from(""),
+            endpoints: Vec::new(),
+            balance: Balance::default(),
+            connect_timeout: Self::CONNECT_TIMEOUT,
+            idle_timeout: Some(Self::IDLE_TIMEOUT),
+        }
+    }
+}
+
+impl Endpoint {
+    /// One with Envoy's defaults.
+    pub fn at(address: Address) -> Self {
+        Self {
+            address,
+            ..Self::default()
+        }
+    }
+}
+
+/// Envoy's defaults; at no address yet.
+impl Default for Endpoint {
+    fn default() -> Self {
+        Self {
+            address: Address::Socket((Ipv4Addr::UNSPECIFIED, 0).into()),
+            weight: 1,
+        }
+    }
 }

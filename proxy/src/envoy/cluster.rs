@@ -22,11 +22,6 @@ use super::{
 };
 use crate::{config, policy::balance::Balance};
 
-/// Envoy's default.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Envoy's default for upstream connections.
-const IDLE_TIMEOUT: Duration = Duration::from_hours(1);
-
 pub(super) fn convert(it: &Cluster, path: &str, notes: &mut Notes) -> config::Cluster {
     if let Some(ClusterDiscoveryType::Type(kind)) = it.cluster_discovery_type {
         let kind = DiscoveryType::try_from(kind).unwrap_or_default();
@@ -58,13 +53,13 @@ pub(super) fn convert(it: &Cluster, path: &str, notes: &mut Notes) -> config::Cl
             &format!("{path}.connect_timeout"),
             notes,
         )
-        .unwrap_or(CONNECT_TIMEOUT),
+        .unwrap_or(config::Cluster::CONNECT_TIMEOUT),
         idle_timeout: idle_timeout(&it.typed_extension_protocol_options, path, notes),
     }
 }
 
 fn idle_timeout(options: &HashMap<String, Any>, path: &str, notes: &mut Notes) -> Option<Duration> {
-    let mut timeout = Some(IDLE_TIMEOUT);
+    let mut timeout = Some(config::Cluster::IDLE_TIMEOUT);
     for (key, any) in options {
         let path = format!("{path}.typed_extension_protocol_options");
         let path = join(&path, &key_step(key));

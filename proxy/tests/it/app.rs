@@ -75,10 +75,7 @@ fn a_proxy_that_runs_keeps_its_port_from_another() {
 fn a_configuration_that_cannot_be_used_is_refused_with_all_its_problems() {
     let mut wrong = config(echo());
     forward(&mut wrong).clusters = vec![("nowhere".to_owned(), 1)];
-    wrong.clusters[0].endpoints = vec![Endpoint {
-        address: Address::Listener("none".into()),
-        weight: 1,
-    }];
+    wrong.clusters[0].endpoints = vec![Endpoint::at(Address::Listener("none".into()))];
     let Err(StartError::Config(problems)) = Proxy::start(wrong, Deps::default()) else {
         panic!("it was started");
     };

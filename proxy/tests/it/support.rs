@@ -16,10 +16,7 @@ use meshbed_proxy::{
     },
     draw::Seed,
     observe::{Flags, Hit, Identity, Mirrored, Observer, Record},
-    policy::{
-        balance::Balance,
-        matcher::{How, Matcher, Text},
-    },
+    policy::matcher::{How, Matcher, Text},
 };
 
 /// Longer than anything in these tests takes, even on a busy machine.
@@ -282,14 +279,10 @@ pub(crate) fn cluster(name: &str, addresses: &[SocketAddr]) -> Cluster {
         name: name.into(),
         endpoints: addresses
             .iter()
-            .map(|address| Endpoint {
-                address: Address::Socket(*address),
-                weight: 1,
-            })
+            .map(|address| Endpoint::at(Address::Socket(*address)))
             .collect(),
-        balance: Balance::RoundRobin,
-        connect_timeout: Duration::from_secs(5),
         idle_timeout: None,
+        ..Cluster::default()
     }
 }
 

@@ -14,7 +14,7 @@ use meshbed_proxy::{
     },
     draw::Seed,
     observe::{Observer, Record},
-    policy::{balance::Balance, fault, matcher::Matcher},
+    policy::{fault, matcher::Matcher},
 };
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
@@ -50,13 +50,9 @@ pub(crate) fn config(upstream: SocketAddr, seed: u64, faults: Vec<fault::Rule>) 
         }],
         clusters: vec![Cluster {
             name: Arc::from("up"),
-            endpoints: vec![Endpoint {
-                address: Address::Socket(upstream),
-                weight: 1,
-            }],
-            balance: Balance::RoundRobin,
-            connect_timeout: Duration::from_secs(5),
+            endpoints: vec![Endpoint::at(Address::Socket(upstream))],
             idle_timeout: None,
+            ..Cluster::default()
         }],
         admin: None,
     }
