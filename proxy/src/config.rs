@@ -5,11 +5,13 @@ use std::net::SocketAddr;
 use crate::draw::Seed;
 
 mod cluster;
+mod filter;
 mod listener;
 mod problem;
 mod route;
 
 pub use cluster::{Address, Cluster, Endpoint};
+pub use filter::Filter;
 pub use listener::{Direction, HttpManager, Listener, Place};
 pub use problem::Problem;
 pub use route::{Action, Forward, Route, VirtualHost};
@@ -73,6 +75,7 @@ mod tests {
                             matcher: Matcher::default(),
                             action: Action::Forward(Forward::to("shop")),
                             faults: None,
+                            filters: None,
                         }],
                     }],
                     ..HttpManager::default()

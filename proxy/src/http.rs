@@ -10,6 +10,7 @@ use tokio::time::Instant;
 pub mod body;
 pub mod client;
 pub mod core;
+mod filters;
 pub mod forward;
 mod identity;
 mod inject;
@@ -33,7 +34,7 @@ use crate::{
 
 /// Serves one request.
 pub async fn serve(client: Rc<Client>, request: Request<Incoming>) -> Response<Download> {
-    let (mut head, body) = request.into_parts();
+    let (mut head, mut body) = request.into_parts();
     // The configuration is loaded once: what is swapped in meanwhile is for the next request.
     let local = client.core.local();
     // One log is opened; from here exactly one record leaves, also when the client vanishes.
@@ -45,10 +46,10 @@ pub async fn serve(client: Rc<Client>, request: Request<Incoming>) -> Response<D
     };
     // The first route of the most specific host is taken.
     log.route = find_route(&log, &head);
-    // Its faults are drawn and suffered; an abort ends the request here.
-    match inject::suffer(&mut log, &head.headers).await {
+    // It passes the filters: faults are drawn and suffered, limits kept; one may answer it.
+    match filters::request(&mut log, &mut head, &mut body).await {
         Ok(None) => {}
-        Ok(Some(abort)) => return reply::abort(log, abort),
+        Ok(Some(reply)) => return reply::filtered(log, reply),
         Err(error) => return reply::error(log, &error),
     }
     // A route without a cluster answers by itself.

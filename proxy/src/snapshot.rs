@@ -26,9 +26,11 @@ use crate::{
 };
 
 pub mod calls;
+pub mod filters;
 pub mod hosts;
 
 use calls::Calls;
+use filters::Filters;
 use hosts::Hosts;
 
 /// A compiled configuration.
@@ -59,6 +61,8 @@ pub struct Listener {
     pub manager: Manager,
     /// Its routes.
     pub hosts: Hosts,
+    /// What requests without a route pass.
+    pub filters: Arc<Filters>,
     /// Counts arrivals: ordinals of requests that are not scheduled.
     pub arrivals: Arc<AtomicU64>,
     /// Counts equal calls; `None`: it is not a caller's.
@@ -99,7 +103,9 @@ pub struct Route {
     pub matcher: matcher::Compiled,
     /// What is done.
     pub action: Action,
-    /// The faults that its requests meet.
+    /// What its requests pass.
+    pub filters: Arc<Filters>,
+    /// The faults that they meet.
     pub faults: Faults,
 }
 
@@ -389,13 +395,16 @@ impl<'a> Compiler<'a> {
         let path = format!("listeners[{index}].http");
         let http = &listener.http;
         let mut hosts = Hosts::default();
+        let filters = Arc::new(Filters::compile(&http.filters, !http.faults.is_empty()));
         for (at, host) in http.virtual_hosts.iter().enumerate() {
             let path = format!("{path}.virtual_hosts[{at}]");
             let routes = host
                 .routes
                 .iter()
                 .enumerate()
-                .filter_map(|(at, route)| self.route(&format!("{path}.routes[{at}]"), route, http))
+                .filter_map(|(at, route)| {
+                    self.route(&format!("{path}.routes[{at}]"), route, http, &filters)
+                })
                 .collect();
             if let Err(taken) = hosts.add(&host.domains, routes) {
                 self.problem(
@@ -435,6 +444,7 @@ impl<'a> Compiler<'a> {
                 accept_http_10: http.accept_http_10,
             },
             hosts,
+            filters,
             arrivals: self.lasting.arrivals(&listener.name),
             calls: self.lasting.calls(listener.place.as_ref()),
         }
@@ -445,11 +455,19 @@ impl<'a> Compiler<'a> {
         path: &str,
         route: &config::Route,
         http: &config::HttpManager,
+        outer: &Arc<Filters>,
     ) -> Option<Route> {
         let rules = route.faults.as_ref().unwrap_or(&http.faults);
         let compiled = fault::Rules::compile(rules, self.config.seed)
             .map_err(|what| self.problem(format!("{path}.faults"), what))
             .ok();
+        // Most routes say nothing of their own, and share the manager's.
+        let filters = if route.filters.is_none() && route.faults.is_none() {
+            Arc::clone(outer)
+        } else {
+            let list = route.filters.as_ref().unwrap_or(&http.filters);
+            Arc::new(Filters::compile(list, !rules.is_empty()))
+        };
         let matcher = matcher::Compiled::new(&route.matcher)
             .map_err(|what| self.problem(format!("{path}.match"), what))
             .ok();
@@ -474,6 +492,7 @@ impl<'a> Compiler<'a> {
             name: route.name.clone(),
             matcher: matcher?,
             action: action?,
+            filters,
             faults: Faults {
                 counters: Counters::new(&rules, &self.lasting.faults),
                 rules,

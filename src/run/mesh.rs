@@ -306,6 +306,7 @@ fn manager(name: String, forward: Forward, faults: Vec<Rule>) -> HttpManager {
                 matcher: Matcher::default(),
                 action: Action::Forward(forward),
                 faults: None,
+                filters: None,
             }],
         }],
         upgrades: vec!["websocket".to_owned()],

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::Filter;
 use crate::policy::{fault, matcher, mirror::Mirror};
 
 /// Hosts and their routes.
@@ -26,6 +27,8 @@ pub struct Route {
     pub action: Action,
     /// Fault rules, in place of the manager's; `None`: the manager's.
     pub faults: Option<Vec<fault::Rule>>,
+    /// All that its requests pass, in place of the manager's filters; `None`: the manager's.
+    pub filters: Option<Vec<Filter>>,
 }
 
 /// What is done with a routed request.

@@ -8,6 +8,7 @@ use envoy_types::pb::{
         extensions::filters::{
             common::fault::v3::fault_delay::FaultDelaySecifier,
             http::{
+                buffer::v3::{Buffer, BufferPerRoute, buffer_per_route},
                 fault::v3::{HttpFault, fault_abort::ErrorType},
                 router::v3::Router,
             },
@@ -24,27 +25,60 @@ use super::{
     support::{join, key_step},
 };
 use crate::{
+    config::Filter,
     policy::{
         fault::{Fault, Rule, Select, abort::Abort, delay::Delay},
         matcher::Matcher,
     },
-    unit::Share,
+    unit::{ByteSize, Share},
 };
 
-/// The fault filters of a connection manager, in their order.
+mod buffer;
+
+/// The filters of a connection manager, in their order.
 #[derive(Debug)]
 pub(super) struct Faults {
     listener: String,
-    filters: Vec<FaultFilter>,
+    filters: Vec<Named>,
 }
 
 #[derive(Debug)]
-struct FaultFilter {
+struct Named {
     name: String,
     path: String,
     /// Off where no route switches it on.
     disabled: bool,
-    settings: HttpFault,
+    settings: Settings,
+}
+
+/// The settings of a filter, its own or those of a route.
+#[derive(Debug, Clone)]
+pub(super) enum Settings {
+    Fault(Box<HttpFault>),
+    Buffer(Option<u32>),
+}
+
+impl Settings {
+    /// A filter's settings, or a route's for it; `None`: they are of another type, which the walk reports.
+    fn open(any: &Any, path: &str, notes: &mut Notes) -> Option<Self> {
+        if let Some(fault) = open::<HttpFault>(any) {
+            return Some(Self::Fault(Box::new(fault)));
+        }
+        let buffer =
+            open::<Buffer>(any).or_else(|| match open::<BufferPerRoute>(any)?.r#override {
+                Some(buffer_per_route::Override::Buffer(buffer)) => Some(buffer),
+                Some(buffer_per_route::Override::Disabled(_)) | None => None,
+            })?;
+        Some(Self::Buffer(buffer::bytes(buffer, path, notes)))
+    }
+
+    /// What the filter is in a configuration.
+    fn filter(&self) -> Option<Filter> {
+        match self {
+            Self::Fault(_) => Some(Filter::Faults),
+            Self::Buffer(most) => most.map(|most| Filter::Buffer(ByteSize(most.into()))),
+        }
+    }
 }
 
 /// What a route, a host or a route configuration says instead of the filters' own settings, by the filter's name.
@@ -54,11 +88,13 @@ pub(super) type Overrides = BTreeMap<String, Override>;
 #[derive(Debug, Clone)]
 pub(super) enum Override {
     Off,
+    /// The filter's own settings, also where it is switched off outside.
+    On,
     /// The settings, and where they stand.
-    Settings(Box<HttpFault>, String),
+    Settings(Settings, String),
 }
 
-/// Reads the filters of a connection manager: faults, then the router.
+/// Reads the filters of a connection manager, of which the router is the last.
 pub(super) fn convert(
     filters: &[HttpFilter],
     listener: &str,
@@ -80,8 +116,8 @@ pub(super) fn convert(
         };
         if open::<Router>(any).is_some() {
             router = Some(index);
-        } else if let Some(settings) = open::<HttpFault>(any) {
-            faults.filters.push(FaultFilter {
+        } else if let Some(settings) = Settings::open(any, &format!("{path}.typed_config"), notes) {
+            faults.filters.push(Named {
                 name: filter.name.clone(),
                 path: format!("{path}.typed_config"),
                 disabled: filter.disabled,
@@ -114,32 +150,87 @@ pub(super) fn overrides<'a>(
                 overrides.insert(name.clone(), Override::Off);
                 continue;
             }
-            inner = wrapper.config.unwrap_or_default();
+            let Some(config) = wrapper.config else {
+                overrides.insert(name.clone(), Override::On);
+                continue;
+            };
+            inner = config;
             &inner
         } else {
             any
         };
-        if let Some(settings) = open::<HttpFault>(any) {
-            if !faults.filters.iter().any(|filter| filter.name == *name) {
-                notes.invalid(
-                    &path,
-                    format!("there is no filter `{name}` in `http_filters`"),
-                );
-            }
-            overrides.insert(name.clone(), Override::Settings(Box::new(settings), path));
+        let said = if switched_off(any) {
+            Override::Off
+        } else if let Some(settings) = Settings::open(any, &path, notes) {
+            Override::Settings(settings, path.clone())
+        } else {
+            continue;
+        };
+        if !faults.filters.iter().any(|filter| filter.name == *name) {
+            notes.invalid(
+                &path,
+                format!("there is no filter `{name}` in `http_filters`"),
+            );
         }
+        overrides.insert(name.clone(), said);
     }
     overrides
 }
 
+/// Settings of a route that are no more than a switch.
+fn switched_off(any: &Any) -> bool {
+    open::<BufferPerRoute>(any).is_some_and(|it| {
+        matches!(
+            it.r#override,
+            Some(buffer_per_route::Override::Disabled(true))
+        )
+    })
+}
+
 impl Faults {
+    /// What requests pass whose route overrides nothing.
+    pub(super) fn of_manager(&self) -> Vec<Filter> {
+        self.filters
+            .iter()
+            .filter(|filter| !filter.disabled)
+            .filter_map(|filter| filter.settings.filter())
+            .collect()
+    }
+
+    /// What a route's requests pass; `None`: what the manager's do.
+    pub(super) fn filters_of_route(&self, overrides: &Overrides) -> Option<Vec<Filter>> {
+        if overrides.is_empty() {
+            return None;
+        }
+        let filters = self
+            .filters
+            .iter()
+            .filter_map(|filter| match overrides.get(&filter.name) {
+                Some(Override::Off) => None,
+                Some(Override::Settings(settings, _)) => settings.filter(),
+                None if filter.disabled => None,
+                Some(Override::On) | None => filter.settings.filter(),
+            });
+        Some(filters.collect())
+    }
+
+    /// The fault filters: each with its settings, whether it is off, and where they stand.
+    fn faults(&self) -> impl Iterator<Item = (&Named, &HttpFault)> {
+        self.filters
+            .iter()
+            .filter_map(|filter| match &filter.settings {
+                Settings::Fault(settings) => Some((filter, &**settings)),
+                Settings::Buffer(_) => None,
+            })
+    }
+
     /// The rules of requests whose route overrides nothing.
     pub(super) fn manager(&self, notes: &mut Notes) -> Vec<Rule> {
         let mut rules = Vec::new();
-        for filter in self.filters.iter().filter(|filter| !filter.disabled) {
-            let ours = self.rules(&filter.settings, &filter.name, "*", &filter.path, notes);
+        for (filter, settings) in self.faults().filter(|(filter, _)| !filter.disabled) {
+            let ours = self.rules(settings, &filter.name, "*", &filter.path, notes);
             // Those for one cluster are given to its routes.
-            if filter.settings.upstream_cluster.is_empty() {
+            if settings.upstream_cluster.is_empty() {
                 rules.extend(ours);
             }
         }
@@ -154,22 +245,23 @@ impl Faults {
         scope: &str,
         notes: &mut Notes,
     ) -> Option<Vec<Rule>> {
-        let by_cluster = |filter: &FaultFilter| !filter.settings.upstream_cluster.is_empty();
-        let overridden = |filter: &FaultFilter| overrides.contains_key(&filter.name);
+        let by_cluster = |settings: &HttpFault| !settings.upstream_cluster.is_empty();
+        let overridden = |filter: &Named| overrides.contains_key(&filter.name);
         if !self
-            .filters
-            .iter()
-            .any(|it| by_cluster(it) || overridden(it))
+            .faults()
+            .any(|(it, settings)| by_cluster(settings) || overridden(it))
         {
             return None;
         }
         let mut rules = Vec::new();
-        for filter in &self.filters {
+        for (filter, own) in self.faults() {
             let (settings, scope, path) = match overrides.get(&filter.name) {
-                Some(Override::Off) => continue,
-                Some(Override::Settings(settings, path)) => (&**settings, scope, path),
+                Some(Override::Settings(Settings::Fault(settings), path)) => {
+                    (&**settings, scope, path)
+                }
                 None if filter.disabled => continue,
-                None => (&filter.settings, "*", &filter.path),
+                Some(Override::Off | Override::Settings(..)) => continue,
+                Some(Override::On) | None => (own, "*", &filter.path),
             };
             let only = &settings.upstream_cluster;
             match clusters {

@@ -156,6 +156,7 @@ fn http(it: &HttpConnectionManager, listener: &str, path: &str, notes: &mut Note
             .as_ref()
             .is_some_and(|http1| http1.accept_http_10),
         faults: manager_faults,
+        filters: faults.of_manager(),
     }
 }
 

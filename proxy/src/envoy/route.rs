@@ -157,6 +157,7 @@ fn convert_route(
     Some(config::Route {
         name: it.name.clone(),
         faults: faults.of_route(&overrides, clusters, scope, notes),
+        filters: faults.filters_of_route(&overrides),
         matcher,
         action,
     })

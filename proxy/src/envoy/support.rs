@@ -93,6 +93,14 @@ const SUPPORTED: &[(&str, &[&str])] = &[
         &["http_status", "percentage", "response_body"],
     ),
     (
+        "envoy.extensions.filters.http.buffer.v3.Buffer",
+        &["max_request_bytes"],
+    ),
+    (
+        "envoy.extensions.filters.http.buffer.v3.BufferPerRoute",
+        &["disabled", "buffer"],
+    ),
+    (
         "envoy.type.v3.FractionalPercent",
         &["numerator", "denominator"],
     ),

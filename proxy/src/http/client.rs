@@ -147,6 +147,11 @@ impl Client {
         self.wake();
     }
 
+    /// Whether the request has come in full.
+    pub fn is_request_complete(&self) -> bool {
+        self.request_complete.get()
+    }
+
     /// The request has ended.
     pub fn end(&self, now: Instant) {
         self.busy.set(false);

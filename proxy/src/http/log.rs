@@ -3,7 +3,7 @@
 
 use std::{borrow::Cow, cell::Cell, rc::Rc, sync::Arc, time::Duration};
 
-use http::{HeaderValue, Method, StatusCode, uri::PathAndQuery};
+use http::{HeaderName, HeaderValue, Method, StatusCode, uri::PathAndQuery};
 use tokio::time::Instant;
 
 use super::{body::Upload, client::Client, core::Local};
@@ -46,6 +46,8 @@ pub struct Log {
     pub bytes_in: Option<Rc<Cell<u64>>>,
     /// Bytes of the answer's body so far.
     pub bytes_out: u64,
+    /// Headers that filters add to its answer.
+    pub answer_headers: Vec<(HeaderName, HeaderValue)>,
     /// Tries to send it on.
     pub attempts: Attempts,
     /// Fault rules that were drawn.
@@ -116,6 +118,7 @@ impl Log {
             sent: None,
             bytes_in: None,
             bytes_out: 0,
+            answer_headers: Vec::new(),
             attempts: Attempts::default(),
             considered: Vec::new(),
             hits: Vec::new(),
@@ -139,6 +142,11 @@ impl Log {
             crate::snapshot::Action::Forward(forward) => Some(forward),
             crate::snapshot::Action::Respond(..) => None,
         }
+    }
+
+    /// So many bytes of the request's body came, and are not sent on.
+    pub fn count_in(&mut self, bytes: u64) {
+        self.bytes_in = Some(Rc::new(Cell::new(bytes)));
     }
 
     /// The host asked for, as text.

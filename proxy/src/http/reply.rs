@@ -6,11 +6,12 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 
-use super::{body::Download, forward::Answer, log::Log, normalize, shadow::Primary, tunnel};
+use super::{
+    body::Download, filters, forward::Answer, log::Log, normalize, shadow::Primary, tunnel,
+};
 use crate::{
     error::{self, Error},
     observe::Flags,
-    policy::fault::abort,
 };
 
 /// `x-envoy-upstream-service-time`.
@@ -54,15 +55,19 @@ pub fn upstream(
         millis(arrived.saturating_duration_since(sent).as_millis()),
     );
     set_server(&mut head.headers, &log);
+    close_early(&mut head.headers, &log);
+    filters::answer(&mut log, &mut head.headers);
     let mut response = Response::new(Download::upstream(body, log, lease, primaries));
     *response.status_mut() = head.status;
     *response.headers_mut() = head.headers;
     response
 }
 
-/// An injected answer.
-pub fn abort(mut log: Box<Log>, reply: abort::Reply) -> Response<Download> {
-    log.details = Cow::Borrowed("fault_filter_abort");
+/// A filter's answer.
+pub(super) fn filtered(mut log: Box<Log>, reply: filters::Reply) -> Response<Download> {
+    log.flags.set(reply.flags);
+    log.details = reply.details;
+    log.answer_headers.extend(reply.headers);
     plain(log, reply.status, reply.body)
 }
 
@@ -108,10 +113,19 @@ fn plain(mut log: Box<Log>, status: StatusCode, body: Bytes) -> Response<Downloa
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
     }
     set_server(&mut headers, &log);
+    close_early(&mut headers, &log);
+    filters::answer(&mut log, &mut headers);
     let mut response = Response::new(Download::local(body, log));
     *response.status_mut() = status;
     *response.headers_mut() = headers;
     response
+}
+
+/// What is left of a request that is answered already is not waited for.
+fn close_early(headers: &mut HeaderMap, log: &Log) {
+    if !log.client.is_request_complete() {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
 }
 
 fn set_server(headers: &mut HeaderMap, log: &Log) {

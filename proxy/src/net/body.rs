@@ -19,6 +19,7 @@ pub struct Incoming(Source);
 enum Source {
     Request(Hyper),
     Answer(Hyper),
+    Whole(Bytes),
 }
 
 impl Incoming {
@@ -30,6 +31,11 @@ impl Incoming {
     /// The body of an upstream's answer.
     pub fn answer(body: Hyper) -> Self {
         Self(Source::Answer(body))
+    }
+
+    /// A body that is here already.
+    pub fn whole(body: Bytes) -> Self {
+        Self(Source::Whole(body))
     }
 }
 
@@ -48,18 +54,24 @@ impl Body for Incoming {
             Source::Answer(body) => Pin::new(body)
                 .poll_frame(cx)
                 .map_err(|error| Error::upstream(&error)),
+            Source::Whole(body) => {
+                let data = std::mem::take(body);
+                Poll::Ready((!data.is_empty()).then(|| Ok(Frame::data(data))))
+            }
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Source::Request(body) | Source::Answer(body) => body.is_end_stream(),
+            Source::Whole(body) => body.is_empty(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
             Source::Request(body) | Source::Answer(body) => body.size_hint(),
+            Source::Whole(body) => SizeHint::with_exact(body.len() as u64),
         }
     }
 }

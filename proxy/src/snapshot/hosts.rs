@@ -115,6 +115,7 @@ mod tests {
             name: name.to_owned(),
             matcher: matcher::Compiled::new(&matcher::Matcher::default()).unwrap(),
             action: Action::Respond(http::StatusCode::OK, String::new()),
+            filters: std::sync::Arc::default(),
             faults: Faults {
                 counters: Counters::new(&rules, &fault::Book::default()),
                 rules,

@@ -11,6 +11,7 @@ mod chosen;
 mod cli;
 mod envoy;
 mod fault;
+mod filters;
 mod http1;
 mod mirror;
 mod oracle;

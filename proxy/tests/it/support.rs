@@ -271,6 +271,7 @@ pub(crate) fn route(prefix: &str, forward: Forward) -> Route {
         },
         action: Action::Forward(forward),
         faults: None,
+        filters: None,
     }
 }
 

@@ -42,6 +42,7 @@ pub(crate) fn config(upstream: SocketAddr, seed: u64, faults: Vec<fault::Rule>) 
                         matcher: Matcher::default(),
                         action: Action::Forward(Forward::to("up")),
                         faults: None,
+                        filters: None,
                     }],
                 }],
                 faults,
