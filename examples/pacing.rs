@@ -15,7 +15,7 @@ use std::{
 use hdrhistogram::Histogram;
 use meshbed::{
     replay::{self, AHEAD, Drive, schedule},
-    scenario::{Arrival, Connections, Rewrite, Source, SourceKind, Template},
+    scenario::{Arrival, Connections, Protocol, Rewrite, Source, SourceKind, Template},
 };
 use meshbed_proxy::{draw::Seed, unit::Rate};
 use rustix::{
@@ -74,6 +74,7 @@ fn now_ns() -> u64 {
 fn replay(rate: u32, seconds: u32) -> serde_json::Value {
     let target = serve();
     let source = Source {
+        protocol: Protocol::Http,
         id: "main".into(),
         to: "server".into(),
         kind: SourceKind::Generate {

@@ -94,10 +94,33 @@ pub struct Service {
     pub id: Id,
     /// What runs it.
     pub backing: Backing,
+    /// What it speaks.
+    pub protocol: Protocol,
     /// Ids of the services it calls, each with the fixed outbound port, if one is asked for.
     pub calls: Vec<(Id, Option<SocketAddr>)>,
     /// Whole-answer timeout of calls to it; Envoy's 15 s by default.
     pub timeout: Option<Duration>,
+}
+
+/// What a service speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Protocol {
+    /// HTTP/1.1, unless a caller begins in HTTP/2.
+    #[default]
+    Auto,
+    /// HTTP/1.1.
+    Http,
+    /// HTTP/2 without TLS, by prior knowledge.
+    H2,
+    /// gRPC: HTTP/2, and answers by gRPC's rules.
+    Grpc,
+}
+
+impl Protocol {
+    /// Whether it is HTTP/2 that is spoken on the wire.
+    pub fn is_h2(self) -> bool {
+        matches!(self, Self::H2 | Self::Grpc)
+    }
 }
 
 /// What runs a service.
@@ -147,6 +170,8 @@ pub struct Source {
     pub id: Id,
     /// The service its requests go to.
     pub to: Id,
+    /// What that service speaks.
+    pub protocol: Protocol,
     /// What it sends.
     pub kind: SourceKind,
     /// How many connections.

@@ -1,4 +1,4 @@
-//! The server under every builtin: accepts, serves HTTP/1.1 with keep-alive, stops at once when told to.
+//! The server under every builtin: accepts, serves HTTP/1.1 with keep-alive and HTTP/2 by prior knowledge, stops at once when told to.
 
 use std::convert::Infallible;
 use std::net::{SocketAddr, TcpListener};
@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use http::Request;
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::conn::auto,
+};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
@@ -96,6 +98,16 @@ pub(super) fn start(
     })
 }
 
+/// Streams of HTTP/2 are served on the thread of their connection.
+#[derive(Debug, Clone, Copy)]
+struct Here;
+
+impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for Here {
+    fn execute(&self, stream: F) {
+        tokio::task::spawn_local(stream);
+    }
+}
+
 async fn accept(listener: tokio::net::TcpListener, shop: Rc<Shop>) {
     let mut connections = JoinSet::new();
     loop {
@@ -118,9 +130,12 @@ async fn serve(stream: tokio::net::TcpStream, shop: Rc<Shop>) {
         async move { Ok::<_, Infallible>(shop.answer(request).await) }
     });
     // A client that resets or sends garbage ends its own connection, nothing else.
-    let _ = http1::Builder::new()
+    let mut builder = auto::Builder::new(Here);
+    builder
+        .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
+        .header_read_timeout(HEAD_TIMEOUT);
+    let _ = builder
         .serve_connection(TokioIo::new(stream), service)
         .await;
 }

@@ -48,6 +48,28 @@ impl Prepared {
         request
     }
 
+    /// As HTTP/2 without TLS: the host is the target's authority (RFC 9113 §8.3.1), and what is for a hop is left out.
+    pub fn to_http2(&self) -> http::Request<Full<Bytes>> {
+        let mut request = self.to_http();
+        let authority = self.authority().to_owned();
+        let target = format!("http://{authority}{}", self.path());
+        if let Ok(uri) = target.parse() {
+            *request.uri_mut() = uri;
+            request.headers_mut().remove(HOST);
+        }
+        *request.version_mut() = http::Version::HTTP_2;
+        for name in [
+            "connection",
+            "keep-alive",
+            "proxy-connection",
+            "transfer-encoding",
+            "upgrade",
+        ] {
+            request.headers_mut().remove(name);
+        }
+        request
+    }
+
     /// The host asked for; empty if it is not text.
     pub fn authority(&self) -> &str {
         self.headers

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     event::{Id, Micros},
-    scenario::{Connections, Scenario, Source, SourceKind, Template},
+    scenario::{Connections, Protocol, Scenario, Source, SourceKind, Template},
 };
 
 mod trace;
@@ -58,6 +58,8 @@ pub struct Lane {
     pub id: Id,
     /// The service its requests go to.
     pub service: Id,
+    /// What is spoken on its connections.
+    pub protocol: Protocol,
     /// How many connections.
     pub connections: Connections,
     /// Requests under way at once; more wait.
@@ -216,6 +218,7 @@ pub fn from_sources(sources: &[Source], seed: Seed, length_us: Micros) -> Result
         lanes.push(Lane {
             id: Arc::clone(&source.id),
             service: Arc::clone(&source.to),
+            protocol: source.protocol,
             connections: source.connections,
             max_in_flight: source.max_in_flight,
             timeout: source.timeout,
@@ -426,6 +429,7 @@ mod tests {
 
     fn generated(id: &str, per_second: f64, arrival: Arrival, connections: Connections) -> Source {
         Source {
+            protocol: Protocol::Http,
             id: id.into(),
             to: "shop".into(),
             kind: SourceKind::Generate {

@@ -9,6 +9,7 @@ use std::{
     sync::Arc,
 };
 
+use http::HeaderMap;
 use tokio::{
     sync::{mpsc, watch},
     task::{JoinSet, LocalSet},
@@ -19,7 +20,13 @@ use self::{
     link::{Failure, Link},
     queue::Queue,
 };
-use super::{AHEAD, Stop, clock::Clock, identity, schedule::Schedule, tally::Tally};
+use super::{
+    AHEAD, Stop,
+    clock::Clock,
+    identity,
+    schedule::{Planned, Schedule},
+    tally::Tally,
+};
 use crate::{
     event::{self, Flags, Micros, RunEvent},
     scenario::Connections,
@@ -27,6 +34,7 @@ use crate::{
 
 mod link;
 mod queue;
+mod streams;
 
 /// A request that the scheduler let go.
 #[derive(Debug, Clone, Copy)]
@@ -356,6 +364,7 @@ impl Dispatcher {
         let Some(opening) = self.to_open.pop() else {
             return;
         };
+        let sender = &self.desk.sender;
         let queue = Rc::new(Queue::of(opening.requests));
         self.desk
             .queues
@@ -369,7 +378,12 @@ impl Dispatcher {
                 number: opening.number + u64::from(place),
                 opening,
             };
-            self.workers.spawn_local(worker.run());
+            match sender.schedule.sources.get(opening.source) {
+                Some(lane) if lane.protocol.is_h2() => {
+                    self.workers.spawn_local(worker.run_streams())
+                }
+                _ => self.workers.spawn_local(worker.run()),
+            };
         }
     }
 
@@ -470,12 +484,7 @@ async fn talk(
         .get(released.index)
         .ok_or("it is not in the schedule")?;
     let mut request = planned.request.to_http();
-    if let Some((traceparent, request_id)) =
-        identity::headers(sender.run, planned.due_us, planned.ordinal)
-    {
-        request.headers_mut().insert("traceparent", traceparent);
-        request.headers_mut().insert("x-request-id", request_id);
-    }
+    identify(request.headers_mut(), sender, planned);
     // An idle connection may close in the very moment that it is taken: a request that was not written goes by another.
     loop {
         let kept = link::is_ready(link).await;
@@ -512,6 +521,16 @@ async fn talk(
             }
             Err(_) => return Err("no whole answer within the timeout".to_owned()),
         }
+    }
+}
+
+/// Names the request by its place in the schedule.
+fn identify(headers: &mut HeaderMap, sender: &Sender, planned: &Planned) {
+    if let Some((traceparent, request_id)) =
+        identity::headers(sender.run, planned.due_us, planned.ordinal)
+    {
+        headers.insert("traceparent", traceparent);
+        headers.insert("x-request-id", request_id);
     }
 }
 

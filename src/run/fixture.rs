@@ -13,9 +13,9 @@ use meshbed_proxy::{
 };
 
 use crate::scenario::{
-    Arrival, Backing, Connections, Diff, ErrorRule, Fault, FaultKind, Phase, ReportSettings,
-    Requests, Rewrite, Role, Scenario, Select, Service, Shadow, Source, SourceKind, Standing,
-    Template,
+    Arrival, Backing, Connections, Diff, ErrorRule, Fault, FaultKind, Phase, Protocol,
+    ReportSettings, Requests, Rewrite, Role, Scenario, Select, Service, Shadow, Source, SourceKind,
+    Standing, Template,
 };
 
 fn builtin(version: &str) -> Backing {
@@ -27,6 +27,7 @@ fn builtin(version: &str) -> Backing {
 
 fn service(id: &str, calls: &[&str]) -> Service {
     Service {
+        protocol: Protocol::Http,
         id: id.into(),
         backing: builtin("v1"),
         calls: calls.iter().map(|peer| ((*peer).into(), None)).collect(),
@@ -59,6 +60,7 @@ pub(crate) fn scenario() -> Scenario {
             service("payments", &[]),
         ],
         traffic: vec![Source {
+            protocol: Protocol::Http,
             id: "main".into(),
             to: "shop".into(),
             kind: SourceKind::Generate {

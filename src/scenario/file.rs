@@ -492,6 +492,13 @@ const BODY: Table = Table {
         )
         .example("{ sku: a1 }"),
         key("text", Kind::Text, OneOf("body"), "a text").example("a=1&b=2"),
+        key(
+            "grpc",
+            Kind::Text,
+            OneOf("body"),
+            "a gRPC message, its bytes in base64; `content-type: application/grpc` and `te: trailers` unless `headers` says otherwise",
+        )
+        .example("CgR0ZXN0"),
     ],
 };
 

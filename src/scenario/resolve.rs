@@ -56,7 +56,7 @@ impl Resolver<'_> {
         let root = self.root;
         let ids = self.declared();
         let services = self.services(&ids);
-        let traffic = self.traffic(&ids);
+        let traffic = self.traffic(&ids, &services);
         let phases = self.phases();
         let faults = self.faults(&ids, &phases);
         let shadows = self.shadows(&ids);

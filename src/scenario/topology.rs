@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use super::{
-    Backing, Part, Process, Ready, Service,
+    Backing, Part, Process, Protocol, Ready, Service,
     resolve::{Ids, Resolver},
     value::{Item, Value},
 };
@@ -46,6 +46,12 @@ impl Resolver<'_> {
             list.push(Service {
                 id: key.name.as_str().into(),
                 backing,
+                protocol: match item.text("protocol") {
+                    Some("http") => Protocol::Http,
+                    Some("h2") => Protocol::H2,
+                    Some("grpc") => Protocol::Grpc,
+                    _ => Protocol::Auto,
+                },
                 calls,
                 timeout: timeout.filter(|timeout| *timeout > Duration::ZERO),
             });

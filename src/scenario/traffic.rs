@@ -1,7 +1,9 @@
 //! Where the requests come from.
 
+use base64::{Engine, engine::general_purpose::STANDARD};
+
 use super::{
-    Arrival, Connections, Part, Rewrite, Source, SourceKind, Template,
+    Arrival, Connections, Part, Protocol, Rewrite, Service, Source, SourceKind, Template,
     resolve::{Ids, Resolver},
     value::{Item, Value},
 };
@@ -10,7 +12,7 @@ use super::{
 const POOL: u32 = 64;
 
 impl Resolver<'_> {
-    pub(super) fn traffic(&mut self, ids: &Ids) -> Vec<Source> {
+    pub(super) fn traffic(&mut self, ids: &Ids, services: &[Service]) -> Vec<Source> {
         let topology = self.root.get("topology");
         let entry = topology
             .and_then(|topology| self.reference(topology, "entry", "service", &ids.services));
@@ -53,8 +55,10 @@ impl Resolver<'_> {
                 let at = trace.and_then(|trace| trace.get("file"));
                 let at = at.or_else(|| item.get("generate")).unwrap_or(item);
                 self.stands(Part::Source(id.clone()), at);
+                let protocol = services.iter().find(|service| service.id == to);
                 sources.push(Source {
                     id: id.clone(),
+                    protocol: protocol.map_or_else(Protocol::default, |service| service.protocol),
                     to,
                     kind,
                     connections,
@@ -105,7 +109,7 @@ impl Resolver<'_> {
             requests: generate
                 .list("requests")
                 .iter()
-                .filter_map(template)
+                .filter_map(|request| self.template(request))
                 .collect(),
         })
     }
@@ -132,31 +136,63 @@ impl Resolver<'_> {
     }
 }
 
-fn template(item: &Item) -> Option<Template> {
-    let mut headers = item.pairs("headers");
-    let body = match item.get("body") {
-        None => Vec::new(),
-        Some(body) => match (body.get("json").map(|json| &json.value), body.text("text")) {
-            (Some(Value::Json(json, _)), _) => {
-                let named = headers
-                    .iter()
-                    .any(|(name, _)| name.eq_ignore_ascii_case("content-type"));
-                if !named {
-                    headers.push(("content-type".to_owned(), "application/json".to_owned()));
-                }
-                json.to_string().into_bytes()
+/// Sets headers that the user has not set.
+fn set_unset(headers: &mut Vec<(String, String)>, wanted: &[(&str, &str)]) {
+    for (name, value) in wanted {
+        if !headers
+            .iter()
+            .any(|(known, _)| known.eq_ignore_ascii_case(name))
+        {
+            headers.push(((*name).to_owned(), (*value).to_owned()));
+        }
+    }
+}
+
+/// A gRPC message in its frame: not compressed, its length, its bytes (gRPC over HTTP/2, "Length-Prefixed-Message").
+fn framed(message: &[u8]) -> Vec<u8> {
+    let mut frame = vec![0];
+    frame.extend((message.len() as u32).to_be_bytes());
+    frame.extend(message);
+    frame
+}
+
+impl Resolver<'_> {
+    fn template(&mut self, item: &Item) -> Option<Template> {
+        let mut headers = item.pairs("headers");
+        let body = item.get("body");
+        let json = body.and_then(|body| body.get("json"));
+        let grpc = body.and_then(|body| body.get("grpc"));
+        let body = if let Some(Value::Json(json, _)) = json.map(|json| &json.value) {
+            set_unset(&mut headers, &[("content-type", "application/json")]);
+            json.to_string().into_bytes()
+        } else if let Some(item) = grpc {
+            let text = item.as_text().unwrap_or_default();
+            set_unset(
+                &mut headers,
+                &[("content-type", "application/grpc"), ("te", "trailers")],
+            );
+            if let Ok(message) = STANDARD.decode(text) {
+                framed(&message)
+            } else {
+                self.tell(
+                    item,
+                    format!("`{text}` is not base64"),
+                    "the message's bytes as in `CgR0ZXN0`; empty for an empty message",
+                );
+                return None;
             }
-            (_, Some(text)) => text.as_bytes().to_vec(),
-            _ => Vec::new(),
-        },
-    };
-    Some(Template {
-        weight: item.whole("weight")? as u32,
-        method: item.text("method")?.to_owned(),
-        path: item.text("path")?.to_owned(),
-        headers,
-        body,
-    })
+        } else {
+            let text = body.and_then(|body| body.text("text"));
+            text.unwrap_or_default().as_bytes().to_vec()
+        };
+        Some(Template {
+            weight: item.whole("weight")? as u32,
+            method: item.text("method")?.to_owned(),
+            path: item.text("path")?.to_owned(),
+            headers,
+            body,
+        })
+    }
 }
 
 fn rewritten(item: &Item) -> Rewrite {

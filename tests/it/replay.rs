@@ -15,7 +15,7 @@ use http::{HeaderMap, HeaderValue, Method, header::HOST};
 use meshbed::{
     event::{Request, RunEvent},
     replay::{self, Drive, Driving, Lane, Planned, Prepared, Schedule, Totals},
-    scenario::{Connections, Rewrite, Source, SourceKind},
+    scenario::{Connections, Protocol, Rewrite, Source, SourceKind},
 };
 use meshbed_proxy::{draw::Seed, policy::matcher::Matcher};
 use tokio::{
@@ -163,6 +163,7 @@ fn prepared(method: Method, path: &str, body: &'static str) -> Arc<Prepared> {
 
 fn lane(connections: Connections) -> Lane {
     Lane {
+        protocol: Protocol::Http,
         id: "main".into(),
         service: "shop".into(),
         connections,
@@ -734,6 +735,7 @@ fn recording() -> Option<(String, serde_json::Value)> {
 
 fn schedule_of(capture: &str) -> Schedule {
     let source = Source {
+        protocol: Protocol::Http,
         id: "main".into(),
         to: "shop".into(),
         kind: SourceKind::Trace {
@@ -749,4 +751,54 @@ fn schedule_of(capture: &str) -> Schedule {
         rewrite: Rewrite::default(),
     };
     replay::schedule::from_sources(&[source], Seed(7), u64::MAX).unwrap()
+}
+
+/// An HTTP/2 server that holds each answer until `together` requests are under way, and ends it with a trailer.
+async fn h2_server(together: usize) -> (SocketAddr, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let connections = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&connections);
+    tokio::spawn(async move {
+        let barrier = Arc::new(tokio::sync::Barrier::new(together));
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            counted.fetch_add(1, Ordering::Relaxed);
+            let barrier = Arc::clone(&barrier);
+            tokio::spawn(async move {
+                let mut connection = h2::server::handshake(stream).await.unwrap();
+                while let Some(Ok((request, mut respond))) = connection.accept().await {
+                    let barrier = Arc::clone(&barrier);
+                    tokio::spawn(async move {
+                        assert_eq!(request.uri().authority().unwrap(), "shop");
+                        assert!(request.headers().contains_key("traceparent"));
+                        barrier.wait().await;
+                        let answer = http::Response::new(());
+                        let mut body = respond.send_response(answer, false).unwrap();
+                        body.send_data(Bytes::from_static(b"hello"), false).unwrap();
+                        let mut trailers = HeaderMap::new();
+                        trailers.insert("grpc-status", HeaderValue::from_static("7"));
+                        body.send_trailers(trailers).unwrap();
+                    });
+                }
+            });
+        }
+    });
+    (address, connections)
+}
+
+#[tokio::test]
+async fn http2_requests_go_side_by_side_on_one_connection() {
+    let (target, connections) = h2_server(5).await;
+    let lane = Lane {
+        protocol: Protocol::Grpc,
+        ..lane(Connections::Pool(1))
+    };
+    let due = (0..10).map(|number| (number * 1000, 0));
+    let (requests, _) = play(schedule(lane, due), target).await;
+    for request in &requests {
+        assert_eq!((request.status, request.why.as_deref()), (Some(200), None));
+        assert_eq!((request.grpc_status, request.bytes_in), (Some(7), 5));
+    }
+    assert_eq!(connections.load(Ordering::Relaxed), 1);
 }

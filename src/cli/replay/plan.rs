@@ -14,8 +14,8 @@ use crate::{
     measure::ErrorRule,
     replay::{Schedule, schedule},
     scenario::{
-        Backing, Connections, Diff, Phase, ReportSettings, Requests, Rewrite, Scenario, Service,
-        Source, SourceKind, Standing,
+        Backing, Connections, Diff, Phase, Protocol, ReportSettings, Requests, Rewrite, Scenario,
+        Service, Source, SourceKind, Standing,
     },
     shadow::Rules,
 };
@@ -44,6 +44,7 @@ fn source(args: &Args) -> Source {
     Source {
         id: "replay".into(),
         to: target(),
+        protocol: Protocol::Http,
         kind: SourceKind::Trace {
             file: args.capture.clone(),
             speed: args.speed,
@@ -94,6 +95,7 @@ pub(super) fn scenario(args: &Args, schedule: &Schedule) -> Scenario {
         services: vec![Service {
             id: target(),
             backing: Backing::Address(Vec::new()),
+            protocol: Protocol::Http,
             calls: Vec::new(),
             timeout: None,
         }],

@@ -3,9 +3,12 @@
 use std::{error::Error, io, net::SocketAddr};
 
 use bytes::Bytes;
-use http::{HeaderMap, Request};
+use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt, Full};
-use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper::{
+    body::Incoming,
+    client::conn::http1::{SendRequest, handshake},
+};
 use hyper_util::rt::TokioIo;
 use tokio::{
     net::TcpStream,
@@ -40,13 +43,7 @@ pub(super) enum Failure {
 impl Link {
     /// Connects; the error is a clause for people.
     pub(super) async fn open(target: SocketAddr) -> Result<Self, String> {
-        let stream = TcpStream::connect(target)
-            .await
-            .and_then(|stream| stream.set_nodelay(true).map(|()| stream))
-            .map_err(|error| match error.kind() {
-                io::ErrorKind::ConnectionRefused => format!("connection to {target} refused"),
-                _ => format!("cannot connect to {target}: {error}"),
-            })?;
+        let stream = connect(target).await?;
         let (sender, connection) = handshake(TokioIo::new(stream))
             .await
             .map_err(|error| reason(&error))?;
@@ -81,20 +78,37 @@ impl Link {
                     Some(request) => Failure::Unwritten(Box::new(request)),
                     None => broken(error.error()),
                 })?;
-        ended.status = Some(response.status().as_u16());
-        ended.grpc_status = grpc_status(response.headers());
-        let mut body = response.into_body();
-        while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|error| broken(&error))?;
-            if let Some(data) = frame.data_ref() {
-                ended.bytes_in += data.len() as u64;
-            } else if let Some(trailers) = frame.trailers_ref() {
-                ended.grpc_status = grpc_status(trailers).or(ended.grpc_status);
-            }
-        }
+        read(response, ended).await.map_err(Failure::Broken)?;
         self.served = true;
         Ok(())
     }
+}
+
+/// Reads an answer to its end.
+pub(super) async fn read(response: Response<Incoming>, ended: &mut Ended) -> Result<(), String> {
+    ended.status = Some(response.status().as_u16());
+    ended.grpc_status = grpc_status(response.headers());
+    let mut body = response.into_body();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| reason(&error))?;
+        if let Some(data) = frame.data_ref() {
+            ended.bytes_in += data.len() as u64;
+        } else if let Some(trailers) = frame.trailers_ref() {
+            ended.grpc_status = grpc_status(trailers).or(ended.grpc_status);
+        }
+    }
+    Ok(())
+}
+
+/// Connects; the error is a clause for people.
+pub(super) async fn connect(target: SocketAddr) -> Result<TcpStream, String> {
+    TcpStream::connect(target)
+        .await
+        .and_then(|stream| stream.set_nodelay(true).map(|()| stream))
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::ConnectionRefused => format!("connection to {target} refused"),
+            _ => format!("cannot connect to {target}: {error}"),
+        })
 }
 
 impl Drop for Link {
@@ -127,7 +141,7 @@ fn grpc_status(headers: &HeaderMap) -> Option<u32> {
 }
 
 /// A clause for people; the cause is what the system said, where it said anything.
-fn reason(error: &hyper::Error) -> String {
+pub(super) fn reason(error: &hyper::Error) -> String {
     let mut cause = error.source();
     while let Some(inner) = cause {
         if let Some(io) = inner.downcast_ref::<io::Error>() {
@@ -145,6 +159,11 @@ fn reason(error: &hyper::Error) -> String {
         "the answer is not HTTP/1.1".to_owned()
     } else if error.is_incomplete_message() || error.is_canceled() || error.is_closed() {
         CUT.to_owned()
+    } else if let Some(reset) = error
+        .source()
+        .and_then(|cause| cause.downcast_ref::<h2::Error>())
+    {
+        format!("stream reset: {reset}")
     } else {
         format!("connection broken: {error}")
     }
