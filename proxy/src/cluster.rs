@@ -2,8 +2,6 @@
 
 use std::{cell::RefCell, fmt, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
-use http_body::Body;
-
 use crate::{
     metrics::Upstream,
     policy::balance::{Balance, Balancer},
@@ -36,7 +34,7 @@ pub struct Settings {
     pub idle_timeout: Option<Duration>,
 }
 
-impl<B: Body + 'static> Cluster<B> {
+impl<B> Cluster<B> {
     /// The cluster, with the idle connections of its predecessor.
     pub fn new(settings: Arc<Settings>, metrics: Arc<Upstream>, before: Option<&Self>) -> Self {
         let pools = settings

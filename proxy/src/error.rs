@@ -50,6 +50,16 @@ pub enum Error {
     ManyHosts,
     /// The request is HTTP/1.0 and the listener does not take it.
     LowVersion,
+    /// What the client sent is no HTTP/1 request.
+    Malformed,
+    /// The request has both a length and a transfer encoding (RFC 9112 §6.1).
+    TwoFramings,
+    /// The request's transfer encoding is not known.
+    Encoding,
+    /// The request's head is too long.
+    HeadersTooLarge,
+    /// The request has too many headers.
+    TooManyHeaders,
     /// The request asks for an upgrade that the listener does not take.
     UpgradeDenied,
 }
@@ -72,29 +82,12 @@ impl Error {
             | Self::MissingHost
             | Self::ManyHosts
             | Self::LowVersion
+            | Self::Malformed
+            | Self::TwoFramings
+            | Self::Encoding
+            | Self::HeadersTooLarge
+            | Self::TooManyHeaders
             | Self::UpgradeDenied => Side::Downstream,
-        }
-    }
-
-    /// What an error of a client's body means.
-    pub fn downstream(error: &hyper::Error) -> Self {
-        let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref());
-        match cause.map(io::Error::kind) {
-            Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData) => Self::BadBody,
-            _ => Self::ClientLeft,
-        }
-    }
-
-    /// What an error of the HTTP client means.
-    pub fn upstream(error: &hyper::Error) -> Self {
-        if error.is_user() {
-            // The only thing of ours that it can fail by is the body that it sends.
-            let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref());
-            cause.map_or(Self::ClientLeft, Self::clone)
-        } else if error.is_parse() || error.is_parse_status() || error.is_parse_too_large() {
-            Self::Protocol
-        } else {
-            Self::Terminated
         }
     }
 }
@@ -117,6 +110,11 @@ impl fmt::Display for Error {
             Self::MissingHost => f.write_str("the request has no host"),
             Self::ManyHosts => f.write_str("the request has several hosts"),
             Self::LowVersion => f.write_str("the request is HTTP/1.0"),
+            Self::Malformed => f.write_str("the request is not HTTP/1"),
+            Self::TwoFramings => f.write_str("the request has a length and a transfer encoding"),
+            Self::Encoding => f.write_str("the request's transfer encoding is not known"),
+            Self::HeadersTooLarge => f.write_str("the request's head is too long"),
+            Self::TooManyHeaders => f.write_str("the request has too many headers"),
             Self::UpgradeDenied => f.write_str("the upgrade is not allowed"),
         }
     }

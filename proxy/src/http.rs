@@ -4,12 +4,12 @@ use std::{cell::Cell, rc::Rc};
 
 use http::{Method, Request, Response, request};
 use http_body::Body;
-use hyper::upgrade::OnUpgrade;
 use tokio::time::Instant;
 
 pub mod body;
 pub mod client;
 pub mod core;
+mod date;
 mod filters;
 pub mod forward;
 mod identity;
@@ -19,7 +19,6 @@ mod normalize;
 pub mod reply;
 pub mod server;
 pub mod shadow;
-mod tunnel;
 
 use body::{Download, FromClient, Upload};
 use client::Client;
@@ -40,10 +39,11 @@ pub async fn serve(client: Rc<Client>, request: Request<Incoming>) -> Response<D
     // One log is opened; from here exactly one record leaves, also when the client vanishes.
     let mut log = open(&client, local, &head, &body);
     // What is for this hop alone is taken off, and the request gets its host, its ids, and its place in the schedule.
-    let upgrade = match settle(&mut log, &mut head) {
-        Ok(upgrade) => upgrade,
+    match settle(&mut log, &mut head) {
+        Ok(Some(_)) => body.switch(),
+        Ok(None) => {}
         Err(error) => return reply::error(log, &error),
-    };
+    }
     // The first route of the most specific host is taken.
     log.route = find_route(&log, &head);
     // It passes the filters: faults are drawn and suffered, limits kept; one may answer it.
@@ -63,7 +63,7 @@ pub async fn serve(client: Rc<Client>, request: Request<Incoming>) -> Response<D
     let primaries = copies.primaries;
     match forward::send(head, upload, &cluster, &mut log).await {
         // The upstream's answer goes to the client; its end ends the log.
-        Ok(answer) => reply::upstream(log, answer, primaries, upgrade),
+        Ok(answer) => reply::upstream(log, answer, primaries),
         // Without one, the client is told why.
         Err(error) => {
             for primary in primaries {
@@ -94,7 +94,7 @@ fn open(
     log
 }
 
-fn settle(log: &mut Log, head: &mut request::Parts) -> Result<Option<OnUpgrade>, Error> {
+fn settle(log: &mut Log, head: &mut request::Parts) -> Result<Option<String>, Error> {
     let local = Rc::clone(&log.local);
     let listener = local
         .snapshot
@@ -111,8 +111,7 @@ fn settle(log: &mut Log, head: &mut request::Parts) -> Result<Option<OnUpgrade>,
         log.method.as_str(),
         log.path(),
     );
-    let handle = head.extensions.remove::<OnUpgrade>();
-    Ok(settled?.and(handle))
+    settled
 }
 
 fn find_route(log: &Log, head: &request::Parts) -> Option<RouteId> {

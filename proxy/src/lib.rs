@@ -7,7 +7,8 @@
 //!
 //! # Life of a request
 //!
-//! 1. [`listener::run`] accepts a connection and holds the [`drain`] open for it; [`http::server::run`] reads HTTP/1 from it.
+//! 1. [`listener::run`] accepts a connection and holds the [`drain`] open for it; [`http::server::run`] reads HTTP/1 from it
+//!    ([`net::h1`]).
 //! 2. [`http::serve`] is called for each request. It loads the [`snapshot::Snapshot`] **once**: what is published meanwhile
 //!    is for the next request.
 //! 3. [`http::log::Log::open`]: from here exactly one [`observe::Record`] leaves, also when the client vanishes, for the
@@ -23,7 +24,8 @@
 //! 9. [`http::forward::send`] asks the [`cluster::Cluster`] for the next endpoint ([`policy::balance`]), takes the
 //!    connection that came back last from its [`cluster::pool::Pool`], or dials ([`net::dial`]).
 //! 10. [`http::reply::upstream`] gives the answer to the client; an [`error::Error`] becomes a status, a body and flags in
-//!     [`http::reply::error`], and nowhere else. After a 101, `http/tunnel.rs` passes bytes both ways.
+//!     [`http::reply::error`], and nowhere else. After a 101 the bytes of the other protocol are its
+//!     body, and the request's.
 //! 11. [`http::body::Download`] streams and meters; its end finishes the log, which feeds [`metrics`] and the
 //!     [`observe::Observer`].
 

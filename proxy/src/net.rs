@@ -6,6 +6,7 @@ use socket2::SockRef;
 
 pub mod body;
 pub mod dial;
+pub mod h1;
 pub mod io;
 pub mod listen;
 pub mod timer;

@@ -102,18 +102,19 @@ impl Body for Upload {
         match &mut *self {
             Self::Empty => Poll::Ready(None),
             Self::Copy(chunks) => Poll::Ready(chunks.pop_front().map(|data| Ok(Frame::data(data)))),
-            Self::Client(from) => loop {
+            Self::Client(from) => {
                 let frame = ready!(Pin::new(&mut from.body).poll_frame(cx));
                 let Some(frame) = frame else {
                     from.end();
                     return Poll::Ready(None);
                 };
-                // Trailers are dropped: Envoy's HTTP/1 codec does so unless it is told otherwise.
-                if let Ok(data) = frame?.into_data() {
-                    from.seen(&data);
-                    return Poll::Ready(Some(Ok(Frame::data(data))));
+                let frame = frame?;
+                match frame.data_ref() {
+                    Some(data) => from.seen(data),
+                    None => from.end(),
                 }
-            },
+                Poll::Ready(Some(Ok(frame)))
+            }
         }
     }
 
@@ -195,6 +196,8 @@ impl Download {
             return;
         };
         let (flags, details) = match error {
+            // The log, dropped, says so.
+            Error::ClientLeft => return,
             Error::Timeout => (Flags::UT, "response_timeout"),
             Error::StreamIdle { .. } => (Flags::SI, "stream_idle_timeout"),
             Error::RequestTimeout => (Flags::DT, "request_overall_timeout"),
@@ -217,37 +220,40 @@ impl Download {
             self.fail(&error);
             return Poll::Ready(Some(Err(error)));
         }
-        loop {
-            match ready!(Pin::new(&mut *body).poll_frame(cx)) {
-                None => {
-                    self.end();
-                    return Poll::Ready(None);
-                }
-                Some(Err(_)) => {
-                    self.fail(&Error::Terminated);
-                    return Poll::Ready(Some(Err(Error::Terminated)));
-                }
-                Some(Ok(frame)) => {
-                    // Trailers are dropped, as in the other direction.
-                    let Ok(data) = frame.into_data() else {
-                        continue;
-                    };
-                    let ended = body.is_end_stream();
-                    if let Some(log) = &mut self.log {
-                        log.bytes_out += data.len() as u64;
-                        if !ended {
-                            log.client.moved(Instant::now());
-                        }
-                    }
-                    for primary in &mut self.primaries {
-                        primary.take(&data);
-                    }
-                    if ended {
-                        self.end();
-                    }
-                    return Poll::Ready(Some(Ok(Frame::data(data))));
+        let frame = match ready!(Pin::new(&mut *body).poll_frame(cx)) {
+            None => {
+                self.end();
+                return Poll::Ready(None);
+            }
+            Some(Err(error)) => {
+                self.fail(&error);
+                return Poll::Ready(Some(Err(error)));
+            }
+            Some(Ok(frame)) => frame,
+        };
+        let ended = frame.is_trailers() || body.is_end_stream();
+        if let Some(data) = frame.data_ref() {
+            if let Some(log) = &mut self.log {
+                log.bytes_out += data.len() as u64;
+                if !ended {
+                    log.client.moved(Instant::now());
                 }
             }
+            for primary in &mut self.primaries {
+                primary.take(data);
+            }
+        }
+        if ended {
+            self.end();
+        }
+        Poll::Ready(Some(Ok(frame)))
+    }
+
+    /// Sends on what the client still sends, while it takes nothing of the answer.
+    pub fn poll_upload(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
+        match &mut self.source {
+            Source::Upstream(body) => body.poll_upload(cx),
+            Source::Local(_) => Ok(()),
         }
     }
 }

@@ -1,13 +1,14 @@
 //! Answers: the upstream's on its way to the client, and our own where there is none. The only place where an error
 //! becomes a status, a body, flags and details; they are Envoy's (measured).
 
-use std::borrow::Cow;
+use std::{borrow::Cow, rc::Rc};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
+use tokio::time::Instant;
 
 use super::{
-    body::Download, filters, forward::Answer, log::Log, normalize, shadow::Primary, tunnel,
+    body::Download, client::Client, filters, forward::Answer, log::Log, normalize, shadow::Primary,
 };
 use crate::{
     error::{self, Error},
@@ -32,7 +33,6 @@ pub fn upstream(
     mut log: Box<Log>,
     answer: Answer,
     mut primaries: Vec<Primary>,
-    upgrade: Option<hyper::upgrade::OnUpgrade>,
 ) -> Response<Download> {
     let Answer {
         response,
@@ -42,11 +42,18 @@ pub fn upstream(
     } = answer;
     log.status = Some(response.status());
     log.details = Cow::Borrowed("via_upstream");
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        return tunnel::open(log, response, lease, upgrade);
-    }
     let (mut head, body) = response.into_parts();
+    let protocol = if head.status == StatusCode::SWITCHING_PROTOCOLS {
+        head.headers.remove(header::UPGRADE)
+    } else {
+        None
+    };
     normalize::strip_answer(&mut head.headers);
+    if let Some(protocol) = protocol {
+        head.headers.insert(header::UPGRADE, protocol);
+        head.headers
+            .insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    }
     for primary in &mut primaries {
         primary.begin(head.status, &head.headers, sent);
     }
@@ -103,6 +110,14 @@ pub fn error(mut log: Box<Log>, error: &Error) -> Response<Download> {
             .insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
+}
+
+/// What a client is told that sent no request. There is a record of it all the same.
+pub fn refused(client: &Rc<Client>, why: &Error) -> Response<Download> {
+    let now = Instant::now();
+    let local = client.core.local();
+    let log = Log::open(Rc::clone(client), local, Method::default(), None, now);
+    error(log, why)
 }
 
 fn plain(mut log: Box<Log>, status: StatusCode, body: Bytes) -> Response<Download> {
@@ -188,9 +203,35 @@ impl Local {
             ),
             Error::RequestTimeout => (408, "request timeout", Flags::DT, "request_overall_timeout"),
             Error::ClientLeft => (400, "", Flags::DC, "downstream_remote_disconnect"),
-            Error::BadBody => (400, "Bad Request", Flags::DPE, "http1.codec_error"),
             Error::MissingHost => (400, "", Flags::default(), "missing_host_header"),
             Error::ManyHosts => (400, "Bad Request", Flags::DPE, "http1.many_hosts"),
+            Error::BadBody | Error::Malformed => {
+                (400, "Bad Request", Flags::DPE, "http1.codec_error")
+            }
+            Error::TwoFramings => (
+                400,
+                "Bad Request",
+                Flags::DPE,
+                "http1.content_length_and_chunked_not_allowed",
+            ),
+            Error::Encoding => (
+                501,
+                "Not Implemented",
+                Flags::DPE,
+                "http1.invalid_transfer_encoding",
+            ),
+            Error::HeadersTooLarge => (
+                431,
+                "Request Header Fields Too Large",
+                Flags::DPE,
+                "http1.headers_too_large",
+            ),
+            Error::TooManyHeaders => (
+                431,
+                "Request Header Fields Too Large",
+                Flags::DPE,
+                "http1.too_many_headers",
+            ),
             Error::LowVersion => (426, "Upgrade Required", Flags::DPE, "low_version"),
             Error::UpgradeDenied => (403, "", Flags::default(), "upgrade_failed"),
         };

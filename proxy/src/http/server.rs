@@ -1,28 +1,55 @@
-//! Serves HTTP/1 on a client's connection until it ends.
+//! Serves HTTP/1 on a client's connection until it ends: one task, which reads a head, serves the request, writes its
+//! answer, and begins anew.
 
 use std::{
-    convert::Infallible, future::poll_fn, net::SocketAddr, pin::pin, rc::Rc, sync::Arc, task::Poll,
+    cell::RefCell,
+    future::poll_fn,
+    net::SocketAddr,
+    pin::{Pin, pin},
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
 };
 
-use hyper::{Request, server::conn::http1, service::service_fn};
-use hyper_util::rt::TokioIo;
+use http::{HeaderMap, Response, StatusCode, Version, header};
+use http_body::Body;
 use tokio::{net::TcpStream, time::Instant};
 
 use super::{
+    body::Download,
     client::{Client, Verdict},
     core::Core,
-    serve,
+    date, reply, serve,
 };
-use crate::net::{
-    body::Incoming,
-    io::{Stream, Traffic},
+use crate::{
+    error::Error,
+    net::{
+        h1::{
+            encode::{self, Encoder},
+            head::{Limits, RequestHead},
+            server::{Conn, NoHead},
+        },
+        io::{Stream, Traffic},
+        timer::Alarm,
+    },
 };
 
-/// The least that hyper's buffer may be bounded by.
-const LEAST_BUFFER: usize = 8 << 10;
+/// What waits to be written is no more than this before more of the answer is asked for.
+const ENOUGH: usize = 64 << 10;
+
+/// So long a client that is told to close may take to read its answer: closing at once, while it still sends, would
+/// reset the connection and the answer with it. Envoy's `delayed_close_timeout`.
+const DELAYED_CLOSE: Duration = Duration::from_secs(1);
 
 /// Serves a connection that was accepted on the listener.
 pub async fn run(core: Rc<Core>, listener: usize, tcp: TcpStream, peer: SocketAddr) {
+    let traffic = Arc::new(Traffic::default());
+    serve_stream(core, listener, Stream::new(tcp, traffic), peer).await;
+}
+
+/// Serves HTTP/1 on any connection, such as one over TLS.
+pub async fn serve_stream(core: Rc<Core>, listener: usize, stream: Stream, peer: SocketAddr) {
     let local = core.local();
     let (Some(settings), Some(metrics)) = (
         local.snapshot.listeners.get(listener),
@@ -30,67 +57,370 @@ pub async fn run(core: Rc<Core>, listener: usize, tcp: TcpStream, peer: SocketAd
     ) else {
         return;
     };
-    let traffic = Arc::new(Traffic::default());
     let client = Rc::new(Client::new(
         Rc::clone(&core),
         listener,
         peer,
         Arc::clone(metrics),
-        Arc::clone(&traffic),
+        Arc::clone(stream.traffic()),
         &settings.manager,
     ));
-    let most = settings.manager.max_request_headers.max(LEAST_BUFFER);
+    let limits = Limits {
+        bytes: settings.manager.max_request_headers,
+        ..Limits::default()
+    };
     drop(local);
     let guard = Guard::new(&client);
-    drive(&client, Stream::new(tcp, traffic), most).await;
+    let connection = Connection {
+        alarm: RefCell::new(client.core.timer.alarm()),
+        conn: Rc::new(Conn::new(stream)),
+        client,
+    };
+    connection.serve(&limits).await;
     drop(guard);
 }
 
-async fn drive(client: &Rc<Client>, stream: Stream, max_headers: usize) {
-    let service = service_fn(|request: Request<hyper::body::Incoming>| {
-        let client = Rc::clone(client);
-        async move { Ok::<_, Infallible>(serve(client, request.map(Incoming::request)).await) }
-    });
-    // Timeouts are ours (one alarm a connection): hyper's would cost a timer a request.
-    let connection = http1::Builder::new()
-        .writev(false)
-        .header_read_timeout(None)
-        .max_header_size(max_headers)
-        .serve_connection(TokioIo::new(stream), service)
-        .with_upgrades();
-    let mut connection = pin!(connection);
-    let mut alarm = client.core.timer.alarm();
-    let mut closing = false;
-    let ended = poll_fn(|cx| {
-        client.remember(cx.waker());
-        if alarm.is_off() {
-            match client.check(Instant::now()) {
-                Verdict::GoOn => {}
-                Verdict::HeadTimeout => {
-                    client.metrics.request_timeouts.inc();
-                    return Poll::Ready(Ok(()));
-                }
-                Verdict::Idle => {
-                    client.metrics.idle_timeouts.inc();
-                    return Poll::Ready(Ok(()));
-                }
+/// A client's connection and what looks after it.
+struct Connection {
+    client: Rc<Client>,
+    conn: Rc<Conn>,
+    alarm: RefCell<Alarm>,
+}
+
+/// How the exchange that ended leaves the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum After {
+    /// The next request may come.
+    Next,
+    /// It ends, once the client has read its answer.
+    Close,
+    /// It is cut off.
+    Abort,
+}
+
+impl Connection {
+    async fn serve(&self, limits: &Limits) {
+        loop {
+            let after = match self.head(limits).await {
+                Some(Ok((head, body))) => self.exchange(head, body).await,
+                Some(Err(error)) => self.refuse(&error).await,
+                None => return,
+            };
+            match after {
+                After::Next => {}
+                After::Close => return self.close().await,
+                After::Abort => return,
             }
         }
-        if client.core.draining.get() && !closing {
-            closing = true;
-            connection.as_mut().graceful_shutdown();
+    }
+
+    /// The next request's head, or why it is none; `None`: there will be no other.
+    async fn head(
+        &self,
+        limits: &Limits,
+    ) -> Option<Result<(RequestHead, crate::net::body::Incoming), Error>> {
+        poll_fn(|cx| {
+            let head = self.conn.poll_head(cx, limits);
+            Poll::Ready(match head {
+                Poll::Ready(Ok(request)) => Some(Ok(request)),
+                Poll::Ready(Err(NoHead::Closed)) => None,
+                Poll::Ready(Err(NoHead::Cut)) => {
+                    self.client.metrics.protocol_errors.inc();
+                    None
+                }
+                Poll::Ready(Err(NoHead::Refused(why))) => Some(Err(Error::from(why))),
+                Poll::Pending => {
+                    if self.client.core.draining.get() && !self.conn.has_begun() {
+                        return Poll::Ready(None);
+                    }
+                    match self.watch(cx) {
+                        Verdict::GoOn => {
+                            self.set_alarm(cx);
+                            return Poll::Pending;
+                        }
+                        Verdict::HeadTimeout => {
+                            self.client.metrics.request_timeouts.inc();
+                            None
+                        }
+                        Verdict::Idle => {
+                            self.client.metrics.idle_timeouts.inc();
+                            None
+                        }
+                    }
+                }
+            })
+        })
+        .await
+    }
+
+    /// Serves a request and writes its answer.
+    async fn exchange(&self, head: RequestHead, body: crate::net::body::Incoming) -> After {
+        let RequestHead {
+            parts,
+            keep_alive,
+            expects,
+            ..
+        } = head;
+        if expects {
+            // Answered here, at once, as Envoy does: it is written before the answer, or with it.
+            self.conn
+                .with_out(|out| out.put(b"HTTP/1.1 100 Continue\r\n\r\n"));
         }
-        let polled = connection.as_mut().poll(cx);
-        if polled.is_pending()
-            && let Some(at) = client.next_deadline()
-        {
-            alarm.set(at, cx.waker());
+        let asked = Asked {
+            version: parts.version,
+            head: parts.method == http::Method::HEAD,
+            keep_alive,
+        };
+        let request = http::Request::from_parts(parts, body);
+        let served = serve(Rc::clone(&self.client), request);
+        let Some(response) = self.unless_gone(served).await else {
+            return After::Abort;
+        };
+        self.answer(response, asked).await
+    }
+
+    /// The future's output; `None`: the client has left before.
+    async fn unless_gone<F: Future>(&self, future: F) -> Option<F::Output> {
+        let mut future = pin!(future);
+        poll_fn(|cx| {
+            if let Poll::Ready(Err(_)) = self.conn.poll_flush(cx) {
+                return Poll::Ready(None);
+            }
+            self.watch(cx);
+            if let Poll::Ready(output) = future.as_mut().poll(cx) {
+                return Poll::Ready(Some(output));
+            }
+            if self.conn.poll_gone(cx).is_ready() {
+                return Poll::Ready(None);
+            }
+            self.set_alarm(cx);
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Answers what is no request.
+    async fn refuse(&self, error: &Error) -> After {
+        self.client.metrics.protocol_errors.inc();
+        let response = reply::refused(&self.client, error);
+        let asked = Asked {
+            version: Version::HTTP_11,
+            head: false,
+            keep_alive: false,
+        };
+        self.answer(response, asked).await
+    }
+
+    async fn answer(&self, response: Response<Download>, asked: Asked) -> After {
+        let (head, mut body) = response.into_parts();
+        // RFC 9112 §9.3: what is still to come of the request would be taken for the next one. Envoy reads no more either.
+        let switches = head.status == StatusCode::SWITCHING_PROTOCOLS;
+        let close = !asked.keep_alive
+            || (!self.conn.is_read() && !switches)
+            || self.client.core.draining.get()
+            || head.headers.contains_key(header::CONNECTION);
+        let mut encoder = self.conn.with_out(|out| {
+            let mut answer = Answer {
+                out: out.head(),
+                asked,
+                status: head.status,
+                headers: &head.headers,
+            };
+            answer.write(&body, close && !switches)
+        });
+        drop(head);
+        let after = poll_fn(|cx| {
+            // A bound that is crossed is told by the body.
+            self.watch(cx);
+            let written = self.poll_body(cx, &mut body, &mut encoder);
+            if written.is_pending() {
+                self.set_alarm(cx);
+            }
+            written
+        })
+        .await;
+        match after {
+            After::Next if close || encoder == Encoder::Raw => After::Close,
+            after => after,
         }
-        polled
-    })
-    .await;
-    if ended.is_err_and(|error: hyper::Error| error.is_parse() || error.is_parse_too_large()) {
-        client.metrics.protocol_errors.inc();
+    }
+
+    fn poll_body(
+        &self,
+        cx: &mut Context<'_>,
+        body: &mut Download,
+        encoder: &mut Encoder,
+    ) -> Poll<After> {
+        loop {
+            let mut ended = *encoder == Encoder::Nothing || body.is_end_stream();
+            if ended && self.end(encoder, None).is_err() {
+                return Poll::Ready(After::Abort);
+            }
+            let mut waits = false;
+            while !ended && self.conn.with_out(|out| out.len()) < ENOUGH {
+                let frame = match Pin::new(&mut *body).poll_frame(cx) {
+                    Poll::Pending => {
+                        waits = true;
+                        break;
+                    }
+                    Poll::Ready(Some(Err(_))) => {
+                        // What has come is the client's, then the connection breaks.
+                        return self.conn.poll_flush(cx).map(|_| After::Abort);
+                    }
+                    Poll::Ready(frame) => frame.and_then(Result::ok),
+                };
+                let put = match frame.map(http_body::Frame::into_data) {
+                    Some(Ok(data)) => self.conn.with_out(|out| encoder.data(out, data)),
+                    Some(Err(frame)) => {
+                        ended = true;
+                        self.end(encoder, frame.trailers_ref())
+                    }
+                    None => {
+                        ended = true;
+                        self.end(encoder, None)
+                    }
+                };
+                if put.is_err() {
+                    return Poll::Ready(After::Abort);
+                }
+                if !ended && body.is_end_stream() {
+                    ended = true;
+                    if self.end(encoder, None).is_err() {
+                        return Poll::Ready(After::Abort);
+                    }
+                }
+            }
+            match self.conn.poll_flush(cx) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(_)) => return Poll::Ready(After::Abort),
+                Poll::Pending => {
+                    // A client that reads nothing may still send; a failure is told by the next frame.
+                    let _ = body.poll_upload(cx);
+                    return self.poll_gone(cx);
+                }
+            }
+            if ended {
+                return Poll::Ready(After::Next);
+            }
+            if waits {
+                return self.poll_gone(cx);
+            }
+        }
+    }
+
+    fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<After> {
+        ready!(self.conn.poll_gone(cx));
+        Poll::Ready(After::Abort)
+    }
+
+    fn end(
+        &self,
+        encoder: &mut Encoder,
+        trailers: Option<&HeaderMap>,
+    ) -> Result<(), encode::Mismatch> {
+        self.conn.with_out(|out| encoder.end(out, trailers))
+    }
+
+    /// Says that no more comes, and waits a little for the client to have read it.
+    async fn close(&self) {
+        let by = Instant::now() + DELAYED_CLOSE;
+        let mut sleep = pin!(self.client.core.timer.sleep_until(by));
+        poll_fn(|cx| {
+            if sleep.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(());
+            }
+            if ready!(self.conn.poll_shutdown(cx)).is_err() {
+                return Poll::Ready(());
+            }
+            self.conn.poll_drain(cx)
+        })
+        .await;
+    }
+
+    /// Looks at the bounds on time where the alarm has rung.
+    fn watch(&self, cx: &mut Context<'_>) -> Verdict {
+        self.client.remember(cx.waker());
+        if self.alarm.borrow().is_off() {
+            self.client.check(Instant::now())
+        } else {
+            Verdict::GoOn
+        }
+    }
+
+    fn set_alarm(&self, cx: &mut Context<'_>) {
+        if let Some(at) = self.client.next_deadline() {
+            self.alarm.borrow_mut().set(at, cx.waker());
+        }
+    }
+}
+
+/// What a request says about its answer's form.
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    version: Version,
+    head: bool,
+    keep_alive: bool,
+}
+
+/// An answer's head on its way out.
+struct Answer<'a> {
+    out: &'a mut Vec<u8>,
+    asked: Asked,
+    status: StatusCode,
+    headers: &'a HeaderMap,
+}
+
+impl Answer<'_> {
+    fn write(&mut self, body: &Download, close: bool) -> Encoder {
+        encode::status(self.out, self.asked.version, self.status);
+        let switches = self.status == StatusCode::SWITCHING_PROTOCOLS;
+        let (mut length, mut dated) = (None, false);
+        for (name, value) in self.headers {
+            match *name {
+                header::CONNECTION if !switches => continue,
+                header::CONTENT_LENGTH => {
+                    length = value.to_str().ok().and_then(|text| text.parse().ok());
+                }
+                header::DATE => dated = true,
+                _ => {}
+            }
+            encode::row(self.out, name, value);
+        }
+        if !dated {
+            date::row(self.out);
+        }
+        let encoder = if switches {
+            Encoder::Raw
+        } else {
+            self.framing(body, length)
+        };
+        if close || encoder == Encoder::Raw && !switches {
+            encode::plain_row(self.out, "connection", b"close");
+        } else if self.asked.version == Version::HTTP_10 {
+            encode::plain_row(self.out, "connection", b"keep-alive");
+        }
+        self.out.extend_from_slice(b"\r\n");
+        encoder
+    }
+
+    /// RFC 9112 §6.3: how the client finds the end of the body.
+    fn framing(&mut self, body: &Download, length: Option<u64>) -> Encoder {
+        let none = self.status == StatusCode::NO_CONTENT || self.status == StatusCode::NOT_MODIFIED;
+        if none || self.asked.head {
+            return Encoder::Nothing;
+        }
+        if let Some(length) = length {
+            return Encoder::Length(length);
+        }
+        if let Some(length) = body.size_hint().exact() {
+            encode::length_row(self.out, length);
+            return Encoder::Length(length);
+        }
+        if self.asked.version == Version::HTTP_10 {
+            return Encoder::Raw;
+        }
+        encode::plain_row(self.out, "transfer-encoding", b"chunked");
+        Encoder::Chunks
     }
 }
 

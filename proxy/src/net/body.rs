@@ -7,8 +7,8 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming as Hyper;
 
+use super::h1;
 use crate::error::Error;
 
 /// The body of a client's request, or of an upstream's answer, as it comes.
@@ -17,25 +17,48 @@ pub struct Incoming(Source);
 
 #[derive(Debug)]
 enum Source {
-    Request(Hyper),
-    Answer(Hyper),
+    Empty,
+    Request(h1::server::Request),
+    Answer(h1::client::Answer),
     Whole(Bytes),
 }
 
 impl Incoming {
-    /// The body of a client's request.
-    pub fn request(body: Hyper) -> Self {
+    /// There is none.
+    pub fn empty() -> Self {
+        Self(Source::Empty)
+    }
+
+    /// The body of an HTTP/1 client's request.
+    pub fn request(body: h1::server::Request) -> Self {
         Self(Source::Request(body))
     }
 
-    /// The body of an upstream's answer.
-    pub fn answer(body: Hyper) -> Self {
+    /// The body of an HTTP/1 upstream's answer.
+    pub fn answer(body: h1::client::Answer) -> Self {
         Self(Source::Answer(body))
     }
 
     /// A body that is here already.
     pub fn whole(body: Bytes) -> Self {
         Self(Source::Whole(body))
+    }
+
+    /// The request is taken for an upgrade: what its client sends from here on is another protocol's, until it ends the
+    /// connection. Without effect where the request has a body of its own.
+    pub fn switch(&self) {
+        if let Source::Request(body) = &self.0 {
+            body.switch();
+        }
+    }
+
+    /// Sends on what the client still sends, while nobody can take more of the answer. Its failure is told by the next
+    /// frame too.
+    pub fn poll_upload(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
+        match &self.0 {
+            Source::Answer(body) => body.poll_upload(cx),
+            Source::Empty | Source::Request(_) | Source::Whole(_) => Ok(()),
+        }
     }
 }
 
@@ -48,12 +71,9 @@ impl Body for Incoming {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         match &mut self.0 {
-            Source::Request(body) => Pin::new(body)
-                .poll_frame(cx)
-                .map_err(|error| Error::downstream(&error)),
-            Source::Answer(body) => Pin::new(body)
-                .poll_frame(cx)
-                .map_err(|error| Error::upstream(&error)),
+            Source::Empty => Poll::Ready(None),
+            Source::Request(body) => Pin::new(body).poll_frame(cx),
+            Source::Answer(body) => Pin::new(body).poll_frame(cx),
             Source::Whole(body) => {
                 let data = std::mem::take(body);
                 Poll::Ready((!data.is_empty()).then(|| Ok(Frame::data(data))))
@@ -63,14 +83,18 @@ impl Body for Incoming {
 
     fn is_end_stream(&self) -> bool {
         match &self.0 {
-            Source::Request(body) | Source::Answer(body) => body.is_end_stream(),
+            Source::Empty => true,
+            Source::Request(body) => body.is_end_stream(),
+            Source::Answer(body) => body.is_end_stream(),
             Source::Whole(body) => body.is_empty(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
-            Source::Request(body) | Source::Answer(body) => body.size_hint(),
+            Source::Empty => SizeHint::with_exact(0),
+            Source::Request(body) => body.size_hint(),
+            Source::Answer(body) => body.size_hint(),
             Source::Whole(body) => SizeHint::with_exact(body.len() as u64),
         }
     }

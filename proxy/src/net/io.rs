@@ -1,6 +1,7 @@
-//! A connection that counts its bytes.
+//! A connection that counts its bytes, whatever carries them.
 
 use std::{
+    fmt,
     io::{IoSlice, Result},
     pin::Pin,
     sync::{
@@ -15,11 +16,22 @@ use tokio::{
     net::TcpStream,
 };
 
-/// A TCP connection, counted.
+/// Bytes both ways: what a connection may be made of besides TCP, such as TLS.
+pub trait Duplex: AsyncRead + AsyncWrite + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Duplex for T {}
+
+/// A connection, counted.
 #[derive(Debug)]
 pub struct Stream {
-    tcp: TcpStream,
+    carrier: Carrier,
     traffic: Arc<Traffic>,
+}
+
+/// What carries the bytes. Plain TCP is not behind a pointer: it is what most connections are.
+enum Carrier {
+    Tcp(TcpStream),
+    Other(Box<dyn Duplex>),
 }
 
 /// Bytes that went over a connection. One thread writes them, so plain loads and stores do.
@@ -30,9 +42,25 @@ pub struct Traffic {
 }
 
 impl Stream {
-    /// The connection, counted in `traffic`.
+    /// A TCP connection, counted in `traffic`.
     pub fn new(tcp: TcpStream, traffic: Arc<Traffic>) -> Self {
-        Self { tcp, traffic }
+        Self {
+            carrier: Carrier::Tcp(tcp),
+            traffic,
+        }
+    }
+
+    /// Another connection, counted in `traffic`.
+    pub fn over(other: Box<dyn Duplex>, traffic: Arc<Traffic>) -> Self {
+        Self {
+            carrier: Carrier::Other(other),
+            traffic,
+        }
+    }
+
+    /// The bytes that went over it.
+    pub fn traffic(&self) -> &Arc<Traffic> {
+        &self.traffic
     }
 }
 
@@ -48,6 +76,15 @@ impl Traffic {
     }
 }
 
+impl Carrier {
+    fn pin(&mut self) -> Pin<&mut dyn Duplex> {
+        match self {
+            Self::Tcp(tcp) => Pin::new(tcp),
+            Self::Other(other) => Pin::new(&mut **other),
+        }
+    }
+}
+
 impl AsyncRead for Stream {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -55,7 +92,10 @@ impl AsyncRead for Stream {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<Result<()>> {
         let before = buf.filled().len();
-        ready!(Pin::new(&mut self.tcp).poll_read(cx, buf))?;
+        ready!(match &mut self.carrier {
+            Carrier::Tcp(tcp) => Pin::new(tcp).poll_read(cx, buf),
+            Carrier::Other(other) => Pin::new(other).poll_read(cx, buf),
+        })?;
         add(&self.traffic.read, buf.filled().len() - before);
         Poll::Ready(Ok(()))
     }
@@ -67,7 +107,10 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<Result<usize>> {
-        let count = ready!(Pin::new(&mut self.tcp).poll_write(cx, buf))?;
+        let count = ready!(match &mut self.carrier {
+            Carrier::Tcp(tcp) => Pin::new(tcp).poll_write(cx, buf),
+            Carrier::Other(other) => Pin::new(other).poll_write(cx, buf),
+        })?;
         add(&self.traffic.written, count);
         Poll::Ready(Ok(count))
     }
@@ -77,21 +120,33 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<Result<usize>> {
-        let count = ready!(Pin::new(&mut self.tcp).poll_write_vectored(cx, bufs))?;
+        let count = ready!(self.carrier.pin().poll_write_vectored(cx, bufs))?;
         add(&self.traffic.written, count);
         Poll::Ready(Ok(count))
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.tcp.is_write_vectored()
+        match &self.carrier {
+            Carrier::Tcp(tcp) => tcp.is_write_vectored(),
+            Carrier::Other(other) => other.is_write_vectored(),
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        Pin::new(&mut self.tcp).poll_flush(cx)
+        self.carrier.pin().poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        Pin::new(&mut self.tcp).poll_shutdown(cx)
+        self.carrier.pin().poll_shutdown(cx)
+    }
+}
+
+impl fmt::Debug for Carrier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(tcp) => tcp.fmt(f),
+            Self::Other(_) => f.debug_struct("Other").finish_non_exhaustive(),
+        }
     }
 }
 

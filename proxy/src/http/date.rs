@@ -1,0 +1,64 @@
+//! The `date` of answers, put together once a second.
+
+use std::{cell::RefCell, time::Duration};
+
+use tokio::time::Instant;
+
+/// As long as `Sun, 06 Nov 1994 08:49:37 GMT`.
+const LENGTH: usize = 29;
+
+struct Now {
+    text: [u8; LENGTH],
+    until: Option<Instant>,
+}
+
+thread_local! {
+    static NOW: RefCell<Now> = const { RefCell::new(Now { text: [b' '; LENGTH], until: None }) };
+}
+
+/// Adds the header.
+pub(super) fn row(out: &mut Vec<u8>) {
+    NOW.with_borrow_mut(|now| {
+        let at = Instant::now();
+        if now.until.is_none_or(|until| until <= at) {
+            now.refresh(at);
+        }
+        out.extend_from_slice(b"date: ");
+        out.extend_from_slice(&now.text);
+        out.extend_from_slice(b"\r\n");
+    });
+}
+
+impl Now {
+    fn refresh(&mut self, at: Instant) {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "what the header tells is wall time; nothing is decided by it"
+        )]
+        let wall = std::time::SystemTime::now();
+        let since = wall
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap_or_default();
+        let text = httpdate::fmt_http_date(wall);
+        for (digit, byte) in self.text.iter_mut().zip(text.bytes()) {
+            *digit = byte;
+        }
+        let left = Duration::from_secs(1)
+            .saturating_sub(Duration::from_nanos(u64::from(since.subsec_nanos())));
+        self.until = Some(at + left);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_date_has_the_form_of_http() {
+        let mut out = Vec::new();
+        row(&mut out);
+        let text = String::from_utf8(out).unwrap();
+        let date = text.strip_prefix("date: ").unwrap().trim_end();
+        assert!(httpdate::parse_http_date(date).is_ok(), "{date}");
+    }
+}

@@ -1,0 +1,197 @@
+//! What was read and not yet taken, and what is to be written and not yet out. A connection that is idle owns no memory for
+//! either: what is read lands in the event loop's own buffer first, and what is written is put together in spare ones.
+
+use std::{
+    cell::RefCell,
+    collections::VecDeque,
+    io::{self, IoSlice},
+    pin::{Pin, pin},
+    task::{Context, Poll, ready},
+};
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+
+/// Bytes that are read at once at most.
+const READ: usize = 64 << 10;
+
+/// From this on, what is read goes into a buffer of its own, that is handed on without a copy.
+const BULK: usize = 16 << 10;
+
+/// Bodies' pieces up to this are copied behind their head, so that one plain write takes both.
+const COPIED: usize = 8 << 10;
+
+/// Spare buffers that an event loop keeps, and how large they may be.
+const SPARES: usize = 8;
+const SPARE: usize = 32 << 10;
+
+/// Pieces that one write takes at most.
+const PIECES: usize = 8;
+
+thread_local! {
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    static SPARE_BUFFERS: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// What was read and not yet taken.
+#[derive(Debug, Default)]
+pub struct Inbox {
+    /// The bytes.
+    pub bytes: Bytes,
+    bulk: bool,
+}
+
+/// What is to be written.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    first: Vec<u8>,
+    at: usize,
+    rest: VecDeque<Bytes>,
+}
+
+impl Inbox {
+    /// Reads once and adds it to what is there. 0: the peer has ended.
+    pub fn poll_read<S: AsyncRead + Unpin>(
+        &mut self,
+        cx: &mut Context<'_>,
+        io: &mut S,
+    ) -> Poll<io::Result<usize>> {
+        if self.bulk && self.bytes.is_empty() {
+            let mut bulk = BytesMut::with_capacity(READ);
+            let count = ready!(pin!(io.read_buf(&mut bulk)).poll(cx))?;
+            self.bulk = count >= BULK;
+            self.bytes = bulk.freeze();
+            return Poll::Ready(Ok(count));
+        }
+        SCRATCH.with_borrow_mut(|scratch| {
+            if scratch.is_empty() {
+                scratch.resize(READ, 0);
+            }
+            let mut read = ReadBuf::new(scratch);
+            ready!(Pin::new(io).poll_read(cx, &mut read))?;
+            let read = read.filled();
+            self.bulk = read.len() >= BULK;
+            if self.bytes.is_empty() {
+                self.bytes = Bytes::copy_from_slice(read);
+            } else {
+                let mut all = BytesMut::with_capacity(self.bytes.len() + read.len());
+                all.extend_from_slice(&self.bytes);
+                all.extend_from_slice(read);
+                self.bytes = all.freeze();
+            }
+            Poll::Ready(Ok(read.len()))
+        })
+    }
+}
+
+impl Outbox {
+    /// Nothing is left to be written.
+    pub fn is_empty(&self) -> bool {
+        self.at >= self.first.len() && self.rest.is_empty()
+    }
+
+    /// So many bytes are left.
+    pub fn len(&self) -> usize {
+        let rest: usize = self.rest.iter().map(Bytes::len).sum();
+        self.first.len() - self.at + rest
+    }
+
+    /// The buffer that heads are written to. Must not be used while a body's large pieces wait.
+    pub fn head(&mut self) -> &mut Vec<u8> {
+        debug_assert!(self.rest.is_empty(), "a head must not overtake a body");
+        if self.first.capacity() == 0
+            && let Some(spare) = SPARE_BUFFERS.with_borrow_mut(Vec::pop)
+        {
+            self.first = spare;
+        }
+        &mut self.first
+    }
+
+    /// Adds a few bytes.
+    pub fn put(&mut self, bytes: &[u8]) {
+        if self.rest.is_empty() {
+            self.head().extend_from_slice(bytes);
+        } else {
+            self.rest.push_back(Bytes::copy_from_slice(bytes));
+        }
+    }
+
+    /// Adds a piece of a body.
+    pub fn put_data(&mut self, data: Bytes) {
+        if self.rest.is_empty() && data.len() <= COPIED {
+            self.head().extend_from_slice(&data);
+        } else if !data.is_empty() {
+            self.rest.push_back(data);
+        }
+    }
+
+    /// Writes until all is out.
+    pub fn poll_flush<S: AsyncWrite + Unpin>(
+        &mut self,
+        cx: &mut Context<'_>,
+        io: &mut S,
+    ) -> Poll<io::Result<()>> {
+        while !self.is_empty() {
+            let count = ready!(self.poll_write(cx, io))?;
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.advance(count);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_write<S: AsyncWrite + Unpin>(
+        &mut self,
+        cx: &mut Context<'_>,
+        io: &mut S,
+    ) -> Poll<io::Result<usize>> {
+        let first = self.first.get(self.at..).unwrap_or_default();
+        if self.rest.is_empty() {
+            return Pin::new(io).poll_write(cx, first);
+        }
+        let mut pieces = [IoSlice::new(&[]); PIECES];
+        let all = std::iter::once(first).chain(self.rest.iter().map(|piece| &**piece));
+        let mut count = 0;
+        for (piece, bytes) in pieces.iter_mut().zip(all) {
+            *piece = IoSlice::new(bytes);
+            count += 1;
+        }
+        let pieces = pieces.get(..count).unwrap_or_default();
+        Pin::new(io).poll_write_vectored(cx, pieces)
+    }
+
+    fn advance(&mut self, mut count: usize) {
+        let of_first = count.min(self.first.len() - self.at);
+        self.at += of_first;
+        count -= of_first;
+        if self.at >= self.first.len() {
+            self.release();
+        }
+        while let Some(next) = self.rest.front_mut().filter(|_| count > 0) {
+            let of_next = count.min(next.len());
+            bytes::Buf::advance(next, of_next);
+            count -= of_next;
+            if next.is_empty() {
+                self.rest.pop_front();
+            }
+        }
+        if self.rest.is_empty() && self.rest.capacity() > PIECES {
+            self.rest = VecDeque::new();
+        }
+    }
+
+    fn release(&mut self) {
+        self.at = 0;
+        let mut spare = std::mem::take(&mut self.first);
+        if spare.capacity() == 0 || spare.capacity() > SPARE {
+            return;
+        }
+        spare.clear();
+        SPARE_BUFFERS.with_borrow_mut(|spares| {
+            if spares.len() < SPARES {
+                spares.push(spare);
+            }
+        });
+    }
+}

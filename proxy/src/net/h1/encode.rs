@@ -1,0 +1,205 @@
+//! Heads and bodies to bytes.
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version, header};
+
+use super::buffer::Outbox;
+
+/// The framing of a body that goes out, and how far it has gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Encoder {
+    /// There is none; what is given is dropped.
+    Nothing,
+    /// So many bytes are still to go.
+    Length(u64),
+    /// In chunks.
+    Chunks,
+    /// As it is, until the connection's end.
+    Raw,
+}
+
+/// A body's pieces are not what its head has promised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mismatch;
+
+impl Encoder {
+    /// Adds a piece of the body.
+    pub fn data(&mut self, out: &mut Outbox, data: Bytes) -> Result<(), Mismatch> {
+        if data.is_empty() {
+            return Ok(());
+        }
+        match self {
+            Self::Nothing => {}
+            Self::Raw => out.put_data(data),
+            Self::Length(left) => {
+                let length = data.len() as u64;
+                *left = left.checked_sub(length).ok_or(Mismatch)?;
+                out.put_data(data);
+            }
+            Self::Chunks => {
+                let mut size = [0; 18];
+                out.put(chunk_size(data.len(), &mut size));
+                out.put_data(data);
+                out.put(b"\r\n");
+            }
+        }
+        Ok(())
+    }
+
+    /// The body has ended.
+    pub fn end(&mut self, out: &mut Outbox, trailers: Option<&HeaderMap>) -> Result<(), Mismatch> {
+        match self {
+            Self::Nothing | Self::Raw | Self::Length(0) => Ok(()),
+            Self::Length(_) => Err(Mismatch),
+            Self::Chunks => {
+                let mut last = Vec::new();
+                if let Some(trailers) = trailers {
+                    last.extend_from_slice(b"0\r\n");
+                    for (name, value) in trailers {
+                        row(&mut last, name, value);
+                    }
+                    last.extend_from_slice(b"\r\n");
+                    out.put(&last);
+                } else {
+                    out.put(b"0\r\n\r\n");
+                }
+                *self = Self::Nothing;
+                Ok(())
+            }
+        }
+    }
+}
+
+/// A request's line and headers, without the empty line that ends them.
+pub fn request(out: &mut Vec<u8>, method: &Method, uri: &Uri, headers: &HeaderMap) {
+    out.extend_from_slice(method.as_str().as_bytes());
+    out.push(b' ');
+    match uri.path_and_query() {
+        Some(path) if *method != Method::CONNECT => out.extend_from_slice(path.as_str().as_bytes()),
+        _ => {
+            let authority = uri.authority().map_or("/", |authority| authority.as_str());
+            out.extend_from_slice(authority.as_bytes());
+        }
+    }
+    out.extend_from_slice(b" HTTP/1.1\r\n");
+    for (name, value) in headers {
+        row(out, name, value);
+    }
+}
+
+/// An answer's line.
+pub fn status(out: &mut Vec<u8>, version: Version, status: StatusCode) {
+    if status == StatusCode::OK && version == Version::HTTP_11 {
+        out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
+        return;
+    }
+    let line: &[u8] = if version == Version::HTTP_10 {
+        b"HTTP/1.0 "
+    } else {
+        b"HTTP/1.1 "
+    };
+    out.extend_from_slice(line);
+    out.extend_from_slice(status.as_str().as_bytes());
+    out.push(b' ');
+    let reason = status.canonical_reason().unwrap_or("Unknown");
+    out.extend_from_slice(reason.as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+/// A header.
+pub fn row(out: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue) {
+    plain_row(out, name.as_str(), value.as_bytes());
+}
+
+/// A header of ours.
+pub fn plain_row(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// `content-length`.
+pub fn length_row(out: &mut Vec<u8>, length: u64) {
+    plain_row(
+        out,
+        header::CONTENT_LENGTH.as_str(),
+        decimal(length, &mut [0; 20]),
+    );
+}
+
+fn decimal(mut number: u64, text: &mut [u8; 20]) -> &[u8] {
+    let mut begin = text.len();
+    for digit in text.iter_mut().rev() {
+        *digit = b'0' + (number % 10) as u8;
+        number /= 10;
+        begin -= 1;
+        if number == 0 {
+            break;
+        }
+    }
+    text.get(begin..).unwrap_or_default()
+}
+
+fn chunk_size(size: usize, text: &mut [u8; 18]) -> &[u8] {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    let mut left = size;
+    let mut begin = text.len();
+    for (at, byte) in text.iter_mut().rev().enumerate() {
+        *byte = match at {
+            0 => b'\n',
+            1 => b'\r',
+            _ => {
+                let digit = DIGITS.get(left & 0xf).copied().unwrap_or(b'0');
+                left >>= 4;
+                digit
+            }
+        };
+        begin -= 1;
+        if at > 1 && left == 0 {
+            break;
+        }
+    }
+    text.get(begin..).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_written_in_their_base() {
+        for (number, ten, sixteen) in [
+            (0_usize, "0", "0\r\n"),
+            (7, "7", "7\r\n"),
+            (10, "10", "A\r\n"),
+            (255, "255", "FF\r\n"),
+            (65_536, "65536", "10000\r\n"),
+        ] {
+            assert_eq!(decimal(number as u64, &mut [0; 20]), ten.as_bytes());
+            assert_eq!(chunk_size(number, &mut [0; 18]), sixteen.as_bytes());
+        }
+        assert_eq!(
+            decimal(u64::MAX, &mut [0; 20]),
+            u64::MAX.to_string().as_bytes()
+        );
+        assert_eq!(
+            chunk_size(usize::MAX, &mut [0; 18]),
+            b"FFFFFFFFFFFFFFFF\r\n"
+        );
+    }
+
+    #[test]
+    fn a_body_must_be_as_long_as_it_was_said_to_be() {
+        let mut out = Outbox::default();
+        let mut encoder = Encoder::Length(3);
+        assert_eq!(encoder.data(&mut out, Bytes::from_static(b"ab")), Ok(()));
+        assert_eq!(encoder.end(&mut out, None), Err(Mismatch));
+        assert_eq!(
+            encoder.data(&mut out, Bytes::from_static(b"cd")),
+            Err(Mismatch)
+        );
+        assert_eq!(encoder.data(&mut out, Bytes::from_static(b"c")), Ok(()));
+        assert_eq!(encoder.end(&mut out, None), Ok(()));
+    }
+}

@@ -1,0 +1,568 @@
+//! Heads of messages: bytes to parts. A head is one allocation, that its values share.
+
+use std::mem::MaybeUninit;
+
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header, request, response,
+    uri::{PathAndQuery, Uri},
+};
+use httparse::{ParserConfig, Status};
+
+use super::framing::Decoder;
+use crate::error::Error;
+
+/// Headers that a stack frame has room for; a listener that allows more pays for an allocation.
+const ROWS: usize = 100;
+
+/// What heads are held against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Longest head, in bytes.
+    pub bytes: usize,
+    /// Most headers.
+    pub count: usize,
+    /// A request with both a length and chunks is served by its chunks, and not refused.
+    pub chunked_length: bool,
+    /// Trailers are passed on; else they are dropped.
+    pub trailers: bool,
+}
+
+/// The head of a request, and what it says of the connection.
+#[derive(Debug)]
+pub struct RequestHead {
+    /// The request.
+    pub parts: request::Parts,
+    /// Its body.
+    pub body: Decoder,
+    /// The connection may serve another request after it.
+    pub keep_alive: bool,
+    /// It waits for `100 Continue`.
+    pub expects: bool,
+    /// It may be asking for another protocol.
+    pub upgrade: bool,
+}
+
+/// The head of an answer, and what it says of the connection.
+#[derive(Debug)]
+pub struct AnswerHead {
+    /// The answer.
+    pub parts: response::Parts,
+    /// Its body.
+    pub body: Decoder,
+    /// The connection may serve another request after it.
+    pub keep_alive: bool,
+}
+
+/// Why a head is not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// It is not HTTP/1.
+    Malformed,
+    /// It has both a length and a transfer encoding.
+    TwoFramings,
+    /// Its transfer encoding is not known.
+    Encoding,
+    /// It is too long.
+    TooLarge,
+    /// It has too many headers.
+    TooMany,
+}
+
+impl From<Refused> for Error {
+    fn from(why: Refused) -> Self {
+        match why {
+            Refused::Malformed => Self::Malformed,
+            Refused::TwoFramings => Self::TwoFramings,
+            Refused::Encoding => Self::Encoding,
+            Refused::TooLarge => Self::HeadersTooLarge,
+            Refused::TooMany => Self::TooManyHeaders,
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            bytes: 60 << 10,
+            count: ROWS,
+            chunked_length: false,
+            trailers: false,
+        }
+    }
+}
+
+/// Takes a request's head off the input; `None`: it is not complete yet.
+pub fn request(input: &mut Bytes, limits: &Limits) -> Result<Option<RequestHead>, Refused> {
+    let mut rows = Rows::new(limits.count);
+    let mut row_space = [const { MaybeUninit::uninit() }; ROWS];
+    let mut parsed = httparse::Request::new(&mut []);
+    let status = ParserConfig::default().parse_request_with_uninit_headers(
+        &mut parsed,
+        input,
+        rows.space(&mut row_space),
+    );
+    let Some(length) = complete(status, input.len(), limits)? else {
+        return Ok(None);
+    };
+    let text = input.slice(..length);
+    bare_line_feeds(&text)?;
+    let (mut parts, ()) = http::Request::new(()).into_parts();
+    let method = parsed.method.ok_or(Refused::Malformed)?;
+    parts.method = Method::from_bytes(method.as_bytes()).map_err(|_| Refused::Malformed)?;
+    parts.version = version(parsed.version)?;
+    parts.uri = target(&text, parsed.path.ok_or(Refused::Malformed)?, &parts.method)?;
+    let mut seen = Seen::default();
+    parts.headers = headers(&text, parsed.headers, &mut seen)?;
+    let body = match (seen.encoding, seen.length) {
+        (Encoding::None, length) => Decoder::length(length.unwrap_or(0)),
+        (Encoding::Other, _) => return Err(Refused::Encoding),
+        // RFC 9112 §6.1: HTTP/1.0 has no transfer encodings; who sends one may mean anything.
+        (Encoding::Chunked, _) if parts.version == Version::HTTP_10 => {
+            return Err(Refused::Malformed);
+        }
+        (Encoding::Chunked, Some(_)) if !limits.chunked_length => {
+            return Err(Refused::TwoFramings);
+        }
+        (Encoding::Chunked, length) => {
+            if length.is_some() {
+                parts.headers.remove(header::CONTENT_LENGTH);
+                seen.close = true;
+            }
+            Decoder::chunked()
+        }
+    };
+    bytes::Buf::advance(input, length);
+    Ok(Some(RequestHead {
+        keep_alive: seen.keeps_alive(parts.version),
+        expects: seen.expects && parts.version == Version::HTTP_11,
+        upgrade: seen.upgrade,
+        parts,
+        body,
+    }))
+}
+
+/// Takes an answer's head off the input; `None`: it is not complete yet. `bodiless`: the request's method wants no body.
+pub fn answer(
+    input: &mut Bytes,
+    limits: &Limits,
+    bodiless: bool,
+) -> Result<Option<AnswerHead>, Refused> {
+    let mut rows = Rows::new(limits.count);
+    let mut row_space = [const { MaybeUninit::uninit() }; ROWS];
+    let mut parsed = httparse::Response::new(&mut []);
+    let status = ParserConfig::default().parse_response_with_uninit_headers(
+        &mut parsed,
+        input,
+        rows.space(&mut row_space),
+    );
+    let Some(length) = complete(status, input.len(), limits)? else {
+        return Ok(None);
+    };
+    let text = input.slice(..length);
+    let (mut parts, ()) = http::Response::new(()).into_parts();
+    let code = parsed.code.ok_or(Refused::Malformed)?;
+    parts.status = StatusCode::from_u16(code).map_err(|_| Refused::Malformed)?;
+    parts.version = version(parsed.version)?;
+    let mut seen = Seen::default();
+    parts.headers = headers(&text, parsed.headers, &mut seen)?;
+    let none = bodiless
+        || parts.status.is_informational()
+        || matches!(
+            parts.status,
+            StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
+        );
+    let switches = parts.status == StatusCode::SWITCHING_PROTOCOLS;
+    let body = match (seen.encoding, seen.length) {
+        _ if switches => Decoder::until_close(),
+        (Encoding::Chunked, Some(_)) if !limits.chunked_length => {
+            return Err(Refused::TwoFramings);
+        }
+        (Encoding::Other, _) => return Err(Refused::Encoding),
+        _ if none => Decoder::default(),
+        (Encoding::Chunked, _) => Decoder::chunked(),
+        (Encoding::None, Some(length)) => Decoder::length(length),
+        (Encoding::None, None) => Decoder::until_close(),
+    };
+    bytes::Buf::advance(input, length);
+    Ok(Some(AnswerHead {
+        keep_alive: seen.keeps_alive(parts.version) && !body.is_until_close(),
+        parts,
+        body,
+    }))
+}
+
+fn complete(
+    status: Result<Status<usize>, httparse::Error>,
+    there: usize,
+    limits: &Limits,
+) -> Result<Option<usize>, Refused> {
+    let length = match status {
+        Ok(Status::Complete(length)) => length,
+        // What is too long may have too many rows too, or end within one.
+        _ if there > limits.bytes => return Err(Refused::TooLarge),
+        Ok(Status::Partial) => return Ok(None),
+        Err(httparse::Error::TooManyHeaders) => return Err(Refused::TooMany),
+        Err(_) => return Err(Refused::Malformed),
+    };
+    if length > limits.bytes {
+        return Err(Refused::TooLarge);
+    }
+    Ok(Some(length))
+}
+
+/// Room for the rows of a head.
+struct Rows<'b> {
+    count: usize,
+    many: Vec<MaybeUninit<httparse::Header<'b>>>,
+}
+
+impl<'b> Rows<'b> {
+    fn new(count: usize) -> Self {
+        let many = if count > ROWS {
+            vec![MaybeUninit::uninit(); count]
+        } else {
+            Vec::new()
+        };
+        Self { count, many }
+    }
+
+    fn space<'h>(
+        &'h mut self,
+        few: &'h mut [MaybeUninit<httparse::Header<'b>>; ROWS],
+    ) -> &'h mut [MaybeUninit<httparse::Header<'b>>] {
+        if self.count > ROWS {
+            &mut self.many
+        } else {
+            few.get_mut(..self.count).unwrap_or_default()
+        }
+    }
+}
+
+fn version(minor: Option<u8>) -> Result<Version, Refused> {
+    match minor {
+        Some(1) => Ok(Version::HTTP_11),
+        Some(0) => Ok(Version::HTTP_10),
+        _ => Err(Refused::Malformed),
+    }
+}
+
+/// RFC 9112 §2.2 lets a recipient take a line feed alone for a line's end. Others in the chain may not: where they see one
+/// header, we would see two.
+fn bare_line_feeds(text: &[u8]) -> Result<(), Refused> {
+    let mut before = 0;
+    for byte in text {
+        if *byte == b'\n' && before != b'\r' {
+            return Err(Refused::Malformed);
+        }
+        before = *byte;
+    }
+    Ok(())
+}
+
+/// RFC 9112 §3.2: the forms of a request's target.
+fn target(text: &Bytes, target: &str, method: &Method) -> Result<Uri, Refused> {
+    let bytes = text.slice_ref(target.as_bytes());
+    if *method == Method::CONNECT {
+        return Uri::from_maybe_shared(bytes).map_err(|_| Refused::Malformed);
+    }
+    match target.as_bytes().first() {
+        Some(b'/') => {
+            let path = PathAndQuery::from_maybe_shared(bytes).map_err(|_| Refused::Malformed)?;
+            Ok(Uri::from(path))
+        }
+        Some(b'*') if target.len() == 1 => Ok(Uri::from_static("*")),
+        _ => {
+            let uri = Uri::from_maybe_shared(bytes).map_err(|_| Refused::Malformed)?;
+            match uri.scheme() {
+                Some(_) => Ok(uri),
+                None => Err(Refused::Malformed),
+            }
+        }
+    }
+}
+
+/// What the headers say of framing and connection.
+#[derive(Debug, Default)]
+struct Seen {
+    length: Option<u64>,
+    encoding: Encoding,
+    close: bool,
+    keep_alive: bool,
+    expects: bool,
+    upgrade: bool,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Encoding {
+    #[default]
+    None,
+    Chunked,
+    Other,
+}
+
+fn headers(
+    text: &Bytes,
+    rows: &[httparse::Header<'_>],
+    seen: &mut Seen,
+) -> Result<HeaderMap, Refused> {
+    // Room for what the proxy adds: growing means hashing all again.
+    let mut headers = HeaderMap::with_capacity(rows.len() + 8);
+    for row in rows {
+        let name = name(row.name.as_bytes())?;
+        seen.look(&name, row.value)?;
+        let value = HeaderValue::from_maybe_shared(text.slice_ref(row.value))
+            .map_err(|_| Refused::Malformed)?;
+        headers.append(name, value);
+    }
+    Ok(headers)
+}
+
+/// Names that most requests carry but that `http` does not know: they would be copied for each request.
+static KNOWN: [HeaderName; 12] = [
+    HeaderName::from_static("x-request-id"),
+    HeaderName::from_static("x-forwarded-for"),
+    HeaderName::from_static("x-forwarded-proto"),
+    HeaderName::from_static("x-envoy-upstream-service-time"),
+    HeaderName::from_static("x-envoy-expected-rq-timeout-ms"),
+    HeaderName::from_static("x-envoy-attempt-count"),
+    HeaderName::from_static("x-envoy-internal"),
+    HeaderName::from_static("traceparent"),
+    HeaderName::from_static("tracestate"),
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("grpc-status"),
+    HeaderName::from_static("grpc-message"),
+];
+
+fn name(bytes: &[u8]) -> Result<HeaderName, Refused> {
+    for known in &KNOWN {
+        let text = known.as_str().as_bytes();
+        if text.len() == bytes.len() && text.eq_ignore_ascii_case(bytes) {
+            return Ok(known.clone());
+        }
+    }
+    HeaderName::from_bytes(bytes).map_err(|_| Refused::Malformed)
+}
+
+impl Seen {
+    fn look(&mut self, name: &HeaderName, value: &[u8]) -> Result<(), Refused> {
+        match *name {
+            header::CONTENT_LENGTH => {
+                // RFC 9112 §6.3: a second length, or a list of them, is an attack or a broken sender.
+                if self.length.is_some() {
+                    return Err(Refused::Malformed);
+                }
+                self.length = Some(length(value)?);
+            }
+            header::TRANSFER_ENCODING => {
+                let chunked = value.eq_ignore_ascii_case(b"chunked");
+                self.encoding = if chunked && self.encoding == Encoding::None {
+                    Encoding::Chunked
+                } else {
+                    Encoding::Other
+                };
+            }
+            header::CONNECTION => {
+                for token in value.split(|byte| *byte == b',') {
+                    let token = token.trim_ascii();
+                    self.close |= token.eq_ignore_ascii_case(b"close");
+                    self.keep_alive |= token.eq_ignore_ascii_case(b"keep-alive");
+                }
+            }
+            header::EXPECT => self.expects = value.eq_ignore_ascii_case(b"100-continue"),
+            header::UPGRADE => self.upgrade = true,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn keeps_alive(&self, version: Version) -> bool {
+        !self.close && (version == Version::HTTP_11 || self.keep_alive)
+    }
+}
+
+/// Digits and nothing else (RFC 9110 §8.6).
+fn length(value: &[u8]) -> Result<u64, Refused> {
+    if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
+        return Err(Refused::Malformed);
+    }
+    std::str::from_utf8(value)
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .ok_or(Refused::Malformed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Option<RequestHead>, Refused> {
+        request(
+            &mut Bytes::copy_from_slice(text.as_bytes()),
+            &Limits::default(),
+        )
+    }
+
+    #[test]
+    fn a_request_is_taken_apart_and_what_follows_is_left() {
+        let text =
+            "POST /a?b HTTP/1.1\r\nHost: x\r\nX-A: 1\r\nx-a: 2\r\nContent-Length: 3\r\n\r\nabcGET";
+        let mut input = Bytes::from_static(text.as_bytes());
+        let head = request(&mut input, &Limits::default()).unwrap().unwrap();
+        assert_eq!(
+            (head.parts.method.as_str(), head.parts.uri.path()),
+            ("POST", "/a")
+        );
+        assert_eq!(head.parts.uri.query(), Some("b"));
+        let values: Vec<_> = head.parts.headers.get_all("x-a").iter().collect();
+        assert_eq!(values, ["1", "2"]);
+        assert_eq!((head.body.left(), head.keep_alive), (Some(3), true));
+        assert_eq!(&*input, b"abcGET");
+    }
+
+    #[test]
+    fn a_head_in_pieces_is_not_complete() {
+        let text = "GET / HTTP/1.1\r\nhost: x\r\n\r\n";
+        for end in 0..text.len() {
+            assert!(parse(&text[..end]).unwrap().is_none(), "{end}");
+        }
+        assert!(parse(text).unwrap().is_some());
+    }
+
+    #[test]
+    fn what_is_ambiguous_is_refused() {
+        for (rows, why) in [
+            ("content-length: 1\r\ncontent-length: 2", Refused::Malformed),
+            ("content-length: 1\r\ncontent-length: 1", Refused::Malformed),
+            ("content-length: 1, 1", Refused::Malformed),
+            ("content-length: +1", Refused::Malformed),
+            ("content-length: -1", Refused::Malformed),
+            ("content-length: 0x1", Refused::Malformed),
+            ("content-length: ", Refused::Malformed),
+            ("content-length: 18446744073709551616", Refused::Malformed),
+            (
+                "content-length: 1\r\ntransfer-encoding: chunked",
+                Refused::TwoFramings,
+            ),
+            (
+                "transfer-encoding: chunked\r\ncontent-length: 1",
+                Refused::TwoFramings,
+            ),
+            ("transfer-encoding: gzip", Refused::Encoding),
+            ("transfer-encoding: gzip, chunked", Refused::Encoding),
+            ("transfer-encoding: chunked, identity", Refused::Encoding),
+            ("transfer-encoding: xchunked", Refused::Encoding),
+            (
+                "transfer-encoding: chunked\r\ntransfer-encoding: chunked",
+                Refused::Encoding,
+            ),
+            ("transfer-encoding : chunked", Refused::Malformed),
+            ("x: a\r\n folded", Refused::Malformed),
+            ("x: a\nb: c", Refused::Malformed),
+            ("x: a\0", Refused::Malformed),
+            ("x: a\rb: c", Refused::Malformed),
+            ("x y: a", Refused::Malformed),
+            (": a", Refused::Malformed),
+            ("x", Refused::Malformed),
+        ] {
+            let refused = parse(&format!("POST / HTTP/1.1\r\nhost: a\r\n{rows}\r\n\r\n"));
+            assert_eq!(refused.map(|_| ()), Err(why), "{rows}");
+        }
+    }
+
+    #[test]
+    fn targets_have_four_forms() {
+        for (line, path, authority) in [
+            ("GET /a?b", Some("/a?b"), None),
+            ("GET http://x.test:1/a", Some("/a"), Some("x.test:1")),
+            ("OPTIONS *", Some("*"), None),
+            ("CONNECT x.test:443", None, Some("x.test:443")),
+        ] {
+            let head = parse(&format!("{line} HTTP/1.1\r\nhost: a\r\n\r\n"));
+            let uri = head.unwrap().unwrap().parts.uri;
+            let found = uri.path_and_query().map(PathAndQuery::as_str);
+            assert_eq!(found, path, "{line}");
+            assert_eq!(uri.authority().map(http::uri::Authority::as_str), authority);
+        }
+        for line in ["GET a", "GET x.test:443", "GET *a", "GET  /"] {
+            let head = parse(&format!("{line} HTTP/1.1\r\nhost: a\r\n\r\n"));
+            assert_eq!(head.map(|_| ()), Err(Refused::Malformed), "{line}");
+        }
+    }
+
+    #[test]
+    fn heads_have_limits() {
+        let limits = Limits {
+            bytes: 100,
+            count: 3,
+            ..Limits::default()
+        };
+        for (text, why) in [
+            (format!("GET /{}", "a".repeat(200)), Refused::TooLarge),
+            (
+                format!("GET / HTTP/1.1\r\na: {}\r\n\r\n", "a".repeat(200)),
+                Refused::TooLarge,
+            ),
+            (
+                "GET / HTTP/1.1\r\na: 1\r\nb: 1\r\nc: 1\r\nd: 1\r\n\r\n".to_owned(),
+                Refused::TooMany,
+            ),
+        ] {
+            let refused = request(&mut Bytes::from(text), &limits);
+            assert_eq!(refused.map(|_| ()), Err(why));
+        }
+    }
+
+    #[test]
+    fn answers_have_the_framing_that_their_status_and_headers_say() {
+        for (text, bodiless, left, keep_alive) in [
+            (
+                "HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n",
+                false,
+                Some(3),
+                true,
+            ),
+            (
+                "HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n",
+                true,
+                Some(0),
+                true,
+            ),
+            ("HTTP/1.1 204 No Content\r\n\r\n", false, Some(0), true),
+            (
+                "HTTP/1.1 304 x\r\ncontent-length: 3\r\n\r\n",
+                false,
+                Some(0),
+                true,
+            ),
+            ("HTTP/1.1 200 OK\r\n\r\n", false, None, false),
+            (
+                "HTTP/1.1 200\r\ntransfer-encoding: chunked\r\n\r\n",
+                false,
+                None,
+                true,
+            ),
+            (
+                "HTTP/1.0 200 OK\r\ncontent-length: 3\r\n\r\n",
+                false,
+                Some(3),
+                false,
+            ),
+            (
+                "HTTP/1.1 200 OK\r\ncontent-length: 3\r\nconnection: close\r\n\r\n",
+                false,
+                Some(3),
+                false,
+            ),
+        ] {
+            let mut input = Bytes::copy_from_slice(text.as_bytes());
+            let head = answer(&mut input, &Limits::default(), bodiless);
+            let head = head.unwrap().unwrap();
+            assert_eq!(
+                (head.body.left(), head.keep_alive),
+                (left, keep_alive),
+                "{text}"
+            );
+        }
+    }
+}
