@@ -4,13 +4,14 @@ use std::{
     convert::Infallible, future::poll_fn, net::SocketAddr, pin::pin, rc::Rc, sync::Arc, task::Poll,
 };
 
+use http::{HeaderValue, header};
 use hyper::{Request, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::{net::TcpStream, time::Instant};
 
 use super::{
     client::{Client, Verdict},
-    core::Core,
+    core::{Core, Local},
     serve,
 };
 use crate::net::{
@@ -21,19 +22,17 @@ use crate::net::{
 /// The least that hyper's buffer may be bounded by.
 const LEAST_BUFFER: usize = 8 << 10;
 
-/// Serves a connection that was accepted on the listener.
-pub async fn run(core: Rc<Core>, listener: usize, tcp: TcpStream, peer: SocketAddr) {
-    let local = core.local();
-    let (Some(settings), Some(metrics)) = (
-        local.snapshot.listeners.get(listener),
-        core.downstream(listener),
-    ) else {
+/// Serves a connection by the HTTP connection manager with this index in the core's configuration.
+pub async fn run(core: Rc<Core>, local: Rc<Local>, http: usize, tcp: TcpStream, peer: SocketAddr) {
+    let (Some(settings), Some(metrics)) =
+        (local.snapshot.http.get(http), local.downstream.get(http))
+    else {
         return;
     };
     let traffic = Arc::new(Traffic::default());
     let client = Rc::new(Client::new(
         Rc::clone(&core),
-        listener,
+        http,
         peer,
         Arc::clone(metrics),
         Arc::clone(&traffic),
@@ -49,7 +48,16 @@ pub async fn run(core: Rc<Core>, listener: usize, tcp: TcpStream, peer: SocketAd
 async fn drive(client: &Rc<Client>, stream: Stream, max_headers: usize) {
     let service = service_fn(|request: Request<hyper::body::Incoming>| {
         let client = Rc::clone(client);
-        async move { Ok::<_, Infallible>(serve(client, request.map(Incoming::request)).await) }
+        async move {
+            let mut answer = serve(Rc::clone(&client), request.map(Incoming::request)).await;
+            // Told in the answer, so that no next request is on its way when the connection is closed.
+            if client.is_closing() {
+                answer
+                    .headers_mut()
+                    .insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok::<_, Infallible>(answer)
+        }
     });
     // Timeouts are ours (one alarm a connection): hyper's would cost a timer a request.
     let connection = http1::Builder::new()
