@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tokio::{runtime::LocalRuntime, task::spawn_local};
 
 use crate::{
-    config::{Action, Address, Cluster, Config, Listener},
+    config::{Action, Address, Chain, Cluster, Config, HttpManager, Listener, Serve},
     drain::{Phase, Watch},
     metrics::Registry,
     snapshot::Snapshot,
@@ -151,7 +151,28 @@ fn config_dump(config: &Config) -> Value {
 }
 
 fn listener(listener: &Listener) -> Value {
-    let hosts = listener.http.virtual_hosts.iter().map(|host| {
+    json!({
+        "name": &*listener.name,
+        "address": listener.address.to_string(),
+        "caller": listener.place.as_ref().map(|place| &*place.caller),
+        "service": listener.place.as_ref().map(|place| &*place.service),
+        "chains": listener.chains.iter().map(chain).collect::<Vec<_>>(),
+        "default_chain": listener.default_chain.as_ref().map(chain),
+    })
+}
+
+fn chain(chain: &Chain) -> Value {
+    json!({
+        "name": chain.name,
+        "match": format!("{:?}", chain.matches),
+        "http": match &chain.serve {
+            Serve::Http(manager) => http(manager),
+        },
+    })
+}
+
+fn http(manager: &HttpManager) -> Value {
+    let hosts = manager.virtual_hosts.iter().map(|host| {
         json!({
             "name": host.name,
             "domains": host.domains,
@@ -164,13 +185,9 @@ fn listener(listener: &Listener) -> Value {
         })
     });
     json!({
-        "name": &*listener.name,
-        "address": listener.address.to_string(),
-        "caller": listener.place.as_ref().map(|place| &*place.caller),
-        "service": listener.place.as_ref().map(|place| &*place.service),
-        "stat_prefix": listener.http.stat_prefix,
+        "stat_prefix": manager.stat_prefix,
         "virtual_hosts": hosts.collect::<Vec<_>>(),
-        "faults": faults(&listener.http.faults),
+        "faults": faults(&manager.faults),
     })
 }
 

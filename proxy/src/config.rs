@@ -12,7 +12,7 @@ mod route;
 
 pub use cluster::{Address, Cluster, Endpoint};
 pub use filter::Filter;
-pub use listener::{Direction, HttpManager, Listener, Place};
+pub use listener::{Chain, Direction, HttpManager, Listener, Place, Serve};
 pub use problem::Problem;
 pub use route::{Action, Forward, Route, VirtualHost};
 
@@ -62,11 +62,10 @@ mod tests {
         Config {
             seed: Seed(1),
             run: None,
-            listeners: vec![Listener {
-                name: Arc::from("in"),
-                address: ([127, 0, 0, 1], 0).into(),
-                place: None,
-                http: HttpManager {
+            listeners: vec![Listener::http(
+                "in",
+                ([127, 0, 0, 1], 0).into(),
+                HttpManager {
                     virtual_hosts: vec![VirtualHost {
                         name: "all".to_owned(),
                         domains: vec!["*".to_owned()],
@@ -80,14 +79,18 @@ mod tests {
                     }],
                     ..HttpManager::default()
                 },
-            }],
+            )],
             clusters: vec![cluster("shop"), cluster("shadow")],
             admin: None,
         }
     }
 
+    fn manager(config: &mut Config) -> &mut HttpManager {
+        config.listeners[0].manager_mut().unwrap()
+    }
+
     fn forward(config: &mut Config) -> &mut Forward {
-        match &mut config.listeners[0].http.virtual_hosts[0].routes[0].action {
+        match &mut manager(config).virtual_hosts[0].routes[0].action {
             Action::Forward(forward) => forward,
             Action::Respond { .. } => panic!("the route of the sound configuration forwards"),
         }
@@ -108,37 +111,35 @@ mod tests {
             ),
             (
                 |config| forward(config).clusters = vec![("shap".to_owned(), 1)],
-                "listeners[0].http.virtual_hosts[0].routes[0].action.clusters[0]: there is no cluster `shap`; there are `shadow`, `shop`",
+                "listeners[0].chains[0].http.virtual_hosts[0].routes[0].action.clusters[0]: there is no cluster `shap`; there are `shadow`, `shop`",
             ),
             (
                 |config| forward(config).clusters = vec![("shop".to_owned(), 0)],
-                "listeners[0].http.virtual_hosts[0].routes[0].action.clusters: the weights add up to 0, but must to something from 1 to 4294967295",
+                "listeners[0].chains[0].http.virtual_hosts[0].routes[0].action.clusters: the weights add up to 0, but must to something from 1 to 4294967295",
             ),
             (
                 |config| {
-                    config.listeners[0].http.virtual_hosts[0].routes[0]
-                        .matcher
-                        .path = Some(Text {
+                    manager(config).virtual_hosts[0].routes[0].matcher.path = Some(Text {
                         how: How::Regex("[".to_owned()),
                         ignore_case: false,
                     });
                 },
-                "listeners[0].http.virtual_hosts[0].routes[0].matcher: `[` is not a regular expression: unclosed character class",
+                "listeners[0].chains[0].http.virtual_hosts[0].routes[0].matcher: `[` is not a regular expression: unclosed character class",
             ),
             (
                 |config| {
-                    config.listeners[0].http.virtual_hosts[0].domains = vec!["a.*.b".to_owned()];
+                    manager(config).virtual_hosts[0].domains = vec!["a.*.b".to_owned()];
                 },
-                "listeners[0].http.virtual_hosts[0].domains[0]: `a.*.b` is not a domain: `shop.test`, `*.shop.test`, `shop.*` or `*`",
+                "listeners[0].chains[0].http.virtual_hosts[0].domains[0]: `a.*.b` is not a domain: `shop.test`, `*.shop.test`, `shop.*` or `*`",
             ),
             (
                 |config| {
-                    config.listeners[0].http.virtual_hosts[0].routes[0].action = Action::Respond {
+                    manager(config).virtual_hosts[0].routes[0].action = Action::Respond {
                         status: 99,
                         body: String::new(),
                     };
                 },
-                "listeners[0].http.virtual_hosts[0].routes[0].action.status: the status 99 must be from 200 to 599",
+                "listeners[0].chains[0].http.virtual_hosts[0].routes[0].action.status: the status 99 must be from 200 to 599",
             ),
             (
                 |config| {
@@ -149,11 +150,11 @@ mod tests {
             ),
             (
                 |config| forward(config).prefix_rewrite = Some("in".to_owned()),
-                "listeners[0].http.virtual_hosts[0].routes[0].action.prefix_rewrite: `in` is not a path such as `/api`",
+                "listeners[0].chains[0].http.virtual_hosts[0].routes[0].action.prefix_rewrite: `in` is not a path such as `/api`",
             ),
             (
                 |config| forward(config).host_rewrite = Some("a\nb".to_owned()),
-                "listeners[0].http.virtual_hosts[0].routes[0].action.host_rewrite: `a\\nb` is not a value that a header can have",
+                "listeners[0].chains[0].http.virtual_hosts[0].routes[0].action.host_rewrite: `a\\nb` is not a value that a header can have",
             ),
             (
                 |config| config.clusters[0].endpoints[0].weight = 0,
@@ -175,11 +176,11 @@ mod tests {
                         compare: false,
                     }];
                 },
-                "listeners[0].http.virtual_hosts[0].routes[0].action.mirrors[0]: `x y` is not the name of a header",
+                "listeners[0].chains[0].http.virtual_hosts[0].routes[0].action.mirrors[0]: `x y` is not the name of a header",
             ),
             (
                 |config| {
-                    config.listeners[0].http.faults = vec![fault::Rule {
+                    manager(config).faults = vec![fault::Rule {
                         id: Arc::from("f"),
                         name: "f@a>b".to_owned(),
                         windows: Vec::new(),
@@ -192,7 +193,7 @@ mod tests {
                         }),
                     }];
                 },
-                "listeners[0].http.faults[0]: fault `f`: the status 1 of an abort must be from 200 to 599",
+                "listeners[0].chains[0].http.faults[0]: fault `f`: the status 1 of an abort must be from 200 to 599",
             ),
         ];
         for (spoil, expected) in rows {
@@ -208,7 +209,7 @@ mod tests {
         let mut config = sound();
         config.listeners.push(config.listeners[0].clone());
         config.clusters[0].connect_timeout = Duration::ZERO;
-        config.listeners[0].http.virtual_hosts[0].domains.clear();
+        manager(&mut config).virtual_hosts[0].domains.clear();
         let paths: Vec<_> = config
             .check()
             .into_iter()
@@ -218,7 +219,7 @@ mod tests {
             paths,
             [
                 "listeners[1].name",
-                "listeners[0].http.virtual_hosts[0].domains",
+                "listeners[0].chains[0].http.virtual_hosts[0].domains",
                 "clusters[0].connect_timeout"
             ]
         );

@@ -14,6 +14,7 @@ use prost_reflect::{DescriptorPool, DynamicMessage};
 use crate::{config::Config, draw::Seed};
 
 mod bootstrap;
+mod chain;
 mod cluster;
 mod endpoint;
 mod filter;

@@ -35,9 +35,9 @@ use crate::{
 pub async fn serve(client: Rc<Client>, request: Request<Incoming>) -> Response<Download> {
     let (mut head, mut body) = request.into_parts();
     // The configuration is loaded once: what is swapped in meanwhile is for the next request.
-    let local = client.core.local();
+    let (local, http) = client.local();
     // One log is opened; from here exactly one record leaves, also when the client vanishes.
-    let mut log = open(&client, local, &head, &body);
+    let mut log = open(&client, local, http, &head, &body);
     // What is for this hop alone is taken off, and the request gets its host, its ids, and its place in the schedule.
     match settle(&mut log, &mut head) {
         Ok(Some(_)) => body.switch(),
@@ -77,6 +77,7 @@ pub async fn serve(client: Rc<Client>, request: Request<Incoming>) -> Response<D
 fn open(
     client: &Rc<Client>,
     local: Rc<core::Local>,
+    http: usize,
     head: &request::Parts,
     body: &Incoming,
 ) -> Box<Log> {
@@ -84,6 +85,7 @@ fn open(
     let log = Log::open(
         Rc::clone(client),
         local,
+        http,
         head.method.clone(),
         head.uri.path_and_query().cloned(),
         now,
@@ -96,11 +98,7 @@ fn open(
 
 fn settle(log: &mut Log, head: &mut request::Parts) -> Result<Option<String>, Error> {
     let local = Rc::clone(&log.local);
-    let listener = local
-        .snapshot
-        .listeners
-        .get(log.client.listener)
-        .ok_or(Error::NoRoute)?;
+    let listener = local.snapshot.http.get(log.http).ok_or(Error::NoRoute)?;
     let settled = normalize::request(head, &log.client, &listener.manager);
     log.authority = head.headers.get(http::header::HOST).cloned();
     let run = local.snapshot.run;
@@ -131,7 +129,7 @@ fn choose_cluster(log: &mut Log) -> Option<Rc<super::cluster::Cluster<Upload>>> 
 
 fn answer_here(log: Box<Log>) -> Response<Download> {
     let local = Rc::clone(&log.local);
-    let listener = local.snapshot.listeners.get(log.client.listener);
+    let listener = local.snapshot.http.get(log.http);
     let route = log
         .route
         .and_then(|id| listener.and_then(|listener| listener.hosts.get(id)));

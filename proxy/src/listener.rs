@@ -1,12 +1,24 @@
 //! Accept loops: one for each listener on each event loop.
 
-use std::{io, net::TcpListener, rc::Rc, time::Duration};
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
 
-use tokio::{net::TcpListener as Listener, task::spawn_local};
+use tokio::{
+    net::{TcpListener as Listener, TcpStream},
+    task::spawn_local,
+};
 
 use crate::{
     drain::{Phase, Watch},
     http::{core::Core, server},
+    metrics::Listener as Accepting,
+    policy::chain::Seen,
+    snapshot::listener::{Listener as Chains, Serve},
 };
 
 /// Pause after an accept that failed for want of descriptors or memory: trying at once would only burn the processor.
@@ -20,15 +32,16 @@ pub async fn run(
     mut watch: Watch,
 ) -> io::Result<()> {
     let socket = Listener::from_std(socket)?;
+    let Some(metrics) = core.local().accepting.get(index).cloned() else {
+        return Ok(());
+    };
     loop {
         tokio::select! {
             biased;
             accepted = socket.accept() => match accepted {
-                Ok((tcp, peer)) => begin(&core, index, tcp, peer),
+                Ok((tcp, peer)) => begin(&core, index, &metrics, tcp, peer),
                 Err(error) => {
-                    if let Some(metrics) = core.downstream(index) {
-                        metrics.accept_failures.inc();
-                    }
+                    metrics.accept_failures.inc();
                     if !of_one_connection(&error) {
                         tokio::time::sleep(BREATH).await;
                     }
@@ -38,7 +51,7 @@ pub async fn run(
                 // Whoever has connected already is still served.
                 drop(changed);
                 while let Ok((tcp, peer)) = accept_now(&socket) {
-                    begin(&core, index, tcp, peer);
+                    begin(&core, index, &metrics, tcp, peer);
                 }
                 return Ok(());
             }
@@ -46,20 +59,60 @@ pub async fn run(
     }
 }
 
-fn begin(core: &Rc<Core>, index: usize, tcp: tokio::net::TcpStream, peer: std::net::SocketAddr) {
+fn begin(
+    core: &Rc<Core>,
+    index: usize,
+    metrics: &Arc<Accepting>,
+    tcp: TcpStream,
+    peer: SocketAddr,
+) {
+    metrics.connections.inc();
     // An answer is written at once or is a stream's chunk: waiting for an acknowledgement would only delay it.
     if tcp.set_nodelay(true).is_err() {
         return;
     }
-    let core = Rc::clone(core);
+    metrics.connections_active.inc();
+    let (core, metrics) = (Rc::clone(core), Arc::clone(metrics));
     let hold = core.hold();
     spawn_local(async move {
-        server::run(core, index, tcp, peer).await;
+        serve(core, index, &metrics, tcp, peer).await;
+        metrics.connections_active.dec();
         drop(hold);
     });
 }
 
-fn accept_now(socket: &Listener) -> io::Result<(tokio::net::TcpStream, std::net::SocketAddr)> {
+/// Finds the chain of a connection, and serves it so.
+async fn serve(
+    core: Rc<Core>,
+    index: usize,
+    metrics: &Accepting,
+    tcp: TcpStream,
+    peer: SocketAddr,
+) {
+    let local = core.local();
+    let Some(listener) = local.snapshot.listeners.get(index) else {
+        return;
+    };
+    match listener.any().or_else(|| choose(listener, &tcp, peer)) {
+        Some(Serve::Http(http)) => server::run(core, local, http, tcp, peer).await,
+        None => metrics.no_chain.inc(),
+    }
+}
+
+fn choose(listener: &Chains, tcp: &TcpStream, peer: SocketAddr) -> Option<Serve> {
+    let destination = tcp.local_addr().ok()?;
+    let seen = Seen {
+        destination: (destination.ip(), destination.port()),
+        source: (peer.ip(), peer.port()),
+        direct_source: peer.ip(),
+        server_name: "",
+        transport_protocol: "raw_buffer",
+        application_protocols: &[],
+    };
+    listener.find(&seen).map(|chain| chain.serve)
+}
+
+fn accept_now(socket: &Listener) -> io::Result<(TcpStream, SocketAddr)> {
     let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
     match socket.poll_accept(&mut cx) {
         std::task::Poll::Ready(accepted) => accepted,

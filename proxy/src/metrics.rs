@@ -161,7 +161,21 @@ macro_rules! block {
 }
 
 block!(
-    /// Of a listener.
+    /// Of a listener, before anything is read.
+    Listener, "listener", "envoy_listener_address", {
+    /// Connections accepted.
+    connections: Counter = "downstream_cx_total",
+    /// Connections open.
+    connections_active: Gauge = "downstream_cx_active",
+    /// Connections that could not be accepted.
+    accept_failures: Counter = "downstream_cx_accept_fail",
+    /// Connections closed, since no filter chain was for them.
+    no_chain: Counter = "no_filter_chain_match",
+    }
+);
+
+block!(
+    /// Of an HTTP connection manager.
     Downstream, "http", "envoy_http_conn_manager_prefix", {
     /// Connections accepted.
     connections: Counter = "downstream_cx_total",
@@ -171,8 +185,6 @@ block!(
     protocol_errors: Counter = "downstream_cx_protocol_error",
     /// Connections closed for being idle.
     idle_timeouts: Counter = "downstream_cx_idle_timeout",
-    /// Connections that could not be accepted.
-    accept_failures: Counter = "downstream_cx_accept_fail",
     /// Bytes read from clients.
     bytes_read: Counter = "downstream_cx_rx_bytes_total",
     /// Bytes written to clients.
@@ -331,6 +343,7 @@ impl Upstream {
 /// All blocks of a proxy.
 #[derive(Debug, Default)]
 pub struct Registry {
+    listener: Family<Listener>,
     downstream: Family<Downstream>,
     upstream: Family<Upstream>,
     mirroring: Family<Mirroring>,
@@ -349,6 +362,11 @@ impl<B> Default for Family<B> {
 
 impl Registry {
     /// A new block for a listener on an event loop.
+    pub fn listener(&self, name: &Arc<str>) -> Arc<Listener> {
+        self.listener.add(name)
+    }
+
+    /// A new block for an HTTP connection manager on an event loop.
     pub fn downstream(&self, name: &Arc<str>) -> Arc<Downstream> {
         self.downstream.add(name)
     }
@@ -398,6 +416,7 @@ impl Registry {
 
     fn samples(&self) -> Vec<Sample> {
         let mut samples = Vec::new();
+        self.listener.samples(&mut samples);
         self.downstream.samples(&mut samples);
         self.upstream.samples(&mut samples);
         self.mirroring.samples(&mut samples);
@@ -573,7 +592,7 @@ fn without_class(stat: &str) -> (String, Option<char>) {
 /// Ours that Envoy has not begin with `meshbed_`.
 fn prometheus_name(prefix: &str, stat: &str) -> String {
     let owner = match prefix {
-        "http" | "cluster" => "envoy",
+        "http" | "cluster" | "listener" => "envoy",
         _ => "meshbed",
     };
     format!("{owner}_{prefix}_{}", stat.replace('.', "_"))

@@ -1,6 +1,8 @@
 //! Policies: settings and a pure decision. Nothing below awaits, reads a clock, or owns randomness.
 
 pub mod balance;
+pub mod chain;
+pub mod cidr;
 pub mod fault;
 pub mod format;
 pub mod matcher;

@@ -28,10 +28,12 @@ use crate::{
 pub mod calls;
 pub mod filters;
 pub mod hosts;
+pub mod listener;
 
 use calls::Calls;
 use filters::Filters;
 use hosts::Hosts;
+use listener::{Chain, Listener, Serve};
 
 /// A compiled configuration.
 #[derive(Debug)]
@@ -42,16 +44,18 @@ pub struct Snapshot {
     pub run: Option<u64>,
     /// Listeners, in the order in which they were first bound.
     pub listeners: Vec<Listener>,
+    /// What is done with requests, for every chain that reads some.
+    pub http: Vec<Http>,
     /// Clusters.
     pub clusters: Vec<Arc<cluster::Settings>>,
     /// All mirrors of all routes: their index is what an event loop's state is kept by.
     pub mirrors: Vec<Arc<Mirror>>,
 }
 
-/// What is done with the requests of a listener.
+/// What is done with the requests of a chain.
 #[derive(Debug)]
-pub struct Listener {
-    /// Its name.
+pub struct Http {
+    /// The name of its listener.
     pub name: Arc<str>,
     /// The name of its statistics.
     pub stat_prefix: Arc<str>,
@@ -251,13 +255,17 @@ impl Snapshot {
             bound,
             lasting,
             clusters: BTreeMap::new(),
+            http: Vec::new(),
             mirrors: Vec::new(),
             problems: config.check(),
         };
         let clusters = compiler.clusters();
         let listeners = compiler.listeners();
         let Compiler {
-            mirrors, problems, ..
+            http,
+            mirrors,
+            problems,
+            ..
         } = compiler;
         if !problems.is_empty() {
             return Err(problems);
@@ -266,9 +274,28 @@ impl Snapshot {
             run: config.run,
             config,
             listeners,
+            http,
             clusters,
             mirrors,
         })
+    }
+
+    /// For each of our [`Snapshot::http`], what is in its place in another snapshot: the same chain of the same listener,
+    /// where there still is one.
+    pub fn successors(&self, next: &Self) -> Vec<Option<usize>> {
+        let mut successors = vec![None; self.http.len()];
+        for (before, after) in self.listeners.iter().zip(&next.listeners) {
+            for chain in before.all_chains() {
+                let Serve::Http(index) = chain.serve;
+                if let (Some(successor), Some(chain)) =
+                    (successors.get_mut(index), after.same(chain))
+                {
+                    let Serve::Http(next) = chain.serve;
+                    *successor = Some(next);
+                }
+            }
+        }
+        successors
     }
 }
 
@@ -303,6 +330,7 @@ struct Compiler<'a> {
     bound: &'a [(Arc<str>, SocketAddr)],
     lasting: &'a Lasting,
     clusters: BTreeMap<&'a str, usize>,
+    http: Vec<Http>,
     mirrors: Vec<Arc<Mirror>>,
     problems: Vec<Problem>,
 }
@@ -363,14 +391,14 @@ impl<'a> Compiler<'a> {
         let config = self.config;
         // In the order of the bound ones, so that an index means the same in every snapshot.
         let mut listeners = Vec::new();
-        for (name, _) in self.bound {
+        for (name, bound) in self.bound {
             let found = config
                 .listeners
                 .iter()
                 .enumerate()
                 .find(|(_, listener)| listener.name == *name);
             match found {
-                Some((index, listener)) => listeners.push(self.listener(index, listener)),
+                Some((index, listener)) => listeners.push(self.listener(index, listener, *bound)),
                 None => self.problem(
                     "listeners",
                     format!("the listener `{name}` is missing: a listener cannot be removed while the proxy runs"),
@@ -391,9 +419,48 @@ impl<'a> Compiler<'a> {
         listeners
     }
 
-    fn listener(&mut self, index: usize, listener: &'a config::Listener) -> Listener {
-        let path = format!("listeners[{index}].http");
-        let http = &listener.http;
+    fn listener(
+        &mut self,
+        index: usize,
+        listener: &'a config::Listener,
+        bound: SocketAddr,
+    ) -> Listener {
+        let path = format!("listeners[{index}]");
+        let chains = listener
+            .chains
+            .iter()
+            .enumerate()
+            .map(|(at, chain)| self.chain(&format!("{path}.chains[{at}]"), listener, chain))
+            .collect();
+        let default = listener
+            .default_chain
+            .as_ref()
+            .map(|chain| self.chain(&format!("{path}.default_chain"), listener, chain));
+        // As Envoy: the address, in which a colon would be a word's end.
+        let stat_prefix = bound.to_string().replace(':', "_").into();
+        Listener::new(stat_prefix, chains, default)
+    }
+
+    fn chain(&mut self, path: &str, listener: &config::Listener, chain: &config::Chain) -> Chain {
+        let serve = match &chain.serve {
+            config::Serve::Http(manager) => {
+                let http = self.http(&format!("{path}.http"), listener, manager);
+                self.http.push(http);
+                Serve::Http(self.http.len() - 1)
+            }
+        };
+        Chain {
+            matches: chain.matches.clone(),
+            serve,
+        }
+    }
+
+    fn http(
+        &mut self,
+        path: &str,
+        listener: &config::Listener,
+        http: &config::HttpManager,
+    ) -> Http {
         let mut hosts = Hosts::default();
         let filters = Arc::new(Filters::compile(&http.filters, !http.faults.is_empty()));
         for (at, host) in http.virtual_hosts.iter().enumerate() {
@@ -423,7 +490,7 @@ impl<'a> Compiler<'a> {
             }
             value
         });
-        Listener {
+        Http {
             name: Arc::clone(&listener.name),
             stat_prefix: http.stat_prefix.as_str().into(),
             place: listener.place.clone(),

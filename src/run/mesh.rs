@@ -266,14 +266,16 @@ fn outbound(
         .filter_map(|fault| rule(fault, caller.id, wiring))
         .collect();
     Listener {
-        name: name.as_str().into(),
-        address: port.unwrap_or(any_port()),
         place: Some(Place {
             caller: caller.id.into(),
             service: peer.clone(),
             direction: Direction::Outbound,
         }),
-        http: manager(name, forward, faults),
+        ..Listener::http(
+            Arc::from(name.as_str()),
+            port.unwrap_or(any_port()),
+            manager(name, forward, faults),
+        )
     }
 }
 
@@ -282,14 +284,16 @@ fn inbound(party: &Party<'_>) -> Listener {
     // The caller's sidecar decides how long it waits.
     forward.timeout = None;
     Listener {
-        name: party.inbound().into(),
-        address: any_port(),
         place: Some(Place {
             caller: ANYONE.into(),
             service: party.service.id.clone(),
             direction: Direction::Inbound,
         }),
-        http: manager(party.inbound(), forward, Vec::new()),
+        ..Listener::http(
+            party.inbound(),
+            any_port(),
+            manager(party.inbound(), forward, Vec::new()),
+        )
     }
 }
 
@@ -391,7 +395,7 @@ mod tests {
     }
 
     fn forward(listener: &Listener) -> &Forward {
-        match &listener.http.virtual_hosts[0].routes[0].action {
+        match &listener.manager().unwrap().virtual_hosts[0].routes[0].action {
             Action::Forward(forward) => forward,
             Action::Respond { .. } => panic!("{} does not forward", listener.name),
         }
@@ -444,7 +448,7 @@ mod tests {
         for listener in &config.listeners {
             let is_to_cart = listener.name.starts_with("out:") && listener.name.ends_with(">cart");
             assert_eq!(
-                !listener.http.faults.is_empty(),
+                !listener.manager().unwrap().faults.is_empty(),
                 is_to_cart,
                 "{}",
                 listener.name
@@ -462,9 +466,12 @@ mod tests {
             assert_eq!(forward(listener).timeout, timeout, "{}", listener.name);
         }
         let to_cart = listener(&config, "out:shop>cart");
-        assert_eq!(to_cart.http.faults[0].name, "slow-cart@shop>cart");
         assert_eq!(
-            to_cart.http.faults[0].windows,
+            to_cart.manager().unwrap().faults[0].name,
+            "slow-cart@shop>cart"
+        );
+        assert_eq!(
+            to_cart.manager().unwrap().faults[0].windows,
             [Window {
                 begin_ms: 2_000,
                 end_ms: 4_000
@@ -485,7 +492,10 @@ mod tests {
 
         let its_call = listener(&config, "out:~candidate>catalog");
         assert_eq!(&*its_call.place.as_ref().unwrap().caller, "cart");
-        assert_eq!(its_call.http.faults[0].name, "slow-cart@cart>catalog");
+        assert_eq!(
+            its_call.manager().unwrap().faults[0].name,
+            "slow-cart@cart>catalog"
+        );
         assert!(forward(its_call).mirrors.is_empty());
         assert_eq!(
             forward(listener(&config, "out:cart>catalog")).mirrors.len(),
@@ -509,8 +519,21 @@ mod tests {
             [Id::from("catalog")]
         );
         let config = config(&scenario, &wiring());
-        assert!(listener(&config, "out:shop>cart").http.faults.is_empty());
-        assert_eq!(listener(&config, "out:catalog>cart").http.faults.len(), 1);
+        assert!(
+            listener(&config, "out:shop>cart")
+                .manager()
+                .unwrap()
+                .faults
+                .is_empty()
+        );
+        assert_eq!(
+            listener(&config, "out:catalog>cart")
+                .manager()
+                .unwrap()
+                .faults
+                .len(),
+            1
+        );
     }
 
     #[test]
@@ -523,10 +546,16 @@ mod tests {
             config(&scenario, &wiring)
         };
         let off = with(Switch::Off);
-        assert!(listener(&off, "out:shop>cart").http.faults.is_empty());
+        assert!(
+            listener(&off, "out:shop>cart")
+                .manager()
+                .unwrap()
+                .faults
+                .is_empty()
+        );
         let on = with(Switch::On);
         assert!(
-            listener(&on, "out:shop>cart").http.faults[0]
+            listener(&on, "out:shop>cart").manager().unwrap().faults[0]
                 .windows
                 .is_empty()
         );
@@ -544,7 +573,10 @@ mod tests {
             .ordinals
             .insert("slow-cart".into(), Arc::from([100_u64, 101, 102]));
         let config = config(&scenario, &wiring);
-        let rule = &listener(&config, "out:client>shop").http.faults[0];
+        let rule = &listener(&config, "out:client>shop")
+            .manager()
+            .unwrap()
+            .faults[0];
         assert_eq!(
             rule.select,
             ProxySelect::Ordinals(Arc::from([100_u64, 101, 102]))

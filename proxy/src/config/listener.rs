@@ -3,7 +3,10 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use super::{Filter, VirtualHost};
-use crate::{policy::fault, unit::ByteSize};
+use crate::{
+    policy::{chain, fault},
+    unit::ByteSize,
+};
 
 /// A port and what is done with the connections to it.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,8 +17,28 @@ pub struct Listener {
     pub address: SocketAddr,
     /// Which sidecar it belongs to, in the testbed.
     pub place: Option<Place>,
-    /// What is done with its requests.
-    pub http: HttpManager,
+    /// What is done with its connections, by what is known of them.
+    pub chains: Vec<Chain>,
+    /// What is done with those that no chain matches; `None`: they are closed.
+    pub default_chain: Option<Chain>,
+}
+
+/// What is done with some of a listener's connections.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Chain {
+    /// Its name; may be empty.
+    pub name: String,
+    /// Which connections; not asked for a default chain.
+    pub matches: chain::Match,
+    /// How they are served.
+    pub serve: Serve,
+}
+
+/// How the connections of a chain are served.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Serve {
+    /// Requests are read from them.
+    Http(Box<HttpManager>),
 }
 
 /// The sidecar that a listener is a part of.
@@ -69,6 +92,49 @@ pub struct HttpManager {
     pub faults: Vec<fault::Rule>,
     /// What requests pass on their way, in this order, where their route says nothing else; the router is not among them.
     pub filters: Vec<Filter>,
+}
+
+impl Listener {
+    /// A listener whose connections are all served as HTTP.
+    pub fn http(name: impl Into<Arc<str>>, address: SocketAddr, manager: HttpManager) -> Self {
+        Self {
+            name: name.into(),
+            address,
+            place: None,
+            chains: vec![Chain::http(manager)],
+            default_chain: None,
+        }
+    }
+
+    /// Its chains, the default one last.
+    pub fn all_chains(&self) -> impl Iterator<Item = &Chain> {
+        self.chains.iter().chain(&self.default_chain)
+    }
+
+    /// The HTTP connection manager of its first chain, if it is one.
+    pub fn manager(&self) -> Option<&HttpManager> {
+        match &self.chains.first()?.serve {
+            Serve::Http(manager) => Some(manager),
+        }
+    }
+
+    /// The same, to be changed.
+    pub fn manager_mut(&mut self) -> Option<&mut HttpManager> {
+        match &mut self.chains.first_mut()?.serve {
+            Serve::Http(manager) => Some(manager),
+        }
+    }
+}
+
+impl Chain {
+    /// A chain for any connection, served as HTTP.
+    pub fn http(manager: HttpManager) -> Self {
+        Self {
+            name: String::new(),
+            matches: chain::Match::default(),
+            serve: Serve::Http(Box::new(manager)),
+        }
+    }
 }
 
 impl Default for HttpManager {

@@ -5,7 +5,10 @@ use std::{
     fmt,
 };
 
-use super::{Action, Address, Cluster, Config, Forward, Listener, Route, VirtualHost};
+use super::{
+    Action, Address, Chain, Cluster, Config, Forward, HttpManager, Listener, Route, Serve,
+    VirtualHost,
+};
 use crate::{
     draw::Seed,
     policy::{fault, matcher, mirror},
@@ -14,7 +17,7 @@ use crate::{
 /// What is wrong with a configuration: where, what, and what would be accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// Path of the value, such as `listeners[0].http.virtual_hosts[1]`.
+    /// Path of the value, such as `listeners[0].chains[0].http.virtual_hosts[1]`.
     pub path: String,
     /// What is wrong, with the value.
     pub what: String,
@@ -103,21 +106,43 @@ impl Finder<'_> {
     }
 
     fn listener(&mut self, path: &str, listener: &Listener) {
-        let hosts = format!("{path}.http.virtual_hosts");
+        if listener.chains.is_empty() && listener.default_chain.is_none() {
+            self.say(format!("{path}.chains"), "a filter chain is needed");
+        }
+        for (index, chain) in listener.chains.iter().enumerate() {
+            let path = format!("{path}.chains[{index}]");
+            let mut before = listener.chains.iter().take(index);
+            if let Some(first) = before.position(|before| before.matches.collides(&chain.matches)) {
+                self.say(
+                    format!("{path}.matches"),
+                    format!("chains[{first}] matches the same connections"),
+                );
+            }
+            self.chain(&path, chain);
+        }
+        if let Some(chain) = &listener.default_chain {
+            self.chain(&format!("{path}.default_chain"), chain);
+        }
+    }
+
+    fn chain(&mut self, path: &str, chain: &Chain) {
+        match &chain.serve {
+            Serve::Http(manager) => self.manager(&format!("{path}.http"), manager),
+        }
+    }
+
+    fn manager(&mut self, path: &str, manager: &HttpManager) {
+        let hosts = format!("{path}.virtual_hosts");
         self.names(
             &hosts,
-            listener
-                .http
-                .virtual_hosts
-                .iter()
-                .map(|host| host.name.as_str()),
+            manager.virtual_hosts.iter().map(|host| host.name.as_str()),
         );
-        self.faults(&format!("{path}.http.faults"), &listener.http.faults);
-        if let Some(name) = &listener.http.server_name {
-            self.value(&format!("{path}.http.server_name"), name);
+        self.faults(&format!("{path}.faults"), &manager.faults);
+        if let Some(name) = &manager.server_name {
+            self.value(&format!("{path}.server_name"), name);
         }
         let mut domains = BTreeMap::new();
-        for (index, host) in listener.http.virtual_hosts.iter().enumerate() {
+        for (index, host) in manager.virtual_hosts.iter().enumerate() {
             let path = format!("{hosts}[{index}]");
             self.domains(&path, host, &mut domains);
             for (index, route) in host.routes.iter().enumerate() {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use envoy_types::pb::envoy::{
-    config::listener::v3::{Filter, Listener, filter::ConfigType},
+    config::listener::v3::Listener,
     extensions::filters::network::http_connection_manager::v3::{
         HttpConnectionManager,
         http_connection_manager::{
@@ -13,8 +13,8 @@ use envoy_types::pb::envoy::{
 };
 
 use super::{
-    Notes, endpoint,
-    filter::{self, duration, open, unless_zero},
+    Notes, chain, endpoint,
+    filter::{self, duration, unless_zero},
     route,
 };
 use crate::{
@@ -43,52 +43,41 @@ pub(super) fn convert(it: &Listener, path: &str, notes: &mut Notes) -> Option<co
         ("", Some(address)) => address.to_string(),
         (name, _) => name.to_owned(),
     };
-    let chains = format!("{path}.filter_chains");
-    let http = match it.filter_chains.as_slice() {
-        [chain] => filters(
-            &chain.filters,
-            &name,
-            &format!("{chains}[0].filters"),
-            notes,
-        ),
-        [] => {
-            notes.invalid(chains, "a filter chain is needed");
-            None
-        }
-        more => {
-            notes.unsupported(chains, format!("{} filter chains", more.len()));
-            None
-        }
-    };
+    let chains: Vec<_> = it
+        .filter_chains
+        .iter()
+        .enumerate()
+        .filter_map(|(index, it)| {
+            chain::convert(it, &name, &format!("{path}.filter_chains[{index}]"), notes)
+        })
+        .collect();
+    let default_chain = it
+        .default_filter_chain
+        .as_ref()
+        .and_then(|it| chain::convert(it, &name, &format!("{path}.default_filter_chain"), notes));
+    if it.filter_chains.is_empty() && it.default_filter_chain.is_none() {
+        notes.invalid(format!("{path}.filter_chains"), "a filter chain is needed");
+    }
+    // Read leniently, what is left of a listener may be nothing.
+    if chains.is_empty() && default_chain.is_none() {
+        return None;
+    }
     Some(config::Listener {
         name: Arc::from(name),
         address: address?,
         place: None,
-        http: http?,
+        chains,
+        default_chain,
     })
 }
 
-fn filters(filters: &[Filter], name: &str, path: &str, notes: &mut Notes) -> Option<HttpManager> {
-    let mut manager = None;
-    for (index, filter) in filters.iter().enumerate() {
-        let path = format!("{path}[{index}].typed_config");
-        // Filters of other types are reported by the walk.
-        if let Some(ConfigType::TypedConfig(any)) = &filter.config_type
-            && let Some(it) = open::<HttpConnectionManager>(any)
-        {
-            manager = Some(http(&it, name, &path, notes));
-        }
-    }
-    if manager.is_none() && filters.is_empty() {
-        notes.invalid(
-            path,
-            "a filter `envoy.filters.network.http_connection_manager` is needed",
-        );
-    }
-    manager
-}
-
-fn http(it: &HttpConnectionManager, listener: &str, path: &str, notes: &mut Notes) -> HttpManager {
+/// An HTTP connection manager.
+pub(super) fn http(
+    it: &HttpConnectionManager,
+    listener: &str,
+    path: &str,
+    notes: &mut Notes,
+) -> HttpManager {
     let defaults = HttpManager::default();
     if it.stat_prefix.is_empty() {
         notes.invalid(format!("{path}.stat_prefix"), "it must not be empty");

@@ -15,7 +15,10 @@ pub(super) fn in_file(path: &str) -> String {
         None => path.to_owned(),
     };
     let path = path
-        .replace(".http.", ".filter_chains[0].filters[0].typed_config.")
+        .replace(".default_chain.", ".default_filter_chain.")
+        .replace(".chains", ".filter_chains")
+        .replace(".matches", ".filter_chain_match")
+        .replace(".http.", ".filters[0].typed_config.")
         .replace(
             ".typed_config.virtual_hosts",
             ".typed_config.route_config.virtual_hosts",

@@ -27,6 +27,7 @@ const SUPPORTED: &[(&str, &[&str])] = &[
             "name",
             "address",
             "filter_chains",
+            "default_filter_chain",
             "enable_reuse_port",
             "traffic_direction*",
             "metadata*",
@@ -34,7 +35,25 @@ const SUPPORTED: &[(&str, &[&str])] = &[
     ),
     (
         "envoy.config.listener.v3.FilterChain",
-        &["filters", "name*", "metadata*"],
+        &["filter_chain_match", "filters", "name", "metadata*"],
+    ),
+    (
+        "envoy.config.listener.v3.FilterChainMatch",
+        &[
+            "destination_port",
+            "prefix_ranges",
+            "direct_source_prefix_ranges",
+            "source_type",
+            "source_prefix_ranges",
+            "source_ports",
+            "server_names",
+            "transport_protocol",
+            "application_protocols",
+        ],
+    ),
+    (
+        "envoy.config.core.v3.CidrRange",
+        &["address_prefix", "prefix_len"],
     ),
     ("envoy.config.listener.v3.Filter", &["name", "typed_config"]),
     (

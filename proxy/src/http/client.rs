@@ -14,7 +14,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::core::Core;
+use super::core::{Core, Local};
 use crate::{error::Error, metrics::Downstream, net::io::Traffic, snapshot::Manager};
 
 /// A client's connection.
@@ -22,12 +22,13 @@ use crate::{error::Error, metrics::Downstream, net::io::Traffic, snapshot::Manag
 pub struct Client {
     /// Its event loop.
     pub core: Rc<Core>,
-    /// Index of its listener.
-    pub listener: usize,
     /// Its address.
     pub peer: SocketAddr,
-    /// The counts of its listener.
+    /// The counts of its HTTP connection manager.
     pub metrics: Arc<Downstream>,
+    http: Cell<usize>,
+    /// Its chain is gone: it is served by the configuration that had it, and closed when it is done.
+    left_over: RefCell<Option<Rc<Local>>>,
     traffic: Arc<Traffic>,
     waker: RefCell<Option<Waker>>,
     busy: Cell<bool>,
@@ -70,7 +71,7 @@ impl Client {
     /// A connection that was just accepted.
     pub fn new(
         core: Rc<Core>,
-        listener: usize,
+        http: usize,
         peer: SocketAddr,
         metrics: Arc<Downstream>,
         traffic: Arc<Traffic>,
@@ -78,9 +79,10 @@ impl Client {
     ) -> Self {
         Self {
             core,
-            listener,
             peer,
             metrics,
+            http: Cell::new(http),
+            left_over: RefCell::default(),
             traffic,
             waker: RefCell::default(),
             busy: Cell::new(false),
@@ -97,6 +99,32 @@ impl Client {
             answer_by: Cell::new(None),
             expired: Cell::new(None),
         }
+    }
+
+    /// The configuration of its next request, and the index of its HTTP connection manager there.
+    pub fn local(&self) -> (Rc<Local>, usize) {
+        // First: it may tell us of a new configuration.
+        let current = self.core.local();
+        let left_over = self.left_over.borrow();
+        let local = left_over.as_ref().map_or(current, Rc::clone);
+        (local, self.http.get())
+    }
+
+    /// There is a new configuration, which has these managers for those of `before`.
+    pub fn succeed(&self, successors: &[Option<usize>], before: &Rc<Local>) {
+        let mut left_over = self.left_over.borrow_mut();
+        if left_over.is_some() {
+            return;
+        }
+        match successors.get(self.http.get()).copied().flatten() {
+            Some(http) => self.http.set(http),
+            None => *left_over = Some(Rc::clone(before)),
+        }
+    }
+
+    /// It takes no request after the one it has.
+    pub fn is_closing(&self) -> bool {
+        self.core.draining.get() || self.left_over.borrow().is_some()
     }
 
     /// A request begins.

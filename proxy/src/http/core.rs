@@ -14,7 +14,7 @@ use super::{body::Upload, client::Client, shadow::Shadow};
 use crate::{
     cluster::Cluster,
     drain::{Hold, Watch},
-    metrics::{Downstream, Fault, Registry},
+    metrics::{Downstream, Fault, Listener as Accepting, Registry},
     net::timer::Timer,
     observe::Observer,
     snapshot::{Reader, Snapshot},
@@ -32,7 +32,7 @@ pub struct Core {
     watch: Watch,
     reader: RefCell<Reader>,
     current: RefCell<Rc<Local>>,
-    downstream: Vec<Arc<Downstream>>,
+    downstream: RefCell<HashMap<Arc<str>, Arc<Downstream>>>,
     faults: RefCell<HashMap<Arc<str>, Arc<Fault>>>,
     clients: RefCell<BTreeMap<u64, Rc<Client>>>,
     next_client: Cell<u64>,
@@ -48,6 +48,10 @@ pub struct Local {
     pub clusters: Vec<Rc<Cluster<Upload>>>,
     /// In the snapshot's order.
     pub shadows: Vec<Rc<Shadow>>,
+    /// The counts of the snapshot's listeners.
+    pub accepting: Vec<Arc<Accepting>>,
+    /// The counts of the snapshot's HTTP connection managers.
+    pub downstream: Vec<Arc<Downstream>>,
 }
 
 impl Core {
@@ -60,12 +64,8 @@ impl Core {
         mut reader: Reader,
     ) -> Self {
         let snapshot = Arc::clone(reader.load());
-        let downstream = snapshot
-            .listeners
-            .iter()
-            .map(|listener| registry.downstream(&listener.stat_prefix))
-            .collect();
-        let local = Local::build(snapshot, &registry, &timer, None);
+        let downstream = RefCell::default();
+        let local = Local::build(snapshot, &registry, &timer, &downstream, None);
         Self {
             timer,
             observer,
@@ -88,20 +88,20 @@ impl Core {
         let snapshot = reader.load();
         let mut current = self.current.borrow_mut();
         if !Arc::ptr_eq(snapshot, &current.snapshot) {
-            let next = Local::build(
+            let next = Rc::new(Local::build(
                 Arc::clone(snapshot),
                 &self.registry,
                 &self.timer,
+                &self.downstream,
                 Some(&current),
-            );
-            *current = Rc::new(next);
+            ));
+            let successors = current.snapshot.successors(&next.snapshot);
+            for client in self.clients.borrow().values() {
+                client.succeed(&successors, &current);
+            }
+            *current = next;
         }
         Rc::clone(&current)
-    }
-
-    /// The counts of a listener.
-    pub fn downstream(&self, listener: usize) -> Option<&Arc<Downstream>> {
-        self.downstream.get(listener)
     }
 
     /// The counts of a fault rule.
@@ -160,6 +160,7 @@ impl Local {
         snapshot: Arc<Snapshot>,
         registry: &Registry,
         timer: &Timer,
+        downstream: &RefCell<HashMap<Arc<str>, Arc<Downstream>>>,
         before: Option<&Self>,
     ) -> Self {
         let clusters: Vec<_> = snapshot
@@ -202,10 +203,32 @@ impl Local {
                 )))
             })
             .collect();
+        let accepting = before.map_or_else(
+            || {
+                let listeners = snapshot.listeners.iter();
+                listeners
+                    .map(|listener| registry.listener(&listener.stat_prefix))
+                    .collect()
+            },
+            |before| before.accepting.clone(),
+        );
+        let mut known = downstream.borrow_mut();
+        let downstream = snapshot
+            .http
+            .iter()
+            .map(|http| {
+                let block = known
+                    .entry(Arc::clone(&http.stat_prefix))
+                    .or_insert_with(|| registry.downstream(&http.stat_prefix));
+                Arc::clone(block)
+            })
+            .collect();
         Self {
             snapshot,
             clusters,
             shadows,
+            accepting,
+            downstream,
         }
     }
 

@@ -7,7 +7,7 @@ use http::HeaderValue;
 
 use crate::{
     observe::Identity,
-    snapshot::{Listener, calls::Call},
+    snapshot::{Http, calls::Call},
 };
 
 /// A trace id of ours, taken apart.
@@ -21,7 +21,7 @@ struct Scheduled {
 
 /// The request's identity: the schedule's if its trace id is of this run, else that of its arrival.
 pub(super) fn of(
-    listener: &Listener,
+    listener: &Http,
     run: Option<u64>,
     traceparent: Option<&HeaderValue>,
     method: &str,

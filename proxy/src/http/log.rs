@@ -10,7 +10,7 @@ use super::{body::Upload, client::Client, core::Local};
 use crate::{
     cluster::Cluster,
     observe::{Attempt, Effect, Flags, Hit, Identity, Record},
-    snapshot::{Forward, Listener, Route, hosts::RouteId},
+    snapshot::{Forward, Http, Route, hosts::RouteId},
 };
 
 /// What is known of a request so far.
@@ -18,6 +18,8 @@ use crate::{
 pub struct Log {
     /// The configuration that it is served by.
     pub local: Rc<Local>,
+    /// Index of its HTTP connection manager there.
+    pub http: usize,
     /// Its connection.
     pub client: Rc<Client>,
     /// Which request of the schedule it is.
@@ -90,6 +92,7 @@ impl Log {
     pub fn open(
         client: Rc<Client>,
         local: Rc<Local>,
+        http: usize,
         method: Method,
         path: Option<PathAndQuery>,
         now: Instant,
@@ -98,6 +101,7 @@ impl Log {
         client.metrics.requests_active.inc();
         Box::new(Self {
             local,
+            http,
             client,
             identity: Identity {
                 ordinal: 0,
@@ -126,9 +130,9 @@ impl Log {
         })
     }
 
-    /// The request's listener. An index that is out of range cannot occur: snapshots keep their listeners.
-    pub fn listener(&self) -> Option<&Listener> {
-        self.local.snapshot.listeners.get(self.client.listener)
+    /// What its listener's chain does. An index that is out of range cannot occur: it is of this snapshot.
+    pub fn listener(&self) -> Option<&Http> {
+        self.local.snapshot.http.get(self.http)
     }
 
     /// Its route.

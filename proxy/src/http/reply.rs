@@ -115,8 +115,8 @@ pub fn error(mut log: Box<Log>, error: &Error) -> Response<Download> {
 /// What a client is told that sent no request. There is a record of it all the same.
 pub fn refused(client: &Rc<Client>, why: &Error) -> Response<Download> {
     let now = Instant::now();
-    let local = client.core.local();
-    let log = Log::open(Rc::clone(client), local, Method::default(), None, now);
+    let (local, http) = client.local();
+    let log = Log::open(Rc::clone(client), local, http, Method::default(), None, now);
     error(log, why)
 }
 

@@ -19,7 +19,7 @@ use tokio::{net::TcpStream, time::Instant};
 use super::{
     body::Download,
     client::{Client, Verdict},
-    core::Core,
+    core::{Core, Local},
     date, reply, serve,
 };
 use crate::{
@@ -42,24 +42,28 @@ const ENOUGH: usize = 64 << 10;
 /// reset the connection and the answer with it. Envoy's `delayed_close_timeout`.
 const DELAYED_CLOSE: Duration = Duration::from_secs(1);
 
-/// Serves a connection that was accepted on the listener.
-pub async fn run(core: Rc<Core>, listener: usize, tcp: TcpStream, peer: SocketAddr) {
+/// Serves a connection by the HTTP connection manager with this index in the core's configuration.
+pub async fn run(core: Rc<Core>, local: Rc<Local>, http: usize, tcp: TcpStream, peer: SocketAddr) {
     let traffic = Arc::new(Traffic::default());
-    serve_stream(core, listener, Stream::new(tcp, traffic), peer).await;
+    serve_stream(core, local, http, Stream::new(tcp, traffic), peer).await;
 }
 
 /// Serves HTTP/1 on any connection, such as one over TLS.
-pub async fn serve_stream(core: Rc<Core>, listener: usize, stream: Stream, peer: SocketAddr) {
-    let local = core.local();
-    let (Some(settings), Some(metrics)) = (
-        local.snapshot.listeners.get(listener),
-        core.downstream(listener),
-    ) else {
+pub async fn serve_stream(
+    core: Rc<Core>,
+    local: Rc<Local>,
+    http: usize,
+    stream: Stream,
+    peer: SocketAddr,
+) {
+    let (Some(settings), Some(metrics)) =
+        (local.snapshot.http.get(http), local.downstream.get(http))
+    else {
         return;
     };
     let client = Rc::new(Client::new(
         Rc::clone(&core),
-        listener,
+        http,
         peer,
         Arc::clone(metrics),
         Arc::clone(stream.traffic()),
@@ -130,7 +134,7 @@ impl Connection {
                 }
                 Poll::Ready(Err(NoHead::Refused(why))) => Some(Err(Error::from(why))),
                 Poll::Pending => {
-                    if self.client.core.draining.get() && !self.conn.has_begun() {
+                    if self.client.is_closing() && !self.conn.has_begun() {
                         return Poll::Ready(None);
                     }
                     match self.watch(cx) {
@@ -217,7 +221,7 @@ impl Connection {
         let switches = head.status == StatusCode::SWITCHING_PROTOCOLS;
         let close = !asked.keep_alive
             || (!self.conn.is_read() && !switches)
-            || self.client.core.draining.get()
+            || self.client.is_closing()
             || head.headers.contains_key(header::CONNECTION);
         let mut encoder = self.conn.with_out(|out| {
             let mut answer = Answer {

@@ -92,7 +92,9 @@ fn an_endpoint_may_be_another_listener_wherever_it_was_bound() {
     let mut config = config(echo());
     let mut second = config.listeners[0].clone();
     second.name = "second".into();
-    let Action::Forward(forward) = &mut second.http.virtual_hosts[0].routes[0].action else {
+    let Action::Forward(forward) =
+        &mut second.manager_mut().unwrap().virtual_hosts[0].routes[0].action
+    else {
         panic!("the route forwards");
     };
     forward.clusters = vec![("chain".to_owned(), 1)];

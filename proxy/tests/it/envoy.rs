@@ -85,7 +85,9 @@ fn route(yaml: &str) -> meshbed_proxy::config::Route {
         &format!("- {yaml}"),
     );
     let mut config = config(&text);
-    config.listeners[0].http.virtual_hosts[0].routes.remove(0)
+    config.listeners[0].manager_mut().unwrap().virtual_hosts[0]
+        .routes
+        .remove(0)
 }
 
 fn forward(yaml: &str) -> Forward {
@@ -108,11 +110,17 @@ fn the_plain_file_is_read() {
         (&*listener.name, listener.address),
         ("main", address("127.0.0.1:8080"))
     );
-    assert_eq!(listener.http.stat_prefix, "ingress");
-    assert!(listener.http.generate_request_id && !listener.http.use_remote_address);
-    assert_eq!(listener.http.idle_timeout, Some(Duration::from_hours(1)));
+    assert_eq!(listener.manager().unwrap().stat_prefix, "ingress");
+    assert!(
+        listener.manager().unwrap().generate_request_id
+            && !listener.manager().unwrap().use_remote_address
+    );
     assert_eq!(
-        listener.http.stream_idle_timeout,
+        listener.manager().unwrap().idle_timeout,
+        Some(Duration::from_hours(1))
+    );
+    assert_eq!(
+        listener.manager().unwrap().stream_idle_timeout,
         Some(Duration::from_mins(5))
     );
     let [cluster] = config.clusters.as_slice() else {
@@ -137,10 +145,10 @@ fn json_is_read_like_yaml() {
 #[test]
 fn the_manager_takes_its_settings() {
     let http = |yaml: &str| {
-        config(&with("codec_type: AUTO", yaml))
-            .listeners
-            .remove(0)
-            .http
+        config(&with("codec_type: AUTO", yaml)).listeners[0]
+            .manager()
+            .cloned()
+            .unwrap()
     };
     assert_eq!(
         http("server_name: mine").server_name.as_deref(),
@@ -342,7 +350,7 @@ fn a_fault_filter_is_a_rule_for_its_delay_and_one_for_its_abort() {
         "delay: {fixed_delay: 0.4s, percentage: {numerator: 25}}, abort: {http_status: 418, percentage: {numerator: 2000000, denominator: MILLION}}, headers: [{name: x-a}]",
         "",
     );
-    let http = &config.listeners[0].http;
+    let http = config.listeners[0].manager().unwrap();
     let [delay, abort] = http.faults.as_slice() else {
         panic!("two rules");
     };
@@ -372,7 +380,7 @@ fn a_fault_filter_is_a_rule_for_its_delay_and_one_for_its_abort() {
 fn a_percentage_that_is_not_given_is_never() {
     let config = with_faults("delay: {fixed_delay: 1s}", "");
     assert_eq!(
-        config.listeners[0].http.faults[0].select,
+        config.listeners[0].manager().unwrap().faults[0].select,
         Select::Share(Share::NONE)
     );
 }
@@ -382,7 +390,7 @@ fn a_route_replaces_or_switches_off_its_faults() {
     let fault = "\"@type\": type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault";
     let all = "abort: {http_status: 429, percentage: {numerator: 100}}";
     let of_route = |config: &Config| {
-        config.listeners[0].http.virtual_hosts[0].routes[0]
+        config.listeners[0].manager().unwrap().virtual_hosts[0].routes[0]
             .faults
             .clone()
     };
@@ -409,7 +417,7 @@ fn a_route_replaces_or_switches_off_its_faults() {
     assert_eq!(of_route(&off), Some(Vec::new()));
     let other = with_faults(&format!("{all}, upstream_cluster: elsewhere"), "");
     assert_eq!(of_route(&other), Some(Vec::new()));
-    assert_eq!(other.listeners[0].http.faults, []);
+    assert_eq!(other.listeners[0].manager().unwrap().faults, []);
     let ours = with_faults(&format!("{all}, upstream_cluster: shop"), "");
     assert_eq!(of_route(&ours).unwrap().len(), 1);
 }

@@ -42,7 +42,7 @@ fn abort(status: u16) -> Fault {
 fn an_abort_is_answered_here() {
     let up = service(|_| panic!("the request was sent on"));
     let mut config = config(up);
-    config.listeners[0].http.faults = vec![rule("no", 1.0, abort(418))];
+    config.listeners[0].manager_mut().unwrap().faults = vec![rule("no", 1.0, abort(418))];
     let proxy = start(config);
     let answer = proxy.get("/");
     assert_eq!(
@@ -68,7 +68,8 @@ fn an_abort_is_answered_here() {
 fn a_delay_is_not_in_the_routes_timeout_and_is_measured() {
     let mut config = config(echo());
     forward(&mut config).timeout = Some(Duration::from_millis(40));
-    config.listeners[0].http.faults = vec![rule("a", 1.0, delay(60)), rule("b", 1.0, delay(45))];
+    config.listeners[0].manager_mut().unwrap().faults =
+        vec![rule("a", 1.0, delay(60)), rule("b", 1.0, delay(45))];
     let proxy = start(config);
     assert_eq!(proxy.get("/").status(), 200);
     let record = proxy.told.record();
@@ -89,7 +90,7 @@ fn a_delay_is_not_in_the_routes_timeout_and_is_measured() {
 #[test]
 fn an_abort_comes_after_the_delays_before_it_and_supersedes_what_follows() {
     let mut config = config(echo());
-    config.listeners[0].http.faults = vec![
+    config.listeners[0].manager_mut().unwrap().faults = vec![
         rule("wait", 1.0, delay(30)),
         rule("no", 1.0, abort(503)),
         rule("late", 1.0, delay(60_000)),
@@ -117,7 +118,7 @@ fn an_abort_comes_after_the_delays_before_it_and_supersedes_what_follows() {
 fn a_client_that_leaves_during_a_delay_abandons_it() {
     let up = service(|_| panic!("the request was sent on"));
     let mut config = config(up);
-    config.listeners[0].http.faults = vec![
+    config.listeners[0].manager_mut().unwrap().faults = vec![
         rule("wait", 1.0, delay(60_000)),
         rule("no", 1.0, abort(500)),
     ];
@@ -143,7 +144,7 @@ fn max_active_caps_how_many_suffer_at_once() {
     let mut config = config(echo());
     let mut capped = rule("wait", 1.0, delay(200));
     capped.max_active = Some(1);
-    config.listeners[0].http.faults = vec![capped];
+    config.listeners[0].manager_mut().unwrap().faults = vec![capped];
     let proxy = Arc::new(start(config));
     let mut first = proxy.connect();
     first.send("GET /first HTTP/1.1\r\nhost: a\r\n\r\n");
@@ -180,7 +181,7 @@ fn play(workers: usize, connections: usize, seed: u64) -> Vec<Seen> {
         service: "up".into(),
         direction: Direction::Outbound,
     });
-    config.listeners[0].http.faults = vec![rule("some", 0.2, abort(503))];
+    config.listeners[0].manager_mut().unwrap().faults = vec![rule("some", 0.2, abort(503))];
     let proxy = Arc::new(start_with(config, workers));
     let (next, work) = mpsc::channel();
     for ordinal in 0..1_000_u64 {
@@ -266,7 +267,7 @@ fn windows_go_by_the_intended_time_and_sides_are_counted_apart() {
         begin_ms: 100,
         end_ms: 200,
     }];
-    config.listeners[0].http.faults = vec![timed];
+    config.listeners[0].manager_mut().unwrap().faults = vec![timed];
     let proxy = start(config);
     let mut wire = proxy.connect();
     let foreign =

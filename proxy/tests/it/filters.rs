@@ -37,7 +37,7 @@ fn post(wire: &mut Wire, path: &str, body: &str) -> u16 {
 #[test]
 fn a_gathered_request_has_a_length_and_is_bounded() {
     let mut config = config(echo());
-    config.listeners[0].http.filters = vec![Filter::Buffer(ByteSize(10))];
+    config.listeners[0].manager_mut().unwrap().filters = vec![Filter::Buffer(ByteSize(10))];
     let proxy = start(config);
     let mut wire = proxy.connect();
     wire.send("POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n");
@@ -66,12 +66,12 @@ fn filters_are_passed_in_their_order_and_a_route_may_have_its_own() {
         (vec![Filter::Buffer(ByteSize(1))], 503),
     ] {
         let mut config = config(echo());
-        config.listeners[0].http.filters = filters;
-        config.listeners[0].http.faults = aborts();
+        config.listeners[0].manager_mut().unwrap().filters = filters;
+        config.listeners[0].manager_mut().unwrap().faults = aborts();
         let mut own = route("/own", Forward::to("up"));
         own.filters = Some(Vec::new());
         own.faults = Some(Vec::new());
-        config.listeners[0].http.virtual_hosts[0]
+        config.listeners[0].manager_mut().unwrap().virtual_hosts[0]
             .routes
             .insert(0, own);
         let proxy = start(config);

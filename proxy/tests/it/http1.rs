@@ -233,7 +233,7 @@ fn an_upgrade_passes_bytes_both_ways() {
         wire.send([b"you said ".as_slice(), &said].concat());
     });
     let mut config = config(up);
-    config.listeners[0].http.upgrades = vec!["websocket".to_owned()];
+    config.listeners[0].manager_mut().unwrap().upgrades = vec!["websocket".to_owned()];
     let proxy = start(config);
     let mut wire = proxy.connect();
     wire.send("GET /ws HTTP/1.1\r\nhost: a\r\nConnection: Upgrade\r\nUpgrade: WebSocket\r\n\r\n");
@@ -281,7 +281,7 @@ fn clients_of_http_1_0_are_served_where_that_is_asked_for() {
     assert!(record.flags.has(Flags::DPE) && record.details == "low_version");
 
     let mut config = config(up);
-    config.listeners[0].http.accept_http_10 = true;
+    config.listeners[0].manager_mut().unwrap().accept_http_10 = true;
     let proxy = start(config);
     let mut wire = proxy.connect();
     wire.send("GET / HTTP/1.0\r\n\r\n");

@@ -7,6 +7,7 @@
 )]
 
 mod app;
+mod chains;
 mod chosen;
 mod cli;
 mod envoy;

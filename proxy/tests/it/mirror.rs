@@ -244,7 +244,7 @@ fn without_an_answer_of_the_primarys_there_is_nothing_to_compare() {
 #[test]
 fn an_aborted_request_is_not_mirrored() {
     let mut config = mirrored_to(echo(), echo(), mirror());
-    config.listeners[0].http.faults = vec![Rule {
+    config.listeners[0].manager_mut().unwrap().faults = vec![Rule {
         id: "no".into(),
         name: "fault no".to_owned(),
         windows: Vec::new(),
@@ -275,7 +275,7 @@ fn an_upgrade_is_not_copied() {
         );
     });
     let mut config = mirrored_to(up, shadow, mirror());
-    config.listeners[0].http.upgrades = vec!["websocket".to_owned()];
+    config.listeners[0].manager_mut().unwrap().upgrades = vec!["websocket".to_owned()];
     let proxy = start(config);
     let mut wire = proxy.connect();
     wire.send("GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n");

@@ -37,7 +37,8 @@ fn expect(
 #[test]
 fn no_route_is_404() {
     let mut config = config(echo());
-    config.listeners[0].http.virtual_hosts[0].routes = vec![route("/known", Forward::to("up"))];
+    config.listeners[0].manager_mut().unwrap().virtual_hosts[0].routes =
+        vec![route("/known", Forward::to("up"))];
     let proxy = start(config);
     let record = expect(&proxy, "/unknown", 404, "", "NR", "route_not_found");
     assert_eq!(
@@ -237,7 +238,10 @@ fn a_stream_on_which_nothing_moves_is_ended() {
         wire.message();
     }));
     forward(&mut config).timeout = None;
-    config.listeners[0].http.stream_idle_timeout = Some(Duration::from_millis(80));
+    config.listeners[0]
+        .manager_mut()
+        .unwrap()
+        .stream_idle_timeout = Some(Duration::from_millis(80));
     let proxy = start(config);
     expect(
         &proxy,
@@ -257,7 +261,7 @@ fn a_stream_on_which_nothing_moves_is_ended() {
 #[test]
 fn a_request_that_does_not_come_in_full_is_ended() {
     let mut config = config(echo());
-    config.listeners[0].http.request_timeout = Some(Duration::from_millis(80));
+    config.listeners[0].manager_mut().unwrap().request_timeout = Some(Duration::from_millis(80));
     let proxy = start(config);
     let mut wire = proxy.connect();
     wire.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\na");
@@ -271,8 +275,11 @@ fn a_request_that_does_not_come_in_full_is_ended() {
 #[test]
 fn idle_connections_and_slow_heads_are_closed() {
     let mut config = config(echo());
-    config.listeners[0].http.idle_timeout = Some(Duration::from_millis(100));
-    config.listeners[0].http.request_headers_timeout = Some(Duration::from_millis(60));
+    config.listeners[0].manager_mut().unwrap().idle_timeout = Some(Duration::from_millis(100));
+    config.listeners[0]
+        .manager_mut()
+        .unwrap()
+        .request_headers_timeout = Some(Duration::from_millis(60));
     let proxy = start(config);
     let mut idle = proxy.connect();
     idle.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
@@ -348,10 +355,11 @@ fn a_client_that_leaves_within_the_answer_is_one_record() {
 #[test]
 fn a_route_may_answer_by_itself() {
     let mut config = config(echo());
-    config.listeners[0].http.virtual_hosts[0].routes[0].action = Action::Respond {
-        status: 418,
-        body: "short and stout".to_owned(),
-    };
+    config.listeners[0].manager_mut().unwrap().virtual_hosts[0].routes[0].action =
+        Action::Respond {
+            status: 418,
+            body: "short and stout".to_owned(),
+        };
     let proxy = start(config);
     expect(&proxy, "/", 418, "short and stout", "-", "direct_response");
 }

@@ -241,11 +241,10 @@ pub(crate) fn config(up: SocketAddr) -> Config {
     Config {
         seed: Seed(7),
         run: None,
-        listeners: vec![Listener {
-            name: "main".into(),
-            address: SocketAddr::from(([127, 0, 0, 1], 0)),
-            place: None,
-            http: HttpManager {
+        listeners: vec![Listener::http(
+            "main",
+            SocketAddr::from(([127, 0, 0, 1], 0)),
+            HttpManager {
                 virtual_hosts: vec![VirtualHost {
                     name: "all".to_owned(),
                     domains: vec!["*".to_owned()],
@@ -253,7 +252,7 @@ pub(crate) fn config(up: SocketAddr) -> Config {
                 }],
                 ..HttpManager::default()
             },
-        }],
+        )],
         clusters: vec![cluster("up", &[up])],
         admin: None,
     }
@@ -289,7 +288,7 @@ pub(crate) fn cluster(name: &str, addresses: &[SocketAddr]) -> Cluster {
 
 /// The only route of [`config`].
 pub(crate) fn forward(config: &mut Config) -> &mut Forward {
-    match &mut config.listeners[0].http.virtual_hosts[0].routes[0].action {
+    match &mut config.listeners[0].manager_mut().unwrap().virtual_hosts[0].routes[0].action {
         Action::Forward(forward) => forward,
         Action::Respond { .. } => panic!("the route forwards"),
     }

@@ -17,7 +17,7 @@ pub(super) struct Pair {
     observer: Arc<dyn Observer>,
     shadow: Rc<Shadow>,
     local: Rc<Local>,
-    listener: usize,
+    http: usize,
     identity: Identity,
     method: Method,
     path: Option<PathAndQuery>,
@@ -65,7 +65,7 @@ impl Pair {
             observer: Arc::clone(&log.client.core.observer),
             shadow: Rc::clone(shadow),
             local: Rc::clone(&log.local),
-            listener: log.client.listener,
+            http: log.http,
             identity: log.identity,
             method: log.method.clone(),
             path: log.path.clone(),
@@ -128,7 +128,7 @@ impl Pair {
             (outcome, _) => outcome,
         };
         self.shadow.count(outcome);
-        let listener = self.local.snapshot.listeners.get(self.listener);
+        let listener = self.local.snapshot.http.get(self.http);
         self.observer.mirrored(Mirrored {
             identity: self.identity,
             place: listener.and_then(|listener| listener.place.clone()),

@@ -29,11 +29,10 @@ pub(crate) fn config(upstream: SocketAddr, seed: u64, faults: Vec<fault::Rule>) 
     Config {
         seed: Seed(seed),
         run: Some(RUN),
-        listeners: vec![Listener {
-            name: Arc::from("in"),
-            address: ([127, 0, 0, 1], 0).into(),
-            place: None,
-            http: HttpManager {
+        listeners: vec![Listener::http(
+            "in",
+            ([127, 0, 0, 1], 0).into(),
+            HttpManager {
                 virtual_hosts: vec![VirtualHost {
                     name: "all".to_owned(),
                     domains: vec!["*".to_owned()],
@@ -48,7 +47,7 @@ pub(crate) fn config(upstream: SocketAddr, seed: u64, faults: Vec<fault::Rule>) 
                 faults,
                 ..HttpManager::default()
             },
-        }],
+        )],
         clusters: vec![Cluster {
             name: Arc::from("up"),
             endpoints: vec![Endpoint::at(Address::Socket(upstream))],

@@ -1,0 +1,70 @@
+//! A listener's filter chains, ready to be asked.
+
+use std::sync::Arc;
+
+use crate::policy::chain::{self, Match, Seen};
+
+/// A listener.
+#[derive(Debug)]
+pub struct Listener {
+    /// The name of its statistics.
+    pub stat_prefix: Arc<str>,
+    chains: Vec<Chain>,
+    default: Option<Chain>,
+    any: Option<Serve>,
+}
+
+/// A chain: which connections, and what is done with them.
+#[derive(Debug)]
+pub struct Chain {
+    /// Which connections; without effect for a default chain.
+    pub matches: Match,
+    /// How they are served.
+    pub serve: Serve,
+}
+
+/// How the connections of a chain are served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Serve {
+    /// Requests are read from them; an index into [`Snapshot::http`](super::Snapshot::http).
+    Http(usize),
+}
+
+impl Listener {
+    /// A listener with these chains, and one for those connections that none of them matches.
+    pub fn new(stat_prefix: Arc<str>, chains: Vec<Chain>, default: Option<Chain>) -> Self {
+        let any = match (chains.as_slice(), &default) {
+            ([only], _) if only.matches.is_any() => Some(only.serve),
+            ([], Some(default)) => Some(default.serve),
+            _ => None,
+        };
+        Self {
+            stat_prefix,
+            chains,
+            default,
+            any,
+        }
+    }
+
+    /// How every connection is served, whatever is known of it; `None`: it must be looked at.
+    pub fn any(&self) -> Option<Serve> {
+        self.any
+    }
+
+    /// The chain of a connection; `None`: it is closed.
+    pub fn find(&self, seen: &Seen<'_>) -> Option<&Chain> {
+        chain::find(self.chains.iter().map(|chain| &chain.matches), seen)
+            .and_then(|index| self.chains.get(index))
+            .or(self.default.as_ref())
+    }
+
+    /// Its chains, the default one last.
+    pub fn all_chains(&self) -> impl Iterator<Item = &Chain> {
+        self.chains.iter().chain(&self.default)
+    }
+
+    /// The chain that is in the place of another configuration's chain: it matches the same connections.
+    pub fn same(&self, chain: &Chain) -> Option<&Chain> {
+        self.all_chains().find(|ours| ours.matches == chain.matches)
+    }
+}
