@@ -9,6 +9,7 @@ mod filter;
 mod listener;
 mod problem;
 mod route;
+pub mod tls;
 
 pub use cluster::{Address, Cluster, Endpoint};
 pub use filter::Filter;

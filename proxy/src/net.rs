@@ -10,6 +10,7 @@ pub mod h1;
 pub mod io;
 pub mod listen;
 pub mod timer;
+pub mod tls;
 
 /// For sockets to peers on this machine: nothing is lost on the loopback and nothing needs pacing, so the plainest
 /// congestion control does, and costs least where the system's default is another. Where it cannot be had, nothing changes.

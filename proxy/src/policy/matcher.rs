@@ -107,7 +107,7 @@ enum Source {
 }
 
 #[derive(Debug, Clone)]
-struct Test {
+pub(crate) struct Test {
     how: TestHow,
     ignore_case: bool,
 }
@@ -228,7 +228,7 @@ impl Source {
 }
 
 impl Test {
-    fn new(text: &Text) -> Result<Self, String> {
+    pub(crate) fn new(text: &Text) -> Result<Self, String> {
         let how = match &text.how {
             How::Exact(text) => TestHow::Exact(text.clone().into_bytes()),
             How::Prefix(text) => TestHow::Prefix(text.clone().into_bytes()),
@@ -245,7 +245,7 @@ impl Test {
         })
     }
 
-    fn holds(&self, value: &[u8]) -> bool {
+    pub(crate) fn holds(&self, value: &[u8]) -> bool {
         match &self.how {
             TestHow::Exact(text) => self.same(value, text),
             TestHow::Prefix(text) => self.begins(value, text),

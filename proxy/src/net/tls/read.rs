@@ -1,0 +1,149 @@
+//! Certificates, keys and revocation lists, out of files and out of the configuration.
+
+use std::fs;
+
+use rustls::{
+    RootCertStore,
+    crypto::CryptoProvider,
+    pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, pem, pem::PemObject},
+    sign::CertifiedKey,
+};
+
+use super::Wrong;
+use crate::{
+    config::tls::{Certificate, Source},
+    net::tls::facts::Facts,
+};
+
+/// The bytes; `field`: whose they are.
+pub(super) fn bytes(source: &Source, field: &str) -> Result<Vec<u8>, Wrong> {
+    match source {
+        Source::Inline(bytes) => Ok(bytes.to_vec()),
+        Source::File(path) => fs::read(path).map_err(|error| {
+            Wrong::new(
+                field,
+                format!("`{}` cannot be read: {error}", path.display()),
+            )
+        }),
+    }
+}
+
+/// A certificate that can be shown, and what it says.
+pub(super) fn certificate(
+    it: &Certificate,
+    field: &str,
+    provider: &CryptoProvider,
+) -> Result<(CertifiedKey, Facts), Wrong> {
+    let at = format!("{field}.certificate_chain");
+    let chain = certificates(&it.chain, &at)?;
+    let facts = chain
+        .first()
+        .and_then(|leaf| Facts::read(leaf))
+        .ok_or_else(|| Wrong::new(&at, format!("{} is not a certificate", name(&it.chain))))?;
+    let at = format!("{field}.private_key");
+    let text = bytes(&it.key, &at)?;
+    let key = PrivateKeyDer::from_pem_slice(&text).map_err(|error| {
+        let what = match error {
+            pem::Error::NoItemsFound if encrypted(&text) => "is encrypted".to_owned(),
+            pem::Error::NoItemsFound => "has no private key in PEM".to_owned(),
+            error => format!("is not PEM: {error}"),
+        };
+        Wrong::new(&at, format!("{} {what}", name(&it.key)))
+    })?;
+    let key = provider.key_provider.load_private_key(key).map_err(|_| {
+        Wrong::new(
+            &at,
+            format!("the private key in {} cannot be used", name(&it.key)),
+        )
+    })?;
+    let mut certified = CertifiedKey::new(chain, key);
+    if matches!(
+        certified.keys_match(),
+        Err(rustls::Error::InconsistentKeys(
+            rustls::InconsistentKeys::KeyMismatch
+        ))
+    ) {
+        return Err(Wrong::new(
+            &at,
+            format!(
+                "the private key in {} is not that of the certificate in {}",
+                name(&it.key),
+                name(&it.chain)
+            ),
+        ));
+    }
+    if let Some(ocsp) = &it.ocsp {
+        certified.ocsp = Some(bytes(ocsp, &format!("{field}.ocsp_staple"))?);
+    }
+    Ok((certified, facts))
+}
+
+fn encrypted(text: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(text);
+    text.contains("ENCRYPTED")
+}
+
+/// At least one certificate.
+pub(super) fn certificates(
+    source: &Source,
+    field: &str,
+) -> Result<Vec<CertificateDer<'static>>, Wrong> {
+    let text = bytes(source, field)?;
+    let found = CertificateDer::pem_slice_iter(&text)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| Wrong::new(field, format!("{} is not PEM: {error}", name(source))))?;
+    if found.is_empty() {
+        return Err(Wrong::new(
+            field,
+            format!("{} has no certificate in PEM", name(source)),
+        ));
+    }
+    Ok(found)
+}
+
+/// Roots, and the certificates that they are.
+pub(super) fn roots(
+    source: &Source,
+    field: &str,
+) -> Result<(RootCertStore, Vec<CertificateDer<'static>>), Wrong> {
+    let found = certificates(source, field)?;
+    let mut roots = RootCertStore::empty();
+    for (index, certificate) in found.iter().enumerate() {
+        roots.add(certificate.clone()).map_err(|error| {
+            Wrong::new(
+                field,
+                format!(
+                    "certificate {} of {} cannot be used: {error}",
+                    index + 1,
+                    name(source)
+                ),
+            )
+        })?;
+    }
+    Ok((roots, found))
+}
+
+/// At least one revocation list.
+pub(super) fn revocations(
+    source: &Source,
+    field: &str,
+) -> Result<Vec<CertificateRevocationListDer<'static>>, Wrong> {
+    let text = bytes(source, field)?;
+    let found = CertificateRevocationListDer::pem_slice_iter(&text)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| Wrong::new(field, format!("{} is not PEM: {error}", name(source))))?;
+    if found.is_empty() {
+        return Err(Wrong::new(
+            field,
+            format!("{} has no revocation list in PEM", name(source)),
+        ));
+    }
+    Ok(found)
+}
+
+fn name(source: &Source) -> String {
+    match source {
+        Source::File(path) => format!("`{}`", path.display()),
+        Source::Inline(_) => "what is written there".to_owned(),
+    }
+}
