@@ -9,12 +9,14 @@ mod filter;
 mod listener;
 mod problem;
 mod route;
+mod tries;
 
 pub use cluster::{Address, Cluster, Endpoint};
 pub use filter::Filter;
 pub use listener::{Direction, HttpManager, Listener, Place};
 pub use problem::Problem;
 pub use route::{Action, Forward, Route, VirtualHost};
+pub use tries::Tries;
 
 /// All that a proxy does.
 #[derive(Debug, Clone, PartialEq)]

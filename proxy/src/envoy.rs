@@ -19,6 +19,7 @@ mod endpoint;
 mod filter;
 mod listener;
 mod place;
+mod retry;
 mod route;
 mod support;
 

@@ -17,7 +17,7 @@ use crate::{
     metrics::{Downstream, Fault, Registry},
     net::timer::Timer,
     observe::Observer,
-    snapshot::{Reader, Snapshot},
+    snapshot::{Reader, Route, Snapshot, hosts::RouteId},
 };
 
 /// One event loop's own.
@@ -125,6 +125,11 @@ impl Core {
         self.random.borrow_mut().random()
     }
 
+    /// A number in [0, 1) that nobody needs to repeat: jitter.
+    pub fn chance(&self) -> f64 {
+        self.random.borrow_mut().random()
+    }
+
     /// A connection that is told of a drain until it leaves.
     pub fn enter(&self, client: Rc<Client>) -> u64 {
         let id = self.next_client.get();
@@ -207,6 +212,12 @@ impl Local {
             clusters,
             shadows,
         }
+    }
+
+    /// A route of one of its listeners.
+    pub fn route(&self, listener: usize, id: Option<RouteId>) -> Option<&Route> {
+        let listener = self.snapshot.listeners.get(listener)?;
+        listener.hosts.get(id?)
     }
 
     fn cluster_named(&self, name: &str) -> Option<&Rc<Cluster<Upload>>> {

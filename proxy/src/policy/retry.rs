@@ -11,7 +11,7 @@ mod budget;
 mod condition;
 
 pub use backoff::{Backoff, RateLimited, ResetFormat};
-pub use budget::Budget;
+pub use budget::{Budget, Limit};
 pub use condition::On;
 
 /// When and how often a request is sent again.
@@ -37,7 +37,7 @@ pub struct Policy {
     pub request_headers: Vec<Named>,
     /// Endpoints that were tried already are passed over.
     pub other_hosts: bool,
-    /// How often another endpoint is picked before one that was tried is taken after all.
+    /// How often another endpoint is picked in place of one that was tried, before that is taken after all.
     pub host_picks: u32,
     /// After so many attempts, the priorities that were tried are passed over; `None`: they are not.
     pub other_priorities: Option<u32>,
@@ -63,7 +63,7 @@ impl Default for Policy {
 }
 
 /// A [`Policy`] that can be asked.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Compiled {
     /// What it was compiled from.
     pub policy: Policy,
@@ -179,20 +179,32 @@ impl Compiled {
 impl Retries<'_> {
     /// What is done about an attempt's end. Where it is tried again, one retry less is left.
     pub fn verdict(&mut self, outcome: Outcome<'_>) -> Verdict {
-        let worth = match outcome {
+        if self.is_worth_it(outcome) {
+            self.hedge()
+        } else {
+            Verdict::Stands
+        }
+    }
+
+    /// How many more endpoints are picked for one that was not tried yet; `None`: it makes no difference.
+    pub fn other_hosts(&self) -> Option<u32> {
+        let policy = &self.policy.policy;
+        policy.other_hosts.then_some(policy.host_picks)
+    }
+
+    /// What would be done about an attempt's end, were it not followed by another one already.
+    pub fn would(&self, outcome: Outcome<'_>) -> Verdict {
+        if self.is_worth_it(outcome) {
+            Verdict::Exhausted
+        } else {
+            Verdict::Stands
+        }
+    }
+
+    fn is_worth_it(&self, outcome: Outcome<'_>) -> bool {
+        match outcome {
             Outcome::Answer(status, headers) => self.is_worth(status, headers),
             Outcome::Reset(reset) => self.on.has_reset(reset),
-        };
-        if !worth {
-            return Verdict::Stands;
-        }
-        match self.left.checked_sub(1) {
-            None => Verdict::Exhausted,
-            Some(left) => {
-                self.left = left;
-                self.done += 1;
-                Verdict::Again
-            }
         }
     }
 

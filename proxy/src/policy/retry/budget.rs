@@ -12,6 +12,22 @@ pub struct Budget {
     pub least: u32,
 }
 
+/// What bounds the retries of a cluster that are under way.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Limit {
+    /// Their number.
+    Most(u32),
+    /// Their share.
+    Budget(Budget),
+}
+
+impl Default for Limit {
+    /// Envoy's.
+    fn default() -> Self {
+        Self::Most(3)
+    }
+}
+
 impl Default for Budget {
     /// Envoy's.
     fn default() -> Self {
