@@ -4,23 +4,29 @@ use std::{cell::RefCell, fmt, net::SocketAddr, rc::Rc, sync::Arc, time::Duration
 
 use crate::{
     metrics::Upstream,
-    policy::balance::{Balance, Balancer},
+    policy::{
+        balance::{Balance, Balancer},
+        retry,
+    },
 };
 
 pub mod pool;
+mod retrying;
 
 use pool::Pool;
+pub use retrying::Retrying;
 
 /// A cluster on one event loop. `B` is the body of the requests sent to it.
 pub struct Cluster<B> {
     settings: Arc<Settings>,
     pools: Vec<Rc<Pool<B>>>,
     balancer: RefCell<Box<dyn Balancer>>,
+    retrying: retrying::Count,
     metrics: Arc<Upstream>,
 }
 
 /// What a cluster is, with its addresses resolved.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
     /// Its name.
     pub name: Arc<str>,
@@ -32,6 +38,8 @@ pub struct Settings {
     pub connect_timeout: Duration,
     /// An idle connection is closed after this.
     pub idle_timeout: Option<Duration>,
+    /// How many retries may be under way.
+    pub retry_limit: retry::Limit,
 }
 
 impl<B> Cluster<B> {
@@ -61,6 +69,7 @@ impl<B> Cluster<B> {
         Self {
             balancer: RefCell::new(settings.balance.over(&weights)),
             pools,
+            retrying: retrying::Count::default(),
             settings,
             metrics,
         }
@@ -92,6 +101,15 @@ impl<B> Cluster<B> {
         }
         let index = self.balancer.borrow_mut().pick(&|_| true)?;
         self.pools.get(index)
+    }
+
+    /// Begins a retry, if the cluster's bound on them lets it.
+    pub fn retrying(&self) -> Option<Retrying> {
+        let most = match self.settings.retry_limit {
+            retry::Limit::Most(most) => u64::from(most),
+            retry::Limit::Budget(budget) => budget.most(self.metrics.requests_active.get()),
+        };
+        self.retrying.enter(most)
     }
 
     /// Closes connections that were idle too long.

@@ -10,12 +10,14 @@ mod listener;
 mod problem;
 mod route;
 pub mod tls;
+mod tries;
 
 pub use cluster::{Address, Cluster, Endpoint};
 pub use filter::Filter;
 pub use listener::{Chain, Direction, HttpManager, Listener, Place, Serve};
 pub use problem::Problem;
 pub use route::{Action, Forward, Route, VirtualHost};
+pub use tries::Tries;
 
 /// All that a proxy does.
 #[derive(Debug, Clone, PartialEq)]

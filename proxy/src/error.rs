@@ -33,6 +33,13 @@ pub enum Error {
     Protocol,
     /// The answer did not come within the route's timeout.
     Timeout,
+    /// An attempt's time was over.
+    PerTryTimeout {
+        /// Nothing had moved in it for too long; else its whole time was over.
+        idle: bool,
+    },
+    /// The whole exchange took longer than it may.
+    MaxDuration,
     /// No byte moved for too long; whether the request had come in full.
     StreamIdle {
         /// It had.
@@ -74,6 +81,8 @@ impl Error {
             | Self::ConnectTimeout
             | Self::Terminated
             | Self::Protocol
+            | Self::PerTryTimeout { .. }
+            | Self::MaxDuration
             | Self::Timeout => Side::Upstream,
             Self::StreamIdle { .. }
             | Self::RequestTimeout
@@ -103,6 +112,9 @@ impl fmt::Display for Error {
             Self::Terminated => f.write_str("connection termination"),
             Self::Protocol => f.write_str("protocol error"),
             Self::Timeout => f.write_str("response timeout"),
+            Self::PerTryTimeout { idle: false } => f.write_str("per try timeout"),
+            Self::PerTryTimeout { idle: true } => f.write_str("per try idle timeout"),
+            Self::MaxDuration => f.write_str("max duration timeout"),
             Self::StreamIdle { .. } => f.write_str("stream idle timeout"),
             Self::RequestTimeout => f.write_str("request timeout"),
             Self::ClientLeft => f.write_str("the client left"),

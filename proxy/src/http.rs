@@ -16,12 +16,14 @@ mod identity;
 mod inject;
 pub mod log;
 mod normalize;
+pub mod replay;
 pub mod reply;
 pub mod server;
 pub mod shadow;
 
 use body::{Download, FromClient, Upload};
 use client::Client;
+use forward::Got;
 use log::Log;
 use shadow::{Copies, Shadow};
 
@@ -63,7 +65,14 @@ pub async fn serve(client: Rc<Client>, request: Request<Incoming>) -> Response<D
     let primaries = copies.primaries;
     match forward::send(head, upload, &cluster, &mut log).await {
         // The upstream's answer goes to the client; its end ends the log.
-        Ok(answer) => reply::upstream(log, answer, primaries),
+        Ok(Got::Upstream(answer)) => reply::upstream(log, answer, primaries),
+        // A fault that an attempt met answers as if it were the upstream.
+        Ok(Got::Injected(abort)) => {
+            for primary in primaries {
+                primary.failed();
+            }
+            reply::filtered(log, filters::Reply::fault(abort))
+        }
         // Without one, the client is told why.
         Err(error) => {
             for primary in primaries {

@@ -247,6 +247,16 @@ block!(
     stale_connections: Counter = "upstream_rq_stale_connection",
     /// Requests that timed out.
     timeouts: Counter = "upstream_rq_timeout",
+    /// Attempts whose own time was over.
+    per_try_timeouts: Counter = "upstream_rq_per_try_timeout",
+    /// Retries.
+    retries: Counter = "upstream_rq_retry",
+    /// Requests that had an answer in the end, after retries.
+    retry_successes: Counter = "upstream_rq_retry_success",
+    /// Requests that were tried as often as their policy lets them, in vain.
+    retries_exhausted: Counter = "upstream_rq_retry_limit_exceeded",
+    /// Retries that the cluster's bound on them held back.
+    retry_overflows: Counter = "upstream_rq_retry_overflow",
     /// Requests that the endpoint broke off.
     resets: Counter = "upstream_rq_rx_reset",
     /// Answers 1xx.

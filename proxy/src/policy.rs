@@ -7,3 +7,4 @@ pub mod fault;
 pub mod format;
 pub mod matcher;
 pub mod mirror;
+pub mod retry;

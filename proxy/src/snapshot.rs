@@ -29,11 +29,13 @@ pub mod calls;
 pub mod filters;
 pub mod hosts;
 pub mod listener;
+pub mod tries;
 
 use calls::Calls;
 use filters::Filters;
 use hosts::Hosts;
 use listener::{Chain, Listener, Serve};
+use tries::Tries;
 
 /// A compiled configuration.
 #[derive(Debug)]
@@ -143,6 +145,12 @@ pub struct Forward {
     pub timeout_ms: Option<HeaderValue>,
     /// In place of the manager's.
     pub idle_timeout: Option<Duration>,
+    /// Upstreams are told which try it is.
+    pub attempt_count: bool,
+    /// Clients are told how many tries there were.
+    pub attempt_count_in_answer: bool,
+    /// How often it is tried, and for how long.
+    pub tries: Tries,
     /// Replaces the matched prefix.
     pub prefix_rewrite: Option<Rewrite>,
     /// Replaces the host.
@@ -299,6 +307,16 @@ impl Snapshot {
     }
 }
 
+impl Route {
+    /// Its way on, if its requests are sent on.
+    pub fn forward(&self) -> Option<&Forward> {
+        match &self.action {
+            Action::Forward(forward) => Some(forward),
+            Action::Respond(..) => None,
+        }
+    }
+}
+
 impl Forward {
     /// The index of the cluster that the request goes to: a draw by its ordinal where there are several.
     pub fn cluster(&self, ordinal: u64) -> Option<usize> {
@@ -369,6 +387,7 @@ impl<'a> Compiler<'a> {
                 balance: cluster.balance,
                 connect_timeout: cluster.connect_timeout,
                 idle_timeout: cluster.idle_timeout,
+                retry_limit: cluster.retry_limit,
             }));
         }
         clusters
@@ -613,6 +632,12 @@ impl<'a> Compiler<'a> {
                 .timeout
                 .and_then(|timeout| HeaderValue::from_str(&timeout.as_millis().to_string()).ok()),
             idle_timeout: forward.idle_timeout,
+            attempt_count: forward.attempt_count,
+            attempt_count_in_answer: forward.attempt_count_in_answer,
+            tries: Tries::compile(&forward.tries).unwrap_or_else(|what| {
+                self.problem(format!("{path}.tries"), what);
+                Tries::default()
+            }),
             prefix_rewrite: forward.prefix_rewrite.clone().map(|by| Rewrite {
                 matched: matched_prefix(&route.matcher),
                 by,

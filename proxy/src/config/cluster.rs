@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use crate::policy::balance::Balance;
+use crate::policy::{balance::Balance, retry};
 
 /// A set of endpoints that serve the same.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,6 +21,8 @@ pub struct Cluster {
     pub connect_timeout: Duration,
     /// An idle upstream connection is closed after this; `None`: never. Envoy: 1 h.
     pub idle_timeout: Option<Duration>,
+    /// How many retries to it may be under way at once.
+    pub retry_limit: retry::Limit,
 }
 
 /// One address of a cluster.
@@ -57,6 +59,7 @@ impl Default for Cluster {
             balance: Balance::default(),
             connect_timeout: Self::CONNECT_TIMEOUT,
             idle_timeout: Some(Self::IDLE_TIMEOUT),
+            retry_limit: retry::Limit::default(),
         }
     }
 }

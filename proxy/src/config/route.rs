@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Filter;
+use super::{Filter, Tries};
 use crate::policy::{fault, matcher, mirror::Mirror};
 
 /// Hosts and their routes.
@@ -58,6 +58,12 @@ pub struct Forward {
     pub prefix_rewrite: Option<String>,
     /// Replaces the host.
     pub host_rewrite: Option<String>,
+    /// Upstreams are told by `x-envoy-attempt-count` which try it is.
+    pub attempt_count: bool,
+    /// Clients are told how many tries there were.
+    pub attempt_count_in_answer: bool,
+    /// How often it is tried, and for how long.
+    pub tries: Tries,
     /// Shadows.
     pub mirrors: Vec<Mirror>,
 }
@@ -74,6 +80,9 @@ impl Forward {
             idle_timeout: None,
             prefix_rewrite: None,
             host_rewrite: None,
+            attempt_count: false,
+            attempt_count_in_answer: false,
+            tries: Tries::default(),
             mirrors: Vec::new(),
         }
     }

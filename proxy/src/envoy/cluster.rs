@@ -55,6 +55,7 @@ pub(super) fn convert(it: &Cluster, path: &str, notes: &mut Notes) -> config::Cl
         )
         .unwrap_or(config::Cluster::CONNECT_TIMEOUT),
         idle_timeout: idle_timeout(&it.typed_extension_protocol_options, path, notes),
+        ..config::Cluster::default()
     }
 }
 

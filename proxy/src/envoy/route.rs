@@ -22,6 +22,7 @@ use envoy_types::pb::envoy::{
 use super::{
     Notes,
     filter::{self, Faults, Overrides, duration, share, unless_zero},
+    retry,
 };
 use crate::{
     config::{self, Forward},
@@ -98,14 +99,10 @@ fn host(
                 name => name.to_owned(),
             };
             let scope = format!("{}/{name}", it.name);
-            convert_route(
-                route,
-                faults,
-                &overrides,
-                &scope,
-                &format!("{path}.routes[{index}]"),
-                notes,
-            )
+            let inner = format!("{path}.routes[{index}]");
+            let mut made = convert_route(route, faults, &overrides, &scope, &inner, notes)?;
+            retry::apply(it, path, route, &inner, &mut made, notes);
+            Some(made)
         })
         .collect();
     config::VirtualHost {
@@ -334,6 +331,9 @@ fn forward(it: &RouteAction, route: &Route, path: &str, notes: &mut Notes) -> Fo
             // Others are reported by the walk.
             _ => None,
         },
+        attempt_count: false,
+        attempt_count_in_answer: false,
+        tries: config::Tries::default(),
         mirrors: it
             .request_mirror_policies
             .iter()

@@ -140,12 +140,18 @@ const SUPPORTED: &[(&str, &[&str])] = &[
             "domains",
             "routes",
             "typed_per_filter_config",
+            "retry_policy",
+            "hedge_policy",
+            "include_request_attempt_count",
+            "include_attempt_count_in_response",
+            "per_request_buffer_limit_bytes",
             "metadata*",
         ],
     ),
     (
         "envoy.config.route.v3.Route",
         &[
+            "per_request_buffer_limit_bytes",
             "name",
             "match",
             "route",
@@ -216,6 +222,71 @@ const SUPPORTED: &[(&str, &[&str])] = &[
             "prefix_rewrite",
             "host_rewrite_literal",
             "request_mirror_policies",
+            "retry_policy",
+            "hedge_policy",
+            "max_stream_duration",
+        ],
+    ),
+    (
+        "envoy.config.route.v3.RouteAction.MaxStreamDuration",
+        &[
+            "max_stream_duration",
+            "grpc_timeout_header_max",
+            "grpc_timeout_header_offset",
+        ],
+    ),
+    (
+        "envoy.config.route.v3.RetryPolicy",
+        &[
+            "retry_on",
+            "num_retries",
+            "per_try_timeout",
+            "per_try_idle_timeout",
+            "retry_priority",
+            "retry_host_predicate",
+            "host_selection_retry_max_attempts",
+            "retriable_status_codes",
+            "retry_back_off",
+            "rate_limited_retry_back_off",
+            "retriable_headers",
+            "retriable_request_headers",
+        ],
+    ),
+    (
+        "envoy.config.route.v3.RetryPolicy.RetryPriority",
+        &["name", "typed_config"],
+    ),
+    (
+        "envoy.config.route.v3.RetryPolicy.RetryHostPredicate",
+        &["name", "typed_config"],
+    ),
+    (
+        "envoy.config.route.v3.RetryPolicy.RetryBackOff",
+        &["base_interval", "max_interval"],
+    ),
+    (
+        "envoy.config.route.v3.RetryPolicy.RateLimitedRetryBackOff",
+        &["reset_headers", "max_interval"],
+    ),
+    (
+        "envoy.config.route.v3.RetryPolicy.ResetHeader",
+        &["name", "format"],
+    ),
+    (
+        "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate",
+        &[],
+    ),
+    (
+        "envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig",
+        &["update_frequency"],
+    ),
+    (
+        "envoy.config.route.v3.HedgePolicy",
+        // Envoy has two more fields, and ignores them.
+        &[
+            "hedge_on_per_try_timeout",
+            "initial_requests*",
+            "additional_request_chance*",
         ],
     ),
     ("envoy.config.route.v3.WeightedCluster", &["clusters"]),

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use super::{
     client::Client,
     log::Log,
+    replay::Reader,
     shadow::{Primary, Tee},
 };
 use crate::{cluster::pool::Lease, error::Error, net::body::Incoming, observe::Flags};
@@ -30,6 +31,8 @@ pub enum Upload {
     Client(Box<FromClient>),
     /// A copy of it, for a shadow.
     Copy(VecDeque<Bytes>),
+    /// The client's, kept for another try.
+    Replay(Reader),
 }
 
 /// The client's body as it comes.
@@ -101,6 +104,7 @@ impl Body for Upload {
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         match &mut *self {
             Self::Empty => Poll::Ready(None),
+            Self::Replay(reader) => Pin::new(reader).poll_frame(cx),
             Self::Copy(chunks) => Poll::Ready(chunks.pop_front().map(|data| Ok(Frame::data(data)))),
             Self::Client(from) => {
                 let frame = ready!(Pin::new(&mut from.body).poll_frame(cx));
@@ -122,6 +126,7 @@ impl Body for Upload {
         match self {
             Self::Empty => true,
             Self::Copy(chunks) => chunks.is_empty(),
+            Self::Replay(reader) => reader.is_end_stream(),
             Self::Client(from) => from.body.is_end_stream(),
         }
     }
@@ -133,6 +138,7 @@ impl Body for Upload {
                 SizeHint::with_exact(chunks.iter().map(|chunk| chunk.len() as u64).sum())
             }
             Self::Client(from) => from.body.size_hint(),
+            Self::Replay(reader) => reader.size_hint(),
         }
     }
 }

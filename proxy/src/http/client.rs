@@ -175,6 +175,11 @@ impl Client {
         self.wake();
     }
 
+    /// When the last byte of a body moved.
+    pub fn last_moved(&self) -> Instant {
+        self.moved.get()
+    }
+
     /// Whether the request has come in full.
     pub fn is_request_complete(&self) -> bool {
         self.request_complete.get()

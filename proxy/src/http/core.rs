@@ -17,7 +17,7 @@ use crate::{
     metrics::{Downstream, Fault, Listener as Accepting, Registry},
     net::timer::Timer,
     observe::Observer,
-    snapshot::{Reader, Snapshot},
+    snapshot::{Reader, Route, Snapshot, hosts::RouteId},
 };
 
 /// One event loop's own.
@@ -122,6 +122,11 @@ impl Core {
 
     /// 128 bits that nobody needs to guess or repeat: request ids.
     pub fn random(&self) -> u128 {
+        self.random.borrow_mut().random()
+    }
+
+    /// A number in [0, 1) that nobody needs to repeat: jitter.
+    pub fn chance(&self) -> f64 {
         self.random.borrow_mut().random()
     }
 
@@ -230,6 +235,11 @@ impl Local {
             accepting,
             downstream,
         }
+    }
+
+    /// A route of one of its HTTP connection managers.
+    pub fn route(&self, http: usize, id: Option<RouteId>) -> Option<&Route> {
+        self.snapshot.http.get(http)?.hosts.get(id?)
     }
 
     fn cluster_named(&self, name: &str) -> Option<&Rc<Cluster<Upload>>> {

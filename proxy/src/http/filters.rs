@@ -63,7 +63,7 @@ pub(super) fn answer(log: &mut Log, headers: &mut HeaderMap) {
 }
 
 impl Reply {
-    fn fault(abort: abort::Reply) -> Self {
+    pub(super) fn fault(abort: abort::Reply) -> Self {
         Self {
             status: abort.status,
             body: abort.body,

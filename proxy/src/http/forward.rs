@@ -1,27 +1,30 @@
-//! Sends a request on: an endpoint, a connection, the answer's head.
+//! Sends a request on: an endpoint, a connection, the answer's head; again where a policy says so.
 
-use std::{rc::Rc, sync::Arc, time::Duration};
+use std::{rc::Rc, time::Duration};
 
-use http::{HeaderName, Method, Request, Response, request};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode, request};
 use tokio::time::Instant;
 
-use super::{body::Upload, client::Client, log::Log};
+use super::{body::Upload, inject, log::Log, replay::Replay};
 use crate::{
-    cluster::{
-        Cluster,
-        pool::{Failed, Lease, Pool},
-    },
+    cluster::{Cluster, pool::Lease},
     error::Error,
     net::body::Incoming,
-    observe::Attempt,
+    policy::fault::abort,
 };
+
+mod attempt;
+mod race;
+mod times;
+mod wish;
+
+use attempt::{Failure, Progress};
+use times::Times;
 
 /// `x-envoy-expected-rq-timeout-ms`.
 const EXPECTED_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
-
-/// A connection that was idle for longer may have been closed by the server in this very moment. Under load connections
-/// are never idle that long, so that the copy of the request that is kept for this case costs nothing there.
-const STALE_AFTER: Duration = Duration::from_millis(100);
+/// `x-envoy-attempt-count`.
+pub(super) const ATTEMPT_COUNT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
 
 /// The head of an answer, and the connection that its body comes from.
 #[derive(Debug)]
@@ -30,10 +33,19 @@ pub struct Answer {
     pub response: Response<Incoming>,
     /// Its connection.
     pub lease: Lease<Upload>,
-    /// When the request was handed to the connection.
+    /// When the request began to be sent on.
     pub sent: Instant,
     /// When the answer's head came.
     pub arrived: Instant,
+}
+
+/// What a request got.
+#[derive(Debug)]
+pub enum Got {
+    /// The upstream's answer.
+    Upstream(Answer),
+    /// The answer of a fault that the attempt met.
+    Injected(abort::Reply),
 }
 
 /// Sends the request to its cluster. Timeouts of the route are counted from its end.
@@ -42,132 +54,157 @@ pub async fn send(
     body: Upload,
     cluster: &Rc<Cluster<Upload>>,
     log: &mut Log,
-) -> Result<Answer, Error> {
+) -> Result<Got, Error> {
     let client = Rc::clone(&log.client);
+    let wish = wish::take(&mut head.headers, log.internal);
     let forward = log.forward().ok_or(Error::NoRoute)?;
-    if let Some(timeout) = &forward.timeout_ms {
-        head.headers.insert(EXPECTED_TIMEOUT, timeout.clone());
-    }
+    let times = Times::of(forward, &wish);
     // The head was read just now, unless a fault has delayed it.
     let begin = if log.hits.is_empty() {
         log.start
     } else {
         Instant::now()
     };
-    client.expect_answer(begin, forward.timeout, forward.idle_timeout);
-    let metrics = cluster.metrics();
-    metrics.requests.inc();
-    metrics.requests_active.inc();
-    log.sent = Some(begin);
-    let Some(pool) = cluster.next() else {
-        metrics.none_healthy.inc();
-        log.attempts
-            .push(attempt(None, Duration::ZERO, Some(&Error::NoEndpoint)));
-        return Err(Error::NoEndpoint);
+    client.expect_answer(begin, times.whole, forward.idle_timeout);
+    cluster.metrics().requests_active.inc();
+    // Asked for its retries below, while the log is told of the attempts.
+    let local = Rc::clone(&log.local);
+    let sender = Sender {
+        cluster,
+        client: &client,
+        begin,
+        times,
+        tell_attempt: forward.attempt_count,
+        told_timeout: forward.timeout_ms.clone(),
     };
-    let result = try_pool(Request::from_parts(head, body), pool, &client, log, begin).await;
-    match &result {
-        Ok(answer) => {
-            let status = answer.response.status();
-            metrics.class(status.as_u16()).inc();
-            log.attempts.push(Attempt {
-                endpoint: Some(pool.address()),
-                duration: answer.arrived.saturating_duration_since(begin),
-                status: Some(status),
-                why: None,
-            });
+    log.sent = Some(begin);
+    let route = local.route(log.http, log.route);
+    let retries = route.and_then(|route| {
+        let tries = &route.forward()?.tries;
+        let view = inject::view(log, &head.headers);
+        let retries = tries.retry.begin(&view, wish.retry)?;
+        Some((retries, tries.kept_body))
+    });
+    if retries.is_none() && times.per_try.is_none() && times.per_try_idle.is_none() {
+        return sender.once(head, body, log).await;
+    }
+    let (retries, kept) = match retries {
+        Some((retries, kept)) => (Some(retries), kept),
+        None => (None, 0),
+    };
+    let body = match body {
+        Upload::Empty => None,
+        body => Some(Replay::new(body, kept)),
+    };
+    race::Race::new(&sender, head, body, retries, log)
+        .run()
+        .await
+}
+
+/// What all attempts of a request have in common.
+struct Sender<'a> {
+    cluster: &'a Rc<Cluster<Upload>>,
+    client: &'a super::client::Client,
+    begin: Instant,
+    times: Times,
+    tell_attempt: bool,
+    /// What the upstream is told of the timeout, where nobody has changed it.
+    told_timeout: Option<HeaderValue>,
+}
+
+impl Sender<'_> {
+    /// The only attempt.
+    async fn once(
+        &self,
+        mut head: request::Parts,
+        body: Upload,
+        log: &mut Log,
+    ) -> Result<Got, Error> {
+        self.dress(&mut head, 1);
+        log.tries = 1;
+        let Some(pool) = self.cluster.next() else {
+            return Err(self.no_endpoint(log));
+        };
+        let progress = Progress::default();
+        let request = Request::from_parts(head, body);
+        let result = attempt::run(
+            request,
+            pool,
+            self.cluster,
+            self.client,
+            &progress,
+            self.begin,
+        )
+        .await;
+        self.settle(&progress, self.begin, &result, log);
+        result.map_err(|failure| failure.error)
+    }
+
+    /// Tells the upstream which attempt it is, and how long it has.
+    fn dress(&self, head: &mut request::Parts, n: u32) {
+        let told = match &self.told_timeout {
+            Some(told) if n == 1 && self.times.per_try.is_none() => Some(told.clone()),
+            _ if n == 1 => self.times.expected(Duration::ZERO),
+            _ => self.times.expected(self.begin.elapsed()),
+        };
+        if let Some(told) = told {
+            head.headers.insert(EXPECTED_TIMEOUT, told);
         }
-        Err(error) => {
-            match error {
+        if self.tell_attempt {
+            head.headers.insert(ATTEMPT_COUNT, HeaderValue::from(n));
+        }
+    }
+
+    fn no_endpoint(&self, log: &mut Log) -> Error {
+        let error = Error::NoEndpoint;
+        self.cluster.metrics().none_healthy.inc();
+        log.attempts
+            .push(attempt::record(None, Duration::ZERO, Err(&error)));
+        error
+    }
+
+    /// An attempt has ended, or was given up: it is counted and kept for the records.
+    fn settle(
+        &self,
+        progress: &Progress,
+        start: Instant,
+        result: &Result<Got, Failure>,
+        log: &mut Log,
+    ) {
+        let metrics = self.cluster.metrics();
+        let pool = progress.pool.take();
+        metrics.requests.inc();
+        if let Some(took) = progress.stale.take() {
+            let mut stale = attempt::record(pool.as_ref(), took, Err(&Error::Terminated));
+            stale.why = Some("stale connection".into());
+            log.attempts.push(stale);
+        }
+        match result {
+            Ok(got) => metrics.class(got.status().as_u16()).inc(),
+            Err(failure) => match failure.error {
                 Error::Timeout => metrics.timeouts.inc(),
+                Error::PerTryTimeout { .. } => metrics.per_try_timeouts.inc(),
                 Error::Terminated | Error::Protocol => metrics.resets.inc(),
                 _ => {}
-            }
-            let took = begin.elapsed();
-            log.attempts.push(attempt(Some(pool), took, Some(error)));
+            },
         }
+        log.attempts.push(attempt::record(
+            pool.as_ref(),
+            start.elapsed(),
+            result
+                .as_ref()
+                .map(Got::status)
+                .map_err(|failure| &failure.error),
+        ));
     }
-    result
 }
 
-async fn try_pool(
-    mut request: Request<Upload>,
-    pool: &Rc<Pool<Upload>>,
-    client: &Client,
-    log: &mut Log,
-    begin: Instant,
-) -> Result<Answer, Error> {
-    let mut fresh = false;
-    loop {
-        let idle = if fresh { None } else { pool.idle() };
-        let mut lease = match idle {
-            Some(lease) => lease,
-            None => client.in_time(pool.connect()).await??,
-        };
-        let spare = spare(&request, &lease, begin);
-        let sent = lease.exchange(request);
-        let failed = match client.in_time(sent).await? {
-            Ok(response) => {
-                return Ok(Answer {
-                    response,
-                    lease,
-                    sent: begin,
-                    arrived: Instant::now(),
-                });
-            }
-            Err(failed) => failed,
-        };
-        let Failed { error, unsent } = failed;
-        // Safe to send again: nothing of it was written, or it changes nothing and the connection was stale.
-        let again = unsent.or(spare);
-        match again {
-            Some(again) if lease.idle_since().is_some() => {
-                let pushed = attempt(Some(pool), begin.elapsed(), Some(&error));
-                log.attempts.push(Attempt {
-                    why: Some("stale connection".into()),
-                    ..pushed
-                });
-                count_stale(log);
-                request = again;
-                fresh = true;
-            }
-            _ => return Err(error),
+impl Got {
+    /// The answer's status.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::Upstream(answer) => answer.response.status(),
+            Self::Injected(reply) => reply.status,
         }
-    }
-}
-
-/// The request once more, where it may be needed: no body, no effect, and a connection that was idle for long.
-fn spare(
-    request: &Request<Upload>,
-    lease: &Lease<Upload>,
-    now: Instant,
-) -> Option<Request<Upload>> {
-    let stale = now.saturating_duration_since(lease.idle_since()?) > STALE_AFTER;
-    let harmless = matches!(
-        *request.method(),
-        Method::GET | Method::HEAD | Method::OPTIONS
-    ) && matches!(request.body(), Upload::Empty);
-    (stale && harmless).then(|| {
-        let mut spare = Request::new(Upload::Empty);
-        spare.method_mut().clone_from(request.method());
-        spare.uri_mut().clone_from(request.uri());
-        spare.headers_mut().clone_from(request.headers());
-        spare
-    })
-}
-
-fn count_stale(log: &Log) {
-    let cluster = log.cluster.and_then(|index| log.local.clusters.get(index));
-    if let Some(cluster) = cluster {
-        cluster.metrics().stale_connections.inc();
-    }
-}
-
-fn attempt(pool: Option<&Rc<Pool<Upload>>>, duration: Duration, why: Option<&Error>) -> Attempt {
-    Attempt {
-        endpoint: pool.map(|pool| pool.address()),
-        duration,
-        status: None,
-        why: why.map(|error| Arc::from(error.to_string())),
     }
 }

@@ -50,6 +50,10 @@ pub struct Log {
     pub bytes_out: u64,
     /// Headers that filters add to its answer.
     pub answer_headers: Vec<(HeaderName, HeaderValue)>,
+    /// Its client is of the mesh, and may ask for what others may not.
+    pub internal: bool,
+    /// How often it was tried, as `x-envoy-attempt-count`: hedges count, a stale connection does not.
+    pub tries: u32,
     /// Tries to send it on.
     pub attempts: Attempts,
     /// Fault rules that were drawn.
@@ -123,6 +127,8 @@ impl Log {
             bytes_in: None,
             bytes_out: 0,
             answer_headers: Vec::new(),
+            internal: false,
+            tries: 0,
             attempts: Attempts::default(),
             considered: Vec::new(),
             hits: Vec::new(),
@@ -142,10 +148,7 @@ impl Log {
 
     /// Its route's way on.
     pub fn forward(&self) -> Option<&Forward> {
-        match &self.route()?.action {
-            crate::snapshot::Action::Forward(forward) => Some(forward),
-            crate::snapshot::Action::Respond(..) => None,
-        }
+        self.route()?.forward()
     }
 
     /// So many bytes of the request's body came, and are not sent on.

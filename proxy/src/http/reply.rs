@@ -8,7 +8,13 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, hea
 use tokio::time::Instant;
 
 use super::{
-    body::Download, client::Client, filters, forward::Answer, log::Log, normalize, shadow::Primary,
+    body::Download,
+    client::Client,
+    filters,
+    forward::{self, Answer},
+    log::Log,
+    normalize,
+    shadow::Primary,
 };
 use crate::{
     error::{self, Error},
@@ -62,6 +68,7 @@ pub fn upstream(
         millis(arrived.saturating_duration_since(sent).as_millis()),
     );
     set_server(&mut head.headers, &log);
+    set_attempts(&mut head.headers, &log);
     close_early(&mut head.headers, &log);
     filters::answer(&mut log, &mut head.headers);
     let mut response = Response::new(Download::upstream(body, log, lease, primaries));
@@ -90,7 +97,14 @@ pub fn error(mut log: Box<Log>, error: &Error) -> Response<Download> {
         // Nobody is there to be told; the log, dropped, says so.
         return Response::new(Download::none());
     }
-    let local = Local::of(error);
+    let mut local = Local::of(error);
+    if log.tries > 1
+        && let Some((before, reason)) = local.body.split_once("reset reason: ")
+    {
+        local.body = Cow::Owned(format!(
+            "{before}retried and the latest reset reason: {reason}"
+        ));
+    }
     log.flags.set(local.flags);
     log.details = local.details;
     match error {
@@ -128,12 +142,23 @@ fn plain(mut log: Box<Log>, status: StatusCode, body: Bytes) -> Response<Downloa
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
     }
     set_server(&mut headers, &log);
+    set_attempts(&mut headers, &log);
     close_early(&mut headers, &log);
     filters::answer(&mut log, &mut headers);
     let mut response = Response::new(Download::local(body, log));
     *response.status_mut() = status;
     *response.headers_mut() = headers;
     response
+}
+
+/// How many tries there were, where the client is told.
+fn set_attempts(headers: &mut HeaderMap, log: &Log) {
+    let told = log
+        .forward()
+        .is_some_and(|forward| forward.attempt_count_in_answer);
+    if told && log.tries > 0 {
+        headers.insert(forward::ATTEMPT_COUNT, HeaderValue::from(log.tries));
+    }
 }
 
 /// What is left of a request that is answered already is not waited for.
@@ -194,6 +219,22 @@ impl Local {
                 "upstream request timeout",
                 Flags::UT,
                 "response_timeout",
+            ),
+            Error::PerTryTimeout { idle } => (
+                504,
+                "upstream request timeout",
+                Flags::UT,
+                if *idle {
+                    "upstream_per_try_idle_timeout"
+                } else {
+                    "upstream_per_try_timeout"
+                },
+            ),
+            Error::MaxDuration => (
+                504,
+                "downstream duration timeout",
+                Flags::default(),
+                "max_duration_timeout",
             ),
             Error::StreamIdle { request_complete } => (
                 if *request_complete { 504 } else { 408 },

@@ -1,0 +1,153 @@
+//! One attempt: an endpoint, a connection, the answer's head.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
+
+use http::{Method, Request, StatusCode};
+use tokio::time::Instant;
+
+use super::{Answer, Got};
+use crate::{
+    cluster::{
+        Cluster,
+        pool::{Failed, Lease, Pool},
+    },
+    error::Error,
+    http::{body::Upload, client::Client},
+    observe,
+};
+
+/// A connection that was idle for longer may have been closed by the server in this very moment. Under load connections
+/// are never idle that long, so that the copy of the request that is kept for this case costs nothing there.
+const STALE_AFTER: Duration = Duration::from_millis(100);
+
+/// What an attempt tells while it is under way: it may be dropped before its end.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    /// Its endpoint.
+    pub(super) pool: RefCell<Option<Rc<Pool<Upload>>>>,
+    /// Since when it has a connection.
+    pub(super) connected: Cell<Option<Instant>>,
+    /// The connection that it had first was closed while idle, after this long.
+    pub(super) stale: Cell<Option<Duration>>,
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(super) struct Failure {
+    /// What went wrong.
+    pub(super) error: Error,
+    /// Nothing of the request was written.
+    pub(super) unsent: bool,
+}
+
+/// Sends the request to the endpoint. `begin` is when the request itself began.
+pub(super) async fn run(
+    mut request: Request<Upload>,
+    pool: &Rc<Pool<Upload>>,
+    cluster: &Cluster<Upload>,
+    client: &Client,
+    progress: &Progress,
+    begin: Instant,
+) -> Result<Got, Failure> {
+    let start = Instant::now();
+    let mut fresh = false;
+    progress.pool.replace(Some(Rc::clone(pool)));
+    loop {
+        let idle = if fresh { None } else { pool.idle() };
+        let mut lease = match idle {
+            Some(lease) => lease,
+            None => client
+                .in_time(pool.connect())
+                .await
+                .and_then(|connected| connected)
+                .map_err(Failure::unsent)?,
+        };
+        let spare = spare(&request, &lease, start);
+        progress.connected.set(Some(Instant::now()));
+        let sent = client.in_time(lease.exchange(request)).await;
+        let Failed { error, unsent } = match sent {
+            Err(error) => return Err(Failure::sent(error)),
+            Ok(Ok(response)) => {
+                return Ok(Got::Upstream(Answer {
+                    response,
+                    lease,
+                    sent: begin,
+                    arrived: Instant::now(),
+                }));
+            }
+            Ok(Err(failed)) => failed,
+        };
+        let was_unsent = unsent.is_some();
+        // Safe to send again: nothing of it was written, or it changes nothing and the connection was stale.
+        match unsent.or(spare) {
+            Some(again) if lease.idle_since().is_some() => {
+                progress.stale.set(Some(start.elapsed()));
+                progress.connected.set(None);
+                cluster.metrics().stale_connections.inc();
+                request = again;
+                fresh = true;
+            }
+            _ => {
+                return Err(Failure {
+                    error,
+                    unsent: was_unsent,
+                });
+            }
+        }
+    }
+}
+
+impl Failure {
+    fn unsent(error: Error) -> Self {
+        Self {
+            error,
+            unsent: true,
+        }
+    }
+
+    pub(super) fn sent(error: Error) -> Self {
+        Self {
+            error,
+            unsent: false,
+        }
+    }
+}
+
+/// The request once more, where it may be needed: no body, no effect, and a connection that was idle for long.
+fn spare(
+    request: &Request<Upload>,
+    lease: &Lease<Upload>,
+    now: Instant,
+) -> Option<Request<Upload>> {
+    let stale = now.saturating_duration_since(lease.idle_since()?) > STALE_AFTER;
+    let harmless = matches!(
+        *request.method(),
+        Method::GET | Method::HEAD | Method::OPTIONS
+    ) && matches!(request.body(), Upload::Empty);
+    (stale && harmless).then(|| {
+        let mut spare = Request::new(Upload::Empty);
+        spare.method_mut().clone_from(request.method());
+        spare.uri_mut().clone_from(request.uri());
+        spare.headers_mut().clone_from(request.headers());
+        spare
+    })
+}
+
+/// An attempt for the records.
+pub(super) fn record(
+    pool: Option<&Rc<Pool<Upload>>>,
+    duration: Duration,
+    result: Result<StatusCode, &Error>,
+) -> observe::Attempt {
+    observe::Attempt {
+        endpoint: pool.map(|pool| pool.address()),
+        duration,
+        status: result.ok(),
+        why: result.err().map(|error| Arc::from(error.to_string())),
+    }
+}
