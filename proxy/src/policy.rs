@@ -5,5 +5,7 @@ pub mod chain;
 pub mod cidr;
 pub mod fault;
 pub mod format;
+pub mod grpc;
 pub mod matcher;
 pub mod mirror;
+pub mod protocol;

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use crate::policy::balance::Balance;
+use crate::policy::{balance::Balance, protocol};
 
 /// A set of endpoints that serve the same.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,6 +21,12 @@ pub struct Cluster {
     pub connect_timeout: Duration,
     /// An idle upstream connection is closed after this; `None`: never. Envoy: 1 h.
     pub idle_timeout: Option<Duration>,
+    /// Which HTTP version is spoken.
+    pub protocol: protocol::Upstream,
+    /// Bounds of HTTP/2 connections.
+    pub http2: protocol::Http2,
+    /// A connection is closed after so many requests; `None`: no bound.
+    pub max_requests: Option<u64>,
 }
 
 /// One address of a cluster.
@@ -57,6 +63,9 @@ impl Default for Cluster {
             balance: Balance::default(),
             connect_timeout: Self::CONNECT_TIMEOUT,
             idle_timeout: Some(Self::IDLE_TIMEOUT),
+            protocol: protocol::Upstream::default(),
+            http2: protocol::Http2::default(),
+            max_requests: None,
         }
     }
 }

@@ -65,6 +65,7 @@ pub async fn send(
             .push(attempt(None, Duration::ZERO, Some(&Error::NoEndpoint)));
         return Err(Error::NoEndpoint);
     };
+    let pool = pool.for_client(log.version);
     let result = try_pool(Request::from_parts(head, body), pool, &client, log, begin).await;
     match &result {
         Ok(answer) => {
@@ -80,7 +81,9 @@ pub async fn send(
         Err(error) => {
             match error {
                 Error::Timeout => metrics.timeouts.inc(),
-                Error::Terminated | Error::Protocol => metrics.resets.inc(),
+                Error::Terminated | Error::Protocol | Error::Reset { .. } => {
+                    metrics.resets.inc();
+                }
                 _ => {}
             }
             let took = begin.elapsed();
