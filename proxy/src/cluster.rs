@@ -6,7 +6,7 @@ use crate::{
     metrics::Upstream,
     policy::{
         balance::{Balance, Balancer},
-        retry,
+        protocol, retry,
     },
 };
 
@@ -40,6 +40,26 @@ pub struct Settings {
     pub idle_timeout: Option<Duration>,
     /// How many retries may be under way.
     pub retry_limit: retry::Limit,
+    /// Which HTTP version is spoken.
+    pub protocol: protocol::Upstream,
+    /// Bounds of HTTP/2 connections.
+    pub http2: protocol::Http2,
+    /// A connection is closed after so many requests.
+    pub max_requests: Option<u64>,
+}
+
+impl Settings {
+    fn pool<B>(&self, address: SocketAddr, metrics: Arc<Upstream>) -> Pool<B> {
+        let plain = |metrics| Pool::new(address, self.connect_timeout, self.idle_timeout, metrics);
+        let streams = |metrics| plain(metrics).with_http2(self.http2.clone(), self.max_requests);
+        match self.protocol {
+            protocol::Upstream::Http2 => streams(metrics),
+            protocol::Upstream::Downstream => {
+                plain(Arc::clone(&metrics)).with_twin(streams(metrics))
+            }
+            protocol::Upstream::Http1 | protocol::Upstream::Alpn => plain(metrics),
+        }
+    }
 }
 
 impl<B> Cluster<B> {
@@ -51,14 +71,7 @@ impl<B> Cluster<B> {
             .map(|(address, _)| {
                 before
                     .and_then(|before| before.pool_of(*address, &settings))
-                    .unwrap_or_else(|| {
-                        Rc::new(Pool::new(
-                            *address,
-                            settings.connect_timeout,
-                            settings.idle_timeout,
-                            Arc::clone(&metrics),
-                        ))
-                    })
+                    .unwrap_or_else(|| Rc::new(settings.pool(*address, Arc::clone(&metrics))))
             })
             .collect();
         let weights: Vec<u32> = settings
@@ -77,7 +90,10 @@ impl<B> Cluster<B> {
 
     fn pool_of(&self, address: SocketAddr, settings: &Settings) -> Option<Rc<Pool<B>>> {
         let same = self.settings.connect_timeout == settings.connect_timeout
-            && self.settings.idle_timeout == settings.idle_timeout;
+            && self.settings.idle_timeout == settings.idle_timeout
+            && self.settings.protocol == settings.protocol
+            && self.settings.http2 == settings.http2
+            && self.settings.max_requests == settings.max_requests;
         self.pools
             .iter()
             .find(|pool| same && pool.address() == address)

@@ -20,6 +20,7 @@ mod endpoint;
 mod filter;
 mod listener;
 mod place;
+mod protocol;
 mod retry;
 mod route;
 mod support;

@@ -31,6 +31,11 @@ pub enum Error {
     Terminated,
     /// What the endpoint sent is not HTTP.
     Protocol,
+    /// The endpoint reset the stream; whether it says that it has done nothing (`REFUSED_STREAM`).
+    Reset {
+        /// It says so.
+        refused: bool,
+    },
     /// The answer did not come within the route's timeout.
     Timeout,
     /// An attempt's time was over.
@@ -83,6 +88,7 @@ impl Error {
             | Self::Protocol
             | Self::PerTryTimeout { .. }
             | Self::MaxDuration
+            | Self::Reset { .. }
             | Self::Timeout => Side::Upstream,
             Self::StreamIdle { .. }
             | Self::RequestTimeout
@@ -101,6 +107,38 @@ impl Error {
     }
 }
 
+impl Error {
+    /// What an error of an upstream's stream of HTTP/2 means.
+    pub fn of_stream(error: &h2::Error) -> Self {
+        if error.is_io() {
+            Self::Terminated
+        } else if error.is_reset() && error.is_remote() {
+            Self::Reset {
+                refused: error.reason() == Some(h2::Reason::REFUSED_STREAM),
+            }
+        } else if error.is_go_away() && error.is_remote() {
+            // Envoy lets such streams wait for the connection's end, which follows.
+            match error.reason() {
+                Some(h2::Reason::NO_ERROR) => Self::Reset { refused: true },
+                _ => Self::Terminated,
+            }
+        } else if error.reason() == Some(h2::Reason::NO_ERROR) {
+            Self::Terminated
+        } else {
+            Self::Protocol
+        }
+    }
+
+    /// What an error of a client's stream of HTTP/2 means.
+    pub fn of_client_stream(error: &h2::Error) -> Self {
+        if error.is_library() && error.is_reset() {
+            Self::BadBody
+        } else {
+            Self::ClientLeft
+        }
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -111,6 +149,8 @@ impl fmt::Display for Error {
             Self::ConnectTimeout => f.write_str("connect timeout"),
             Self::Terminated => f.write_str("connection termination"),
             Self::Protocol => f.write_str("protocol error"),
+            Self::Reset { refused: false } => f.write_str("remote reset"),
+            Self::Reset { refused: true } => f.write_str("remote refused stream reset"),
             Self::Timeout => f.write_str("response timeout"),
             Self::PerTryTimeout { idle: false } => f.write_str("per try timeout"),
             Self::PerTryTimeout { idle: true } => f.write_str("per try idle timeout"),

@@ -12,6 +12,7 @@ pub mod core;
 mod date;
 mod filters;
 pub mod forward;
+pub mod h2;
 mod identity;
 mod inject;
 pub mod log;
@@ -30,6 +31,7 @@ use shadow::{Copies, Shadow};
 use crate::{
     error::Error,
     net::body::Incoming,
+    policy::grpc,
     snapshot::{Action, Forward, hosts::RouteId},
 };
 
@@ -91,7 +93,7 @@ fn open(
     body: &Incoming,
 ) -> Box<Log> {
     let now = Instant::now();
-    let log = Log::open(
+    let mut log = Log::open(
         Rc::clone(client),
         local,
         http,
@@ -99,6 +101,11 @@ fn open(
         head.uri.path_and_query().cloned(),
         now,
     );
+    log.version = head.version;
+    log.grpc = head
+        .headers
+        .get(http::header::CONTENT_TYPE)
+        .is_some_and(|it| grpc::is_call(it.as_bytes()));
     if let Some(listener) = log.listener() {
         client.begin(now, &listener.manager, body.is_end_stream());
     }

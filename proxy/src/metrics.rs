@@ -181,6 +181,8 @@ block!(
     connections: Counter = "downstream_cx_total",
     /// Connections open.
     connections_active: Gauge = "downstream_cx_active",
+    /// Connections that speak HTTP/2.
+    http2_connections: Counter = "downstream_cx_http2_total",
     /// Connections closed for what they sent.
     protocol_errors: Counter = "downstream_cx_protocol_error",
     /// Connections closed for being idle.
@@ -231,6 +233,12 @@ block!(
     connections: Counter = "upstream_cx_total",
     /// Connections open.
     connections_active: Gauge = "upstream_cx_active",
+    /// Connections made that speak HTTP/2.
+    http2_connections: Counter = "upstream_cx_http2_total",
+    /// Connections that took all the requests they may.
+    max_requests: Counter = "upstream_cx_max_requests",
+    /// Connections closed since a ping was not answered.
+    keepalive_timeouts: Counter = "http2.keepalive_timeout",
     /// Connections that could not be made.
     connect_failures: Counter = "upstream_cx_connect_fail",
     /// Connections that could not be made in time.

@@ -5,6 +5,7 @@ use std::os::fd::AsFd;
 use socket2::SockRef;
 
 pub mod body;
+pub mod coalesce;
 pub mod dial;
 pub mod h1;
 pub mod io;

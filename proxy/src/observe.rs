@@ -245,6 +245,8 @@ flags! {
     RL = 15;
     /// Downstream request timeout (no whole request in time).
     DT = 16;
+    /// Downstream remote reset.
+    DR = 17;
 }
 
 impl Flags {

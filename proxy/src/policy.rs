@@ -5,6 +5,8 @@ pub mod chain;
 pub mod cidr;
 pub mod fault;
 pub mod format;
+pub mod grpc;
 pub mod matcher;
 pub mod mirror;
+pub mod protocol;
 pub mod retry;

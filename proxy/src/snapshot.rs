@@ -22,6 +22,7 @@ use crate::{
         fault::{self, Book, Counters},
         matcher::{self, How},
         mirror,
+        protocol::{Codec, Http2},
     },
 };
 
@@ -98,6 +99,10 @@ pub struct Manager {
     pub max_request_headers: usize,
     /// See [`config::HttpManager::accept_http_10`].
     pub accept_http_10: bool,
+    /// See [`config::HttpManager::codec`].
+    pub codec: Codec,
+    /// See [`config::HttpManager::http2`].
+    pub http2: Http2,
 }
 
 /// A route, ready to be asked.
@@ -388,6 +393,9 @@ impl<'a> Compiler<'a> {
                 connect_timeout: cluster.connect_timeout,
                 idle_timeout: cluster.idle_timeout,
                 retry_limit: cluster.retry_limit,
+                protocol: cluster.protocol,
+                http2: cluster.http2.clone(),
+                max_requests: cluster.max_requests,
             }));
         }
         clusters
@@ -528,6 +536,8 @@ impl<'a> Compiler<'a> {
                     .collect(),
                 max_request_headers: http.max_request_headers.0 as usize,
                 accept_http_10: http.accept_http_10,
+                codec: http.codec,
+                http2: http.http2.clone(),
             },
             hosts,
             filters,

@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, Version};
 use http_body::Body;
 use tokio::time::Instant;
 
@@ -19,7 +19,10 @@ use crate::{
         h1::{client::Conn, head::Limits},
         io::Stream,
     },
+    policy::protocol,
 };
+
+mod h2;
 
 pub use crate::net::h1::client::Failed;
 
@@ -29,6 +32,10 @@ pub struct Pool<B> {
     connect_timeout: Duration,
     idle_timeout: Option<Duration>,
     idle: RefCell<Vec<Idle>>,
+    /// Where HTTP/2 is spoken: in place of `idle`.
+    http2: Option<h2::Connections>,
+    /// Where the client's version is spoken: the pool for clients of HTTP/2.
+    twin: Option<Rc<Self>>,
     metrics: Arc<Upstream>,
     body: PhantomData<fn(B)>,
 }
@@ -46,9 +53,15 @@ struct Held {
 
 /// A connection, lent to one request.
 pub struct Lease<B> {
-    held: Held,
+    way: Way,
     pool: Rc<Pool<B>>,
     idle_since: Option<Instant>,
+}
+
+/// What carries a request.
+enum Way {
+    Connection(Held),
+    Stream(h2::Slot),
 }
 
 impl<B> Pool<B> {
@@ -64,8 +77,33 @@ impl<B> Pool<B> {
             connect_timeout,
             idle_timeout,
             idle: RefCell::default(),
+            http2: None,
+            twin: None,
             metrics,
             body: PhantomData,
+        }
+    }
+
+    /// It speaks HTTP/2; a connection carries so many requests in all.
+    #[must_use]
+    pub fn with_http2(mut self, settings: protocol::Http2, max_requests: Option<u64>) -> Self {
+        let metrics = Arc::clone(&self.metrics);
+        self.http2 = Some(h2::Connections::new(settings, max_requests, metrics));
+        self
+    }
+
+    /// Requests of clients of HTTP/2 go by this one.
+    #[must_use]
+    pub fn with_twin(mut self, twin: Self) -> Self {
+        self.twin = Some(Rc::new(twin));
+        self
+    }
+
+    /// The pool for a client that speaks this version.
+    pub fn for_client(self: &Rc<Self>, version: Version) -> &Rc<Self> {
+        match &self.twin {
+            Some(twin) if version == Version::HTTP_2 => twin,
+            _ => self,
         }
     }
 
@@ -76,11 +114,14 @@ impl<B> Pool<B> {
 
     /// An idle connection, if there is one that is still open.
     pub fn idle(self: &Rc<Self>) -> Option<Lease<B>> {
+        if let Some(http2) = &self.http2 {
+            return http2.idle().map(|slot| self.lease(slot));
+        }
         loop {
             let Idle { held, since } = self.idle.borrow_mut().pop()?;
             if held.conn.is_open() {
                 return Some(Lease {
-                    held,
+                    way: Way::Connection(held),
                     pool: Rc::clone(self),
                     idle_since: Some(since),
                 });
@@ -88,8 +129,23 @@ impl<B> Pool<B> {
         }
     }
 
+    fn lease(self: &Rc<Self>, slot: h2::Slot) -> Lease<B> {
+        Lease {
+            idle_since: slot.idle_since,
+            way: Way::Stream(slot),
+            pool: Rc::clone(self),
+        }
+    }
+
     /// Closes connections that were idle too long, and those that the endpoint has closed.
     pub fn sweep(&self) {
+        if let Some(twin) = &self.twin {
+            twin.sweep();
+        }
+        if let Some(http2) = &self.http2 {
+            http2.sweep(self.idle_timeout);
+            return;
+        }
         let now = Instant::now();
         self.idle.borrow_mut().retain(|idle| {
             if !idle.held.conn.is_open() {
@@ -104,8 +160,22 @@ impl<B> Pool<B> {
         });
     }
 
-    /// A new connection.
+    /// A new connection, or a place on one that another request has made meanwhile.
     pub async fn connect(self: &Rc<Self>) -> Result<Lease<B>, Error> {
+        let way = if let Some(http2) = &self.http2 {
+            Way::Stream(http2.connect(|| self.dial()).await?)
+        } else {
+            let conn = Conn::new(self.dial().await?, Limits::default());
+            Way::Connection(Held::new(conn, &self.metrics))
+        };
+        Ok(Lease {
+            way,
+            pool: Rc::clone(self),
+            idle_since: None,
+        })
+    }
+
+    async fn dial(&self) -> Result<Stream, Error> {
         let metrics = &self.metrics;
         metrics.connections.inc();
         let tcp = dial::connect(self.address, self.connect_timeout)
@@ -114,12 +184,7 @@ impl<B> Pool<B> {
                 Error::ConnectTimeout => metrics.connect_timeouts.inc(),
                 _ => metrics.connect_failures.inc(),
             })?;
-        let stream = Stream::new(tcp, Arc::default());
-        Ok(Lease {
-            held: Held::new(Conn::new(stream, Limits::default()), metrics),
-            pool: Rc::clone(self),
-            idle_since: None,
-        })
+        Ok(Stream::new(tcp, Arc::default()))
     }
 }
 
@@ -145,7 +210,10 @@ where
 {
     /// Sends the request; the head of its answer, and the body as it comes.
     pub async fn exchange(&mut self, request: Request<B>) -> Result<Response<Incoming>, Failed<B>> {
-        self.held.conn.exchange(request).await
+        match &mut self.way {
+            Way::Connection(held) => held.conn.exchange(request).await,
+            Way::Stream(slot) => slot.exchange(request).await,
+        }
     }
 }
 
@@ -162,8 +230,11 @@ impl<B> Lease<B> {
 
     /// Gives the connection back once the answer has been read. One on which an exchange has not ended is closed.
     pub fn give_back(self, now: Instant) {
-        let Self { held, pool, .. } = self;
-        if held.conn.is_idle() {
+        let Self { way, pool, .. } = self;
+        // A stream's place is free again when it is dropped.
+        if let Way::Connection(held) = way
+            && held.conn.is_idle()
+        {
             pool.idle.borrow_mut().push(Idle { held, since: now });
         }
     }

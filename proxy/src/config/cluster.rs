@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use crate::policy::{balance::Balance, retry};
+use crate::policy::{balance::Balance, protocol, retry};
 
 /// A set of endpoints that serve the same.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,6 +23,12 @@ pub struct Cluster {
     pub idle_timeout: Option<Duration>,
     /// How many retries to it may be under way at once.
     pub retry_limit: retry::Limit,
+    /// Which HTTP version is spoken.
+    pub protocol: protocol::Upstream,
+    /// Bounds of HTTP/2 connections.
+    pub http2: protocol::Http2,
+    /// A connection is closed after so many requests; `None`: no bound.
+    pub max_requests: Option<u64>,
 }
 
 /// One address of a cluster.
@@ -60,6 +66,9 @@ impl Default for Cluster {
             connect_timeout: Self::CONNECT_TIMEOUT,
             idle_timeout: Some(Self::IDLE_TIMEOUT),
             retry_limit: retry::Limit::default(),
+            protocol: protocol::Upstream::default(),
+            http2: protocol::Http2::default(),
+            max_requests: None,
         }
     }
 }

@@ -4,7 +4,10 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use super::{Filter, VirtualHost};
 use crate::{
-    policy::{chain, fault},
+    policy::{
+        chain, fault,
+        protocol::{Codec, Http2},
+    },
     unit::ByteSize,
 };
 
@@ -88,6 +91,10 @@ pub struct HttpManager {
     pub max_request_headers: ByteSize,
     /// Requests by HTTP/1.0 clients are served; else answered 426 as Envoy does.
     pub accept_http_10: bool,
+    /// Which HTTP version its clients speak.
+    pub codec: Codec,
+    /// Bounds of HTTP/2 connections.
+    pub http2: Http2,
     /// Fault rules of every route that has none of its own.
     pub faults: Vec<fault::Rule>,
     /// What requests pass on their way, in this order, where their route says nothing else; the router is not among them.
@@ -152,6 +159,8 @@ impl Default for HttpManager {
             upgrades: Vec::new(),
             max_request_headers: ByteSize(60 << 10),
             accept_http_10: false,
+            codec: Codec::Auto,
+            http2: Http2::default(),
             faults: Vec::new(),
             filters: Vec::new(),
         }

@@ -1,25 +1,13 @@
 //! Static clusters.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use envoy_types::pb::{
-    envoy::{
-        config::cluster::v3::{
-            Cluster,
-            cluster::{ClusterDiscoveryType, DiscoveryType, LbPolicy},
-        },
-        extensions::upstreams::http::v3::{
-            HttpProtocolOptions, http_protocol_options::UpstreamProtocolOptions,
-        },
-    },
-    google::protobuf::Any,
+use envoy_types::pb::envoy::config::cluster::v3::{
+    Cluster,
+    cluster::{ClusterDiscoveryType, DiscoveryType, LbPolicy},
 };
 
-use super::{
-    Notes, endpoint,
-    filter::{duration, open, unless_zero},
-    support::{join, key_step},
-};
+use super::{Notes, endpoint, filter::duration, protocol};
 use crate::{config, policy::balance::Balance};
 
 pub(super) fn convert(it: &Cluster, path: &str, notes: &mut Notes) -> config::Cluster {
@@ -44,6 +32,7 @@ pub(super) fn convert(it: &Cluster, path: &str, notes: &mut Notes) -> config::Cl
             endpoints.extend(endpoint::convert(it, &path, notes));
         }
     }
+    let spoken = protocol::upstream(it, path, notes);
     config::Cluster {
         name: Arc::from(it.name.as_str()),
         endpoints,
@@ -54,34 +43,10 @@ pub(super) fn convert(it: &Cluster, path: &str, notes: &mut Notes) -> config::Cl
             notes,
         )
         .unwrap_or(config::Cluster::CONNECT_TIMEOUT),
-        idle_timeout: idle_timeout(&it.typed_extension_protocol_options, path, notes),
+        idle_timeout: spoken.idle_timeout,
+        protocol: spoken.protocol,
+        http2: spoken.http2,
+        max_requests: spoken.max_requests,
         ..config::Cluster::default()
     }
-}
-
-fn idle_timeout(options: &HashMap<String, Any>, path: &str, notes: &mut Notes) -> Option<Duration> {
-    let mut timeout = Some(config::Cluster::IDLE_TIMEOUT);
-    for (key, any) in options {
-        let path = format!("{path}.typed_extension_protocol_options");
-        let path = join(&path, &key_step(key));
-        let Some(options) = open::<HttpProtocolOptions>(any) else {
-            // Reported by the walk.
-            continue;
-        };
-        if let Some(UpstreamProtocolOptions::ExplicitHttpConfig(explicit)) =
-            &options.upstream_protocol_options
-            && explicit.protocol_config.is_none()
-        {
-            notes.invalid(
-                format!("{path}.explicit_http_config"),
-                "a protocol is needed",
-            );
-        }
-        let common = options.common_http_protocol_options.unwrap_or_default();
-        let idle = format!("{path}.common_http_protocol_options.idle_timeout");
-        if let Some(idle) = duration(common.idle_timeout.as_ref(), &idle, notes) {
-            timeout = unless_zero(idle);
-        }
-    }
-    timeout
 }

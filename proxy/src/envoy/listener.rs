@@ -15,10 +15,11 @@ use envoy_types::pb::envoy::{
 use super::{
     Notes, chain, endpoint,
     filter::{self, duration, unless_zero},
-    route,
+    protocol, route,
 };
 use crate::{
     config::{self, HttpManager},
+    policy::protocol::Codec,
     unit::ByteSize,
 };
 
@@ -83,12 +84,23 @@ pub(super) fn http(
         notes.invalid(format!("{path}.stat_prefix"), "it must not be empty");
     }
     let codec = CodecType::try_from(it.codec_type).unwrap_or_default();
-    if !matches!(codec, CodecType::Auto | CodecType::Http1) {
-        notes.unsupported(
-            format!("{path}.codec_type"),
-            format!("`{}`", codec.as_str_name()),
-        );
-    }
+    let codec = match codec {
+        CodecType::Auto => Codec::Auto,
+        CodecType::Http1 => Codec::Http1,
+        CodecType::Http2 => Codec::Http2,
+        CodecType::Http3 => {
+            notes.unsupported(
+                format!("{path}.codec_type"),
+                format!("`{}`", codec.as_str_name()),
+            );
+            Codec::Auto
+        }
+    };
+    let http2 = protocol::http2(
+        it.http2_protocol_options.as_ref(),
+        &format!("{path}.http2_protocol_options"),
+        notes,
+    );
     let faults = filter::convert(
         &it.http_filters,
         listener,
@@ -144,6 +156,8 @@ pub(super) fn http(
             .http_protocol_options
             .as_ref()
             .is_some_and(|http1| http1.accept_http_10),
+        codec,
+        http2,
         faults: manager_faults,
         filters: faults.of_manager(),
     }

@@ -69,6 +69,7 @@ const SUPPORTED: &[(&str, &[&str])] = &[
             "use_remote_address",
             "common_http_protocol_options",
             "http_protocol_options",
+            "http2_protocol_options",
             "stream_idle_timeout",
             "request_timeout",
             "request_headers_timeout",
@@ -91,6 +92,28 @@ const SUPPORTED: &[(&str, &[&str])] = &[
     (
         "envoy.config.core.v3.Http1ProtocolOptions",
         &["accept_http_10"],
+    ),
+    (
+        "envoy.config.core.v3.Http2ProtocolOptions",
+        &[
+            "hpack_table_size",
+            "max_concurrent_streams",
+            "initial_stream_window_size",
+            "initial_connection_window_size",
+            "allow_connect",
+            "max_outbound_frames*",
+            "max_outbound_control_frames",
+            "max_consecutive_inbound_frames_with_empty_payload",
+            "max_inbound_priority_frames_per_stream",
+            "max_inbound_window_update_frames_per_data_frame_sent",
+            "override_stream_error_on_invalid_http_message",
+            "stream_error_on_invalid_http_messaging",
+            "connection_keepalive",
+        ],
+    ),
+    (
+        "envoy.config.core.v3.KeepaliveSettings",
+        &["interval", "timeout"],
     ),
     ("envoy.extensions.filters.http.router.v3.Router", &[]),
     (
@@ -333,17 +356,28 @@ const SUPPORTED: &[(&str, &[&str])] = &[
             "connect_timeout",
             "lb_policy",
             "load_assignment",
+            "http2_protocol_options",
+            "protocol_selection",
+            "common_http_protocol_options",
             "typed_extension_protocol_options",
             "metadata*",
         ],
     ),
     (
         "envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-        &["common_http_protocol_options", "explicit_http_config"],
+        &[
+            "common_http_protocol_options",
+            "explicit_http_config",
+            "use_downstream_protocol_config",
+        ],
+    ),
+    (
+        "envoy.extensions.upstreams.http.v3.HttpProtocolOptions.UseDownstreamHttpConfig",
+        &["http_protocol_options", "http2_protocol_options"],
     ),
     (
         "envoy.extensions.upstreams.http.v3.HttpProtocolOptions.ExplicitHttpConfig",
-        &["http_protocol_options"],
+        &["http_protocol_options", "http2_protocol_options"],
     ),
     (
         "envoy.config.endpoint.v3.ClusterLoadAssignment",

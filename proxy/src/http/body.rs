@@ -207,6 +207,14 @@ impl Download {
             Error::Timeout => (Flags::UT, "response_timeout"),
             Error::StreamIdle { .. } => (Flags::SI, "stream_idle_timeout"),
             Error::RequestTimeout => (Flags::DT, "request_overall_timeout"),
+            Error::Reset { refused: false } => (
+                Flags::UR,
+                "upstream_reset_after_response_started{remote_reset}",
+            ),
+            Error::Reset { refused: true } => (
+                Flags::UR,
+                "upstream_reset_after_response_started{remote_refused_stream_reset}",
+            ),
             // Envoy's codec takes an end within a body for an error of the protocol.
             _ => (
                 Flags::UPE,

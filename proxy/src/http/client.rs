@@ -46,6 +46,16 @@ pub struct Client {
     answer_within: Cell<Option<Duration>>,
     answer_by: Cell<Option<Instant>>,
     expired: Cell<Option<Expired>>,
+    left: Cell<Option<Left>>,
+}
+
+/// How a client took its request back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Left {
+    /// It reset the stream.
+    Reset,
+    /// Its stream was reset here for what it sent.
+    Refused,
 }
 
 /// Which bound a request has crossed.
@@ -98,6 +108,7 @@ impl Client {
             answer_within: Cell::new(None),
             answer_by: Cell::new(None),
             expired: Cell::new(None),
+            left: Cell::new(None),
         }
     }
 
@@ -125,6 +136,43 @@ impl Client {
     /// It takes no request after the one it has.
     pub fn is_closing(&self) -> bool {
         self.core.draining.get() || self.left_over.borrow().is_some()
+    }
+
+    /// One request of a connection that carries many at once. Its bytes are counted with the connection's.
+    pub fn of_stream(connection: &Self, uncounted: &Arc<Traffic>, now: Instant) -> Self {
+        Self {
+            core: Rc::clone(&connection.core),
+            http: connection.http.clone(),
+            left_over: RefCell::new(connection.left_over.borrow().clone()),
+            peer: connection.peer,
+            metrics: Arc::clone(&connection.metrics),
+            traffic: Arc::clone(uncounted),
+            waker: RefCell::default(),
+            busy: Cell::new(false),
+            moved: Cell::new(now),
+            idle: Cell::new(None),
+            headers_within: Cell::new(None),
+            read: Cell::new(0),
+            written: Cell::new(0),
+            head_since: Cell::new(None),
+            stream_idle: Cell::new(None),
+            request_by: Cell::new(None),
+            request_complete: Cell::new(true),
+            answer_within: Cell::new(None),
+            answer_by: Cell::new(None),
+            expired: Cell::new(None),
+            left: Cell::new(None),
+        }
+    }
+
+    /// The client has taken its request back.
+    pub fn leave(&self, how: Left) {
+        self.left.set(Some(how));
+    }
+
+    /// How the client took its request back; `None`: its connection ended.
+    pub fn left(&self) -> Option<Left> {
+        self.left.get()
     }
 
     /// A request begins.

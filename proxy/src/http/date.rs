@@ -2,6 +2,8 @@
 
 use std::{cell::RefCell, time::Duration};
 
+use bytes::Bytes;
+use http::HeaderValue;
 use tokio::time::Instant;
 
 /// As long as `Sun, 06 Nov 1994 08:49:37 GMT`.
@@ -9,11 +11,24 @@ const LENGTH: usize = 29;
 
 struct Now {
     text: [u8; LENGTH],
+    /// That, as a header's value.
+    value: HeaderValue,
     until: Option<Instant>,
 }
 
 thread_local! {
-    static NOW: RefCell<Now> = const { RefCell::new(Now { text: [b' '; LENGTH], until: None }) };
+    static NOW: RefCell<Now> = const { RefCell::new(Now { text: [b' '; LENGTH], value: HeaderValue::from_static(""), until: None }) };
+}
+
+/// The header's value.
+pub(super) fn value() -> HeaderValue {
+    NOW.with_borrow_mut(|now| {
+        let at = Instant::now();
+        if now.until.is_none_or(|until| until <= at) {
+            now.refresh(at);
+        }
+        now.value.clone()
+    })
 }
 
 /// Adds the header.
@@ -42,6 +57,9 @@ impl Now {
         let text = httpdate::fmt_http_date(wall);
         for (digit, byte) in self.text.iter_mut().zip(text.bytes()) {
             *digit = byte;
+        }
+        if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::copy_from_slice(&self.text)) {
+            self.value = value;
         }
         let left = Duration::from_secs(1)
             .saturating_sub(Duration::from_nanos(u64::from(since.subsec_nanos())));

@@ -2,12 +2,15 @@
 
 use std::{rc::Rc, time::Duration};
 
-use http::{HeaderName, HeaderValue, Request, Response, StatusCode, request};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Version, request};
 use tokio::time::Instant;
 
 use super::{body::Upload, inject, log::Log, replay::Replay};
 use crate::{
-    cluster::{Cluster, pool::Lease},
+    cluster::{
+        Cluster,
+        pool::{Lease, Pool},
+    },
     error::Error,
     net::body::Incoming,
     policy::fault::abort,
@@ -72,6 +75,7 @@ pub async fn send(
     let sender = Sender {
         cluster,
         client: &client,
+        version: log.version,
         begin,
         times,
         tell_attempt: forward.attempt_count,
@@ -105,6 +109,8 @@ pub async fn send(
 struct Sender<'a> {
     cluster: &'a Rc<Cluster<Upload>>,
     client: &'a super::client::Client,
+    /// What the client speaks.
+    version: Version,
     begin: Instant,
     times: Times,
     tell_attempt: bool,
@@ -122,7 +128,7 @@ impl Sender<'_> {
     ) -> Result<Got, Error> {
         self.dress(&mut head, 1);
         log.tries = 1;
-        let Some(pool) = self.cluster.next() else {
+        let Some(pool) = self.next() else {
             return Err(self.no_endpoint(log));
         };
         let progress = Progress::default();
@@ -138,6 +144,11 @@ impl Sender<'_> {
         .await;
         self.settle(&progress, self.begin, &result, log);
         result.map_err(|failure| failure.error)
+    }
+
+    /// The endpoint whose turn it is, by the connections that suit the client's protocol.
+    fn next(&self) -> Option<&Rc<Pool<Upload>>> {
+        Some(self.cluster.next()?.for_client(self.version))
     }
 
     /// Tells the upstream which attempt it is, and how long it has.
@@ -184,7 +195,9 @@ impl Sender<'_> {
             Err(failure) => match failure.error {
                 Error::Timeout => metrics.timeouts.inc(),
                 Error::PerTryTimeout { .. } => metrics.per_try_timeouts.inc(),
-                Error::Terminated | Error::Protocol => metrics.resets.inc(),
+                Error::Terminated | Error::Protocol | Error::Reset { .. } => {
+                    metrics.resets.inc();
+                }
                 _ => {}
             },
         }

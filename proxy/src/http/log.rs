@@ -3,13 +3,18 @@
 
 use std::{borrow::Cow, cell::Cell, rc::Rc, sync::Arc, time::Duration};
 
-use http::{HeaderName, HeaderValue, Method, StatusCode, uri::PathAndQuery};
+use http::{HeaderName, HeaderValue, Method, StatusCode, Version, uri::PathAndQuery};
 use tokio::time::Instant;
 
-use super::{body::Upload, client::Client, core::Local};
+use super::{
+    body::Upload,
+    client::{Client, Left},
+    core::Local,
+};
 use crate::{
     cluster::Cluster,
     observe::{Attempt, Effect, Flags, Hit, Identity, Record},
+    policy::grpc,
     snapshot::{Forward, Http, Route, hosts::RouteId},
 };
 
@@ -26,6 +31,12 @@ pub struct Log {
     pub identity: Identity,
     /// Its method.
     pub method: Method,
+    /// The HTTP version that its client speaks.
+    pub version: Version,
+    /// It is a gRPC call: what is answered here is told in gRPC's way.
+    pub grpc: bool,
+    /// The gRPC status of an answer of our own; `None`: what its HTTP status is to gRPC.
+    pub grpc_status: Option<grpc::Status>,
     /// Its path and query as they came; `None`: it has none (`CONNECT`).
     pub path: Option<PathAndQuery>,
     /// The host asked for.
@@ -115,6 +126,9 @@ impl Log {
                 scheduled: false,
             },
             method,
+            version: Version::HTTP_11,
+            grpc: false,
+            grpc_status: None,
             path,
             authority: None,
             route: None,
@@ -245,8 +259,13 @@ impl Drop for Log {
             return;
         }
         // Whoever still held the log was dropped with the connection.
-        self.flags.set(Flags::DC);
-        self.details = Cow::Borrowed("downstream_remote_disconnect");
+        let (flags, details) = match self.client.left() {
+            None => (Flags::DC, "downstream_remote_disconnect"),
+            Some(Left::Reset) => (Flags::DR, "http2.remote_reset"),
+            Some(Left::Refused) => (Flags::DPE, "http2.violation.of.messaging.rule"),
+        };
+        self.flags.set(flags);
+        self.details = Cow::Borrowed(details);
         self.client.metrics.remote_resets.inc();
         self.record(false, Instant::now());
     }

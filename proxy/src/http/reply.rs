@@ -19,10 +19,14 @@ use super::{
 use crate::{
     error::{self, Error},
     observe::Flags,
+    policy::grpc,
 };
 
 /// `x-envoy-upstream-service-time`.
 const SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");
+
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
 /// What an error is answered.
 struct Local {
@@ -134,9 +138,13 @@ pub fn refused(client: &Rc<Client>, why: &Error) -> Response<Download> {
     error(log, why)
 }
 
-fn plain(mut log: Box<Log>, status: StatusCode, body: Bytes) -> Response<Download> {
-    log.status = Some(status);
+fn plain(mut log: Box<Log>, mut status: StatusCode, mut body: Bytes) -> Response<Download> {
     let mut headers = HeaderMap::new();
+    if log.grpc {
+        call(&log, status, &std::mem::take(&mut body), &mut headers);
+        status = StatusCode::OK;
+    }
+    log.status = Some(status);
     if !body.is_empty() {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
@@ -158,6 +166,23 @@ fn set_attempts(headers: &mut HeaderMap, log: &Log) {
         .is_some_and(|forward| forward.attempt_count_in_answer);
     if told && log.tries > 0 {
         headers.insert(forward::ATTEMPT_COUNT, HeaderValue::from(log.tries));
+    }
+}
+
+/// To a gRPC call: a status of its own kind, and the text beside it, without a body.
+fn call(log: &Log, status: StatusCode, text: &[u8], headers: &mut HeaderMap) {
+    let code = log
+        .grpc_status
+        .unwrap_or_else(|| grpc::of_http(status.as_u16()));
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/grpc"),
+    );
+    headers.insert(GRPC_STATUS, HeaderValue::from(code));
+    if !text.is_empty()
+        && let Ok(message) = HeaderValue::try_from(grpc::message(text))
+    {
+        headers.insert(GRPC_MESSAGE, message);
     }
 }
 
@@ -213,6 +238,18 @@ impl Local {
                 "upstream connect error or disconnect/reset before headers. reset reason: protocol error",
                 Flags::UPE,
                 "upstream_reset_before_response_started{protocol_error}",
+            ),
+            Error::Reset { refused: false } => (
+                503,
+                "upstream connect error or disconnect/reset before headers. reset reason: remote reset",
+                Flags::UR,
+                "upstream_reset_before_response_started{remote_reset}",
+            ),
+            Error::Reset { refused: true } => (
+                503,
+                "upstream connect error or disconnect/reset before headers. reset reason: remote refused stream reset",
+                Flags::UR,
+                "upstream_reset_before_response_started{remote_refused_stream_reset}",
             ),
             Error::Timeout => (
                 504,

@@ -20,7 +20,9 @@ use super::{
     body::Download,
     client::{Client, Verdict},
     core::{Core, Local},
-    date, reply, serve,
+    date,
+    h2::{self, Preface},
+    reply, serve,
 };
 use crate::{
     error::Error,
@@ -33,6 +35,7 @@ use crate::{
         io::{Stream, Traffic},
         timer::Alarm,
     },
+    policy::protocol::Codec,
 };
 
 /// What waits to be written is no more than this before more of the answer is asked for.
@@ -73,15 +76,29 @@ pub async fn serve_stream(
         bytes: settings.manager.max_request_headers,
         ..Limits::default()
     };
+    let (codec, http2) = (settings.manager.codec, h2::Settings::of(&settings.manager));
     drop(local);
     let guard = Guard::new(&client);
+    let preface = match (codec, stream.tcp()) {
+        (Codec::Http2, _) => Preface::Http2,
+        (Codec::Auto, Some(tcp)) => h2::preface(&client, tcp).await,
+        _ => Preface::Other,
+    };
+    match preface {
+        Preface::Other => serve_http1(client, stream, &limits).await,
+        Preface::Http2 => h2::serve(&client, stream, http2).await,
+        Preface::None => {}
+    }
+    drop(guard);
+}
+
+async fn serve_http1(client: Rc<Client>, stream: Stream, limits: &Limits) {
     let connection = Connection {
         alarm: RefCell::new(client.core.timer.alarm()),
         conn: Rc::new(Conn::new(stream)),
         client,
     };
-    connection.serve(&limits).await;
-    drop(guard);
+    connection.serve(limits).await;
 }
 
 /// A client's connection and what looks after it.

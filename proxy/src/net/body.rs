@@ -2,14 +2,15 @@
 
 use std::{
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
+use h2::RecvStream;
 use http_body::{Body, Frame, SizeHint};
 
 use super::h1;
-use crate::error::Error;
+use crate::error::{Error, Side};
 
 /// The body of a client's request, or of an upstream's answer, as it comes.
 #[derive(Debug)]
@@ -21,6 +22,17 @@ enum Source {
     Request(h1::server::Request),
     Answer(h1::client::Answer),
     Whole(Bytes),
+    Stream(Stream),
+}
+
+/// The body of a message of HTTP/2. Its window is opened again by what is taken out of it: a reader that is slow is sent
+/// no more than the window.
+#[derive(Debug)]
+struct Stream {
+    body: RecvStream,
+    /// What `content-length` says, less what has come.
+    left: Option<u64>,
+    side: Side,
 }
 
 impl Incoming {
@@ -57,8 +69,53 @@ impl Incoming {
     pub fn poll_upload(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
         match &self.0 {
             Source::Answer(body) => body.poll_upload(cx),
-            Source::Empty | Source::Request(_) | Source::Whole(_) => Ok(()),
+            // The body of a stream's request is sent by itself.
+            Source::Empty | Source::Request(_) | Source::Whole(_) | Source::Stream(_) => Ok(()),
         }
+    }
+
+    /// A body of HTTP/2, sent by that side. `length` is what its `content-length` says.
+    pub fn stream(body: RecvStream, length: Option<u64>, side: Side) -> Self {
+        Self(Source::Stream(Stream {
+            body,
+            left: length,
+            side,
+        }))
+    }
+}
+
+impl Stream {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        match ready!(self.body.poll_data(cx)) {
+            Some(Ok(data)) => {
+                // A stream that was reset meanwhile has no window.
+                let _ = self.body.flow_control().release_capacity(data.len());
+                self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
+                return Poll::Ready(Some(Ok(Frame::data(data))));
+            }
+            Some(Err(error)) => return Poll::Ready(Some(Err(self.error(&error)))),
+            None => {}
+        }
+        match ready!(self.body.poll_trailers(cx)) {
+            Ok(Some(trailers)) => Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
+            Ok(None) => Poll::Ready(None),
+            Err(error) => Poll::Ready(Some(Err(self.error(&error)))),
+        }
+    }
+
+    fn error(&self, error: &h2::Error) -> Error {
+        match self.side {
+            Side::Downstream => Error::of_client_stream(error),
+            _ => Error::of_stream(error),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        if self.body.is_end_stream() {
+            return SizeHint::with_exact(0);
+        }
+        self.left
+            .map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }
 
@@ -78,6 +135,7 @@ impl Body for Incoming {
                 let data = std::mem::take(body);
                 Poll::Ready((!data.is_empty()).then(|| Ok(Frame::data(data))))
             }
+            Source::Stream(stream) => stream.poll_frame(cx),
         }
     }
 
@@ -87,6 +145,7 @@ impl Body for Incoming {
             Source::Request(body) => body.is_end_stream(),
             Source::Answer(body) => body.is_end_stream(),
             Source::Whole(body) => body.is_empty(),
+            Source::Stream(stream) => stream.body.is_end_stream(),
         }
     }
 
@@ -96,6 +155,7 @@ impl Body for Incoming {
             Source::Request(body) => body.size_hint(),
             Source::Answer(body) => body.size_hint(),
             Source::Whole(body) => SizeHint::with_exact(body.len() as u64),
+            Source::Stream(stream) => stream.size_hint(),
         }
     }
 }

@@ -58,6 +58,14 @@ impl Stream {
         }
     }
 
+    /// The TCP connection, where nothing else carries the bytes.
+    pub fn tcp(&self) -> Option<&TcpStream> {
+        match &self.carrier {
+            Carrier::Tcp(tcp) => Some(tcp),
+            Carrier::Other(_) => None,
+        }
+    }
+
     /// The bytes that went over it.
     pub fn traffic(&self) -> &Arc<Traffic> {
         &self.traffic

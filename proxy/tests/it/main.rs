@@ -14,6 +14,7 @@ mod envoy;
 mod fault;
 mod filters;
 mod http1;
+mod http2;
 mod mirror;
 mod oracle;
 mod reply;

@@ -180,12 +180,12 @@ impl<'a> Race<'a> {
             .filter(|_| self.count > 1)
             .and_then(Retries::other_hosts)
             .unwrap_or_default();
-        let mut picked = self.sender.cluster.next()?;
+        let mut picked = self.sender.next()?;
         for _ in 0..others {
             if !self.tried.contains(&picked.address()) {
                 break;
             }
-            picked = self.sender.cluster.next()?;
+            picked = self.sender.next()?;
         }
         Some(picked)
     }

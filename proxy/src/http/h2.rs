@@ -1,0 +1,305 @@
+//! Serves HTTP/2 on a client's connection until it ends: a task a request, one alarm for all of them.
+//!
+//! What the tasks write is collected and goes out when the connection has been polled ([`crate::net::coalesce`]).
+
+use std::{
+    cell::{Cell, RefCell},
+    future::poll_fn,
+    pin::pin,
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use h2::{RecvStream, server};
+use http::Request;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    task::spawn_local,
+    time::Instant,
+};
+
+use super::client::Client;
+use crate::{
+    net::{
+        coalesce::{Coalesce, Outlet, coalesce},
+        io::Traffic,
+        timer::Alarm,
+    },
+    policy::protocol::Http2,
+    snapshot::Manager,
+};
+
+mod preface;
+mod stream;
+
+pub(super) use preface::{Preface, preface};
+
+/// After an error the peer is read from for so long, so that it gets to see the last frame: what is unread when a socket
+/// closes resets it.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Frames of this length are taken: HTTP/2's least, as Envoy.
+const MAX_FRAME: u32 = 16 << 10;
+
+/// A connection, as its requests see it.
+#[derive(Debug)]
+pub(super) struct Connection {
+    client: Rc<Client>,
+    /// What streams count their bytes in, since the connection counts them.
+    uncounted: Arc<Traffic>,
+    streams: RefCell<Streams>,
+    /// When the alarm rings at the latest.
+    rings: Cell<Option<Instant>>,
+    idle: Option<Duration>,
+    idle_since: Cell<Instant>,
+}
+
+/// Requests under way, by place.
+#[derive(Debug, Default)]
+struct Streams {
+    places: Vec<Option<Rc<Client>>>,
+    free: Vec<usize>,
+    count: usize,
+}
+
+/// How connections are served, as their listener says.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    http2: Http2,
+    max_headers: usize,
+    idle: Option<Duration>,
+}
+
+impl Settings {
+    /// As the manager says.
+    pub fn of(manager: &Manager) -> Self {
+        Self {
+            http2: manager.http2.clone(),
+            max_headers: manager.max_request_headers,
+            idle: manager.idle_timeout,
+        }
+    }
+}
+
+/// Serves a connection that has begun, or will, with HTTP/2's preface.
+pub async fn serve<S>(client: &Rc<Client>, stream: S, settings: Settings)
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    client.metrics.http2_connections.inc();
+    let connection = Rc::new(Connection {
+        client: Rc::clone(client),
+        uncounted: Arc::default(),
+        streams: RefCell::default(),
+        rings: Cell::new(None),
+        idle: settings.idle,
+        idle_since: Cell::new(Instant::now()),
+    });
+    let builder = builder(&settings.http2, settings.max_headers);
+    let (io, outlet) = coalesce(stream);
+    if connection.drive(&builder, io, &outlet).await.is_err() {
+        client.metrics.protocol_errors.inc();
+        outlet.linger(LINGER).await;
+    }
+}
+
+fn builder(settings: &Http2, max_headers: usize) -> server::Builder {
+    let mut builder = server::Builder::new();
+    builder
+        .header_table_size(settings.hpack_table)
+        .max_concurrent_streams(settings.max_streams)
+        .initial_window_size(settings.stream_window)
+        .initial_connection_window_size(settings.connection_window)
+        .max_frame_size(MAX_FRAME)
+        .max_header_list_size(u32::try_from(max_headers).unwrap_or(u32::MAX));
+    if settings.allow_connect {
+        builder.enable_connect_protocol();
+    }
+    builder
+}
+
+impl Connection {
+    async fn drive<S>(
+        self: &Rc<Self>,
+        builder: &server::Builder,
+        io: Coalesce<S>,
+        outlet: &Outlet<S>,
+    ) -> Result<(), h2::Error>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + 'static,
+    {
+        let mut alarm = self.client.core.timer.alarm();
+        let handshake = builder.handshake::<_, Bytes>(io);
+        let Some(shaken) = self.unless_idle(&mut alarm, outlet, handshake).await else {
+            return Ok(());
+        };
+        let mut connection = shaken?;
+        let mut closing = false;
+        poll_fn(|cx| {
+            self.client.remember(cx.waker());
+            if alarm.is_off() && self.ring() && !closing {
+                closing = true;
+                self.client.metrics.idle_timeouts.inc();
+                connection.graceful_shutdown();
+            }
+            if self.client.is_closing() && !closing {
+                closing = true;
+                connection.graceful_shutdown();
+            }
+            let ended = self.accept(&mut connection, cx);
+            // A broken socket is told to the connection by its next read.
+            let _ = outlet.drain(cx);
+            if ended.is_pending() {
+                self.set(&mut alarm, cx);
+            }
+            ended
+        })
+        .await
+    }
+
+    /// Begins the requests that have come.
+    fn accept<S>(
+        self: &Rc<Self>,
+        connection: &mut server::Connection<S, Bytes>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), h2::Error>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        loop {
+            match connection.poll_accept(cx) {
+                Poll::Ready(Some(Ok((request, respond)))) => self.begin(request, respond),
+                Poll::Ready(Some(Err(error))) if error.is_io() => return Poll::Ready(Ok(())),
+                // The client's own word is no error of its protocol.
+                Poll::Ready(Some(Err(error))) if error.is_remote() => return Poll::Ready(Ok(())),
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
+                Poll::Ready(None) => return Poll::Ready(Ok(())),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    fn begin(self: &Rc<Self>, request: Request<RecvStream>, respond: server::SendResponse<Bytes>) {
+        let client = Rc::new(Client::of_stream(
+            &self.client,
+            &self.uncounted,
+            Instant::now(),
+        ));
+        let place = self.streams.borrow_mut().enter(Rc::clone(&client));
+        let connection = Rc::clone(self);
+        spawn_local(async move {
+            stream::run(&connection, client, request, respond).await;
+            connection.end(place);
+        });
+    }
+
+    fn end(&self, place: usize) {
+        let mut streams = self.streams.borrow_mut();
+        streams.leave(place);
+        self.client.count_bytes();
+        if streams.count == 0 {
+            self.idle_since.set(Instant::now());
+            // The alarm may have to ring for the connection now.
+            if self.idle.is_some() && self.rings.get().is_none() {
+                self.client.wake();
+            }
+        }
+    }
+
+    /// A request must have moved on by then.
+    pub(super) fn watch(&self, deadline: Option<Instant>) {
+        let Some(deadline) = deadline else {
+            return;
+        };
+        if self.rings.get().is_none_or(|rings| deadline < rings) {
+            self.client.wake();
+        }
+    }
+
+    /// Looks at all deadlines. Whether the connection has been idle for too long.
+    fn ring(&self) -> bool {
+        self.rings.set(None);
+        let now = Instant::now();
+        let streams = self.streams.borrow();
+        for client in streams.places.iter().flatten() {
+            client.check(now);
+            if client.overdue().is_some() {
+                client.wake();
+            }
+        }
+        streams.count == 0
+            && self
+                .idle
+                .is_some_and(|idle| self.idle_since.get() + idle <= now)
+    }
+
+    fn set(&self, alarm: &mut Alarm, cx: &mut Context<'_>) {
+        let streams = self.streams.borrow();
+        let next = if streams.count == 0 {
+            self.idle.map(|idle| self.idle_since.get() + idle)
+        } else {
+            let places = streams.places.iter().flatten();
+            places.filter_map(|client| client.next_deadline()).min()
+        };
+        // A later deadline waits for the alarm to ring: setting it for each request would cost more than the ringing.
+        if let Some(next) = next
+            && self.rings.get().is_none_or(|rings| next < rings)
+        {
+            self.rings.set(Some(next));
+            alarm.set(next, cx.waker());
+        }
+    }
+
+    /// The future's result, unless the connection is idle for too long first.
+    async fn unless_idle<S, F>(
+        &self,
+        alarm: &mut Alarm,
+        outlet: &Outlet<S>,
+        future: F,
+    ) -> Option<F::Output>
+    where
+        S: AsyncWrite + Unpin,
+        F: Future,
+    {
+        let mut future = pin!(future);
+        poll_fn(|cx| {
+            self.client.remember(cx.waker());
+            if (alarm.is_off() && self.ring()) || self.client.is_closing() {
+                return Poll::Ready(None);
+            }
+            let polled = future.as_mut().poll(cx).map(Some);
+            let _ = outlet.drain(cx);
+            if polled.is_pending() {
+                self.set(alarm, cx);
+            }
+            polled
+        })
+        .await
+    }
+}
+
+impl Streams {
+    fn enter(&mut self, client: Rc<Client>) -> usize {
+        self.count += 1;
+        if let Some(place) = self.free.pop()
+            && let Some(free) = self.places.get_mut(place)
+        {
+            *free = Some(client);
+            return place;
+        }
+        self.places.push(Some(client));
+        self.places.len() - 1
+    }
+
+    fn leave(&mut self, place: usize) {
+        if let Some(taken) = self.places.get_mut(place)
+            && taken.take().is_some()
+        {
+            self.count -= 1;
+            self.free.push(place);
+        }
+    }
+}

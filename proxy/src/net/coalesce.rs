@@ -1,0 +1,168 @@
+//! Few writes for many small frames. `h2` flushes once a frame: what it writes is collected here, and goes out when the
+//! connection has been polled, in one write. Large payloads are not copied: they go out at once, behind what waits.
+//!
+//! A wrapper that drains where it is told to flush would collect nothing, since flushing is what is done once a frame. So
+//! a flush is answered and not done; [`Outlet::drain`], called after each poll of the connection, is the one that writes.
+
+use std::{
+    cell::RefCell,
+    fmt,
+    io::{IoSlice, Result},
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// Bytes that may wait; beyond them the writer waits for the socket.
+const MOST: usize = 64 << 10;
+
+/// Payloads from this length on are not copied.
+const LARGE: usize = 8 << 10;
+
+/// A stream whose writes are collected; for `h2`.
+pub struct Coalesce<S>(Rc<RefCell<State<S>>>);
+
+/// Where the collected writes go out.
+pub struct Outlet<S>(Rc<RefCell<State<S>>>);
+
+struct State<S> {
+    stream: S,
+    waiting: BytesMut,
+}
+
+/// Wraps the stream.
+pub fn coalesce<S>(stream: S) -> (Coalesce<S>, Outlet<S>) {
+    let state = Rc::new(RefCell::new(State {
+        stream,
+        waiting: BytesMut::new(),
+    }));
+    (Coalesce(Rc::clone(&state)), Outlet(state))
+}
+
+impl<S: AsyncWrite + Unpin> Outlet<S> {
+    /// Writes what waits. `Pending`: the socket takes no more now, and the task is woken when it does.
+    pub fn drain(&self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        self.0.borrow_mut().drain(cx)
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Outlet<S> {
+    /// Reads, and forgets, what still comes, at most so long; then what was written last can reach the peer.
+    pub async fn linger(&self, within: Duration) {
+        let mut forgotten = vec![0; LARGE];
+        let _ = tokio::time::timeout(
+            within,
+            std::future::poll_fn(|cx| {
+                let mut state = self.0.borrow_mut();
+                loop {
+                    let mut buf = ReadBuf::new(&mut forgotten);
+                    match Pin::new(&mut state.stream).poll_read(cx, &mut buf) {
+                        Poll::Ready(Ok(())) if !buf.filled().is_empty() => {}
+                        Poll::Ready(_) => return Poll::Ready(()),
+                        Poll::Pending => return Poll::Pending,
+                    }
+                }
+            }),
+        )
+        .await;
+    }
+}
+
+impl<S: AsyncWrite + Unpin> State<S> {
+    fn drain(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        while !self.waiting.is_empty() {
+            let count = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.waiting))?;
+            if count == 0 {
+                return Poll::Ready(Err(std::io::ErrorKind::WriteZero.into()));
+            }
+            self.waiting.advance(count);
+        }
+        // The memory of a burst is not kept by a connection that has gone quiet.
+        if self.waiting.capacity() > LARGE {
+            self.waiting = BytesMut::new();
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn write(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<Result<usize>> {
+        let length: usize = slices.iter().map(|slice| slice.len()).sum();
+        if length < LARGE && self.waiting.len() + length <= MOST {
+            for slice in slices {
+                self.waiting.extend_from_slice(slice);
+            }
+            return Poll::Ready(Ok(length));
+        }
+        if length < LARGE || slices.len() > 7 || !self.stream.is_write_vectored() {
+            ready!(self.drain(cx))?;
+            return Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        }
+        let mut all = [IoSlice::new(&self.waiting); 8];
+        for (place, slice) in all.iter_mut().skip(1).zip(slices) {
+            *place = *slice;
+        }
+        let waiting = self.waiting.len();
+        let used = all.get(..=slices.len()).unwrap_or(&all);
+        let count = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, used))?;
+        self.waiting.advance(count.min(waiting));
+        if count > waiting {
+            return Poll::Ready(Ok(count - waiting));
+        }
+        // Nothing of the payload went out: it waits for the socket.
+        ready!(self.drain(cx))?;
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Coalesce<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<Result<()>> {
+        Pin::new(&mut self.0.borrow_mut().stream).poll_read(cx, buf)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Coalesce<S> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<Result<usize>> {
+        self.0.borrow_mut().write(cx, &[IoSlice::new(buf)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<Result<usize>> {
+        self.0.borrow_mut().write(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        let state = &mut *self.0.borrow_mut();
+        ready!(state.drain(cx))?;
+        Pin::new(&mut state.stream).poll_shutdown(cx)
+    }
+}
+
+impl<S> fmt::Debug for Coalesce<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Coalesce").finish_non_exhaustive()
+    }
+}
+
+impl<S> fmt::Debug for Outlet<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outlet").finish_non_exhaustive()
+    }
+}
