@@ -4,12 +4,14 @@ use std::net::SocketAddr;
 
 use crate::draw::Seed;
 
+pub mod access_log;
 mod cluster;
 mod filter;
 mod listener;
 mod problem;
 mod route;
 
+pub use access_log::AccessLog;
 pub use cluster::{Address, Cluster, Endpoint};
 pub use filter::Filter;
 pub use listener::{Direction, HttpManager, Listener, Place};

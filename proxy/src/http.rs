@@ -19,6 +19,7 @@ mod normalize;
 pub mod reply;
 pub mod server;
 pub mod shadow;
+pub mod view;
 
 use body::{Download, FromClient, Upload};
 use client::Client;
@@ -58,7 +59,8 @@ pub async fn serve(client: Rc<Client>, request: Request<Incoming>) -> Response<D
     };
     // Mirrors choose it, and take their copies; the primary does not wait for them.
     let copies = mirror(&log, &mut head, &body);
-    // It is sent on.
+    // It is sent on; access logs tell of it as it is now.
+    log.keep_request(&head);
     let upload = upload(&mut log, body, copies.tees);
     let primaries = copies.primaries;
     match forward::send(head, upload, &cluster, &mut log).await {
@@ -81,13 +83,17 @@ fn open(
     body: &Incoming,
 ) -> Box<Log> {
     let now = Instant::now();
-    let log = Log::open(
+    let mut log = Log::open(
         Rc::clone(client),
         local,
         head.method.clone(),
         head.uri.path_and_query().cloned(),
         now,
     );
+    log.version = head.version;
+    if body.is_end_stream() {
+        log.request_end.set(Some(now));
+    }
     if let Some(listener) = log.listener() {
         client.begin(now, &listener.manager, body.is_end_stream());
     }
@@ -102,6 +108,7 @@ fn settle(log: &mut Log, head: &mut request::Parts) -> Result<Option<String>, Er
         .get(log.client.listener)
         .ok_or(Error::NoRoute)?;
     let settled = normalize::request(head, &log.client, &listener.manager);
+    log.keep_request(head);
     log.authority = head.headers.get(http::header::HOST).cloned();
     let run = local.snapshot.run;
     log.identity = identity::of(

@@ -2,6 +2,7 @@
 
 pub mod balance;
 pub mod fault;
+pub mod flag;
 pub mod format;
 pub mod matcher;
 pub mod mirror;

@@ -15,6 +15,7 @@ use arc_swap::{ArcSwap, Cache};
 use http::{HeaderName, HeaderValue, StatusCode};
 
 use crate::{
+    access_log::{Logs, sink::Sinks},
     cluster,
     config::{self, Address, Config, Direction, Place, Problem},
     draw::Draw,
@@ -92,6 +93,8 @@ pub struct Manager {
     pub max_request_headers: usize,
     /// See [`config::HttpManager::accept_http_10`].
     pub accept_http_10: bool,
+    /// See [`config::HttpManager::access_logs`].
+    pub access: Logs,
 }
 
 /// A route, ready to be asked.
@@ -174,6 +177,8 @@ pub struct Mirror {
 /// What outlives configurations.
 #[derive(Debug, Default)]
 pub struct Lasting {
+    /// Where access logs are written.
+    pub sinks: Sinks,
     faults: Book,
     arrivals: Mutex<HashMap<Arc<str>, Arc<AtomicU64>>>,
     calls: Mutex<HashMap<Caller, Arc<Calls>>>,
@@ -442,12 +447,24 @@ impl<'a> Compiler<'a> {
                     .collect(),
                 max_request_headers: http.max_request_headers.0 as usize,
                 accept_http_10: http.accept_http_10,
+                access: self.access_logs(&path, &http.access_logs),
             },
             hosts,
             filters,
             arrivals: self.lasting.arrivals(&listener.name),
             calls: self.lasting.calls(listener.place.as_ref()),
         }
+    }
+
+    fn access_logs(&mut self, path: &str, settings: &[config::AccessLog]) -> Logs {
+        // A configuration that cannot be used must not leave files behind.
+        if !self.problems.is_empty() {
+            return Logs::default();
+        }
+        Logs::open(settings, &self.lasting.sinks).unwrap_or_else(|(index, what)| {
+            self.problem(format!("{path}.access_logs[{index}]"), what);
+            Logs::default()
+        })
     }
 
     fn route(

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use super::{Filter, VirtualHost};
+use super::{AccessLog, Filter, VirtualHost};
 use crate::{policy::fault, unit::ByteSize};
 
 /// A port and what is done with the connections to it.
@@ -67,6 +67,8 @@ pub struct HttpManager {
     pub accept_http_10: bool,
     /// Fault rules of every route that has none of its own.
     pub faults: Vec<fault::Rule>,
+    /// Its access logs.
+    pub access_logs: Vec<AccessLog>,
     /// What requests pass on their way, in this order, where their route says nothing else; the router is not among them.
     pub filters: Vec<Filter>,
 }
@@ -87,6 +89,7 @@ impl Default for HttpManager {
             max_request_headers: ByteSize(60 << 10),
             accept_http_10: false,
             faults: Vec::new(),
+            access_logs: Vec::new(),
             filters: Vec::new(),
         }
     }

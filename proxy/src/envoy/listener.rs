@@ -13,7 +13,7 @@ use envoy_types::pb::envoy::{
 };
 
 use super::{
-    Notes, endpoint,
+    Notes, access_log, endpoint,
     filter::{self, duration, open, unless_zero},
     route,
 };
@@ -155,6 +155,7 @@ fn http(it: &HttpConnectionManager, listener: &str, path: &str, notes: &mut Note
             .http_protocol_options
             .as_ref()
             .is_some_and(|http1| http1.accept_http_10),
+        access_logs: access_log::convert(&it.access_log, &format!("{path}.access_log"), notes),
         faults: manager_faults,
         filters: faults.of_manager(),
     }

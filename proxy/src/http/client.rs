@@ -26,6 +26,10 @@ pub struct Client {
     pub listener: usize,
     /// Its address.
     pub peer: SocketAddr,
+    /// Our end of it.
+    pub local: Cell<Option<SocketAddr>>,
+    /// Its number on its event loop.
+    pub id: Cell<u64>,
     /// The counts of its listener.
     pub metrics: Arc<Downstream>,
     traffic: Arc<Traffic>,
@@ -80,6 +84,8 @@ impl Client {
             core,
             listener,
             peer,
+            local: Cell::new(None),
+            id: Cell::new(0),
             metrics,
             traffic,
             waker: RefCell::default(),

@@ -41,6 +41,7 @@ pub fn upstream(
         arrived,
     } = answer;
     log.status = Some(response.status());
+    log.arrived = Some(arrived);
     log.details = Cow::Borrowed("via_upstream");
     let (mut head, body) = response.into_parts();
     let protocol = if head.status == StatusCode::SWITCHING_PROTOCOLS {
@@ -64,6 +65,7 @@ pub fn upstream(
     set_server(&mut head.headers, &log);
     close_early(&mut head.headers, &log);
     filters::answer(&mut log, &mut head.headers);
+    log.keep_answer(&head.headers);
     let mut response = Response::new(Download::upstream(body, log, lease, primaries));
     *response.status_mut() = head.status;
     *response.headers_mut() = head.headers;
@@ -130,6 +132,7 @@ fn plain(mut log: Box<Log>, status: StatusCode, body: Bytes) -> Response<Downloa
     set_server(&mut headers, &log);
     close_early(&mut headers, &log);
     filters::answer(&mut log, &mut headers);
+    log.keep_answer(&headers);
     let mut response = Response::new(Download::local(body, log));
     *response.status_mut() = status;
     *response.headers_mut() = headers;

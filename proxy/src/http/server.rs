@@ -65,6 +65,7 @@ pub async fn serve_stream(core: Rc<Core>, listener: usize, stream: Stream, peer:
         Arc::clone(stream.traffic()),
         &settings.manager,
     ));
+    client.local.set(stream.local_addr());
     let limits = Limits {
         bytes: settings.manager.max_request_headers,
         ..Limits::default()
@@ -434,8 +435,10 @@ impl Guard {
     fn new(client: &Rc<Client>) -> Self {
         client.metrics.connections.inc();
         client.metrics.connections_active.inc();
+        let id = client.core.enter(Rc::clone(client));
+        client.id.set(id);
         Self {
-            id: client.core.enter(Rc::clone(client)),
+            id,
             client: Rc::clone(client),
         }
     }

@@ -3,6 +3,7 @@
 use std::{
     fmt,
     io::{IoSlice, Result},
+    net::SocketAddr,
     pin::Pin,
     sync::{
         Arc,
@@ -55,6 +56,14 @@ impl Stream {
         Self {
             carrier: Carrier::Other(other),
             traffic,
+        }
+    }
+
+    /// Our end of it; `None`: not TCP, or it is gone.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        match &self.carrier {
+            Carrier::Tcp(tcp) => tcp.local_addr().ok(),
+            Carrier::Other(_) => None,
         }
     }
 
