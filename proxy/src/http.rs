@@ -45,8 +45,8 @@ pub async fn serve(client: Rc<Client>, request: Request<Incoming>) -> Response<D
         Ok(None) => {}
         Err(error) => return reply::error(log, &error),
     }
-    // The first route of the most specific host is taken.
-    log.route = find_route(&log, &head);
+    // The first route of the most specific host is taken, and one of its clusters.
+    route(&mut log, &head);
     // It passes the filters: faults are drawn and suffered, limits kept; one may answer it.
     match filters::request(&mut log, &mut head, &mut body).await {
         Ok(None) => {}
@@ -54,7 +54,7 @@ pub async fn serve(client: Rc<Client>, request: Request<Incoming>) -> Response<D
         Err(error) => return reply::error(log, &error),
     }
     // A route without a cluster answers by itself.
-    let Some(cluster) = choose_cluster(&mut log) else {
+    let Some(cluster) = log.cluster().cloned() else {
         return answer_here(log);
     };
     // Mirrors choose it, and take their copies; the primary does not wait for them.
@@ -130,10 +130,13 @@ fn find_route(log: &Log, head: &request::Parts) -> Option<RouteId> {
     listener.hosts.find(&inject::view(log, &head.headers))
 }
 
-fn choose_cluster(log: &mut Log) -> Option<Rc<super::cluster::Cluster<Upload>>> {
-    let index = log.forward()?.cluster(log.identity.ordinal)?;
-    log.cluster = Some(index);
-    log.local.clusters.get(index).cloned()
+fn route(log: &mut Log, head: &request::Parts) {
+    log.route = find_route(log, head);
+    log.cluster = find_cluster(log);
+}
+
+fn find_cluster(log: &Log) -> Option<usize> {
+    log.forward()?.cluster(log.identity.ordinal)
 }
 
 fn answer_here(log: Box<Log>) -> Response<Download> {

@@ -283,7 +283,8 @@ impl Log {
         }
     }
 
-    fn cluster(&self) -> Option<&Rc<Cluster<Upload>>> {
+    /// Its cluster.
+    pub fn cluster(&self) -> Option<&Rc<Cluster<Upload>>> {
         self.local.clusters.get(self.cluster?)
     }
 
