@@ -30,6 +30,8 @@ pub trait Controls: Send + Sync + 'static {
     fn registry(&self) -> &Registry;
     /// Where listeners are bound.
     fn addresses(&self) -> &[(Arc<str>, SocketAddr)];
+    /// Opens the access logs' files again.
+    fn reopen_logs(&self);
     /// Connections are taken no more.
     fn drain(&self);
     /// Somebody wants the proxy to end.
@@ -90,12 +92,16 @@ fn answer(
         "/stats" if query.contains("format=prometheus") => prometheus(controls),
         "/stats" => plain(controls.registry().text()),
         "/stats/prometheus" => prometheus(controls),
-        "/drain_listeners" | "/quitquitquit" if !change => status(
+        "/drain_listeners" | "/quitquitquit" | "/reopen_logs" if !change => status(
             StatusCode::METHOD_NOT_ALLOWED,
             "method not allowed, use POST\n",
         ),
         "/drain_listeners" => {
             controls.drain();
+            plain("OK\n".to_owned())
+        }
+        "/reopen_logs" => {
+            controls.reopen_logs();
             plain("OK\n".to_owned())
         }
         "/quitquitquit" => {
@@ -107,7 +113,7 @@ fn answer(
     }
 }
 
-const PATHS: &str = "/clusters\n/config_dump\n/drain_listeners (POST)\n/listeners\n/quitquitquit (POST)\n/ready\n/stats\n/stats/prometheus\n";
+const PATHS: &str = "/clusters\n/config_dump\n/drain_listeners (POST)\n/listeners\n/quitquitquit (POST)\n/ready\n/reopen_logs (POST)\n/stats\n/stats/prometheus\n";
 
 /// Envoy's words.
 fn ready(watch: &Watch) -> Response<Full<Bytes>> {

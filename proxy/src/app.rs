@@ -216,6 +216,16 @@ impl Handle {
         self.shared.drain.wait(within)
     }
 
+    /// Writes the access log lines that wait in memory.
+    pub fn flush_logs(&self) {
+        self.shared.lasting.sinks.flush();
+    }
+
+    /// Opens the access logs' files again, after they have been moved away.
+    pub fn reopen_logs(&self) {
+        self.shared.lasting.sinks.reopen();
+    }
+
     /// Ends when somebody has asked the admin port to quit.
     pub async fn asked_to_quit(&self) {
         let mut quit = self.shared.quit.subscribe();
@@ -233,6 +243,7 @@ impl Handle {
             // A thread that panicked has ended too.
             let _ = thread.join();
         }
+        self.shared.lasting.sinks.flush();
     }
 
     fn spawn(
@@ -328,6 +339,10 @@ impl admin::Controls for Controls {
 
     fn addresses(&self) -> &[(Arc<str>, SocketAddr)] {
         &self.0.bound
+    }
+
+    fn reopen_logs(&self) {
+        self.0.lasting.sinks.reopen();
     }
 
     fn drain(&self) {

@@ -133,6 +133,7 @@ struct End {
     runtime: Runtime,
     terminate: Signal,
     interrupt: Signal,
+    reopen: Signal,
 }
 
 impl End {
@@ -141,11 +142,13 @@ impl End {
         let entered = runtime.enter();
         let terminate = signal(SignalKind::terminate())?;
         let interrupt = signal(SignalKind::interrupt())?;
+        let reopen = signal(SignalKind::user_defined1())?;
         drop(entered);
         Ok(Self {
             runtime,
             terminate,
             interrupt,
+            reopen,
         })
     }
 
@@ -155,13 +158,17 @@ impl End {
             runtime,
             mut terminate,
             mut interrupt,
+            mut reopen,
         } = self;
         let handle = Arc::new(handle);
         runtime.block_on(async {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-                () = handle.asked_to_quit() => {}
+            loop {
+                tokio::select! {
+                    _ = terminate.recv() => break,
+                    _ = interrupt.recv() => break,
+                    () = handle.asked_to_quit() => break,
+                    _ = reopen.recv() => handle.reopen_logs(),
+                }
             }
             let draining = Arc::clone(&handle);
             tokio::select! {
@@ -170,6 +177,7 @@ impl End {
                 _ = interrupt.recv() => {}
             }
         });
+        handle.flush_logs();
         // A drain that was cut short still waits on its thread; the process ends without it.
         runtime.shutdown_background();
     }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use crate::draw::Seed;
 
+pub mod access_log;
 mod cluster;
 mod filter;
 mod listener;
@@ -12,6 +13,7 @@ mod route;
 pub mod tls;
 mod tries;
 
+pub use access_log::AccessLog;
 pub use cluster::{Address, Cluster, Endpoint};
 pub use filter::Filter;
 pub use listener::{Chain, Direction, HttpManager, Listener, Place, Serve};

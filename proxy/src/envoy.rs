@@ -13,6 +13,7 @@ use prost_reflect::{DescriptorPool, DynamicMessage};
 
 use crate::{config::Config, draw::Seed};
 
+mod access_log;
 mod bootstrap;
 mod chain;
 mod cluster;

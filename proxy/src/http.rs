@@ -21,6 +21,7 @@ pub mod replay;
 pub mod reply;
 pub mod server;
 pub mod shadow;
+pub mod view;
 
 use body::{Download, FromClient, Upload};
 use client::Client;
@@ -48,8 +49,8 @@ pub async fn serve(client: Rc<Client>, request: Request<Incoming>) -> Response<D
         Ok(None) => {}
         Err(error) => return reply::error(log, &error),
     }
-    // The first route of the most specific host is taken.
-    log.route = find_route(&log, &head);
+    // The first route of the most specific host is taken, and one of its clusters.
+    route(&mut log, &head);
     // It passes the filters: faults are drawn and suffered, limits kept; one may answer it.
     match filters::request(&mut log, &mut head, &mut body).await {
         Ok(None) => {}
@@ -57,12 +58,13 @@ pub async fn serve(client: Rc<Client>, request: Request<Incoming>) -> Response<D
         Err(error) => return reply::error(log, &error),
     }
     // A route without a cluster answers by itself.
-    let Some(cluster) = choose_cluster(&mut log) else {
+    let Some(cluster) = log.cluster().cloned() else {
         return answer_here(log);
     };
     // Mirrors choose it, and take their copies; the primary does not wait for them.
     let copies = mirror(&log, &mut head, &body);
-    // It is sent on.
+    // It is sent on; access logs tell of it as it is now.
+    log.keep_request(&head);
     let upload = upload(&mut log, body, copies.tees);
     let primaries = copies.primaries;
     match forward::send(head, upload, &cluster, &mut log).await {
@@ -106,6 +108,9 @@ fn open(
         .headers
         .get(http::header::CONTENT_TYPE)
         .is_some_and(|it| grpc::is_call(it.as_bytes()));
+    if body.is_end_stream() {
+        log.request_end.set(Some(now));
+    }
     if let Some(listener) = log.listener() {
         client.begin(now, &listener.manager, body.is_end_stream());
     }
@@ -116,6 +121,7 @@ fn settle(log: &mut Log, head: &mut request::Parts) -> Result<Option<String>, Er
     let local = Rc::clone(&log.local);
     let listener = local.snapshot.http.get(log.http).ok_or(Error::NoRoute)?;
     let settled = normalize::request(head, &log.client, &listener.manager);
+    log.keep_request(head);
     log.authority = head.headers.get(http::header::HOST).cloned();
     let run = local.snapshot.run;
     log.identity = identity::of(
@@ -137,10 +143,13 @@ fn find_route(log: &Log, head: &request::Parts) -> Option<RouteId> {
     listener.hosts.find(&inject::view(log, &head.headers))
 }
 
-fn choose_cluster(log: &mut Log) -> Option<Rc<super::cluster::Cluster<Upload>>> {
-    let index = log.forward()?.cluster(log.identity.ordinal)?;
-    log.cluster = Some(index);
-    log.local.clusters.get(index).cloned()
+fn route(log: &mut Log, head: &request::Parts) {
+    log.route = find_route(log, head);
+    log.cluster = find_cluster(log);
+}
+
+fn find_cluster(log: &Log) -> Option<usize> {
+    log.forward()?.cluster(log.identity.ordinal)
 }
 
 fn answer_here(log: Box<Log>) -> Response<Download> {

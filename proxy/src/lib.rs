@@ -39,6 +39,7 @@ macro_rules! eprintln {
     }};
 }
 
+pub mod access_log;
 pub mod admin;
 pub mod app;
 pub mod cli;

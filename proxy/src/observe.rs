@@ -1,11 +1,13 @@
 //! What the proxy tells others: exactly one [`Record`] a request, also when the client vanishes, and one [`Mirrored`]
 //! for every request that a mirror chose.
 
-use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use tokio::time::Instant;
+
+pub use crate::policy::flag::Flags;
 
 use crate::config::Place;
 
@@ -194,105 +196,4 @@ pub struct Answer {
     pub length: u64,
     /// From the request's sending on to the answer's end.
     pub duration: Duration,
-}
-
-macro_rules! flags {
-    ($($(#[$doc:meta])* $name:ident = $bit:expr;)*) => {
-        impl Flags {
-            $($(#[$doc])* pub const $name: Self = Self(1 << $bit);)*
-
-            const NAMES: &'static [(Self, &'static str)] = &[$((Self::$name, stringify!($name))),*];
-        }
-    };
-}
-
-/// Envoy's response flags.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
-pub struct Flags(u32);
-
-flags! {
-    /// Injected delay.
-    DI = 0;
-    /// Injected abort.
-    FI = 1;
-    /// No route.
-    NR = 2;
-    /// No such cluster.
-    NC = 3;
-    /// No healthy upstream.
-    UH = 4;
-    /// Upstream connection failure.
-    UF = 5;
-    /// Upstream overflow.
-    UO = 6;
-    /// Upstream request timeout.
-    UT = 7;
-    /// Upstream connection termination.
-    UC = 8;
-    /// Upstream remote reset.
-    UR = 9;
-    /// Upstream protocol error.
-    UPE = 10;
-    /// Upstream retries exhausted.
-    URX = 11;
-    /// Downstream connection termination.
-    DC = 12;
-    /// Downstream protocol error.
-    DPE = 13;
-    /// Stream idle timeout.
-    SI = 14;
-    /// Local rate limit.
-    RL = 15;
-    /// Downstream request timeout (no whole request in time).
-    DT = 16;
-    /// Downstream remote reset.
-    DR = 17;
-}
-
-impl Flags {
-    /// Adds these.
-    pub fn set(&mut self, flags: Self) {
-        self.0 |= flags.0;
-    }
-
-    /// All of these are set.
-    pub fn has(self, flags: Self) -> bool {
-        self.0 & flags.0 == flags.0
-    }
-
-    /// None is set.
-    pub fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-
-    /// The flag of this name.
-    pub fn named(name: &str) -> Option<Self> {
-        Self::NAMES
-            .iter()
-            .find(|(_, known)| *known == name)
-            .map(|(flag, _)| *flag)
-    }
-
-    /// The names of those that are set.
-    pub fn names(self) -> impl Iterator<Item = &'static str> {
-        Self::NAMES
-            .iter()
-            .filter(move |(flag, _)| self.has(*flag))
-            .map(|(_, name)| *name)
-    }
-}
-
-impl fmt::Display for Flags {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.is_empty() {
-            return f.write_str("-");
-        }
-        for (index, name) in self.names().enumerate() {
-            if index > 0 {
-                f.write_str(",")?;
-            }
-            f.write_str(name)?;
-        }
-        Ok(())
-    }
 }

@@ -4,6 +4,7 @@ pub mod balance;
 pub mod chain;
 pub mod cidr;
 pub mod fault;
+pub mod flag;
 pub mod format;
 pub mod grpc;
 pub mod matcher;

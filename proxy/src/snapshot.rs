@@ -15,6 +15,7 @@ use arc_swap::{ArcSwap, Cache};
 use http::{HeaderName, HeaderValue, StatusCode};
 
 use crate::{
+    access_log::{Logs, sink::Sinks},
     cluster,
     config::{self, Address, Config, Direction, Place, Problem},
     draw::Draw,
@@ -103,6 +104,8 @@ pub struct Manager {
     pub codec: Codec,
     /// See [`config::HttpManager::http2`].
     pub http2: Http2,
+    /// See [`config::HttpManager::access_logs`].
+    pub access: Logs,
 }
 
 /// A route, ready to be asked.
@@ -191,6 +194,8 @@ pub struct Mirror {
 /// What outlives configurations.
 #[derive(Debug, Default)]
 pub struct Lasting {
+    /// Where access logs are written.
+    pub sinks: Sinks,
     faults: Book,
     arrivals: Mutex<HashMap<Arc<str>, Arc<AtomicU64>>>,
     calls: Mutex<HashMap<Caller, Arc<Calls>>>,
@@ -538,12 +543,24 @@ impl<'a> Compiler<'a> {
                 accept_http_10: http.accept_http_10,
                 codec: http.codec,
                 http2: http.http2.clone(),
+                access: self.access_logs(&path, &http.access_logs),
             },
             hosts,
             filters,
             arrivals: self.lasting.arrivals(&listener.name),
             calls: self.lasting.calls(listener.place.as_ref()),
         }
+    }
+
+    fn access_logs(&mut self, path: &str, settings: &[config::AccessLog]) -> Logs {
+        // A configuration that cannot be used must not leave files behind.
+        if !self.problems.is_empty() {
+            return Logs::default();
+        }
+        Logs::open(settings, &self.lasting.sinks).unwrap_or_else(|(index, what)| {
+            self.problem(format!("{path}.access_logs[{index}]"), what);
+            Logs::default()
+        })
     }
 
     fn route(

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-const PROXY: &str = "unit draw drain error | policy config envoy | observe metrics net | cluster snapshot | http tcp | \
+const PROXY: &str = "unit draw drain error | policy config envoy | observe metrics net access_log | cluster snapshot | http tcp | \
                      xds listener admin | app cli main";
 const TESTBED: &str = "stats capture session shadow | event measure | expr score | scenario | replay plan backend journal \
                        container disturb toxiproxy | run | report tui cli main";

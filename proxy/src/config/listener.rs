@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use super::{Filter, VirtualHost};
+use super::{AccessLog, Filter, VirtualHost};
 use crate::{
     policy::{
         chain, fault,
@@ -97,6 +97,8 @@ pub struct HttpManager {
     pub http2: Http2,
     /// Fault rules of every route that has none of its own.
     pub faults: Vec<fault::Rule>,
+    /// Its access logs.
+    pub access_logs: Vec<AccessLog>,
     /// What requests pass on their way, in this order, where their route says nothing else; the router is not among them.
     pub filters: Vec<Filter>,
 }
@@ -162,6 +164,7 @@ impl Default for HttpManager {
             codec: Codec::Auto,
             http2: Http2::default(),
             faults: Vec::new(),
+            access_logs: Vec::new(),
             filters: Vec::new(),
         }
     }

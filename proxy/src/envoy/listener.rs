@@ -13,7 +13,7 @@ use envoy_types::pb::envoy::{
 };
 
 use super::{
-    Notes, chain, endpoint,
+    Notes, access_log, chain, endpoint,
     filter::{self, duration, unless_zero},
     protocol, route,
 };
@@ -158,6 +158,7 @@ pub(super) fn http(
             .is_some_and(|http1| http1.accept_http_10),
         codec,
         http2,
+        access_logs: access_log::convert(&it.access_log, &format!("{path}.access_log"), notes),
         faults: manager_faults,
         filters: faults.of_manager(),
     }

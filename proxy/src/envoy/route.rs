@@ -429,7 +429,8 @@ fn respond(it: &DirectResponseAction, path: &str, notes: &mut Notes) -> config::
     }
 }
 
-fn data(it: &DataSource, path: &str, notes: &mut Notes) -> String {
+/// The text of a source.
+pub(super) fn data(it: &DataSource, path: &str, notes: &mut Notes) -> String {
     let bytes = match &it.specifier {
         Some(Specifier::InlineString(text)) => return text.clone(),
         Some(Specifier::InlineBytes(bytes)) => Ok(bytes.clone()),

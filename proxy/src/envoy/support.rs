@@ -75,6 +75,7 @@ const SUPPORTED: &[(&str, &[&str])] = &[
             "request_headers_timeout",
             "max_request_headers_kb",
             "upgrade_configs",
+            "access_log",
         ],
     ),
     (
@@ -145,6 +146,78 @@ const SUPPORTED: &[(&str, &[&str])] = &[
     (
         "envoy.type.v3.FractionalPercent",
         &["numerator", "denominator"],
+    ),
+    (
+        "envoy.config.accesslog.v3.AccessLog",
+        &["name*", "filter", "typed_config"],
+    ),
+    (
+        "envoy.config.accesslog.v3.AccessLogFilter",
+        &[
+            "status_code_filter",
+            "duration_filter",
+            "not_health_check_filter",
+            "traceable_filter",
+            "runtime_filter",
+            "and_filter",
+            "or_filter",
+            "header_filter",
+            "response_flag_filter",
+            "grpc_status_filter",
+        ],
+    ),
+    (
+        "envoy.config.accesslog.v3.StatusCodeFilter",
+        &["comparison"],
+    ),
+    ("envoy.config.accesslog.v3.DurationFilter", &["comparison"]),
+    (
+        "envoy.config.accesslog.v3.ComparisonFilter",
+        &["op", "value"],
+    ),
+    (
+        // Without layers of runtime, which are not supported, the default is what counts.
+        "envoy.config.core.v3.RuntimeUInt32",
+        &["default_value", "runtime_key*"],
+    ),
+    ("envoy.config.accesslog.v3.NotHealthCheckFilter", &[]),
+    ("envoy.config.accesslog.v3.TraceableFilter", &[]),
+    (
+        "envoy.config.accesslog.v3.RuntimeFilter",
+        &[
+            "runtime_key*",
+            "percent_sampled",
+            "use_independent_randomness",
+        ],
+    ),
+    ("envoy.config.accesslog.v3.AndFilter", &["filters"]),
+    ("envoy.config.accesslog.v3.OrFilter", &["filters"]),
+    ("envoy.config.accesslog.v3.HeaderFilter", &["header"]),
+    ("envoy.config.accesslog.v3.ResponseFlagFilter", &["flags"]),
+    (
+        "envoy.config.accesslog.v3.GrpcStatusFilter",
+        &["statuses", "exclude"],
+    ),
+    (
+        "envoy.extensions.access_loggers.file.v3.FileAccessLog",
+        &["path", "format", "log_format"],
+    ),
+    (
+        "envoy.extensions.access_loggers.stream.v3.StdoutAccessLog",
+        &["log_format"],
+    ),
+    (
+        "envoy.extensions.access_loggers.stream.v3.StderrAccessLog",
+        &["log_format"],
+    ),
+    (
+        "envoy.config.core.v3.SubstitutionFormatString",
+        &[
+            "text_format",
+            "text_format_source",
+            "omit_empty_values",
+            "content_type*",
+        ],
     ),
     (
         "envoy.config.route.v3.RouteConfiguration",

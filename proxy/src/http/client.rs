@@ -24,6 +24,10 @@ pub struct Client {
     pub core: Rc<Core>,
     /// Its address.
     pub peer: SocketAddr,
+    /// Our end of it.
+    pub local: Cell<Option<SocketAddr>>,
+    /// Its number on its event loop.
+    pub id: Cell<u64>,
     /// The counts of its HTTP connection manager.
     pub metrics: Arc<Downstream>,
     http: Cell<usize>,
@@ -90,6 +94,8 @@ impl Client {
         Self {
             core,
             peer,
+            local: Cell::new(None),
+            id: Cell::new(0),
             metrics,
             http: Cell::new(http),
             left_over: RefCell::default(),
@@ -145,6 +151,8 @@ impl Client {
             http: connection.http.clone(),
             left_over: RefCell::new(connection.left_over.borrow().clone()),
             peer: connection.peer,
+            local: connection.local.clone(),
+            id: connection.id.clone(),
             metrics: Arc::clone(&connection.metrics),
             traffic: Arc::clone(uncounted),
             waker: RefCell::default(),

@@ -153,6 +153,7 @@ impl Sender<'_> {
 
     /// Tells the upstream which attempt it is, and how long it has.
     fn dress(&self, head: &mut request::Parts, n: u32) {
+        self.cluster.metrics().requests.inc();
         let told = match &self.told_timeout {
             Some(told) if n == 1 && self.times.per_try.is_none() => Some(told.clone()),
             _ if n == 1 => self.times.expected(Duration::ZERO),
@@ -184,7 +185,6 @@ impl Sender<'_> {
     ) {
         let metrics = self.cluster.metrics();
         let pool = progress.pool.take();
-        metrics.requests.inc();
         if let Some(took) = progress.stale.take() {
             let mut stale = attempt::record(pool.as_ref(), took, Err(&Error::Terminated));
             stale.why = Some("stale connection".into());

@@ -1,17 +1,21 @@
 //! The log of one request. From its opening exactly one record leaves, also when the client vanishes: dropping it is the
 //! record.
 
-use std::{borrow::Cow, cell::Cell, rc::Rc, sync::Arc, time::Duration};
+use std::{borrow::Cow, cell::Cell, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
-use http::{HeaderName, HeaderValue, Method, StatusCode, Version, uri::PathAndQuery};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, request, uri::PathAndQuery,
+};
 use tokio::time::Instant;
 
 use super::{
     body::Upload,
     client::{Client, Left},
     core::Local,
+    view::{Kept, View},
 };
 use crate::{
+    access_log::Wanted,
     cluster::Cluster,
     observe::{Attempt, Effect, Flags, Hit, Identity, Record},
     policy::grpc,
@@ -51,10 +55,26 @@ pub struct Log {
     pub flags: Flags,
     /// Why the answer is what it is.
     pub details: Cow<'static, str>,
+    /// The client, where that is not its connection's peer.
+    pub remote: Option<SocketAddr>,
     /// When its head had been read.
     pub start: Instant,
+    /// When its last byte had been read.
+    pub request_end: Cell<Option<Instant>>,
     /// When it was sent on.
     pub sent: Option<Instant>,
+    /// When its answer's header came.
+    pub arrived: Option<Instant>,
+    /// The protocol that it was sent on by.
+    pub upstream_protocol: Option<Version>,
+    /// Our end of the connection that it was sent on by.
+    pub upstream_local: Option<SocketAddr>,
+    /// Why no connection to its cluster could be made.
+    pub transport_failure: Cow<'static, str>,
+    /// Why its client's connection was ended.
+    pub termination: &'static str,
+    /// What the access logs want to know of it; `None`: there are none.
+    pub kept: Option<Box<Kept>>,
     /// Bytes of its body so far; shared with the body, that another task reads.
     pub bytes_in: Option<Rc<Cell<u64>>>,
     /// Bytes of the answer's body so far.
@@ -93,7 +113,8 @@ impl Attempts {
         }
     }
 
-    fn as_slice(&self) -> &[Attempt] {
+    /// All of them, in order.
+    pub fn as_slice(&self) -> &[Attempt] {
         if self.all.is_empty() {
             self.first.as_slice()
         } else {
@@ -114,7 +135,18 @@ impl Log {
     ) -> Box<Self> {
         client.metrics.requests.inc();
         client.metrics.requests_active.inc();
+        let listener = local.snapshot.http.get(http);
+        let logged = listener.is_some_and(|listener| !listener.manager.access.is_empty());
         Box::new(Self {
+            kept: logged.then(Box::default),
+            version: Version::HTTP_11,
+            remote: None,
+            request_end: Cell::new(None),
+            arrived: None,
+            upstream_protocol: None,
+            upstream_local: None,
+            transport_failure: Cow::Borrowed(""),
+            termination: "",
             local,
             http,
             client,
@@ -126,7 +158,6 @@ impl Log {
                 scheduled: false,
             },
             method,
-            version: Version::HTTP_11,
             grpc: false,
             grpc_status: None,
             path,
@@ -170,6 +201,51 @@ impl Log {
         self.bytes_in = Some(Rc::new(Cell::new(bytes)));
     }
 
+    /// Keeps what the access logs want of the head, as it is now.
+    pub fn keep_request(&mut self, head: &request::Parts) {
+        self.keep(|kept, wanted| kept.request(wanted, head));
+    }
+
+    /// Keeps what the access logs want of the answer's header.
+    pub fn keep_answer(&mut self, headers: &HeaderMap) {
+        self.keep(|kept, wanted| kept.answer(wanted, headers));
+    }
+
+    /// Keeps what the access logs want of the answer's trailers.
+    pub fn keep_trailer(&mut self, headers: &HeaderMap) {
+        self.keep(|kept, wanted| kept.trailer(wanted, headers));
+    }
+
+    fn keep(&mut self, keep: impl FnOnce(&mut Kept, &Wanted)) {
+        if let Some(mut kept) = self.kept.take() {
+            if let Some(listener) = self.listener() {
+                keep(&mut kept, &listener.manager.access.wanted);
+            }
+            self.kept = Some(kept);
+        }
+    }
+
+    /// The endpoint of its last try.
+    pub fn upstream(&self) -> Option<SocketAddr> {
+        self.attempts
+            .as_slice()
+            .iter()
+            .rev()
+            .find_map(|attempt| attempt.endpoint)
+    }
+
+    /// How often it was tried, as Envoy counts.
+    pub fn tries(&self) -> u64 {
+        let tries = self.attempts.as_slice().iter();
+        tries.filter(|attempt| attempt.endpoint.is_some()).count() as u64
+    }
+
+    /// Its cluster's name; empty: it has none.
+    pub fn cluster_name(&self) -> &str {
+        self.cluster()
+            .map_or("", |cluster| &cluster.settings().name)
+    }
+
     /// The host asked for, as text.
     pub fn authority(&self) -> &str {
         text(self.authority.as_ref())
@@ -191,7 +267,6 @@ impl Log {
         // Counted first: whoever is told of the request finds it in the counts.
         self.count(duration, now);
         self.client.end(now);
-        let cluster = self.cluster();
         let Some(listener) = self.listener() else {
             return;
         };
@@ -204,7 +279,7 @@ impl Log {
             path: self.path.as_ref().map_or("", PathAndQuery::as_str),
             authority: self.authority(),
             route: self.route().map_or("", |route| &route.name),
-            cluster: cluster.map_or("", |cluster| &cluster.settings().name),
+            cluster: self.cluster_name(),
             status: self.status,
             complete,
             flags: self.flags,
@@ -217,9 +292,13 @@ impl Log {
             considered: &self.considered,
             hits: &self.hits,
         });
+        if self.kept.is_some() {
+            listener.manager.access.write(&View::of_ended(self, now));
+        }
     }
 
-    fn cluster(&self) -> Option<&Rc<Cluster<Upload>>> {
+    /// Its cluster.
+    pub fn cluster(&self) -> Option<&Rc<Cluster<Upload>>> {
         self.local.clusters.get(self.cluster?)
     }
 

@@ -51,6 +51,7 @@ pub fn upstream(
         arrived,
     } = answer;
     log.status = Some(response.status());
+    log.arrived = Some(arrived);
     log.details = Cow::Borrowed("via_upstream");
     let (mut head, body) = response.into_parts();
     let protocol = if head.status == StatusCode::SWITCHING_PROTOCOLS {
@@ -75,6 +76,7 @@ pub fn upstream(
     set_attempts(&mut head.headers, &log);
     close_early(&mut head.headers, &log);
     filters::answer(&mut log, &mut head.headers);
+    log.keep_answer(&head.headers);
     let mut response = Response::new(Download::upstream(body, log, lease, primaries));
     *response.status_mut() = head.status;
     *response.headers_mut() = head.headers;
@@ -153,6 +155,7 @@ fn plain(mut log: Box<Log>, mut status: StatusCode, mut body: Bytes) -> Response
     set_attempts(&mut headers, &log);
     close_early(&mut headers, &log);
     filters::answer(&mut log, &mut headers);
+    log.keep_answer(&headers);
     let mut response = Response::new(Download::local(body, log));
     *response.status_mut() = status;
     *response.headers_mut() = headers;

@@ -72,6 +72,7 @@ pub async fn serve_stream(
         Arc::clone(stream.traffic()),
         &settings.manager,
     ));
+    client.local.set(stream.local_addr());
     let limits = Limits {
         bytes: settings.manager.max_request_headers,
         ..Limits::default()
@@ -455,8 +456,10 @@ impl Guard {
     fn new(client: &Rc<Client>) -> Self {
         client.metrics.connections.inc();
         client.metrics.connections_active.inc();
+        let id = client.core.enter(Rc::clone(client));
+        client.id.set(id);
         Self {
-            id: client.core.enter(Rc::clone(client)),
+            id,
             client: Rc::clone(client),
         }
     }

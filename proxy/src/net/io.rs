@@ -3,6 +3,7 @@
 use std::{
     fmt,
     io::{IoSlice, Result},
+    net::SocketAddr,
     pin::Pin,
     sync::{
         Arc,
@@ -62,6 +63,14 @@ impl Stream {
     pub fn tcp(&self) -> Option<&TcpStream> {
         match &self.carrier {
             Carrier::Tcp(tcp) => Some(tcp),
+            Carrier::Other(_) => None,
+        }
+    }
+
+    /// Our end of it; `None`: not TCP, or it is gone.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        match &self.carrier {
+            Carrier::Tcp(tcp) => tcp.local_addr().ok(),
             Carrier::Other(_) => None,
         }
     }

@@ -68,8 +68,6 @@ pub trait Source {
     fn time(&self, of: field::Moment) -> Option<std::time::Duration>;
     /// How long after the request's start something happened.
     fn reached(&self, point: &Point) -> Option<std::time::Duration>;
-    /// The gRPC status; `None`: the request is not gRPC, or has got none.
-    fn grpc_status(&self) -> Option<u32>;
 }
 
 impl Format {
@@ -252,7 +250,9 @@ mod tests {
                 (Message::Request, ":authority") => "shop.test",
                 (Message::Request, "x-envoy-original-path") => "/old?a=b",
                 (Message::Request, "x-long") => "0123456789",
+                (Message::Request, "content-type") => "application/grpc+proto",
                 (Message::Answer, "x-a") => "answer",
+                (Message::Trailer, "grpc-status") => "4",
                 (Message::Trailer, "x-t") => "trailer",
                 _ => return false,
             };
@@ -298,10 +298,6 @@ mod tests {
                 Point::End => Some(Duration::from_millis(25)),
                 _ => None,
             }
-        }
-
-        fn grpc_status(&self) -> Option<u32> {
-            Some(4)
         }
     }
 

@@ -606,3 +606,132 @@ fn all_problems_are_told_at_once_in_the_files_order() {
         .collect();
     assert_eq!(lines, ["6", "6", "13", "28"]);
 }
+
+/// The only access log of a file whose log has this filter and this configuration.
+fn access_log(yaml: &str) -> String {
+    with(
+        "codec_type: AUTO",
+        &format!("access_log: [{{name: envoy.access_loggers.file, {yaml}}}]"),
+    )
+}
+
+#[test]
+fn access_logs_are_read_in_all_their_forms() {
+    use meshbed_proxy::{
+        config::access_log::{Compare, Comparison, Filter, Line, Target},
+        policy::format::Format,
+    };
+    const FILE: &str = "\"@type\": type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog, path: /tmp/x";
+    const STDOUT: &str =
+        "\"@type\": type.googleapis.com/envoy.extensions.access_loggers.stream.v3.StdoutAccessLog";
+    let text = |format: &str, unset| Line::Text {
+        format: Format::compile(format).unwrap(),
+        unset,
+    };
+    for (typed, target, line) in [
+        (
+            FILE.to_owned(),
+            Target::File("/tmp/x".into()),
+            Line::default(),
+        ),
+        (STDOUT.to_owned(), Target::Stdout, Line::default()),
+        (
+            format!("{FILE}, format: \"%PROTOCOL%\""),
+            Target::File("/tmp/x".into()),
+            text("%PROTOCOL%", "-"),
+        ),
+        (
+            format!("{FILE}, log_format: {{text_format: \"%%\"}}"),
+            Target::File("/tmp/x".into()),
+            text("%%", "-"),
+        ),
+        (
+            format!(
+                "{STDOUT}, log_format: {{omit_empty_values: true, text_format_source: {{inline_string: \"a\\n\"}}}}"
+            ),
+            Target::Stdout,
+            text("a\n", ""),
+        ),
+    ] {
+        let config = config(&access_log(&format!("typed_config: {{{typed}}}")));
+        let log = &config.listeners[0].manager().unwrap().access_logs[0];
+        assert_eq!((&log.target, &log.line), (&target, &line), "{typed}");
+        assert_eq!(log.filter, None);
+    }
+    let compare = "comparison: {op: GE, value: {default_value: 400, runtime_key: x}}";
+    let file = config(&access_log(&format!(
+        "filter: {{or_filter: {{filters: [{{status_code_filter: {{{compare}}}}}, {{and_filter: {{filters: [{{duration_filter: {{{compare}}}}}, \
+         {{response_flag_filter: {{flags: [UF]}}}}]}}}}, {{runtime_filter: {{runtime_key: k, percent_sampled: {{numerator: 5}}}}}}, \
+         {{grpc_status_filter: {{statuses: [OK], exclude: true}}}}, {{not_health_check_filter: {{}}}}, {{traceable_filter: {{}}}}, \
+         {{header_filter: {{header: {{name: X-A, present_match: true}}}}}}]}}}}, typed_config: {{{FILE}}}"
+    )));
+    let comparison = Comparison {
+        how: Compare::AtLeast,
+        value: 400,
+    };
+    assert_eq!(
+        file.listeners[0].manager().unwrap().access_logs[0].filter,
+        Some(Filter::Any(vec![
+            Filter::Status(comparison),
+            Filter::All(vec![
+                Filter::Duration(comparison),
+                Filter::Flags(vec!["UF".to_owned()])
+            ]),
+            Filter::Share {
+                numerator: 5,
+                denominator: 100,
+                independent: false
+            },
+            Filter::GrpcStatus {
+                statuses: vec![0],
+                exclude: true
+            },
+            Filter::NotHealthCheck,
+            Filter::Traceable,
+            Filter::Header(Named {
+                name: "x-a".to_owned(),
+                value: None,
+                invert: false,
+                absent_as: None,
+            }),
+        ]))
+    );
+}
+
+#[test]
+fn an_access_log_that_cannot_be_is_told_with_its_path() {
+    const LOG: &str =
+        "static_resources.listeners[0].filter_chains[0].filters[0].typed_config.access_log[0]";
+    const FILE: &str =
+        "\"@type\": type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog";
+    for (yaml, expected) in [
+        (
+            format!("typed_config: {{{FILE}, path: x, format: \"%NOPE%\"}}"),
+            format!("{LOG}.typed_config.format: there is no operator `%NOPE%` (at position 0)"),
+        ),
+        (
+            format!("typed_config: {{{FILE}, path: x, format: \"a%TRACE_ID%\"}}"),
+            format!(
+                "not supported yet: {LOG}.typed_config.format: the operator `%TRACE_ID%` (at position 1)"
+            ),
+        ),
+        (
+            format!("typed_config: {{{FILE}}}"),
+            format!("{LOG}.typed_config.path: it must not be empty"),
+        ),
+        (
+            format!(
+                "filter: {{response_flag_filter: {{flags: [XX]}}}}, typed_config: {{{FILE}, path: x}}"
+            ),
+            format!("{LOG}.filter.response_flag_filter.flags[0]: `XX` is not a flag such as `UH`"),
+        ),
+        (
+            format!("filter: {{metadata_filter: {{}}}}, typed_config: {{{FILE}, path: x}}"),
+            format!("not supported yet: {LOG}.filter.metadata_filter"),
+        ),
+    ] {
+        let told = problems(&access_log(&yaml));
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].starts_with(&expected), "{}\n{expected}", told[0]);
+    }
+}

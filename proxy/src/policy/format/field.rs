@@ -1,6 +1,6 @@
 //! The operators of format strings, by Envoy's names. A new one is a row of [`Field::named`], and a value of the source.
 
-use http::HeaderName;
+use http::{HeaderName, header::CONTENT_TYPE};
 
 use super::{
     Invalid, Source, Written,
@@ -264,6 +264,10 @@ const GRPC: [(&str, &str); 17] = [
     ("Unauthenticated", "UNAUTHENTICATED"),
 ];
 
+/// gRPC's unknown.
+const UNKNOWN: u32 = 2;
+/// `grpc-status`.
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 /// `x-envoy-original-path`.
 const ORIGINAL_PATH: HeaderName = HeaderName::from_static("x-envoy-original-path");
 
@@ -423,7 +427,7 @@ impl Field {
                     });
                 number_of(span.map(|span| span as u64), out)
             }
-            Self::Grpc(how) => grpc(source.grpc_status(), *how, out),
+            Self::Grpc(how) => grpc(grpc_status(source), *how, out),
             Self::Constant(text) => {
                 out.extend_from_slice(text.as_bytes());
                 Written::Text
@@ -437,9 +441,49 @@ impl Field {
         match self {
             Self::Header(of, names, _) => names.iter().map(|name| (*of, name.clone())).collect(),
             Self::Parameter(_) => vec![(Message::Request, Name::Path)],
+            Self::Grpc(_) => grpc_headers(),
             _ => Vec::new(),
         }
     }
+}
+
+/// The headers that a gRPC status is found by.
+pub fn grpc_headers() -> Vec<(Message, Name)> {
+    vec![
+        (Message::Request, Name::Header(CONTENT_TYPE)),
+        (Message::Answer, Name::Header(GRPC_STATUS)),
+        (Message::Trailer, Name::Header(GRPC_STATUS)),
+    ]
+}
+
+/// The gRPC status of any request: the trailers', the answer's, else what the HTTP status is in gRPC.
+pub fn grpc_status_or_http(source: &dyn Source) -> u32 {
+    for of in [Message::Trailer, Message::Answer] {
+        let mut text = Vec::new();
+        if source.header(of, &Name::Header(GRPC_STATUS), &mut text) {
+            let number = std::str::from_utf8(&text).ok();
+            return number
+                .and_then(|number| number.parse().ok())
+                .unwrap_or(UNKNOWN);
+        }
+    }
+    // https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md
+    match source.count(Count::Status) {
+        Some(400) => 13,
+        Some(401) => 16,
+        Some(403) => 7,
+        Some(404) => 12,
+        Some(429 | 502 | 503 | 504) => 14,
+        _ => UNKNOWN,
+    }
+}
+
+/// The status of a gRPC request.
+fn grpc_status(source: &dyn Source) -> Option<u32> {
+    let mut kind = Vec::new();
+    source.header(Message::Request, &Name::Header(CONTENT_TYPE), &mut kind);
+    let rest = kind.strip_prefix(b"application/grpc")?;
+    matches!(rest.first(), None | Some(b'+' | b';')).then(|| grpc_status_or_http(source))
 }
 
 /// What Envoy has and this proxy cannot tell yet.

@@ -1,0 +1,346 @@
+//! A request as format strings look at it: while it is under way, for header operations, and when it has ended, for
+//! access logs. By then its headers are gone, but for those that the listener's logs want ([`Kept`]).
+
+use std::{
+    net::SocketAddr,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version, header, request};
+use tokio::time::Instant;
+
+use super::log::Log;
+use crate::{
+    access_log::Wanted,
+    policy::format::{
+        Source,
+        field::{Count, Message, Moment, Name, Peer, Point, Text},
+    },
+};
+
+/// A request, and what is known of its answer.
+#[derive(Debug)]
+pub struct View<'a> {
+    log: &'a Log,
+    now: Instant,
+    request: Option<&'a request::Parts>,
+    answer: Option<&'a HeaderMap>,
+}
+
+/// What access logs want to know when a request has ended, gathered while it is known.
+#[derive(Debug, Default)]
+pub struct Kept {
+    head: Option<Head>,
+    /// In the order of the [`Wanted`] ones.
+    request: Vec<Option<HeaderValue>>,
+    answer: Vec<Option<HeaderValue>>,
+    trailer: Vec<Option<HeaderValue>>,
+    request_bytes: u64,
+    answer_bytes: u64,
+    trailer_bytes: u64,
+}
+
+#[derive(Debug)]
+struct Head {
+    method: Method,
+    uri: Uri,
+    authority: Option<HeaderValue>,
+    scheme: &'static str,
+}
+
+impl Kept {
+    /// The request's head as it is now; what was kept before is forgotten.
+    pub fn request(&mut self, wanted: &Wanted, head: &request::Parts) {
+        self.head = Some(Head {
+            method: head.method.clone(),
+            uri: head.uri.clone(),
+            authority: authority(head).cloned(),
+            scheme: scheme(head),
+        });
+        self.request = pick(&wanted.request, &head.headers);
+        self.request_bytes = size(&head.headers)
+            + (":method:path:scheme:authority".len()
+                + head.method.as_str().len()
+                + scheme(head).len()) as u64
+            + path_length(&head.uri);
+    }
+
+    /// The answer's header as it goes to the client.
+    pub fn answer(&mut self, wanted: &Wanted, headers: &HeaderMap) {
+        self.answer = pick(&wanted.answer, headers);
+        self.answer_bytes = size(headers) + ":status200".len() as u64;
+    }
+
+    /// What follows the answer's body.
+    pub fn trailer(&mut self, wanted: &Wanted, headers: &HeaderMap) {
+        self.trailer = pick(&wanted.trailer, headers);
+        self.trailer_bytes = size(headers);
+    }
+}
+
+impl<'a> View<'a> {
+    /// A request that has ended, by what was kept of it.
+    pub fn of_ended(log: &'a Log, now: Instant) -> Self {
+        Self {
+            log,
+            now,
+            request: None,
+            answer: None,
+        }
+    }
+
+    /// A request under way; its answer's headers, where there are any yet.
+    pub fn of_active(
+        log: &'a Log,
+        request: Option<&'a request::Parts>,
+        answer: Option<&'a HeaderMap>,
+    ) -> Self {
+        Self {
+            log,
+            now: Instant::now(),
+            request,
+            answer,
+        }
+    }
+
+    fn request_header(&self, name: &Name, out: &mut Vec<u8>) -> bool {
+        let kept = self.log.kept.as_deref();
+        let head = kept.and_then(|kept| kept.head.as_ref());
+        match (name, self.request, head) {
+            (Name::Method, Some(head), _) => put(head.method.as_str(), out),
+            (Name::Method, None, Some(head)) => put(head.method.as_str(), out),
+            (Name::Path, Some(head), _) => path(&head.uri, out),
+            (Name::Path, None, Some(head)) => path(&head.uri, out),
+            (Name::Authority, Some(head), _) => value(authority(head), out),
+            (Name::Authority, None, Some(head)) => value(head.authority.as_ref(), out),
+            (Name::Scheme, Some(head), _) => put(scheme(head), out),
+            (Name::Scheme, None, Some(head)) => put(head.scheme, out),
+            (Name::Header(name), Some(head), _) => value(head.headers.get(name), out),
+            (name @ Name::Header(_), None, _) => {
+                self.kept(|kept| &kept.request, Message::Request, name, out)
+            }
+            // Without a head, what was sent was no request.
+            (
+                Name::Method
+                | Name::Path
+                | Name::Authority
+                | Name::Scheme
+                | Name::Protocol
+                | Name::Status,
+                ..,
+            ) => false,
+        }
+    }
+
+    fn kept(
+        &self,
+        of: impl Fn(&Kept) -> &Vec<Option<HeaderValue>>,
+        message: Message,
+        name: &Name,
+        out: &mut Vec<u8>,
+    ) -> bool {
+        let (Some(kept), Some(listener)) = (&self.log.kept, self.log.listener()) else {
+            return false;
+        };
+        let wanted = &listener.manager.access.wanted;
+        let names = match message {
+            Message::Request => &wanted.request,
+            Message::Answer => &wanted.answer,
+            Message::Trailer => &wanted.trailer,
+        };
+        let at = names.iter().position(|wanted| wanted == name);
+        let found = at.and_then(|at| of(kept).get(at)).and_then(Option::as_ref);
+        value(found, out)
+    }
+}
+
+impl Source for View<'_> {
+    fn header(&self, of: Message, name: &Name, out: &mut Vec<u8>) -> bool {
+        match (of, name, self.answer) {
+            (Message::Request, name, _) => self.request_header(name, out),
+            (Message::Answer, Name::Status, _) => self
+                .log
+                .status
+                .is_some_and(|status| put(status.as_str(), out)),
+            (Message::Answer, Name::Header(name), Some(headers)) => value(headers.get(name), out),
+            (Message::Answer, name, _) => self.kept(|kept| &kept.answer, of, name, out),
+            (Message::Trailer, name, _) => self.kept(|kept| &kept.trailer, of, name, out),
+        }
+    }
+
+    fn text(&self, of: Text, out: &mut Vec<u8>) -> bool {
+        let log = self.log;
+        match of {
+            Text::AccessLogType => put("DownstreamEnd", out),
+            Text::Details => put(&log.details, out),
+            Text::Flags | Text::FlagsLong if log.flags.is_empty() => false,
+            Text::Flags => put(&log.flags.to_string(), out),
+            Text::FlagsLong => {
+                let names: Vec<_> = log.flags.long_names().collect();
+                put(&names.join(","), out)
+            }
+            Text::Protocol => protocol(log.version).is_some_and(|name| put(name, out)),
+            Text::Route => put(log.route().map_or("", |route| &route.name), out),
+            Text::UpstreamCluster => put(log.cluster_name(), out),
+            Text::UpstreamHostName => log
+                .upstream()
+                .is_some_and(|address| put(&address.to_string(), out)),
+            Text::UpstreamHostsAttempted => {
+                let hosts: Vec<_> = log
+                    .attempts
+                    .as_slice()
+                    .iter()
+                    .filter_map(|attempt| Some(attempt.endpoint?.to_string()))
+                    .collect();
+                put(&hosts.join(","), out)
+            }
+            Text::UpstreamProtocol => log
+                .upstream_protocol
+                .and_then(protocol)
+                .is_some_and(|name| put(name, out)),
+            Text::UpstreamTransportFailure => put(&log.transport_failure, out),
+            Text::ConnectionTerminationDetails => put(log.termination, out),
+            Text::StreamId | Text::UniqueId => {
+                let id = Name::Header(super::normalize::REQUEST_ID);
+                self.request_header(&id, out)
+            }
+            Text::DownstreamTls(_)
+            | Text::DownstreamTransportFailure
+            | Text::FilterChain
+            | Text::LocalReplyBody
+            | Text::RequestedServerName
+            | Text::UpstreamTls(_)
+            | Text::VirtualCluster => false,
+        }
+    }
+
+    fn count(&self, of: Count) -> Option<u64> {
+        let log = self.log;
+        let kept = log.kept.as_deref();
+        Some(match of {
+            Count::Attempts => log.tries(),
+            Count::BytesReceived => log.bytes_in.as_ref().map_or(0, |bytes| bytes.get()),
+            Count::BytesSent => log.bytes_out,
+            Count::ConnectionId => log.client.id.get(),
+            Count::Status => log.status.as_ref().map_or(0, StatusCode::as_u16).into(),
+            Count::RequestHeaderBytes => kept.map_or(0, |kept| kept.request_bytes),
+            Count::AnswerHeaderBytes => kept.map_or(0, |kept| kept.answer_bytes),
+            Count::AnswerTrailerBytes => kept.map_or(0, |kept| kept.trailer_bytes),
+            Count::UpstreamConnectionId | Count::Zero => 0,
+        })
+    }
+
+    fn address(&self, of: Peer) -> Option<SocketAddr> {
+        match of {
+            Peer::DownstreamRemote => Some(self.log.remote.unwrap_or(self.log.client.peer)),
+            Peer::DownstreamDirectRemote => Some(self.log.client.peer),
+            Peer::DownstreamLocal | Peer::DownstreamDirectLocal => self.log.client.local.get(),
+            Peer::UpstreamHost | Peer::UpstreamRemote => self.log.upstream(),
+            Peer::UpstreamLocal => self.log.upstream_local,
+        }
+    }
+
+    fn time(&self, of: Moment) -> Option<Duration> {
+        let now = wall_clock()?;
+        match of {
+            // The wall clock is asked once the request has ended; what is kept of its start is monotonic.
+            Moment::Start => Some(now.saturating_sub(self.log.start.elapsed())),
+            Moment::Emitted => Some(now),
+            Moment::DownstreamPeerFrom
+            | Moment::DownstreamPeerUntil
+            | Moment::UpstreamPeerFrom
+            | Moment::UpstreamPeerUntil => None,
+        }
+    }
+
+    fn reached(&self, point: &Point) -> Option<Duration> {
+        let log = self.log;
+        let at = match point {
+            Point::Start => log.start,
+            Point::End => self.now,
+            Point::RequestEnd => log.request_end.get()?,
+            Point::ReplyEnd | Point::AnswerEnd if log.arrived.is_some() => self.now,
+            Point::ReplyBegin | Point::AnswerBegin => log.arrived?,
+            Point::SentBegin | Point::SentEnd | Point::Ready => log.sent?,
+            Point::ReplyEnd
+            | Point::AnswerEnd
+            | Point::ConnectBegin
+            | Point::ConnectEnd
+            | Point::HandshakeEnd => return None,
+        };
+        Some(at.saturating_duration_since(log.start))
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "an access log tells the time of day, and follows the clock when it is set"
+)]
+fn wall_clock() -> Option<Duration> {
+    SystemTime::now().duration_since(UNIX_EPOCH).ok()
+}
+
+fn pick(names: &[Name], headers: &HeaderMap) -> Vec<Option<HeaderValue>> {
+    names
+        .iter()
+        .map(|name| match name {
+            Name::Header(name) => headers.get(name).cloned(),
+            _ => None,
+        })
+        .collect()
+}
+
+fn authority(head: &request::Parts) -> Option<&HeaderValue> {
+    head.headers.get(header::HOST)
+}
+
+fn scheme(head: &request::Parts) -> &'static str {
+    const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+    match head.headers.get(FORWARDED_PROTO) {
+        Some(value) if value == "https" => "https",
+        _ => "http",
+    }
+}
+
+fn path(uri: &Uri, out: &mut Vec<u8>) -> bool {
+    match uri.path_and_query() {
+        Some(path) => put(path.as_str(), out),
+        None => false,
+    }
+}
+
+fn path_length(uri: &Uri) -> u64 {
+    uri.path_and_query()
+        .map_or(0, |path| path.as_str().len() as u64)
+}
+
+fn protocol(version: Version) -> Option<&'static str> {
+    match version {
+        Version::HTTP_10 => Some("HTTP/1.0"),
+        Version::HTTP_11 => Some("HTTP/1.1"),
+        Version::HTTP_2 => Some("HTTP/2"),
+        _ => None,
+    }
+}
+
+/// An empty text is no value.
+fn put(text: &str, out: &mut Vec<u8>) -> bool {
+    out.extend_from_slice(text.as_bytes());
+    !text.is_empty()
+}
+
+fn value(value: Option<&HeaderValue>, out: &mut Vec<u8>) -> bool {
+    let Some(value) = value else {
+        return false;
+    };
+    out.extend_from_slice(value.as_bytes());
+    true
+}
+
+/// Names and values, as Envoy counts them.
+fn size(headers: &HeaderMap) -> u64 {
+    headers
+        .iter()
+        .map(|(name, value)| (name.as_str().len() + value.len()) as u64)
+        .sum()
+}
