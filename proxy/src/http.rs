@@ -21,6 +21,7 @@ pub mod replay;
 pub mod reply;
 pub mod server;
 pub mod shadow;
+mod xfcc;
 
 use body::{Download, FromClient, Upload};
 use client::Client;

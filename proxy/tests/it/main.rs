@@ -6,6 +6,7 @@
     reason = "the exemption for tests covers test functions only"
 )]
 
+mod access_log;
 mod app;
 mod chains;
 mod chosen;
