@@ -137,6 +137,7 @@ impl Proxy {
             quit: tokio::sync::watch::Sender::new(false),
             publishing: Mutex::default(),
         });
+        shared.registry.certificates(shared.lasting.tls.metrics());
         let mut handle = Handle {
             addresses: BTreeMap::new(),
             shared: Arc::clone(&shared),

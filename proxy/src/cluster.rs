@@ -4,6 +4,7 @@ use std::{cell::RefCell, fmt, net::SocketAddr, rc::Rc, sync::Arc, time::Duration
 
 use crate::{
     metrics::Upstream,
+    net::tls,
     policy::{
         balance::{Balance, Balancer},
         protocol, retry,
@@ -46,11 +47,16 @@ pub struct Settings {
     pub http2: protocol::Http2,
     /// A connection is closed after so many requests.
     pub max_requests: Option<u64>,
+    /// TLS is begun on connections.
+    pub tls: Option<Arc<tls::Client>>,
 }
 
 impl Settings {
     fn pool<B>(&self, address: SocketAddr, metrics: Arc<Upstream>) -> Pool<B> {
-        let plain = |metrics| Pool::new(address, self.connect_timeout, self.idle_timeout, metrics);
+        let plain = |metrics| {
+            Pool::new(address, self.connect_timeout, self.idle_timeout, metrics)
+                .over_tls(self.tls.clone())
+        };
         let streams = |metrics| plain(metrics).with_http2(self.http2.clone(), self.max_requests);
         match self.protocol {
             protocol::Upstream::Http2 => streams(metrics),
@@ -93,7 +99,8 @@ impl<B> Cluster<B> {
             && self.settings.idle_timeout == settings.idle_timeout
             && self.settings.protocol == settings.protocol
             && self.settings.http2 == settings.http2
-            && self.settings.max_requests == settings.max_requests;
+            && self.settings.max_requests == settings.max_requests
+            && self.settings.tls == settings.tls;
         self.pools
             .iter()
             .find(|pool| same && pool.address() == address)

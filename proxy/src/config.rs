@@ -16,7 +16,9 @@ mod tries;
 pub use access_log::AccessLog;
 pub use cluster::{Address, Cluster, Endpoint};
 pub use filter::Filter;
-pub use listener::{Chain, Direction, HttpManager, Listener, Place, Serve};
+pub use listener::{
+    Chain, ClientCert, Direction, ForwardClientCert, HttpManager, Listener, Place, Serve,
+};
 pub use problem::Problem;
 pub use route::{Action, Forward, Route, VirtualHost};
 pub use tries::Tries;

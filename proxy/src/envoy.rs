@@ -24,7 +24,9 @@ mod place;
 mod protocol;
 mod retry;
 mod route;
+mod secret;
 mod support;
+mod tls;
 
 /// How a file is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -174,6 +174,14 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
+/// Why a connection was not made, as Envoy says it: TLS in its own words, the rest as the kernel's.
+pub fn transport_failure(error: &io::Error) -> String {
+    match error.get_ref() {
+        Some(handshake) => handshake.to_string(),
+        None => format!("delayed connect error: {}", cause_of(error)),
+    }
+}
+
 /// The kernel's words for a failed connect, without the number that Rust adds.
 pub fn cause_of(error: &io::Error) -> String {
     match error.kind() {

@@ -22,6 +22,7 @@ pub mod reply;
 pub mod server;
 pub mod shadow;
 pub mod view;
+mod xfcc;
 
 use body::{Download, FromClient, Upload};
 use client::Client;

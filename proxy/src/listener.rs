@@ -17,8 +17,9 @@ use crate::{
     drain::{Phase, Watch},
     http::{core::Core, server},
     metrics::Listener as Accepting,
+    net::io::{Stream, Traffic},
     policy::chain::Seen,
-    snapshot::listener::{Listener as Chains, Serve},
+    snapshot::listener::{Chain, Listener as Chains, Serve},
 };
 
 /// Pause after an accept that failed for want of descriptors or memory: trying at once would only burn the processor.
@@ -93,13 +94,24 @@ async fn serve(
     let Some(listener) = local.snapshot.listeners.get(index) else {
         return;
     };
-    match listener.any().or_else(|| choose(listener, &tcp, peer)) {
-        Some(Serve::Http(http)) => server::run(core, local, http, tcp, peer).await,
-        None => metrics.no_chain.inc(),
+    let Some(chain) = listener.any().or_else(|| choose(listener, &tcp, peer)) else {
+        return metrics.no_chain.inc();
+    };
+    let Serve::Http(http) = chain.serve;
+    let traffic = Arc::<Traffic>::default();
+    let Some(tls) = &chain.tls else {
+        let stream = Stream::new(tcp, traffic);
+        return server::run(core, local, http, stream, None, peer).await;
+    };
+    let shaken = tls.accept_within(tcp, chain.handshake_timeout).await;
+    core.handshakes(&listener.stat_prefix).count(&shaken);
+    if let Ok((tls, session)) = shaken {
+        let stream = Stream::over(Box::new(tls), traffic);
+        server::run(core, local, http, stream, Some(Rc::new(session)), peer).await;
     }
 }
 
-fn choose(listener: &Chains, tcp: &TcpStream, peer: SocketAddr) -> Option<Serve> {
+fn choose<'a>(listener: &'a Chains, tcp: &TcpStream, peer: SocketAddr) -> Option<&'a Chain> {
     let destination = tcp.local_addr().ok()?;
     let seen = Seen {
         destination: (destination.ip(), destination.port()),
@@ -109,7 +121,7 @@ fn choose(listener: &Chains, tcp: &TcpStream, peer: SocketAddr) -> Option<Serve>
         transport_protocol: "raw_buffer",
         application_protocols: &[],
     };
-    listener.find(&seen).map(|chain| chain.serve)
+    listener.find(&seen)
 }
 
 fn accept_now(socket: &Listener) -> io::Result<(TcpStream, SocketAddr)> {

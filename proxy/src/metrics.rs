@@ -227,6 +227,42 @@ block!(
 );
 
 block!(
+    /// Of a listener's TLS handshakes.
+    ListenerTls, "listener", "envoy_listener_address", {
+    /// TLS handshakes that were done.
+    tls_handshakes: Counter = "ssl.handshake",
+    /// Of them, those that went on with an earlier session.
+    tls_resumed: Counter = "ssl.session_reused",
+    /// Of them, those whose peer showed no certificate.
+    tls_no_certificate: Counter = "ssl.no_certificate",
+    /// Connections that failed for what was sent.
+    tls_errors: Counter = "ssl.connection_error",
+    /// Peers that showed no certificate, but must.
+    tls_fail_no_certificate: Counter = "ssl.fail_verify_no_cert",
+    /// Certificates whose chain is not believed.
+    tls_fail_chain: Counter = "ssl.fail_verify_error",
+    /// Certificates that have none of the names asked for.
+    tls_fail_name: Counter = "ssl.fail_verify_san",
+    /// Certificates whose digest is not one of those asked for.
+    tls_fail_digest: Counter = "ssl.fail_verify_cert_hash",
+    /// Handshakes by TLS 1.2.
+    tls_1_2: Counter = "ssl.versions.TLSv1.2",
+    /// Handshakes by TLS 1.3.
+    tls_1_3: Counter = "ssl.versions.TLSv1.3",
+    }
+);
+
+block!(
+    /// Of the files that certificates are read from.
+    Certificates, "certificates", "meshbed_certificates", {
+    /// Contexts whose files had changed and were read again.
+    reloads: Counter = "reloads",
+    /// Contexts whose files had changed and cannot be used.
+    failures: Counter = "reload_failures",
+    }
+);
+
+block!(
     /// Of a cluster.
     Upstream, "cluster", "envoy_cluster_name", {
     /// Connections made or tried.
@@ -277,6 +313,26 @@ block!(
     class_4: Counter = "upstream_rq_4xx",
     /// Answers 5xx.
     class_5: Counter = "upstream_rq_5xx",
+    /// TLS handshakes that were done.
+    tls_handshakes: Counter = "ssl.handshake",
+    /// Of them, those that went on with an earlier session.
+    tls_resumed: Counter = "ssl.session_reused",
+    /// Of them, those whose peer showed no certificate.
+    tls_no_certificate: Counter = "ssl.no_certificate",
+    /// Connections that failed for what was sent.
+    tls_errors: Counter = "ssl.connection_error",
+    /// Peers that showed no certificate, but must.
+    tls_fail_no_certificate: Counter = "ssl.fail_verify_no_cert",
+    /// Certificates whose chain is not believed.
+    tls_fail_chain: Counter = "ssl.fail_verify_error",
+    /// Certificates that have none of the names asked for.
+    tls_fail_name: Counter = "ssl.fail_verify_san",
+    /// Certificates whose digest is not one of those asked for.
+    tls_fail_digest: Counter = "ssl.fail_verify_cert_hash",
+    /// Handshakes by TLS 1.2.
+    tls_1_2: Counter = "ssl.versions.TLSv1.2",
+    /// Handshakes by TLS 1.3.
+    tls_1_3: Counter = "ssl.versions.TLSv1.3",
     /// Time from the sending of a request to the end of its answer.
     time: Histogram = "upstream_rq_time",
     }
@@ -362,6 +418,8 @@ impl Upstream {
 #[derive(Debug, Default)]
 pub struct Registry {
     listener: Family<Listener>,
+    listener_tls: Family<ListenerTls>,
+    certificates: Family<Certificates>,
     downstream: Family<Downstream>,
     upstream: Family<Upstream>,
     mirroring: Family<Mirroring>,
@@ -382,6 +440,16 @@ impl Registry {
     /// A new block for a listener on an event loop.
     pub fn listener(&self, name: &Arc<str>) -> Arc<Listener> {
         self.listener.add(name)
+    }
+
+    /// A new block for a listener's handshakes on an event loop.
+    pub fn listener_tls(&self, name: &Arc<str>) -> Arc<ListenerTls> {
+        self.listener_tls.add(name)
+    }
+
+    /// A block for the certificates' files that there is already.
+    pub fn certificates(&self, block: Arc<Certificates>) {
+        self.certificates.put(&Arc::from("files"), block);
     }
 
     /// A new block for an HTTP connection manager on an event loop.
@@ -435,6 +503,8 @@ impl Registry {
     fn samples(&self) -> Vec<Sample> {
         let mut samples = Vec::new();
         self.listener.samples(&mut samples);
+        self.listener_tls.samples(&mut samples);
+        self.certificates.samples(&mut samples);
         self.downstream.samples(&mut samples);
         self.upstream.samples(&mut samples);
         self.mirroring.samples(&mut samples);
@@ -470,13 +540,17 @@ struct Named {
 impl<B: Block> Family<B> {
     fn add(&self, name: &Arc<str>) -> Arc<B> {
         let block = Arc::new(B::default());
+        self.put(name, Arc::clone(&block));
+        block
+    }
+
+    fn put(&self, name: &Arc<str>, block: Arc<B>) {
         self.0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .entry(Arc::clone(name))
             .or_default()
-            .push(Arc::clone(&block));
-        block
+            .push(block);
     }
 
     fn samples(&self, samples: &mut Vec<Sample>) {

@@ -19,6 +19,7 @@ use crate::{
     cluster,
     config::{self, Address, Config, Direction, Place, Problem},
     draw::Draw,
+    net::tls,
     policy::{
         fault::{self, Book, Counters},
         matcher::{self, How},
@@ -106,6 +107,8 @@ pub struct Manager {
     pub http2: Http2,
     /// See [`config::HttpManager::access_logs`].
     pub access: Logs,
+    /// See [`config::HttpManager::client_cert`].
+    pub client_cert: config::ClientCert,
 }
 
 /// A route, ready to be asked.
@@ -200,6 +203,8 @@ pub struct Lasting {
     arrivals: Mutex<HashMap<Arc<str>, Arc<AtomicU64>>>,
     calls: Mutex<HashMap<Caller, Arc<Calls>>>,
     ids: AtomicU64,
+    /// Contexts of TLS.
+    pub tls: tls::Store,
 }
 
 /// Who calls whom.
@@ -401,6 +406,7 @@ impl<'a> Compiler<'a> {
                 protocol: cluster.protocol,
                 http2: cluster.http2.clone(),
                 max_requests: cluster.max_requests,
+                tls: self.client_tls(&format!("clusters[{index}]"), cluster.tls.as_ref()),
             }));
         }
         clusters
@@ -481,10 +487,46 @@ impl<'a> Compiler<'a> {
                 Serve::Http(self.http.len() - 1)
             }
         };
+        let tls = chain
+            .tls
+            .as_ref()
+            .and_then(|it| match self.lasting.tls.server(it) {
+                Ok(server) => Some(server),
+                Err(wrong) => {
+                    self.wrong_tls(path, &wrong);
+                    None
+                }
+            });
         Chain {
             matches: chain.matches.clone(),
+            tls,
+            handshake_timeout: chain.handshake_timeout,
             serve,
         }
+    }
+
+    fn client_tls(
+        &mut self,
+        path: &str,
+        settings: Option<&config::tls::Client>,
+    ) -> Option<Arc<tls::Client>> {
+        match self.lasting.tls.client(settings?) {
+            Ok(client) => Some(client),
+            Err(wrong) => {
+                self.wrong_tls(path, &wrong);
+                None
+            }
+        }
+    }
+
+    fn wrong_tls(&mut self, path: &str, wrong: &tls::Wrong) {
+        self.problem(
+            format!(
+                "{path}.transport_socket.typed_config.common_tls_context.{}",
+                wrong.field
+            ),
+            wrong.what.clone(),
+        );
     }
 
     fn http(
@@ -544,6 +586,7 @@ impl<'a> Compiler<'a> {
                 codec: http.codec,
                 http2: http.http2.clone(),
                 access: self.access_logs(&path, &http.access_logs),
+                client_cert: http.client_cert,
             },
             hosts,
             filters,

@@ -18,6 +18,7 @@ use crate::{
         dial,
         h1::{client::Conn, head::Limits},
         io::Stream,
+        tls,
     },
     policy::protocol,
 };
@@ -36,6 +37,7 @@ pub struct Pool<B> {
     http2: Option<h2::Connections>,
     /// Where the client's version is spoken: the pool for clients of HTTP/2.
     twin: Option<Rc<Self>>,
+    tls: Option<Arc<tls::Client>>,
     metrics: Arc<Upstream>,
     body: PhantomData<fn(B)>,
 }
@@ -79,9 +81,16 @@ impl<B> Pool<B> {
             idle: RefCell::default(),
             http2: None,
             twin: None,
+            tls: None,
             metrics,
             body: PhantomData,
         }
+    }
+
+    /// The same, with TLS begun on its connections if there is a context for it.
+    #[must_use]
+    pub fn over_tls(self, tls: Option<Arc<tls::Client>>) -> Self {
+        Self { tls, ..self }
     }
 
     /// It speaks HTTP/2; a connection carries so many requests in all.
@@ -178,13 +187,26 @@ impl<B> Pool<B> {
     async fn dial(&self) -> Result<Stream, Error> {
         let metrics = &self.metrics;
         metrics.connections.inc();
-        let tcp = dial::connect(self.address, self.connect_timeout)
-            .await
-            .inspect_err(|error| match error {
-                Error::ConnectTimeout => metrics.connect_timeouts.inc(),
-                _ => metrics.connect_failures.inc(),
-            })?;
-        Ok(Stream::new(tcp, Arc::default()))
+        self.open().await.inspect_err(|error| match error {
+            Error::ConnectTimeout => metrics.connect_timeouts.inc(),
+            _ => metrics.connect_failures.inc(),
+        })
+    }
+}
+
+impl<B> Pool<B> {
+    async fn open(&self) -> Result<Stream, Error> {
+        let (address, within) = (self.address, self.connect_timeout);
+        let Some(tls) = &self.tls else {
+            let tcp = dial::connect(address, within).await?;
+            return Ok(Stream::new(tcp, Arc::default()));
+        };
+        let offered: &[&[u8]] = match self.http2 {
+            Some(_) => &[b"h2"],
+            None => &[b"http/1.1"],
+        };
+        let dialled = dial::connect_tls(address, within, tls, None, offered, &self.metrics).await?;
+        Ok(dialled.0)
     }
 }
 

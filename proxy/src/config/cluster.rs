@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use super::tls;
 use crate::policy::{balance::Balance, protocol, retry};
 
 /// A set of endpoints that serve the same.
@@ -29,6 +30,8 @@ pub struct Cluster {
     pub http2: protocol::Http2,
     /// A connection is closed after so many requests; `None`: no bound.
     pub max_requests: Option<u64>,
+    /// TLS is begun on connections; `None`: they are plain.
+    pub tls: Option<tls::Client>,
 }
 
 /// One address of a cluster.
@@ -69,6 +72,7 @@ impl Default for Cluster {
             protocol: protocol::Upstream::default(),
             http2: protocol::Http2::default(),
             max_requests: None,
+            tls: None,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use super::{AccessLog, Filter, VirtualHost};
+use super::{AccessLog, Filter, VirtualHost, tls};
 use crate::{
     policy::{
         chain, fault,
@@ -33,6 +33,10 @@ pub struct Chain {
     pub name: String,
     /// Which connections; not asked for a default chain.
     pub matches: chain::Match,
+    /// TLS is ended on them; `None`: they are plain.
+    pub tls: Option<tls::Server>,
+    /// The handshake must be done within this; `None`: no bound.
+    pub handshake_timeout: Option<Duration>,
     /// How they are served.
     pub serve: Serve,
 }
@@ -99,8 +103,43 @@ pub struct HttpManager {
     pub faults: Vec<fault::Rule>,
     /// Its access logs.
     pub access_logs: Vec<AccessLog>,
+    /// What is told of the client's certificate.
+    pub client_cert: ClientCert,
     /// What requests pass on their way, in this order, where their route says nothing else; the router is not among them.
     pub filters: Vec<Filter>,
+}
+
+/// What is told of the client's certificate in `x-forwarded-client-cert`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ClientCert {
+    /// What becomes of what the request says.
+    pub forward: ForwardClientCert,
+    /// The certificate itself is told.
+    pub cert: bool,
+    /// The certificates that it came with are told.
+    pub chain: bool,
+    /// Its subject is told.
+    pub subject: bool,
+    /// Its first identity is told.
+    pub uri: bool,
+    /// Its host names are told.
+    pub dns: bool,
+}
+
+/// What becomes of a request's `x-forwarded-client-cert`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ForwardClientCert {
+    /// It is taken off.
+    #[default]
+    Sanitize,
+    /// It is passed on where the client has shown a certificate, else taken off.
+    ForwardOnly,
+    /// As before, and ours comes after it.
+    AppendForward,
+    /// Ours comes in its place.
+    SanitizeSet,
+    /// It is passed on, whoever the client is.
+    AlwaysForward,
 }
 
 impl Listener {
@@ -141,6 +180,8 @@ impl Chain {
         Self {
             name: String::new(),
             matches: chain::Match::default(),
+            tls: None,
+            handshake_timeout: None,
             serve: Serve::Http(Box::new(manager)),
         }
     }
@@ -165,6 +206,7 @@ impl Default for HttpManager {
             http2: Http2::default(),
             faults: Vec::new(),
             access_logs: Vec::new(),
+            client_cert: ClientCert::default(),
             filters: Vec::new(),
         }
     }

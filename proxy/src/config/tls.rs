@@ -137,7 +137,7 @@ pub enum NameKind {
 pub struct Params {
     /// The lowest version; `None`: 1.2.
     pub min: Option<Version>,
-    /// The highest version; `None`: 1.3.
+    /// The highest version; `None`: as in Envoy 1.3 for listeners, 1.2 for clusters.
     pub max: Option<Version>,
     /// Cipher suites of TLS 1.2 by OpenSSL's names, the preferred first; empty: all.
     pub ciphers: Vec<String>,

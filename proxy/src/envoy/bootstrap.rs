@@ -2,7 +2,7 @@
 
 use envoy_types::pb::envoy::config::bootstrap::v3::Bootstrap;
 
-use super::{Notes, cluster, endpoint, listener};
+use super::{Notes, cluster, endpoint, listener, secret::Secrets};
 use crate::{config::Config, draw::Seed};
 
 pub(super) fn convert(bootstrap: &Bootstrap, seed: Seed, notes: &mut Notes) -> Config {
@@ -25,13 +25,16 @@ pub(super) fn convert(bootstrap: &Bootstrap, seed: Seed, notes: &mut Notes) -> C
         );
         return config;
     };
+    let secrets = Secrets::read(&resources.secrets, notes);
     for (index, it) in resources.listeners.iter().enumerate() {
         let path = format!("static_resources.listeners[{index}]");
-        config.listeners.extend(listener::convert(it, &path, notes));
+        let listener = listener::convert(it, &secrets, &path, notes);
+        config.listeners.extend(listener);
     }
     for (index, it) in resources.clusters.iter().enumerate() {
         let path = format!("static_resources.clusters[{index}]");
-        config.clusters.push(cluster::convert(it, &path, notes));
+        let cluster = cluster::convert(it, &secrets, &path, notes);
+        config.clusters.push(cluster);
     }
     config
 }

@@ -13,7 +13,13 @@ use envoy_types::pb::envoy::{
     extensions::filters::network::http_connection_manager::v3::HttpConnectionManager,
 };
 
-use super::{Notes, filter::open, listener};
+use super::{
+    Notes,
+    filter::{duration, open, unless_zero},
+    listener,
+    secret::Secrets,
+    tls,
+};
 use crate::{
     config::{Chain, Serve},
     policy::{
@@ -25,6 +31,7 @@ use crate::{
 /// A chain; `None` where it cannot be made, with the reason among the notes.
 pub(super) fn convert(
     it: &FilterChain,
+    secrets: &Secrets,
     listener: &str,
     path: &str,
     notes: &mut Notes,
@@ -37,6 +44,13 @@ pub(super) fn convert(
     Some(Chain {
         name: it.name.clone(),
         matches,
+        tls: tls::downstream(it.transport_socket.as_ref(), secrets, path, notes),
+        handshake_timeout: duration(
+            it.transport_socket_connect_timeout.as_ref(),
+            &format!("{path}.transport_socket_connect_timeout"),
+            notes,
+        )
+        .and_then(unless_zero),
         serve: filters(&it.filters, listener, &format!("{path}.filters"), notes)?,
     })
 }

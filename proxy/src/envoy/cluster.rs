@@ -7,10 +7,15 @@ use envoy_types::pb::envoy::config::cluster::v3::{
     cluster::{ClusterDiscoveryType, DiscoveryType, LbPolicy},
 };
 
-use super::{Notes, endpoint, filter::duration, protocol};
+use super::{Notes, endpoint, filter::duration, protocol, secret::Secrets, tls};
 use crate::{config, policy::balance::Balance};
 
-pub(super) fn convert(it: &Cluster, path: &str, notes: &mut Notes) -> config::Cluster {
+pub(super) fn convert(
+    it: &Cluster,
+    secrets: &Secrets,
+    path: &str,
+    notes: &mut Notes,
+) -> config::Cluster {
     if let Some(ClusterDiscoveryType::Type(kind)) = it.cluster_discovery_type {
         let kind = DiscoveryType::try_from(kind).unwrap_or_default();
         if kind != DiscoveryType::Static {
@@ -47,6 +52,7 @@ pub(super) fn convert(it: &Cluster, path: &str, notes: &mut Notes) -> config::Cl
         protocol: spoken.protocol,
         http2: spoken.http2,
         max_requests: spoken.max_requests,
+        tls: tls::upstream(it.transport_socket.as_ref(), secrets, path, notes),
         ..config::Cluster::default()
     }
 }

@@ -7,7 +7,8 @@ use envoy_types::pb::envoy::{
     extensions::filters::network::http_connection_manager::v3::{
         HttpConnectionManager,
         http_connection_manager::{
-            CodecType, RouteSpecifier, ServerHeaderTransformation, UpgradeConfig,
+            CodecType, ForwardClientCertDetails, RouteSpecifier, ServerHeaderTransformation,
+            UpgradeConfig,
         },
     },
 };
@@ -16,9 +17,10 @@ use super::{
     Notes, access_log, chain, endpoint,
     filter::{self, duration, unless_zero},
     protocol, route,
+    secret::Secrets,
 };
 use crate::{
-    config::{self, HttpManager},
+    config::{self, ClientCert, ForwardClientCert, HttpManager},
     policy::protocol::Codec,
     unit::ByteSize,
 };
@@ -27,7 +29,12 @@ use crate::{
 const HEADERS_KB: std::ops::RangeInclusive<u32> = 1..=8192;
 
 /// A listener; `None` where it cannot be made, with the reason among the notes.
-pub(super) fn convert(it: &Listener, path: &str, notes: &mut Notes) -> Option<config::Listener> {
+pub(super) fn convert(
+    it: &Listener,
+    secrets: &Secrets,
+    path: &str,
+    notes: &mut Notes,
+) -> Option<config::Listener> {
     let address = if let Some(address) = &it.address {
         endpoint::socket(address, &format!("{path}.address"), notes)
     } else {
@@ -49,13 +56,24 @@ pub(super) fn convert(it: &Listener, path: &str, notes: &mut Notes) -> Option<co
         .iter()
         .enumerate()
         .filter_map(|(index, it)| {
-            chain::convert(it, &name, &format!("{path}.filter_chains[{index}]"), notes)
+            chain::convert(
+                it,
+                secrets,
+                &name,
+                &format!("{path}.filter_chains[{index}]"),
+                notes,
+            )
         })
         .collect();
-    let default_chain = it
-        .default_filter_chain
-        .as_ref()
-        .and_then(|it| chain::convert(it, &name, &format!("{path}.default_filter_chain"), notes));
+    let default_chain = it.default_filter_chain.as_ref().and_then(|it| {
+        chain::convert(
+            it,
+            secrets,
+            &name,
+            &format!("{path}.default_filter_chain"),
+            notes,
+        )
+    });
     if it.filter_chains.is_empty() && it.default_filter_chain.is_none() {
         notes.invalid(format!("{path}.filter_chains"), "a filter chain is needed");
     }
@@ -160,6 +178,7 @@ pub(super) fn http(
         http2,
         access_logs: access_log::convert(&it.access_log, &format!("{path}.access_log"), notes),
         faults: manager_faults,
+        client_cert: client_cert(it),
         filters: faults.of_manager(),
     }
 }
@@ -183,6 +202,27 @@ fn server_name(
     match it.server_name.as_str() {
         "" => default,
         name => Some(name.to_owned()),
+    }
+}
+
+fn client_cert(it: &HttpConnectionManager) -> ClientCert {
+    let forward = match ForwardClientCertDetails::try_from(it.forward_client_cert_details)
+        .unwrap_or_default()
+    {
+        ForwardClientCertDetails::Sanitize => ForwardClientCert::Sanitize,
+        ForwardClientCertDetails::ForwardOnly => ForwardClientCert::ForwardOnly,
+        ForwardClientCertDetails::AppendForward => ForwardClientCert::AppendForward,
+        ForwardClientCertDetails::SanitizeSet => ForwardClientCert::SanitizeSet,
+        ForwardClientCertDetails::AlwaysForwardOnly => ForwardClientCert::AlwaysForward,
+    };
+    let details = it.set_current_client_cert_details.unwrap_or_default();
+    ClientCert {
+        forward,
+        cert: details.cert,
+        chain: details.chain,
+        subject: details.subject.is_some_and(|it| it.value),
+        uri: details.uri,
+        dns: details.dns,
     }
 }
 

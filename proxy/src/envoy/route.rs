@@ -259,7 +259,7 @@ fn query(it: &QueryParameterMatcher, path: &str, notes: &mut Notes) -> Option<Na
     })
 }
 
-fn string(it: &StringMatcher, path: &str, notes: &mut Notes) -> Option<Text> {
+pub(super) fn string(it: &StringMatcher, path: &str, notes: &mut Notes) -> Option<Text> {
     let how = match it.match_pattern.as_ref() {
         Some(MatchPattern::Exact(text)) => How::Exact(text.clone()),
         Some(MatchPattern::Prefix(text)) => How::Prefix(text.clone()),

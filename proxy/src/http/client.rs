@@ -15,7 +15,12 @@ use std::{
 use tokio::time::Instant;
 
 use super::core::{Core, Local};
-use crate::{error::Error, metrics::Downstream, net::io::Traffic, snapshot::Manager};
+use crate::{
+    error::Error,
+    metrics::Downstream,
+    net::{io::Traffic, tls::Session},
+    snapshot::Manager,
+};
 
 /// A client's connection.
 #[derive(Debug)]
@@ -30,6 +35,8 @@ pub struct Client {
     pub id: Cell<u64>,
     /// The counts of its HTTP connection manager.
     pub metrics: Arc<Downstream>,
+    /// What the TLS handshake settled; `None`: it is plain.
+    pub tls: Option<Rc<Session>>,
     http: Cell<usize>,
     /// Its chain is gone: it is served by the configuration that had it, and closed when it is done.
     left_over: RefCell<Option<Rc<Local>>>,
@@ -97,6 +104,7 @@ impl Client {
             local: Cell::new(None),
             id: Cell::new(0),
             metrics,
+            tls: None,
             http: Cell::new(http),
             left_over: RefCell::default(),
             traffic,
@@ -116,6 +124,17 @@ impl Client {
             expired: Cell::new(None),
             left: Cell::new(None),
         }
+    }
+
+    /// The same, over TLS if there is a session.
+    #[must_use]
+    pub fn over_tls(self, tls: Option<Rc<Session>>) -> Self {
+        Self { tls, ..self }
+    }
+
+    /// The scheme of its requests.
+    pub fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
     }
 
     /// The configuration of its next request, and the index of its HTTP connection manager there.
@@ -154,6 +173,7 @@ impl Client {
             local: connection.local.clone(),
             id: connection.id.clone(),
             metrics: Arc::clone(&connection.metrics),
+            tls: connection.tls.clone(),
             traffic: Arc::clone(uncounted),
             waker: RefCell::default(),
             busy: Cell::new(false),

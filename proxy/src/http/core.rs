@@ -14,7 +14,7 @@ use super::{body::Upload, client::Client, shadow::Shadow};
 use crate::{
     cluster::Cluster,
     drain::{Hold, Watch},
-    metrics::{Downstream, Fault, Listener as Accepting, Registry},
+    metrics::{Downstream, Fault, Listener as Accepting, ListenerTls, Registry},
     net::timer::Timer,
     observe::Observer,
     snapshot::{Reader, Route, Snapshot, hosts::RouteId},
@@ -33,6 +33,7 @@ pub struct Core {
     reader: RefCell<Reader>,
     current: RefCell<Rc<Local>>,
     downstream: RefCell<HashMap<Arc<str>, Arc<Downstream>>>,
+    handshakes: RefCell<HashMap<Arc<str>, Arc<ListenerTls>>>,
     faults: RefCell<HashMap<Arc<str>, Arc<Fault>>>,
     clients: RefCell<BTreeMap<u64, Rc<Client>>>,
     next_client: Cell<u64>,
@@ -74,6 +75,7 @@ impl Core {
             reader: RefCell::new(reader),
             current: RefCell::new(Rc::new(local)),
             downstream,
+            handshakes: RefCell::default(),
             faults: RefCell::default(),
             clients: RefCell::default(),
             next_client: Cell::new(0),
@@ -102,6 +104,17 @@ impl Core {
             *current = next;
         }
         Rc::clone(&current)
+    }
+
+    /// The counts of a listener's handshakes, by the name of its statistics.
+    pub fn handshakes(&self, listener: &Arc<str>) -> Arc<ListenerTls> {
+        let mut known = self.handshakes.borrow_mut();
+        if let Some(known) = known.get(listener) {
+            return Arc::clone(known);
+        }
+        let block = self.registry.listener_tls(listener);
+        known.insert(Arc::clone(listener), Arc::clone(&block));
+        block
     }
 
     /// The counts of a fault rule.

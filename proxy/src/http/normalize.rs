@@ -8,7 +8,7 @@ use http::{
     uri::{PathAndQuery, Uri},
 };
 
-use super::{client::Client, identity};
+use super::{client::Client, identity, xfcc};
 use crate::{error::Error, snapshot::Manager};
 
 /// `x-request-id`.
@@ -36,6 +36,7 @@ struct Seen {
     expect: bool,
     request_id: bool,
     forwarded_proto: bool,
+    client_cert: bool,
     hosts: usize,
 }
 
@@ -60,8 +61,15 @@ pub(super) fn request(
     }
     if !seen.forwarded_proto || manager.use_remote_address {
         head.headers
-            .insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+            .insert(FORWARDED_PROTO, HeaderValue::from_static(client.scheme()));
     }
+    let session = client.tls.as_deref();
+    xfcc::settle(
+        &mut head.headers,
+        seen.client_cert,
+        session,
+        manager.client_cert,
+    );
     if !seen.request_id && manager.generate_request_id {
         head.headers
             .insert(REQUEST_ID, request_id(client.core.random()));
@@ -110,6 +118,7 @@ impl Seen {
             "http2-settings" => self.http2_settings = true,
             "proxy-connection" => self.proxy_connection = true,
             "x-forwarded-proto" => self.forwarded_proto = true,
+            "x-forwarded-client-cert" => self.client_cert = true,
             _ => {}
         }
     }

@@ -326,7 +326,7 @@ impl Local {
     }
 
     fn refused(cause: &std::io::Error) -> Self {
-        let cause = error::cause_of(cause).replace(' ', "_");
+        let cause = error::transport_failure(cause).replace(' ', "_");
         Self {
             status: StatusCode::SERVICE_UNAVAILABLE,
             body: Cow::Borrowed(
@@ -334,7 +334,7 @@ impl Local {
             ),
             flags: Flags::UF,
             details: Cow::Owned(format!(
-                "upstream_reset_before_response_started{{remote_connection_failure|delayed_connect_error:_{cause}}}"
+                "upstream_reset_before_response_started{{remote_connection_failure|{cause}}}"
             )),
             close: false,
         }

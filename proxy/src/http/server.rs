@@ -14,7 +14,7 @@ use std::{
 
 use http::{HeaderMap, Response, StatusCode, Version, header};
 use http_body::Body;
-use tokio::{net::TcpStream, time::Instant};
+use tokio::time::Instant;
 
 use super::{
     body::Download,
@@ -32,8 +32,9 @@ use crate::{
             head::{Limits, RequestHead},
             server::{Conn, NoHead},
         },
-        io::{Stream, Traffic},
+        io::Stream,
         timer::Alarm,
+        tls::{Alpn, Session},
     },
     policy::protocol::Codec,
 };
@@ -46,17 +47,13 @@ const ENOUGH: usize = 64 << 10;
 const DELAYED_CLOSE: Duration = Duration::from_secs(1);
 
 /// Serves a connection by the HTTP connection manager with this index in the core's configuration.
-pub async fn run(core: Rc<Core>, local: Rc<Local>, http: usize, tcp: TcpStream, peer: SocketAddr) {
-    let traffic = Arc::new(Traffic::default());
-    serve_stream(core, local, http, Stream::new(tcp, traffic), peer).await;
-}
-
-/// Serves HTTP/1 on any connection, such as one over TLS.
-pub async fn serve_stream(
+/// `tls`: what its handshake settled.
+pub async fn run(
     core: Rc<Core>,
     local: Rc<Local>,
     http: usize,
     stream: Stream,
+    tls: Option<Rc<Session>>,
     peer: SocketAddr,
 ) {
     let (Some(settings), Some(metrics)) =
@@ -64,14 +61,15 @@ pub async fn serve_stream(
     else {
         return;
     };
-    let client = Rc::new(Client::new(
+    let client = Client::new(
         Rc::clone(&core),
         http,
         peer,
         Arc::clone(metrics),
         Arc::clone(stream.traffic()),
         &settings.manager,
-    ));
+    );
+    let client = Rc::new(client.over_tls(tls));
     client.local.set(stream.local_addr());
     let limits = Limits {
         bytes: settings.manager.max_request_headers,
@@ -80,9 +78,10 @@ pub async fn serve_stream(
     let (codec, http2) = (settings.manager.codec, h2::Settings::of(&settings.manager));
     drop(local);
     let guard = Guard::new(&client);
-    let preface = match (codec, stream.tcp()) {
-        (Codec::Http2, _) => Preface::Http2,
-        (Codec::Auto, Some(tcp)) => h2::preface(&client, tcp).await,
+    let chosen = client.tls.as_ref().map(|tls| tls.protocol());
+    let preface = match (codec, chosen, stream.tcp()) {
+        (Codec::Http2, ..) | (Codec::Auto, Some(Alpn::Http2), _) => Preface::Http2,
+        (Codec::Auto, None, Some(tcp)) => h2::preface(&client, tcp).await,
         _ => Preface::Other,
     };
     match preface {

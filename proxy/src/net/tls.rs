@@ -2,9 +2,19 @@
 //! endpoints. Both are made once from plain settings by the [`Store`], shared by all event loops, and read their files
 //! again when these change; connections that are open keep what they were made with.
 
-use std::{cell::OnceCell, fmt, io, sync::Arc};
+use std::{
+    cell::{OnceCell, RefCell},
+    fmt, io,
+    sync::Arc,
+};
 
+use http::HeaderValue;
 use rustls::{CertificateError, pki_types::CertificateDer};
+
+use crate::{
+    config::ClientCert,
+    metrics::{ListenerTls, Upstream},
+};
 
 mod client;
 pub mod facts;
@@ -20,7 +30,7 @@ pub use server::{Alpn, Server};
 pub use store::{Shown, Store};
 pub use verify::Refusal;
 
-use facts::{Facts, hex, pem, sha256};
+use facts::{Facts, hex, pem, sha1, sha256};
 
 /// A setting that cannot be used: which, below the context that it is of, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +60,8 @@ pub struct Session {
     pub peer: Option<Peer>,
     /// What our certificate says; `None`: we showed none.
     pub local: Option<Arc<Facts>>,
+    /// What requests are told of the peer, and by which settings.
+    pub stated: RefCell<Option<(ClientCert, HeaderValue)>>,
 }
 
 /// A peer's certificate. What it says is read when it is first asked for.
@@ -77,6 +89,41 @@ pub enum Failure {
     Protocol(rustls::Error),
 }
 
+macro_rules! count {
+    ($block:ident) => {
+        impl $block {
+            /// Counts how a handshake ended.
+            pub fn count<S>(&self, shaken: &Result<(S, Session), Failure>) {
+                match shaken {
+                    Ok((_, session)) => {
+                        self.tls_handshakes.inc();
+                        if session.resumed {
+                            self.tls_resumed.inc();
+                        }
+                        if session.peer.is_none() {
+                            self.tls_no_certificate.inc();
+                        }
+                        match session.version {
+                            "TLSv1.3" => self.tls_1_3.inc(),
+                            _ => self.tls_1_2.inc(),
+                        }
+                    }
+                    Err(Failure::NoCertificate) => self.tls_fail_no_certificate.inc(),
+                    Err(Failure::Refused(Refusal::Name)) => self.tls_fail_name.inc(),
+                    Err(Failure::Refused(Refusal::Digest)) => self.tls_fail_digest.inc(),
+                    Err(Failure::Refused(_) | Failure::Untrusted(_)) => self.tls_fail_chain.inc(),
+                    Err(Failure::Protocol(_)) => self.tls_errors.inc(),
+                    // As Envoy: a connection that just ends is no error of TLS.
+                    Err(Failure::Timeout | Failure::Io(_)) => {}
+                }
+            }
+        }
+    };
+}
+
+count!(ListenerTls);
+count!(Upstream);
+
 impl Peer {
     fn new(chain: Option<&[CertificateDer<'static>]>) -> Option<Self> {
         let chain = chain.filter(|chain| !chain.is_empty())?;
@@ -84,6 +131,16 @@ impl Peer {
             chain: chain.to_vec(),
             ..Self::default()
         })
+    }
+
+    /// One of which this is known.
+    #[cfg(test)]
+    pub(crate) fn known(facts: Facts, digest: String) -> Self {
+        Self {
+            chain: Vec::new(),
+            facts: facts.into(),
+            digest: digest.into(),
+        }
     }
 
     /// What it says.
@@ -106,15 +163,45 @@ impl Peer {
         })
     }
 
+    /// SHA-1 of it, hexadecimal.
+    pub fn sha1_digest(&self) -> String {
+        self.chain
+            .first()
+            .map(|leaf| hex(&sha1(leaf)))
+            .unwrap_or_default()
+    }
+
     /// It in PEM.
     pub fn pem(&self) -> String {
         self.chain.first().map(|leaf| pem(leaf)).unwrap_or_default()
     }
 
-    /// It and the certificates that it came with, in PEM.
-    pub fn chain_pem(&self) -> String {
-        self.chain.iter().map(|der| pem(der)).collect()
+    /// It in PEM, encoded as in a URL.
+    pub fn url_encoded_pem(&self) -> String {
+        url_encoded(&self.pem())
     }
+
+    /// It and the certificates that it came with in PEM, encoded as in a URL.
+    pub fn url_encoded_chain_pem(&self) -> String {
+        let all: String = self.chain.iter().map(|der| pem(der)).collect();
+        url_encoded(&all)
+    }
+}
+
+/// What PEM has that a header's value or a URL could not.
+fn url_encoded(pem: &str) -> String {
+    let mut text = String::with_capacity(pem.len() + pem.len() / 8);
+    for c in pem.chars() {
+        match c {
+            '\n' => text.push_str("%0A"),
+            ' ' => text.push_str("%20"),
+            '+' => text.push_str("%2B"),
+            '/' => text.push_str("%2F"),
+            '=' => text.push_str("%3D"),
+            c => text.push(c),
+        }
+    }
+    text
 }
 
 impl Wrong {
@@ -133,6 +220,97 @@ impl fmt::Display for Wrong {
 }
 
 impl std::error::Error for Wrong {}
+
+/// Envoy's words, as far as they can be known: `BoringSSL` numbers what it finds wrong.
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verify = |f: &mut fmt::Formatter<'_>, why: &dyn fmt::Display| {
+            write!(
+                f,
+                "TLS_error:|268435581:SSL routines:OPENSSL_internal:CERTIFICATE_VERIFY_FAILED:verify cert failed: {why}:TLS_error_end"
+            )
+        };
+        match self {
+            Self::NoCertificate => f.write_str(
+                "TLS_error:|268435647:SSL routines:OPENSSL_internal:PEER_DID_NOT_RETURN_A_CERTIFICATE:TLS_error_end",
+            ),
+            Self::Untrusted(error) => verify(
+                f,
+                &format_args!(
+                    "X509_verify_cert: certificate verification error at depth 0: {}",
+                    words(error)
+                ),
+            ),
+            Self::Refused(refusal) => verify(f, refusal),
+            Self::Timeout => f.write_str("connection timeout"),
+            Self::Io(error) => error.fmt(f),
+            Self::Protocol(error) => {
+                let (number, words) = protocol_words(error);
+                write!(
+                    f,
+                    "TLS_error:|{number}:SSL routines:OPENSSL_internal:{words}:TLS_error_end"
+                )
+            }
+        }
+    }
+}
+
+impl std::error::Error for Failure {}
+
+fn words(error: &CertificateError) -> String {
+    match error {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            "certificate has expired".to_owned()
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "certificate is not yet valid".to_owned()
+        }
+        CertificateError::UnknownIssuer => "unable to get local issuer certificate".to_owned(),
+        CertificateError::Revoked => "certificate revoked".to_owned(),
+        CertificateError::UnknownRevocationStatus => "unable to get certificate CRL".to_owned(),
+        CertificateError::BadSignature => "certificate signature failure".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+/// What `BoringSSL` calls it, with its number.
+fn protocol_words(error: &rustls::Error) -> (u32, String) {
+    use rustls::{AlertDescription as Alert, Error, InvalidMessage};
+    /// A library's number, in the upper bits of all its errors' numbers.
+    const SSL: u32 = 0x1000_0000;
+    let (number, words) = match error {
+        Error::InvalidMessage(
+            InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion,
+        ) => (247, "WRONG_VERSION_NUMBER"),
+        Error::PeerIncompatible(_) => (266, "UNSUPPORTED_PROTOCOL"),
+        Error::NoApplicationProtocol => (307, "NO_APPLICATION_PROTOCOL"),
+        Error::AlertReceived(alert) => {
+            let number = 1000 + u32::from(u8::from(*alert));
+            let words = match alert {
+                Alert::HandshakeFailure => "SSLV3_ALERT_HANDSHAKE_FAILURE",
+                Alert::BadCertificate => "SSLV3_ALERT_BAD_CERTIFICATE",
+                Alert::UnsupportedCertificate => "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE",
+                Alert::CertificateRevoked => "SSLV3_ALERT_CERTIFICATE_REVOKED",
+                Alert::CertificateExpired => "SSLV3_ALERT_CERTIFICATE_EXPIRED",
+                Alert::CertificateUnknown => "SSLV3_ALERT_CERTIFICATE_UNKNOWN",
+                Alert::IllegalParameter => "SSLV3_ALERT_ILLEGAL_PARAMETER",
+                Alert::UnknownCA => "TLSV1_ALERT_UNKNOWN_CA",
+                Alert::AccessDenied => "TLSV1_ALERT_ACCESS_DENIED",
+                Alert::DecodeError => "TLSV1_ALERT_DECODE_ERROR",
+                Alert::DecryptError => "TLSV1_ALERT_DECRYPT_ERROR",
+                Alert::ProtocolVersion => "TLSV1_ALERT_PROTOCOL_VERSION",
+                Alert::InternalError => "TLSV1_ALERT_INTERNAL_ERROR",
+                Alert::UnrecognisedName => "TLSV1_ALERT_UNRECOGNIZED_NAME",
+                Alert::CertificateRequired => "TLSV1_ALERT_CERTIFICATE_REQUIRED",
+                Alert::NoApplicationProtocol => "TLSV1_ALERT_NO_APPLICATION_PROTOCOL",
+                _ => return (SSL + number, format!("{alert:?}")),
+            };
+            (number, words)
+        }
+        other => return (SSL + 68, other.to_string()),
+    };
+    (SSL + number, words.to_owned())
+}
 
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
@@ -257,6 +435,10 @@ mod tests {
         tls::Client {
             common: tls::Common {
                 validation: Some(trusting(ca)),
+                params: tls::Params {
+                    max: Some(Version::Tls13),
+                    ..tls::Params::default()
+                },
                 ..tls::Common::default()
             },
             sni: sni.to_owned(),

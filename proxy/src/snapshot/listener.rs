@@ -1,8 +1,11 @@
 //! A listener's filter chains, ready to be asked.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use crate::policy::chain::{self, Match, Seen};
+use crate::{
+    net::tls::Server,
+    policy::chain::{self, Match, Seen},
+};
 
 /// A listener.
 #[derive(Debug)]
@@ -11,7 +14,7 @@ pub struct Listener {
     pub stat_prefix: Arc<str>,
     chains: Vec<Chain>,
     default: Option<Chain>,
-    any: Option<Serve>,
+    any: bool,
 }
 
 /// A chain: which connections, and what is done with them.
@@ -19,6 +22,10 @@ pub struct Listener {
 pub struct Chain {
     /// Which connections; without effect for a default chain.
     pub matches: Match,
+    /// TLS is ended on them.
+    pub tls: Option<Arc<Server>>,
+    /// The handshake must be done within this.
+    pub handshake_timeout: Option<Duration>,
     /// How they are served.
     pub serve: Serve,
 }
@@ -34,9 +41,9 @@ impl Listener {
     /// A listener with these chains, and one for those connections that none of them matches.
     pub fn new(stat_prefix: Arc<str>, chains: Vec<Chain>, default: Option<Chain>) -> Self {
         let any = match (chains.as_slice(), &default) {
-            ([only], _) if only.matches.is_any() => Some(only.serve),
-            ([], Some(default)) => Some(default.serve),
-            _ => None,
+            ([only], _) => only.matches.is_any(),
+            ([], default) => default.is_some(),
+            _ => false,
         };
         Self {
             stat_prefix,
@@ -46,9 +53,9 @@ impl Listener {
         }
     }
 
-    /// How every connection is served, whatever is known of it; `None`: it must be looked at.
-    pub fn any(&self) -> Option<Serve> {
-        self.any
+    /// The chain of every connection, whatever is known of it; `None`: it must be looked at.
+    pub fn any(&self) -> Option<&Chain> {
+        self.all_chains().next().filter(|_| self.any)
     }
 
     /// The chain of a connection; `None`: it is closed.

@@ -20,3 +20,4 @@ mod mirror;
 mod oracle;
 mod reply;
 mod support;
+mod tls;

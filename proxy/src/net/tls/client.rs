@@ -18,7 +18,7 @@ use super::{
     server::curve,
     verify::{self, Verifier},
 };
-use crate::config::tls;
+use crate::config::tls::{self, Version};
 
 /// Endpoints of which sessions are remembered at least: rustls counts endpoints, Envoy sessions.
 const REMEMBERED: usize = 256;
@@ -102,7 +102,6 @@ impl Client {
         };
         let (_, connection) = stream.get_ref();
         let session = Session {
-            sni: None,
             alpn: connection.alpn_protocol().map(Box::from),
             version: version_name(connection.protocol_version()),
             cipher: cipher_name(connection.negotiated_cipher_suite()),
@@ -112,10 +111,20 @@ impl Client {
             resumed: connection.handshake_kind() == Some(rustls::HandshakeKind::Resumed),
             peer: Peer::new(connection.peer_certificates()),
             local: built.local.clone(),
+            ..Session::default()
         };
         Ok((stream, session))
     }
 }
+
+/// The store makes one context of equal settings.
+impl PartialEq for Client {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(self, other)
+    }
+}
+
+impl Eq for Client {}
 
 impl Built {
     fn new(settings: &tls::Client) -> Result<Self, Wrong> {
@@ -126,7 +135,7 @@ impl Built {
         verifier.asked_name = settings.auto_san_validation;
         verifier.enforce_rsa_key_usage = settings.enforce_rsa_key_usage;
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
-            .with_protocol_versions(&versions(&common.params))
+            .with_protocol_versions(&versions(&common.params, Version::Tls12))
             .map_err(|error| Wrong::new("tls_params", format!("they cannot be used: {error}")))?
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier));

@@ -2,10 +2,9 @@
 
 use std::{fmt::Write, net::IpAddr};
 
+use aws_lc_rs::digest;
 use base64::{Engine, prelude::BASE64_STANDARD};
-use rustls::{
-    crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256, pki_types::CertificateDer,
-};
+use rustls::pki_types::CertificateDer;
 use x509_parser::{
     certificate::X509Certificate,
     extensions::GeneralName,
@@ -87,14 +86,14 @@ impl Facts {
 
 /// SHA-256.
 pub fn sha256(bytes: &[u8]) -> [u8; 32] {
-    let mut digest = [0; 32];
-    if let Some(suite) = TLS13_AES_128_GCM_SHA256.tls13() {
-        let output = suite.common.hash_provider.hash(bytes);
-        for (to, from) in digest.iter_mut().zip(output.as_ref()) {
-            *to = *from;
-        }
-    }
-    digest
+    let digest = digest::digest(&digest::SHA256, bytes);
+    <[u8; 32]>::try_from(digest.as_ref()).unwrap_or_default()
+}
+
+/// SHA-1, by which certificates are still known in logs.
+pub fn sha1(bytes: &[u8]) -> [u8; 20] {
+    let digest = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, bytes);
+    <[u8; 20]>::try_from(digest.as_ref()).unwrap_or_default()
 }
 
 /// Lower-case hexadecimal digits.

@@ -76,10 +76,10 @@ pub(super) fn provider(params: &Params) -> Arc<CryptoProvider> {
     Arc::new(provider)
 }
 
-/// The versions that are spoken; empty: the lowest is above the highest.
-pub(super) fn versions(params: &Params) -> Vec<&'static SupportedProtocolVersion> {
+/// The versions that are spoken; `max`: the highest where nothing is said.
+pub(super) fn versions(params: &Params, max: Version) -> Vec<&'static SupportedProtocolVersion> {
     let min = params.min.unwrap_or(Version::Tls12);
-    let max = params.max.unwrap_or(Version::Tls13);
+    let max = params.max.unwrap_or(max.max(min));
     [(Version::Tls13, &TLS13), (Version::Tls12, &TLS12)]
         .into_iter()
         .filter(|(version, _)| (min..=max).contains(version))

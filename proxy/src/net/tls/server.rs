@@ -23,7 +23,7 @@ use super::{
     read,
     verify::{self, Verifier},
 };
-use crate::config::tls::{self, Toggle};
+use crate::config::tls::{self, Toggle, Version};
 
 /// Sessions that are kept to be resumed by their id, of those who cannot use tickets.
 const SESSIONS: usize = 1024;
@@ -153,6 +153,7 @@ fn session<S>(stream: &TlsStream<S>, local: &Arc<Facts>) -> Session {
         resumed: connection.handshake_kind() == Some(rustls::HandshakeKind::Resumed),
         peer: Peer::new(connection.peer_certificates()),
         local: Some(Arc::clone(local)),
+        ..Session::default()
     }
 }
 
@@ -277,7 +278,7 @@ fn config(
     common: &tls::Common,
 ) -> Result<ServerConfig, Wrong> {
     let builder = ServerConfig::builder_with_provider(Arc::clone(provider))
-        .with_protocol_versions(&versions(&common.params))
+        .with_protocol_versions(&versions(&common.params, Version::Tls13))
         .map_err(|error| Wrong::new("tls_params", format!("they cannot be used: {error}")))?;
     let builder = if verifier.asks() {
         builder.with_client_cert_verifier(Arc::clone(verifier) as _)

@@ -5,16 +5,16 @@ use std::{
     collections::HashMap,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     thread,
     time::Duration,
 };
 
 use super::{Client, Server, Wrong, facts::Facts};
-use crate::config::tls::{self, Certificate, Common, Source, Validation};
+use crate::{
+    config::tls::{self, Certificate, Common, Source, Validation},
+    metrics::Certificates,
+};
 
 /// How often the files are looked at. What has changed is read when it has not changed any more for as long, so that a
 /// certificate and its key that are written one after the other are taken together.
@@ -27,8 +27,7 @@ pub struct Store(Arc<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     contexts: Mutex<Contexts>,
-    reloads: AtomicU64,
-    failures: AtomicU64,
+    metrics: Arc<Certificates>,
 }
 
 #[derive(Debug, Default)]
@@ -108,12 +107,9 @@ impl Store {
         all
     }
 
-    /// How often files were read again, and how often what they had could not be used.
-    pub fn reloads(&self) -> (u64, u64) {
-        (
-            self.0.reloads.load(Ordering::Relaxed),
-            self.0.failures.load(Ordering::Relaxed),
-        )
+    /// The counts of its files.
+    pub fn metrics(&self) -> Arc<Certificates> {
+        Arc::clone(&self.0.metrics)
     }
 
     fn watch(&self, contexts: &mut Contexts, context: &Context, stamps: Vec<Stamp>) {
@@ -216,11 +212,9 @@ fn watch(inner: &Weak<Inner>) {
     while let Some(inner) = inner.upgrade() {
         for context in inner.changed() {
             match context.reload() {
-                Ok(()) => {
-                    inner.reloads.fetch_add(1, Ordering::Relaxed);
-                }
+                Ok(()) => inner.metrics.reloads.inc(),
                 Err(wrong) => {
-                    inner.failures.fetch_add(1, Ordering::Relaxed);
+                    inner.metrics.failures.inc();
                     eprintln!("warning: the certificates stay as they were: {wrong}");
                 }
             }

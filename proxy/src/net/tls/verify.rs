@@ -454,8 +454,8 @@ impl From<Refusal> for Error {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Name => "verify SAN list",
-            Self::Digest => "verify hash list",
+            Self::Name => "SAN matcher",
+            Self::Digest => "cert hash and spki",
             Self::Domain => "no trust bundle for its trust domain",
             Self::KeyUsage => "the key may not be used for signatures",
         })

@@ -1,0 +1,621 @@
+//! TLS on both sides of a proxy: raw clients, `openssl s_client` and `curl`.
+
+use std::{
+    fs,
+    io::{ErrorKind, Read, Write},
+    net::{SocketAddr, TcpStream},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use meshbed_proxy::config::{
+    ClientCert, Config, ForwardClientCert,
+    tls::{Certificate, Client, Common, Name, NameKind, Server, Source, Validation},
+};
+use meshbed_proxy::{
+    observe::Flags,
+    policy::matcher::{How, Text},
+};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair,
+    SanType, date_time_ymd,
+};
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore, StreamOwned,
+    crypto::aws_lc_rs::default_provider,
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
+};
+use tempfile::TempDir;
+
+use super::support::{PATIENCE, Running, config, echo, once, service, start, start_with};
+
+/// An authority, and a folder of certificates that it issued.
+struct Ca {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+    folder: TempDir,
+}
+
+impl Ca {
+    fn new() -> Self {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, "ca");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let folder = TempDir::new().unwrap();
+        fs::write(folder.path().join("ca.pem"), issuer.pem()).unwrap();
+        Self { issuer, folder }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn pem(&self, name: &str) -> String {
+        self.path(name).display().to_string()
+    }
+
+    /// Writes `NAME.pem` and `NAME.key`, by moving them there.
+    fn issue(&self, name: &str, names: &[&str]) -> Certificate {
+        self.issue_with(name, names, |_| ())
+    }
+
+    fn issue_with(
+        &self,
+        name: &str,
+        names: &[&str],
+        change: impl Fn(&mut CertificateParams),
+    ) -> Certificate {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, name);
+        for text in names {
+            let value = (*text).try_into().unwrap();
+            params.subject_alt_names.push(if text.contains("://") {
+                SanType::URI(value)
+            } else {
+                SanType::DnsName(value)
+            });
+        }
+        change(&mut params);
+        let key = KeyPair::generate().unwrap();
+        let leaf = params.signed_by(&key, &self.issuer).unwrap();
+        self.put(&format!("{name}.key"), &key.serialize_pem());
+        self.put(&format!("{name}.pem"), &leaf.pem());
+        Certificate {
+            chain: Source::File(self.path(&format!("{name}.pem"))),
+            key: Source::File(self.path(&format!("{name}.key"))),
+            ..Certificate::default()
+        }
+    }
+
+    fn put(&self, name: &str, text: &str) {
+        let new = self.path(&format!("{name}.new"));
+        fs::write(&new, text).unwrap();
+        fs::rename(new, self.path(name)).unwrap();
+    }
+
+    fn trusted(&self) -> Validation {
+        Validation {
+            trusted_ca: Some(Source::File(self.path("ca.pem"))),
+            ..Validation::default()
+        }
+    }
+
+    /// A client that believes us, with a certificate if it is named.
+    fn client(&self, certificate: Option<&str>, alpn: &[&[u8]]) -> Arc<ClientConfig> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.issuer.der().clone()).unwrap();
+        let builder = ClientConfig::builder_with_provider(default_provider().into())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots);
+        let mut config = match certificate {
+            None => builder.with_no_client_auth(),
+            Some(name) => {
+                let chain = CertificateDer::from_pem_file(self.path(&format!("{name}.pem")));
+                let key = PrivateKeyDer::from_pem_file(self.path(&format!("{name}.key")));
+                builder
+                    .with_client_auth_cert(vec![chain.unwrap()], key.unwrap())
+                    .unwrap()
+            }
+        };
+        config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
+        Arc::new(config)
+    }
+}
+
+type Tls = StreamOwned<ClientConnection, TcpStream>;
+
+fn connect(address: SocketAddr, client: &Arc<ClientConfig>) -> Tls {
+    let tcp = TcpStream::connect(address).unwrap();
+    tcp.set_read_timeout(Some(PATIENCE)).unwrap();
+    let name = ServerName::try_from("shop.test").unwrap();
+    StreamOwned::new(
+        ClientConnection::new(Arc::clone(client), name).unwrap(),
+        tcp,
+    )
+}
+
+/// The answer to one request; the error is why there is none.
+fn get(tls: &mut Tls, headers: &str) -> Result<String, std::io::Error> {
+    write!(tls, "GET /x HTTP/1.1\r\nhost: shop.test\r\n{headers}\r\n")?;
+    let mut answer = Vec::new();
+    let mut piece = [0; 4096];
+    loop {
+        let count = tls.read(&mut piece)?;
+        if count == 0 {
+            return Err(ErrorKind::UnexpectedEof.into());
+        }
+        answer.extend_from_slice(&piece[..count]);
+        let text = String::from_utf8_lossy(&answer);
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let length = head
+                .lines()
+                .find_map(|line| line.strip_prefix("content-length: "))
+                .map_or(0, |length| length.parse().unwrap());
+            if body.len() >= length {
+                return Ok(text.into_owned());
+            }
+        }
+    }
+}
+
+fn server(certificates: Vec<Certificate>) -> Server {
+    Server {
+        common: Common {
+            certificates,
+            ..Common::default()
+        },
+        ..Server::default()
+    }
+}
+
+/// A proxy to `up` whose only listener ends TLS.
+fn over_tls(up: SocketAddr, tls: Server) -> Config {
+    let mut config = config(up);
+    config.listeners[0].chains[0].tls = Some(tls);
+    config
+}
+
+fn run(program: &str, arguments: &[&str], input: &str) -> String {
+    let mut child = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("{program} is needed: {error}"));
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(input.as_bytes())
+        .unwrap();
+    let output = child.wait_with_output().unwrap();
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
+}
+
+/// What `openssl s_client` says of a handshake.
+fn s_client(address: SocketAddr, arguments: &[&str]) -> String {
+    let address = address.to_string();
+    let mut all = vec!["s_client", "-connect", &address];
+    all.extend(arguments);
+    run("openssl", &all, "")
+}
+
+fn line<'a>(text: &'a str, begins: &str) -> &'a str {
+    text.lines()
+        .map(str::trim)
+        .find(|line| line.starts_with(begins))
+        .unwrap_or_else(|| panic!("no line begins with {begins:?} in:\n{text}"))
+}
+
+#[test]
+fn openssl_is_shown_the_certificate_it_asks_for_by_either_version() {
+    let ca = Ca::new();
+    let tls = server(vec![
+        ca.issue("shop", &["shop.test"]),
+        ca.issue("wild", &["*.wild.test"]),
+    ]);
+    let running = start(over_tls(echo(), tls));
+    for (version, says) in [("-tls1_2", "TLSv1.2"), ("-tls1_3", "TLSv1.3")] {
+        for (name, subject) in [
+            ("shop.test", "shop"),
+            ("a.wild.test", "wild"),
+            ("x.test", "shop"),
+        ] {
+            let said = s_client(running.address, &[version, "-servername", name]);
+            assert_eq!(line(&said, "subject="), format!("subject=CN = {subject}"));
+            assert!(line(&said, "New,").contains(says), "{said}");
+        }
+    }
+    let refused = s_client(
+        running.address,
+        &["-tls1_1", "-cipher", "DEFAULT@SECLEVEL=0"],
+    );
+    assert!(refused.contains("Cipher is (NONE)"), "{refused}");
+}
+
+#[test]
+fn openssl_agrees_on_a_protocol() {
+    let ca = Ca::new();
+    let mut tls = server(vec![ca.issue("shop", &["shop.test"])]);
+    tls.common.alpn = vec!["h2".to_owned(), "http/1.1".to_owned()];
+    let running = start(over_tls(echo(), tls));
+    for (offered, chosen) in [
+        ("http/1.1", "ALPN protocol: http/1.1"),
+        ("http/1.1,h2", "ALPN protocol: h2"),
+        ("mqtt", "No ALPN negotiated"),
+    ] {
+        let said = s_client(running.address, &["-alpn", offered]);
+        assert!(said.contains(chosen), "{offered}: {said}");
+    }
+}
+
+#[test]
+fn openssl_resumes_its_session() {
+    let ca = Ca::new();
+    let running = start(over_tls(
+        echo(),
+        server(vec![ca.issue("shop", &["shop.test"])]),
+    ));
+    for version in ["-tls1_2", "-tls1_3"] {
+        let session = ca.pem("session");
+        let request = "GET / HTTP/1.1\r\nhost: shop.test\r\nconnection: close\r\n\r\n";
+        let address = running.address.to_string();
+        // TLS 1.3 has no session before the server has sent a ticket: an answer is waited for.
+        let base = ["s_client", "-connect", &address, version, "-ign_eof"];
+        let first = run(
+            "openssl",
+            &[&base[..], &["-sess_out", &session]].concat(),
+            request,
+        );
+        assert!(first.contains("\nNew, "), "{first}");
+        let second = run(
+            "openssl",
+            &[&base[..], &["-sess_in", &session]].concat(),
+            request,
+        );
+        assert!(second.contains("\nReused, "), "{version}: {second}");
+    }
+    running.await_metric("envoy_listener_ssl_session_reused", 2);
+    running.await_metric("envoy_listener_ssl_handshake", 4);
+}
+
+#[test]
+fn curl_is_served_and_its_certificate_told() {
+    let ca = Ca::new();
+    let mut tls = server(vec![ca.issue("shop", &["shop.test", "spiffe://t/sa/shop"])]);
+    tls.common.validation = Some(ca.trusted());
+    let mut config = over_tls(echo(), tls);
+    config.listeners[0].manager_mut().unwrap().client_cert = ClientCert {
+        forward: ForwardClientCert::SanitizeSet,
+        subject: true,
+        uri: true,
+        ..ClientCert::default()
+    };
+    let running = start(config);
+    ca.issue("cart", &["spiffe://t/sa/cart"]);
+    let port = running.address.port();
+    let (roots, resolve) = (ca.pem("ca.pem"), format!("shop.test:{port}:127.0.0.1"));
+    let url = format!("https://shop.test:{port}/x");
+    let base = [
+        "-sS",
+        "--http1.1",
+        "--cacert",
+        &roots,
+        "--resolve",
+        &resolve,
+        "-H",
+        "x-forwarded-client-cert: By=nobody",
+        &url,
+    ];
+    let (certificate, key) = (ca.pem("cart.pem"), ca.pem("cart.key"));
+    let with = ["--cert", &certificate, "--key", &key];
+    let said = run("curl", &[&base[..], &with[..]].concat(), "");
+    let told = line(&said, "x-forwarded-client-cert:");
+    assert!(
+        told.starts_with("x-forwarded-client-cert: By=spiffe://t/sa/shop;Hash="),
+        "{said}"
+    );
+    assert!(
+        told.ends_with(";Subject=\"CN=cart\";URI=spiffe://t/sa/cart"),
+        "{said}"
+    );
+    assert_eq!(
+        line(&said, "x-forwarded-proto:"),
+        "x-forwarded-proto: https"
+    );
+    let without = run("curl", &base, "");
+    assert!(without.starts_with("GET /x HTTP/1.1"), "{without}");
+    assert!(!without.contains("x-forwarded-client-cert"), "{without}");
+}
+
+#[test]
+fn strangers_are_refused_and_counted() {
+    let ca = Ca::new();
+    let mut tls = server(vec![ca.issue("shop", &["shop.test"])]);
+    let mut validation = ca.trusted();
+    validation.names = vec![Name {
+        kind: NameKind::Uri,
+        text: Text {
+            how: How::Prefix("spiffe://t/".to_owned()),
+            ignore_case: false,
+        },
+    }];
+    tls.common.validation = Some(validation);
+    tls.require_client_certificate = true;
+    let running = start(over_tls(echo(), tls));
+    ca.issue("cart", &["spiffe://t/sa/cart"]);
+    ca.issue("other", &["spiffe://u/sa/cart"]);
+    ca.issue_with("old", &["spiffe://t/sa/cart"], |params| {
+        params.not_before = date_time_ymd(2001, 1, 1);
+        params.not_after = date_time_ymd(2002, 1, 1);
+    });
+    let answer = get(
+        &mut connect(running.address, &ca.client(Some("cart"), &[])),
+        "",
+    );
+    assert!(answer.unwrap().starts_with("HTTP/1.1 200"));
+    for (certificate, count) in [
+        (None, "envoy_listener_ssl_fail_verify_no_cert"),
+        (Some("other"), "envoy_listener_ssl_fail_verify_san"),
+        (Some("old"), "envoy_listener_ssl_fail_verify_error"),
+    ] {
+        let client = ca.client(certificate, &[]);
+        let refused = get(&mut connect(running.address, &client), "");
+        assert!(refused.is_err(), "{certificate:?}: {refused:?}");
+        running.await_metric(count, 1);
+    }
+    let mut plain = TcpStream::connect(running.address).unwrap();
+    plain.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    let mut rest = Vec::new();
+    let _ = plain.read_to_end(&mut rest);
+    running.await_metric("envoy_listener_ssl_connection_error", 1);
+    running.await_metric("envoy_listener_ssl_handshake", 1);
+}
+
+#[test]
+fn a_handshake_that_stalls_is_ended() {
+    let ca = Ca::new();
+    let mut config = over_tls(echo(), server(vec![ca.issue("shop", &["shop.test"])]));
+    config.listeners[0].chains[0].handshake_timeout = Some(Duration::from_millis(200));
+    let running = start(config);
+    let mut tcp = TcpStream::connect(running.address).unwrap();
+    tcp.set_read_timeout(Some(PATIENCE)).unwrap();
+    assert_eq!(tcp.read(&mut [0]).unwrap(), 0);
+    running.await_metric("envoy_listener_downstream_cx_active", 0);
+}
+
+/// A service behind a proxy of its own that ends TLS.
+fn behind_tls(tls: Server) -> Running {
+    start(over_tls(echo(), tls))
+}
+
+fn upstream(ca: &Ca) -> Client {
+    Client {
+        common: Common {
+            validation: Some(ca.trusted()),
+            ..Common::default()
+        },
+        sni: "shop.test".to_owned(),
+        ..Client::default()
+    }
+}
+
+#[test]
+fn endpoints_are_spoken_to_over_tls() {
+    let ca = Ca::new();
+    let mut tls = server(vec![ca.issue("shop", &["shop.test"])]);
+    tls.common.validation = Some(ca.trusted());
+    tls.require_client_certificate = true;
+    let behind = behind_tls(tls);
+    let mut settings = upstream(&ca);
+    settings.common.certificates = vec![ca.issue("cart", &["spiffe://t/sa/cart"])];
+    let mut config = config(behind.address);
+    config.clusters[0].tls = Some(settings);
+    let running = start(config);
+    for _ in 0..3 {
+        assert_eq!(running.get("/x").status(), 200);
+    }
+    running.await_metric("envoy_cluster_ssl_handshake", 1);
+    assert_eq!(running.metric("envoy_cluster_ssl_versions_TLSv1_2"), 1);
+}
+
+#[test]
+fn endpoints_that_are_not_believed_are_told_apart() {
+    let (ca, stranger) = (Ca::new(), Ca::new());
+    let certificate = |name: &str| ca.issue(name, &["shop.test"]);
+    let old = ca.issue_with("old", &["shop.test"], |params| {
+        params.not_before = date_time_ymd(2001, 1, 1);
+        params.not_after = date_time_ymd(2002, 1, 1);
+    });
+    let mut mutual = server(vec![certificate("mutual")]);
+    mutual.common.validation = Some(ca.trusted());
+    mutual.require_client_certificate = true;
+    let rows: Vec<(&str, SocketAddr, &str)> = vec![
+        (
+            "another name",
+            behind_tls(server(vec![ca.issue("other", &["other.test"])])).leak(),
+            "CERTIFICATE_VERIFY_FAILED:verify_cert_failed:_SAN_matcher",
+        ),
+        (
+            "another authority",
+            behind_tls(server(vec![stranger.issue("shop", &["shop.test"])])).leak(),
+            "CERTIFICATE_VERIFY_FAILED:verify_cert_failed:_X509_verify_cert:",
+        ),
+        (
+            "an old certificate",
+            behind_tls(server(vec![old])).leak(),
+            "certificate_has_expired",
+        ),
+        (
+            "none of ours",
+            behind_tls(mutual).leak(),
+            "TLSV1_ALERT_CERTIFICATE_REQUIRED",
+        ),
+        (
+            "no TLS",
+            service(|mut wire| {
+                wire.send("HTTP/1.1 400 Bad Request\r\n\r\n");
+                wire.rest();
+            }),
+            "WRONG_VERSION_NUMBER",
+        ),
+    ];
+    for (row, address, expected) in rows {
+        let mut settings = upstream(&ca);
+        settings.auto_san_validation = true;
+        let mut config = config(address);
+        config.clusters[0].tls = Some(settings);
+        let running = start(config);
+        let answer = running.get("/x");
+        assert_eq!(answer.status(), 503, "{row}");
+        assert_eq!(
+            answer.body,
+            "upstream connect error or disconnect/reset before headers. reset reason: remote connection failure",
+            "{row}"
+        );
+        let record = running.told.record();
+        assert!(record.flags.has(Flags::UF), "{row}");
+        assert!(
+            record.details.contains(expected),
+            "{row}: {}",
+            record.details
+        );
+        assert_eq!(
+            running.metric("envoy_cluster_upstream_cx_connect_fail"),
+            1,
+            "{row}"
+        );
+    }
+}
+
+#[test]
+fn a_silent_endpoint_is_given_up_on_within_the_connect_timeout() {
+    let ca = Ca::new();
+    let silent = service(|mut wire| {
+        wire.rest();
+    });
+    let mut config = config(silent);
+    config.clusters[0].tls = Some(upstream(&ca));
+    config.clusters[0].connect_timeout = Duration::from_millis(200);
+    let running = start(config);
+    assert_eq!(running.get("/x").status(), 503);
+    let details = running.told.record().details;
+    assert_eq!(
+        details,
+        "upstream_reset_before_response_started{connection_timeout}"
+    );
+}
+
+/// The CN of what a new connection is shown.
+fn shown(running: &Running) -> String {
+    let said = s_client(running.address, &["-servername", "shop.test"]);
+    line(&said, "subject=").to_owned()
+}
+
+#[test]
+fn certificates_are_read_again_under_load_without_a_failed_request() {
+    let ca = Ca::new();
+    let names = ["shop.test"];
+    let tls = server(vec![ca.issue("live", &names)]);
+    let running = start_with(over_tls(echo(), tls), 2);
+    let address = running.address;
+    let client = ca.client(None, &[]);
+    let (stop, done) = (AtomicBool::new(false), AtomicU64::new(0));
+    let failed = AtomicU64::new(0);
+    let count = |answer: Result<String, std::io::Error>| {
+        let good = answer.is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"));
+        if good { &done } else { &failed }.fetch_add(1, Ordering::Relaxed);
+    };
+    thread::scope(|scope| {
+        // One that keeps its connection through all of it, one that makes a new one for each request.
+        scope.spawn(|| {
+            let mut tls = connect(address, &client);
+            while !stop.load(Ordering::Relaxed) {
+                count(get(&mut tls, ""));
+            }
+        });
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                count(get(&mut connect(address, &client), ""));
+            }
+        });
+        for round in 1..=3 {
+            ca.issue_with("live", &names, |params| {
+                params
+                    .distinguished_name
+                    .push(DnType::CommonName, format!("round {round}"));
+            });
+            running.await_metric("meshbed_certificates_reloads", round);
+            assert_eq!(shown(&running), format!("subject=CN = round {round}"));
+        }
+        // What cannot be used changes nothing, and is counted.
+        ca.put("live.pem", "no certificate");
+        running.await_metric("meshbed_certificates_reload_failures", 1);
+        assert_eq!(shown(&running), "subject=CN = round 3");
+        ca.issue("live", &names);
+        running.await_metric("meshbed_certificates_reloads", 4);
+        assert_eq!(shown(&running), "subject=CN = live");
+        stop.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(failed.load(Ordering::Relaxed), 0);
+    assert!(done.load(Ordering::Relaxed) > 50);
+}
+
+#[test]
+fn a_watched_folder_is_what_counts() {
+    let ca = Ca::new();
+    // As a mounted secret: the files are links into a folder that is swapped by a link.
+    let (one, two) = (ca.path("one"), ca.path("two"));
+    for (folder, name) in [(&one, "first"), (&two, "second")] {
+        fs::create_dir(folder).unwrap();
+        ca.issue(name, &["shop.test"]);
+        fs::copy(ca.path(&format!("{name}.pem")), folder.join("tls.crt")).unwrap();
+        fs::copy(ca.path(&format!("{name}.key")), folder.join("tls.key")).unwrap();
+    }
+    let mount = ca.path("mount");
+    fs::create_dir(&mount).unwrap();
+    let point = |to: &Path| {
+        let new = mount.join("..new");
+        std::os::unix::fs::symlink(to, &new).unwrap();
+        fs::rename(new, mount.join("..data")).unwrap();
+    };
+    point(&one);
+    let tls = server(vec![Certificate {
+        chain: Source::File(mount.join("..data/tls.crt")),
+        key: Source::File(mount.join("..data/tls.key")),
+        watched: Some(mount.clone()),
+        ..Certificate::default()
+    }]);
+    let running = start(over_tls(echo(), tls));
+    assert_eq!(shown(&running), "subject=CN = first");
+    point(&two);
+    running.await_metric("meshbed_certificates_reloads", 1);
+    assert_eq!(shown(&running), "subject=CN = second");
+}
+
+trait Leak {
+    /// Its address; it runs until the process ends.
+    fn leak(self) -> SocketAddr;
+}
+
+impl Leak for Running {
+    fn leak(self) -> SocketAddr {
+        let address = self.address;
+        std::mem::forget(self);
+        address
+    }
+}
