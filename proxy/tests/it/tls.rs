@@ -33,7 +33,7 @@ use rustls::{
 };
 use tempfile::TempDir;
 
-use super::support::{PATIENCE, Running, config, echo, once, service, start, start_with};
+use super::support::{PATIENCE, Running, config, echo, service, start, start_with};
 
 /// An authority, and a folder of certificates that it issued.
 struct Ca {
