@@ -62,10 +62,14 @@ pub enum Error {
     ManyHosts,
     /// The request is HTTP/1.0 and the listener does not take it.
     LowVersion,
-    /// What the client sent is no HTTP/1 request.
-    Malformed,
-    /// The request has both a length and a transfer encoding (RFC 9112 §6.1).
-    TwoFramings,
+    /// What the client sent is no request, or an ambiguous one; why, in Envoy's words.
+    Malformed(&'static str),
+    /// The request's head did not come in time.
+    HeadTimeout,
+    /// The request's target has a fragment.
+    Fragment,
+    /// The request's target is not a path.
+    NoPath,
     /// The request's transfer encoding is not known.
     Encoding,
     /// The request's head is too long.
@@ -80,7 +84,7 @@ impl Error {
     /// Whose fault it is.
     pub fn side(&self) -> Side {
         match self {
-            Self::NoRoute | Self::NoCluster => Side::Proxy,
+            Self::NoRoute | Self::NoPath | Self::NoCluster => Side::Proxy,
             Self::NoEndpoint
             | Self::Connect(_)
             | Self::ConnectTimeout
@@ -97,8 +101,9 @@ impl Error {
             | Self::MissingHost
             | Self::ManyHosts
             | Self::LowVersion
-            | Self::Malformed
-            | Self::TwoFramings
+            | Self::Malformed(_)
+            | Self::HeadTimeout
+            | Self::Fragment
             | Self::Encoding
             | Self::HeadersTooLarge
             | Self::TooManyHeaders
@@ -162,8 +167,10 @@ impl fmt::Display for Error {
             Self::MissingHost => f.write_str("the request has no host"),
             Self::ManyHosts => f.write_str("the request has several hosts"),
             Self::LowVersion => f.write_str("the request is HTTP/1.0"),
-            Self::Malformed => f.write_str("the request is not HTTP/1"),
-            Self::TwoFramings => f.write_str("the request has a length and a transfer encoding"),
+            Self::Malformed(why) => write!(f, "the request is malformed ({why})"),
+            Self::HeadTimeout => f.write_str("request header timeout"),
+            Self::Fragment => f.write_str("the request's path has a fragment"),
+            Self::NoPath => f.write_str("the request's target is not a path"),
             Self::Encoding => f.write_str("the request's transfer encoding is not known"),
             Self::HeadersTooLarge => f.write_str("the request's head is too long"),
             Self::TooManyHeaders => f.write_str("the request has too many headers"),

@@ -47,9 +47,6 @@ pub(super) fn request(
     manager: &Manager,
 ) -> Result<Option<String>, Error> {
     let seen = Seen::look(&head.headers);
-    if head.version == Version::HTTP_10 && !manager.accept_http_10 {
-        return Err(Error::LowVersion);
-    }
     settle_host(head, &seen)?;
     let upgrade = settle_connection(head, &seen, manager)?;
     if seen.expect {

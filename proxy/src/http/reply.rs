@@ -286,15 +286,16 @@ impl Local {
             Error::ClientLeft => (400, "", Flags::DC, "downstream_remote_disconnect"),
             Error::MissingHost => (400, "", Flags::default(), "missing_host_header"),
             Error::ManyHosts => (400, "Bad Request", Flags::DPE, "http1.many_hosts"),
-            Error::BadBody | Error::Malformed => {
-                (400, "Bad Request", Flags::DPE, "http1.codec_error")
-            }
-            Error::TwoFramings => (
-                400,
-                "Bad Request",
-                Flags::DPE,
-                "http1.content_length_and_chunked_not_allowed",
+            Error::BadBody => (400, "Bad Request", Flags::DPE, "http1.codec_error"),
+            Error::Malformed(why) => (400, "Bad Request", Flags::DPE, *why),
+            Error::HeadTimeout => (
+                408,
+                "request header timeout",
+                Flags::default(),
+                "request_header_timeout",
             ),
+            Error::Fragment => (400, "", Flags::default(), "path_normalization_failed"),
+            Error::NoPath => (404, "", Flags::default(), "absolute_path_rejected"),
             Error::Encoding => (
                 501,
                 "Not Implemented",

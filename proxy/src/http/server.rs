@@ -73,6 +73,7 @@ pub async fn run(
     client.local.set(stream.local_addr());
     let limits = Limits {
         bytes: settings.manager.max_request_headers,
+        http_10: settings.manager.accept_http_10,
         ..Limits::default()
     };
     let (codec, http2) = (settings.manager.codec, h2::Settings::of(&settings.manager));
@@ -161,7 +162,7 @@ impl Connection {
                         }
                         Verdict::HeadTimeout => {
                             self.client.metrics.request_timeouts.inc();
-                            None
+                            Some(Err(Error::HeadTimeout))
                         }
                         Verdict::Idle => {
                             self.client.metrics.idle_timeouts.inc();
@@ -190,7 +191,8 @@ impl Connection {
         let asked = Asked {
             version: parts.version,
             head: parts.method == http::Method::HEAD,
-            keep_alive,
+            // What follows a `CONNECT` that is not taken is no HTTP.
+            keep_alive: keep_alive && parts.method != http::Method::CONNECT,
         };
         let request = http::Request::from_parts(parts, body);
         let served = serve(Rc::clone(&self.client), request);
@@ -222,7 +224,9 @@ impl Connection {
 
     /// Answers what is no request.
     async fn refuse(&self, error: &Error) -> After {
-        self.client.metrics.protocol_errors.inc();
+        if !matches!(error, Error::HeadTimeout) {
+            self.client.metrics.protocol_errors.inc();
+        }
         let response = reply::refused(&self.client, error);
         let asked = Asked {
             version: Version::HTTP_11,
@@ -426,8 +430,14 @@ impl Answer<'_> {
 
     /// RFC 9112 §6.3: how the client finds the end of the body.
     fn framing(&mut self, body: &Download, length: Option<u64>) -> Encoder {
-        let none = self.status == StatusCode::NO_CONTENT || self.status == StatusCode::NOT_MODIFIED;
-        if none || self.asked.head {
+        if self.status == StatusCode::NO_CONTENT || self.status == StatusCode::NOT_MODIFIED {
+            return Encoder::Nothing;
+        }
+        if self.asked.head {
+            // As Envoy: how an answer to GET would be framed.
+            if length.is_none() && self.asked.version == Version::HTTP_11 {
+                encode::plain_row(self.out, "transfer-encoding", b"chunked");
+            }
             return Encoder::Nothing;
         }
         if let Some(length) = length {

@@ -288,8 +288,15 @@ fn idle_connections_and_slow_heads_are_closed() {
     proxy.await_metric("envoy_http_downstream_cx_idle_timeout", 1);
     let mut slow = proxy.connect();
     slow.send("GET / HT");
-    assert_eq!(slow.rest(), b"");
+    let answer = slow.message().unwrap();
+    assert_eq!(
+        (answer.status(), &*answer.body),
+        (408, "request header timeout")
+    );
+    assert_eq!(slow.message(), None);
     proxy.await_metric("envoy_http_downstream_rq_timeout", 1);
+    let record = proxy.told.records(2).remove(1);
+    assert_eq!(record.details, "request_header_timeout");
 }
 
 #[test]

@@ -26,6 +26,40 @@ pub struct Limits {
     pub chunked_length: bool,
     /// Trailers are passed on; else they are dropped.
     pub trailers: bool,
+    /// Requests by HTTP/1.0 are taken.
+    pub http_10: bool,
+    /// Any token is a method; else those that are registered, and some that are in use.
+    pub custom_methods: bool,
+    /// What becomes of headers with an underscore in their name.
+    pub underscores: Underscores,
+    /// The spelling of headers' names is remembered, in [`Spelling`].
+    pub spelling: bool,
+}
+
+/// What becomes of headers with an underscore in their name: some services take it for a hyphen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Underscores {
+    /// They are headers like others.
+    #[default]
+    Allow,
+    /// They are left out.
+    Drop,
+    /// Their request is refused.
+    Reject,
+}
+
+/// The names of a head's headers as they were spelled, where that differs from lower case. An extension of the message.
+#[derive(Debug, Clone, Default)]
+pub struct Spelling(std::sync::Arc<Vec<Bytes>>);
+
+impl Spelling {
+    /// How a name was spelled, if not in lower case.
+    pub fn of(&self, name: &str) -> Option<&[u8]> {
+        let mut spelled = self.0.iter();
+        spelled
+            .find(|spelled| spelled.eq_ignore_ascii_case(name.as_bytes()))
+            .map(|spelled| &**spelled)
+    }
 }
 
 /// The head of a request, and what it says of the connection.
@@ -67,16 +101,34 @@ pub enum Refused {
     TooLarge,
     /// It has too many headers.
     TooMany,
+    /// It is not HTTP/1.1.
+    Version,
+    /// A header's value has a character that none may have.
+    Character,
+    /// A header's name has an underscore.
+    Underscore,
+    /// Its host is none.
+    Authority,
+    /// Its target is none.
+    Target,
+    /// Its target has a fragment, which is the client's own affair.
+    Fragment,
 }
 
 impl From<Refused> for Error {
     fn from(why: Refused) -> Self {
         match why {
-            Refused::Malformed => Self::Malformed,
-            Refused::TwoFramings => Self::TwoFramings,
+            Refused::Malformed => Self::Malformed("http1.codec_error"),
+            Refused::TwoFramings => Self::Malformed("http1.content_length_and_chunked_not_allowed"),
+            Refused::Character => Self::Malformed("http1.invalid_characters"),
+            Refused::Underscore => Self::Malformed("http1.unexpected_underscore"),
+            Refused::Authority => Self::Malformed("http.invalid_authority"),
+            Refused::Target => Self::Malformed("http1.invalid_url"),
             Refused::Encoding => Self::Encoding,
             Refused::TooLarge => Self::HeadersTooLarge,
             Refused::TooMany => Self::TooManyHeaders,
+            Refused::Version => Self::LowVersion,
+            Refused::Fragment => Self::Fragment,
         }
     }
 }
@@ -88,6 +140,10 @@ impl Default for Limits {
             count: ROWS,
             chunked_length: false,
             trailers: false,
+            http_10: false,
+            custom_methods: false,
+            underscores: Underscores::Allow,
+            spelling: false,
         }
     }
 }
@@ -102,18 +158,26 @@ pub fn request(input: &mut Bytes, limits: &Limits) -> Result<Option<RequestHead>
         input,
         rows.space(&mut row_space),
     );
+    if status == Err(httparse::Error::Version) || parsed.path.is_none() {
+        other_version(input)?;
+    }
     let Some(length) = complete(status, input.len(), limits)? else {
         return Ok(None);
     };
     let text = input.slice(..length);
     bare_line_feeds(&text)?;
     let (mut parts, ()) = http::Request::new(()).into_parts();
-    let method = parsed.method.ok_or(Refused::Malformed)?;
-    parts.method = Method::from_bytes(method.as_bytes()).map_err(|_| Refused::Malformed)?;
+    parts.method = method(parsed.method.ok_or(Refused::Malformed)?, limits)?;
     parts.version = version(parsed.version)?;
+    if parts.version == Version::HTTP_10 && !limits.http_10 {
+        return Err(Refused::Version);
+    }
     parts.uri = target(&text, parsed.path.ok_or(Refused::Malformed)?, &parts.method)?;
     let mut seen = Seen::default();
-    parts.headers = headers(&text, parsed.headers, &mut seen)?;
+    parts.headers = headers(&text, parsed.headers, &mut seen, limits.underscores)?;
+    if limits.spelling {
+        parts.extensions.insert(spelling(&text, parsed.headers));
+    }
     let body = match (seen.encoding, seen.length) {
         (Encoding::None, length) => Decoder::length(length.unwrap_or(0)),
         (Encoding::Other, _) => return Err(Refused::Encoding),
@@ -127,7 +191,6 @@ pub fn request(input: &mut Bytes, limits: &Limits) -> Result<Option<RequestHead>
         (Encoding::Chunked, length) => {
             if length.is_some() {
                 parts.headers.remove(header::CONTENT_LENGTH);
-                seen.close = true;
             }
             Decoder::chunked()
         }
@@ -165,7 +228,10 @@ pub fn answer(
     parts.status = StatusCode::from_u16(code).map_err(|_| Refused::Malformed)?;
     parts.version = version(parsed.version)?;
     let mut seen = Seen::default();
-    parts.headers = headers(&text, parsed.headers, &mut seen)?;
+    parts.headers = headers(&text, parsed.headers, &mut seen, Underscores::Allow)?;
+    if limits.spelling {
+        parts.extensions.insert(spelling(&text, parsed.headers));
+    }
     let none = bodiless
         || parts.status.is_informational()
         || matches!(
@@ -179,6 +245,10 @@ pub fn answer(
             return Err(Refused::TwoFramings);
         }
         (Encoding::Other, _) => return Err(Refused::Encoding),
+        // RFC 9110 §8.6: there must be none; whoever reads it otherwise reads what follows otherwise.
+        (_, Some(length)) if length > 0 && parts.status == StatusCode::NO_CONTENT => {
+            return Err(Refused::Malformed);
+        }
         _ if none => Decoder::default(),
         (Encoding::Chunked, _) => Decoder::chunked(),
         (Encoding::None, Some(length)) => Decoder::length(length),
@@ -203,6 +273,7 @@ fn complete(
         _ if there > limits.bytes => return Err(Refused::TooLarge),
         Ok(Status::Partial) => return Ok(None),
         Err(httparse::Error::TooManyHeaders) => return Err(Refused::TooMany),
+        Err(httparse::Error::HeaderValue) => return Err(Refused::Character),
         Err(_) => return Err(Refused::Malformed),
     };
     if length > limits.bytes {
@@ -247,6 +318,67 @@ fn version(minor: Option<u8>) -> Result<Version, Refused> {
     }
 }
 
+/// A request line of another version of HTTP, or of the first, which had none.
+fn other_version(input: &[u8]) -> Result<(), Refused> {
+    let line = input.split(|byte| *byte == b'\r' || *byte == b'\n').next();
+    let Some(line) = line.filter(|line| line.len() < input.len()) else {
+        return Ok(());
+    };
+    let mut words = line.split(|byte| *byte == b' ');
+    let (method, path, version) = (words.next(), words.next(), words.next());
+    let known = method.is_some_and(|method| METHODS.contains(&method)) && path.is_some();
+    let versioned = version.is_none_or(|version| version.starts_with(b"HTTP/"));
+    if known && versioned && words.next().is_none() {
+        return Err(Refused::Version);
+    }
+    Ok(())
+}
+
+/// Methods that are taken without being asked to: Envoy's.
+static METHODS: [&[u8]; 34] = [
+    b"GET",
+    b"POST",
+    b"PUT",
+    b"DELETE",
+    b"HEAD",
+    b"OPTIONS",
+    b"PATCH",
+    b"CONNECT",
+    b"TRACE",
+    b"ACL",
+    b"BIND",
+    b"CHECKOUT",
+    b"COPY",
+    b"LINK",
+    b"LOCK",
+    b"MERGE",
+    b"MKACTIVITY",
+    b"MKCALENDAR",
+    b"MKCOL",
+    b"MOVE",
+    b"M-SEARCH",
+    b"NOTIFY",
+    b"PROPFIND",
+    b"PROPPATCH",
+    b"PURGE",
+    b"REBIND",
+    b"REPORT",
+    b"SEARCH",
+    b"SOURCE",
+    b"SUBSCRIBE",
+    b"UNBIND",
+    b"UNLINK",
+    b"UNLOCK",
+    b"UNSUBSCRIBE",
+];
+
+fn method(text: &str, limits: &Limits) -> Result<Method, Refused> {
+    if !limits.custom_methods && !METHODS.contains(&text.as_bytes()) {
+        return Err(Refused::Malformed);
+    }
+    Method::from_bytes(text.as_bytes()).map_err(|_| Refused::Malformed)
+}
+
 /// RFC 9112 §2.2 lets a recipient take a line feed alone for a line's end. Others in the chain may not: where they see one
 /// header, we would see two.
 fn bare_line_feeds(text: &[u8]) -> Result<(), Refused> {
@@ -263,6 +395,9 @@ fn bare_line_feeds(text: &[u8]) -> Result<(), Refused> {
 /// RFC 9112 §3.2: the forms of a request's target.
 fn target(text: &Bytes, target: &str, method: &Method) -> Result<Uri, Refused> {
     let bytes = text.slice_ref(target.as_bytes());
+    if target.as_bytes().contains(&b'#') {
+        return Err(Refused::Fragment);
+    }
     if *method == Method::CONNECT {
         return Uri::from_maybe_shared(bytes).map_err(|_| Refused::Malformed);
     }
@@ -271,12 +406,15 @@ fn target(text: &Bytes, target: &str, method: &Method) -> Result<Uri, Refused> {
             let path = PathAndQuery::from_maybe_shared(bytes).map_err(|_| Refused::Malformed)?;
             Ok(Uri::from(path))
         }
-        Some(b'*') if target.len() == 1 => Ok(Uri::from_static("*")),
+        Some(b'*') if target.len() == 1 && *method == Method::OPTIONS => Ok(Uri::from_static("*")),
+        Some(b'*') => Err(Refused::Target),
         _ => {
-            let uri = Uri::from_maybe_shared(bytes).map_err(|_| Refused::Malformed)?;
-            match uri.scheme() {
-                Some(_) => Ok(uri),
-                None => Err(Refused::Malformed),
+            let uri = Uri::from_maybe_shared(bytes).map_err(|_| Refused::Target)?;
+            match uri.authority() {
+                Some(authority) if uri.scheme().is_some() && !authority.as_str().contains('@') => {
+                    Ok(uri)
+                }
+                _ => Err(Refused::Malformed),
             }
         }
     }
@@ -305,10 +443,17 @@ fn headers(
     text: &Bytes,
     rows: &[httparse::Header<'_>],
     seen: &mut Seen,
+    underscores: Underscores,
 ) -> Result<HeaderMap, Refused> {
     // Room for what the proxy adds: growing means hashing all again.
     let mut headers = HeaderMap::with_capacity(rows.len() + 8);
     for row in rows {
+        if underscores != Underscores::Allow && row.name.contains('_') {
+            if underscores == Underscores::Reject {
+                return Err(Refused::Underscore);
+            }
+            continue;
+        }
         let name = name(row.name.as_bytes())?;
         seen.look(&name, row.value)?;
         let value = HeaderValue::from_maybe_shared(text.slice_ref(row.value))
@@ -316,6 +461,14 @@ fn headers(
         headers.append(name, value);
     }
     Ok(headers)
+}
+
+fn spelling(text: &Bytes, rows: &[httparse::Header<'_>]) -> Spelling {
+    let spelled = rows
+        .iter()
+        .filter(|row| row.name.bytes().any(|byte| byte.is_ascii_uppercase()))
+        .map(|row| text.slice_ref(row.name.as_bytes()));
+    Spelling(std::sync::Arc::new(spelled.collect()))
 }
 
 /// Names that most requests carry but that `http` does not know: they would be copied for each request.
@@ -371,6 +524,9 @@ impl Seen {
             }
             header::EXPECT => self.expects = value.eq_ignore_ascii_case(b"100-continue"),
             header::UPGRADE => self.upgrade = true,
+            header::HOST if !value.iter().all(|byte| may_be_authority(*byte)) => {
+                return Err(Refused::Authority);
+            }
             _ => {}
         }
         Ok(())
@@ -379,6 +535,16 @@ impl Seen {
     fn keeps_alive(&self, version: Version) -> bool {
         !self.close && (version == Version::HTTP_11 || self.keep_alive)
     }
+}
+
+/// RFC 3986 §3.2.
+fn may_be_authority(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(
+            byte,
+            b'.' | b'-' | b':' | b'_' | b'~' | b'%' | b'!' | b'$' | b'&' | b'\'' | b'('
+                ..=b',' | b';' | b'=' | b'[' | b']' | b'@'
+        )
 }
 
 /// Digits and nothing else (RFC 9110 §8.6).
@@ -459,8 +625,10 @@ mod tests {
             ("transfer-encoding : chunked", Refused::Malformed),
             ("x: a\r\n folded", Refused::Malformed),
             ("x: a\nb: c", Refused::Malformed),
-            ("x: a\0", Refused::Malformed),
-            ("x: a\rb: c", Refused::Malformed),
+            ("x: a\0", Refused::Character),
+            ("x: a\rb: c", Refused::Character),
+            ("host: a b", Refused::Authority),
+            ("host: a/b", Refused::Authority),
             ("x y: a", Refused::Malformed),
             (": a", Refused::Malformed),
             ("x", Refused::Malformed),
@@ -484,10 +652,49 @@ mod tests {
             assert_eq!(found, path, "{line}");
             assert_eq!(uri.authority().map(http::uri::Authority::as_str), authority);
         }
-        for line in ["GET a", "GET x.test:443", "GET *a", "GET  /"] {
-            let head = parse(&format!("{line} HTTP/1.1\r\nhost: a\r\n\r\n"));
-            assert_eq!(head.map(|_| ()), Err(Refused::Malformed), "{line}");
+        for (line, why) in [
+            ("GET a HTTP/1.1", Refused::Malformed),
+            ("GET x.test:443 HTTP/1.1", Refused::Malformed),
+            ("GET http://u@x.test/ HTTP/1.1", Refused::Malformed),
+            ("GET  / HTTP/1.1", Refused::Malformed),
+            ("GET /a b HTTP/1.1", Refused::Malformed),
+            ("GE(T / HTTP/1.1", Refused::Malformed),
+            ("get / HTTP/1.1", Refused::Malformed),
+            ("FOO / HTTP/1.1", Refused::Malformed),
+            ("GET * HTTP/1.1", Refused::Target),
+            ("GET http:///a HTTP/1.1", Refused::Target),
+            ("GET /a#b HTTP/1.1", Refused::Fragment),
+            ("GET / HTTP/1.0", Refused::Version),
+            ("GET / HTTP/1.2", Refused::Version),
+            ("GET / HTTP/2.0", Refused::Version),
+            ("GET /", Refused::Version),
+        ] {
+            let head = parse(&format!("{line}\r\nhost: a\r\n\r\n"));
+            assert_eq!(head.map(|_| ()), Err(why), "{line}");
         }
+    }
+
+    #[test]
+    fn what_is_allowed_is_taken() {
+        let text = "FOO / HTTP/1.0\r\nX_a: 1\r\nX-B: 2\r\n\r\n";
+        let limits = Limits {
+            http_10: true,
+            custom_methods: true,
+            spelling: true,
+            underscores: Underscores::Drop,
+            ..Limits::default()
+        };
+        let head = request(&mut Bytes::from_static(text.as_bytes()), &limits);
+        let parts = head.unwrap().unwrap().parts;
+        assert_eq!((parts.method.as_str(), parts.headers.len()), ("FOO", 1));
+        let spelling = parts.extensions.get::<Spelling>().unwrap();
+        assert_eq!(spelling.of("x-b"), Some(&b"X-B"[..]));
+        let limits = Limits {
+            underscores: Underscores::Reject,
+            ..limits
+        };
+        let head = request(&mut Bytes::from_static(text.as_bytes()), &limits);
+        assert_eq!(head.map(|_| ()), Err(Refused::Underscore));
     }
 
     #[test]
