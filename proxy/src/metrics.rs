@@ -183,6 +183,26 @@ block!(
     connections_active: Gauge = "downstream_cx_active",
     /// Connections that speak HTTP/2.
     http2_connections: Counter = "downstream_cx_http2_total",
+    /// Connections of HTTP/2 that were left for too many `PING` and `SETTINGS` frames.
+    control_floods: Counter = "http2.outbound_control_flood",
+    /// For too many frames without content.
+    empty_floods: Counter = "http2.inbound_empty_frames_flood",
+    /// For too many `PRIORITY` frames.
+    priority_floods: Counter = "http2.inbound_priority_frames_flood",
+    /// For too many `WINDOW_UPDATE` frames.
+    window_floods: Counter = "http2.inbound_window_update_frames_flood",
+    /// For a malformed request.
+    messaging_errors: Counter = "http2.rx_messaging_error",
+    /// Requests of HTTP/2 whose headers are too large.
+    header_overflows: Counter = "http2.header_overflow",
+    /// Requests of HTTP/2 that never began: their head was refused.
+    refused: Counter = "http2.rq_refused",
+    /// For resetting most of their streams as soon as they began.
+    premature_resets: Counter = "downstream_rq_too_many_premature_resets",
+    /// Streams that clients have reset.
+    resets_received: Counter = "http2.rx_reset",
+    /// Streams that were reset here.
+    resets_sent: Counter = "http2.tx_reset",
     /// Connections closed for what they sent.
     protocol_errors: Counter = "downstream_cx_protocol_error",
     /// Connections closed for being idle.

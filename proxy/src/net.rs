@@ -7,6 +7,7 @@ use socket2::SockRef;
 pub mod body;
 pub mod coalesce;
 pub mod dial;
+pub mod frames;
 pub mod h1;
 pub mod io;
 pub mod listen;

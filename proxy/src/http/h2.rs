@@ -13,7 +13,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use h2::{RecvStream, server};
+use h2::{Reason, RecvStream, server};
 use http::Request;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -25,6 +25,7 @@ use super::client::Client;
 use crate::{
     net::{
         coalesce::{Coalesce, Outlet, coalesce},
+        frames::{Violation, Watch},
         io::Traffic,
         timer::Alarm,
     },
@@ -36,10 +37,21 @@ mod preface;
 mod stream;
 
 pub(super) use preface::{Preface, preface};
+use stream::Ended;
 
 /// After an error the peer is read from for so long, so that it gets to see the last frame: what is unread when a socket
 /// closes resets it.
 const LINGER: Duration = Duration::from_secs(1);
+
+/// A request that is reset before this may have been begun to be reset.
+const EARLY: Duration = Duration::from_secs(1);
+
+/// From so many requests on, a connection that resets most of them early is left. Both are Envoy's.
+const MANY: u64 = 500;
+
+/// `h2` answers 431 by itself, and tells nobody, where a header section is so many times larger than it may be. What is
+/// less too large is reset, as by Envoy.
+const HEADROOM: usize = 2;
 
 /// Frames of this length are taken: HTTP/2's least, as Envoy.
 const MAX_FRAME: u32 = 16 << 10;
@@ -55,6 +67,14 @@ pub(super) struct Connection {
     rings: Cell<Option<Instant>>,
     idle: Option<Duration>,
     idle_since: Cell<Instant>,
+    max_headers: usize,
+    headers_within: Option<Duration>,
+    /// Since when a header section is on its way.
+    head_since: Cell<Option<Instant>>,
+    /// Requests so far, those that were refused before, and those that were reset within [`EARLY`].
+    begun: Cell<u64>,
+    refused: Cell<u64>,
+    reset_early: Cell<u64>,
 }
 
 /// Requests under way, by place.
@@ -71,6 +91,7 @@ pub struct Settings {
     http2: Http2,
     max_headers: usize,
     idle: Option<Duration>,
+    headers_within: Option<Duration>,
 }
 
 impl Settings {
@@ -80,6 +101,7 @@ impl Settings {
             http2: manager.http2.clone(),
             max_headers: manager.max_request_headers,
             idle: manager.idle_timeout,
+            headers_within: manager.request_headers_timeout,
         }
     }
 }
@@ -97,13 +119,31 @@ where
         rings: Cell::new(None),
         idle: settings.idle,
         idle_since: Cell::new(Instant::now()),
+        max_headers: settings.max_headers,
+        headers_within: settings.headers_within,
+        head_since: Cell::new(None),
+        begun: Cell::new(0),
+        refused: Cell::new(0),
+        reset_early: Cell::new(0),
     });
     let builder = builder(&settings.http2, settings.max_headers);
-    let (io, outlet) = coalesce(stream);
-    if connection.drive(&builder, io, &outlet).await.is_err() {
+    let (io, outlet) = coalesce(stream, Some(Watch::new(settings.http2.clone())));
+    let left = connection.drive(&builder, io, &outlet).await;
+    connection.count_resets(&outlet);
+    if left.unwrap_or(true) {
         client.metrics.protocol_errors.inc();
         outlet.linger(LINGER).await;
     }
+}
+
+/// How much a request's header section is (RFC 9113 §6.5.2, without the overhead of each field).
+fn size(request: &Request<RecvStream>) -> usize {
+    let headers = request.headers().iter();
+    let path = request.uri().path_and_query();
+    headers
+        .map(|(name, value)| name.as_str().len() + value.len())
+        .sum::<usize>()
+        + path.map_or(0, |path| path.as_str().len())
 }
 
 fn builder(settings: &Http2, max_headers: usize) -> server::Builder {
@@ -114,7 +154,7 @@ fn builder(settings: &Http2, max_headers: usize) -> server::Builder {
         .initial_window_size(settings.stream_window)
         .initial_connection_window_size(settings.connection_window)
         .max_frame_size(MAX_FRAME)
-        .max_header_list_size(u32::try_from(max_headers).unwrap_or(u32::MAX));
+        .max_header_list_size(u32::try_from(max_headers * HEADROOM).unwrap_or(u32::MAX));
     if settings.allow_connect {
         builder.enable_connect_protocol();
     }
@@ -122,22 +162,23 @@ fn builder(settings: &Http2, max_headers: usize) -> server::Builder {
 }
 
 impl Connection {
+    /// Serves it until it ends. Whether it was left for what it sent.
     async fn drive<S>(
         self: &Rc<Self>,
         builder: &server::Builder,
         io: Coalesce<S>,
         outlet: &Outlet<S>,
-    ) -> Result<(), h2::Error>
+    ) -> Result<bool, h2::Error>
     where
         S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
         let mut alarm = self.client.core.timer.alarm();
         let handshake = builder.handshake::<_, Bytes>(io);
         let Some(shaken) = self.unless_idle(&mut alarm, outlet, handshake).await else {
-            return Ok(());
+            return Ok(false);
         };
         let mut connection = shaken?;
-        let mut closing = false;
+        let (mut closing, mut judged) = (false, false);
         poll_fn(|cx| {
             self.client.remember(cx.waker());
             if alarm.is_off() && self.ring() && !closing {
@@ -149,13 +190,25 @@ impl Connection {
                 closing = true;
                 connection.graceful_shutdown();
             }
-            let ended = self.accept(&mut connection, cx);
+            let mut ended = self.accept(&mut connection, cx);
+            if ended.is_pending()
+                && !judged
+                && let Some(reason) = self.judge(outlet)
+            {
+                judged = true;
+                connection.abrupt_shutdown(reason);
+                ended = self.accept(&mut connection, cx);
+            }
             // A broken socket is told to the connection by its next read.
             let _ = outlet.drain(cx);
             if ended.is_pending() {
                 self.set(&mut alarm, cx);
             }
-            ended
+            match ended {
+                // Left by us, which `h2` takes for no error.
+                Poll::Ready(Ok(())) if judged => Poll::Ready(Ok(true)),
+                ended => ended.map_ok(|()| false),
+            }
         })
         .await
     }
@@ -182,18 +235,91 @@ impl Connection {
         }
     }
 
-    fn begin(self: &Rc<Self>, request: Request<RecvStream>, respond: server::SendResponse<Bytes>) {
-        let client = Rc::new(Client::of_stream(
-            &self.client,
-            &self.uncounted,
-            Instant::now(),
-        ));
+    fn begin(
+        self: &Rc<Self>,
+        request: Request<RecvStream>,
+        mut respond: server::SendResponse<Bytes>,
+    ) {
+        if size(&request) > self.max_headers {
+            self.client.metrics.header_overflows.inc();
+            respond.send_reset(Reason::INTERNAL_ERROR);
+            return;
+        }
+        self.begun.set(self.begun.get() + 1);
+        let now = Instant::now();
+        let client = Rc::new(Client::of_stream(&self.client, &self.uncounted, now));
         let place = self.streams.borrow_mut().enter(Rc::clone(&client));
         let connection = Rc::clone(self);
         spawn_local(async move {
-            stream::run(&connection, client, request, respond).await;
+            if stream::run(&connection, client, request, respond).await == Ended::Reset {
+                connection.reset(now);
+            }
             connection.end(place);
         });
+    }
+
+    /// Why the connection is to end at once, if it is.
+    fn judge<S: AsyncWrite + Unpin>(&self, outlet: &Outlet<S>) -> Option<Reason> {
+        self.count_resets(outlet);
+        let metrics = &self.client.metrics;
+        let (violation, in_head) = outlet.watch(|watch| (watch.violation(), watch.in_head()))?;
+        if !in_head {
+            self.head_since.set(None);
+        } else if self.head_since.get().is_none() {
+            self.head_since.set(Some(Instant::now()));
+        }
+        if let Some(violation) = violation {
+            match violation {
+                Violation::Control => metrics.control_floods.inc(),
+                Violation::Empty => metrics.empty_floods.inc(),
+                Violation::Priority => metrics.priority_floods.inc(),
+                Violation::WindowUpdate => metrics.window_floods.inc(),
+                Violation::Size => return Some(Reason::FRAME_SIZE_ERROR),
+                Violation::Message => {
+                    metrics.messaging_errors.inc();
+                    return Some(Reason::PROTOCOL_ERROR);
+                }
+            }
+            return Some(Reason::ENHANCE_YOUR_CALM);
+        }
+        let begun = self.begun.get();
+        if begun > MANY && self.reset_early.get() * 2 > begun {
+            metrics.premature_resets.inc();
+            return Some(Reason::ENHANCE_YOUR_CALM);
+        }
+        let late = self.head_ends().is_some_and(|by| by <= Instant::now());
+        late.then(|| {
+            metrics.request_timeouts.inc();
+            Reason::ENHANCE_YOUR_CALM
+        })
+    }
+
+    /// By when the header section that is on its way must have come.
+    fn head_ends(&self) -> Option<Instant> {
+        Some(self.head_since.get()? + self.headers_within?)
+    }
+
+    fn count_resets<S: AsyncWrite + Unpin>(&self, outlet: &Outlet<S>) {
+        if let Some([received, sent]) = outlet.watch(Watch::take_resets) {
+            self.client.metrics.resets_received.add(received);
+            self.client.metrics.resets_sent.add(sent);
+        }
+        // Those whose head was refused never began.
+        if let Some(streams) = outlet.watch(|watch| watch.streams()) {
+            let refused = streams.saturating_sub(self.begun.get());
+            let before = self.refused.replace(refused);
+            self.client
+                .metrics
+                .refused
+                .add(refused.saturating_sub(before));
+        }
+    }
+
+    /// The client has reset a request that began then.
+    pub(super) fn reset(&self, begun: Instant) {
+        if begun.elapsed() < EARLY {
+            self.reset_early.set(self.reset_early.get() + 1);
+        }
     }
 
     fn end(&self, place: usize) {
@@ -244,6 +370,7 @@ impl Connection {
             let places = streams.places.iter().flatten();
             places.filter_map(|client| client.next_deadline()).min()
         };
+        let next = [next, self.head_ends()].into_iter().flatten().min();
         // A later deadline waits for the alarm to ring: setting it for each request would cost more than the ringing.
         if let Some(next) = next
             && self.rings.get().is_none_or(|rings| next < rings)

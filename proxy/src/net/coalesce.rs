@@ -17,11 +17,16 @@ use std::{
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::frames::Watch;
+
 /// Bytes that may wait; beyond them the writer waits for the socket.
 const MOST: usize = 64 << 10;
 
 /// Payloads from this length on are not copied.
 const LARGE: usize = 8 << 10;
+
+/// Bytes that are read from a peer that was left.
+const LINGERING: usize = 1 << 20;
 
 /// A stream whose writes are collected; for `h2`.
 pub struct Coalesce<S>(Rc<RefCell<State<S>>>);
@@ -32,18 +37,26 @@ pub struct Outlet<S>(Rc<RefCell<State<S>>>);
 struct State<S> {
     stream: S,
     waiting: BytesMut,
+    /// Who looks at the frames.
+    watch: Option<Watch>,
 }
 
-/// Wraps the stream.
-pub fn coalesce<S>(stream: S) -> (Coalesce<S>, Outlet<S>) {
+/// Wraps the stream. The watch, if there is one, sees what passes; when the peer may not go on, nothing more is read.
+pub fn coalesce<S>(stream: S, watch: Option<Watch>) -> (Coalesce<S>, Outlet<S>) {
     let state = Rc::new(RefCell::new(State {
         stream,
         waiting: BytesMut::new(),
+        watch,
     }));
     (Coalesce(Rc::clone(&state)), Outlet(state))
 }
 
 impl<S: AsyncWrite + Unpin> Outlet<S> {
+    /// Asks the watch.
+    pub fn watch<T>(&self, ask: impl FnOnce(&mut Watch) -> T) -> Option<T> {
+        self.0.borrow_mut().watch.as_mut().map(ask)
+    }
+
     /// Writes what waits. `Pending`: the socket takes no more now, and the task is woken when it does.
     pub fn drain(&self, cx: &mut Context<'_>) -> Poll<Result<()>> {
         self.0.borrow_mut().drain(cx)
@@ -51,9 +64,10 @@ impl<S: AsyncWrite + Unpin> Outlet<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Outlet<S> {
-    /// Reads, and forgets, what still comes, at most so long; then what was written last can reach the peer.
+    /// Reads, and forgets, what still comes, at most so long and so much; then what was written last can reach the peer.
     pub async fn linger(&self, within: Duration) {
         let mut forgotten = vec![0; LARGE];
+        let mut left = LINGERING;
         let _ = tokio::time::timeout(
             within,
             std::future::poll_fn(|cx| {
@@ -61,7 +75,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Outlet<S> {
                 loop {
                     let mut buf = ReadBuf::new(&mut forgotten);
                     match Pin::new(&mut state.stream).poll_read(cx, &mut buf) {
-                        Poll::Ready(Ok(())) if !buf.filled().is_empty() => {}
+                        Poll::Ready(Ok(())) if !buf.filled().is_empty() && left > 0 => {
+                            left = left.saturating_sub(buf.filled().len());
+                        }
                         Poll::Ready(_) => return Poll::Ready(()),
                         Poll::Pending => return Poll::Pending,
                     }
@@ -81,6 +97,9 @@ impl<S: AsyncWrite + Unpin> State<S> {
             }
             self.waiting.advance(count);
         }
+        if let Some(watch) = &mut self.watch {
+            watch.drained();
+        }
         // The memory of a burst is not kept by a connection that has gone quiet.
         if self.waiting.capacity() > LARGE {
             self.waiting = BytesMut::new();
@@ -89,6 +108,19 @@ impl<S: AsyncWrite + Unpin> State<S> {
     }
 
     fn write(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<Result<usize>> {
+        let count = ready!(self.put(cx, slices))?;
+        if let Some(watch) = &mut self.watch {
+            let mut left = count;
+            for slice in slices {
+                let seen = slice.get(..left.min(slice.len())).unwrap_or_default();
+                watch.written(seen);
+                left -= seen.len();
+            }
+        }
+        Poll::Ready(Ok(count))
+    }
+
+    fn put(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<Result<usize>> {
         let length: usize = slices.iter().map(|slice| slice.len()).sum();
         if length < LARGE && self.waiting.len() + length <= MOST {
             for slice in slices {
@@ -123,7 +155,23 @@ impl<S: AsyncRead + Unpin> AsyncRead for Coalesce<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<Result<()>> {
-        Pin::new(&mut self.0.borrow_mut().stream).poll_read(cx, buf)
+        let state = &mut *self.0.borrow_mut();
+        if let Some(watch) = &state.watch
+            && watch.violation().is_some()
+        {
+            // Whoever asks the watch ends the connection.
+            return Poll::Pending;
+        }
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut state.stream).poll_read(cx, buf))?;
+        if let Some(watch) = &mut state.watch
+            && !watch.read(buf.filled().get(before..).unwrap_or_default())
+        {
+            // Nothing of it is to be answered.
+            buf.set_filled(before);
+            return Poll::Pending;
+        }
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -21,6 +21,7 @@ use meshbed_proxy::{
 use super::support::{self, PATIENCE, config, start};
 
 mod peer;
+pub(crate) mod raw;
 
 use peer::{Client, get, headers, post};
 

@@ -117,6 +117,13 @@ impl Wire {
         std::mem::replace(&mut self.buffer, rest)
     }
 
+    /// So many bytes, or fewer where the other side closes before.
+    pub(crate) fn up_to(&mut self, length: usize) -> Vec<u8> {
+        while self.buffer.len() < length && self.more() {}
+        let rest = self.buffer.split_off(length.min(self.buffer.len()));
+        std::mem::replace(&mut self.buffer, rest)
+    }
+
     /// All that comes until the other side closes.
     pub(crate) fn rest(&mut self) -> Vec<u8> {
         while self.more() {}

@@ -165,7 +165,7 @@ impl Connections {
     where
         S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
-        let (io, outlet) = coalesce(stream);
+        let (io, outlet) = coalesce(stream, None);
         let (sender, mut connection) = client::Builder::new()
             .header_table_size(self.settings.hpack_table)
             .initial_window_size(self.settings.stream_window)

@@ -23,8 +23,14 @@ use crate::{
     net::body::Incoming,
 };
 
-/// What cannot be sent: the client has gone.
-struct Gone;
+/// How a request ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// With its answer, or with the connection.
+    Over,
+    /// The client reset it.
+    Reset,
+}
 
 /// Serves the request, and answers it.
 pub(super) async fn run(
@@ -32,36 +38,44 @@ pub(super) async fn run(
     client: Rc<Client>,
     request: Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
-) {
+) -> Ended {
     let bodiless = request.method() == Method::HEAD;
     let mut exchange = pin!(serve(Rc::clone(&client), settle(request)));
     let answer = poll_fn(|cx| {
         client.remember(cx.waker());
         if let Poll::Ready(reset) = respond.poll_reset(cx) {
             gone(&client, reset);
-            return Poll::Ready(Err(Gone));
+            return Poll::Ready(None);
         }
-        let polled = exchange.as_mut().poll(cx).map(Ok);
+        let polled = exchange.as_mut().poll(cx).map(Some);
         if polled.is_pending() {
             connection.watch(client.next_deadline());
         }
         polled
     })
     .await;
-    let Ok(answer) = answer else {
-        return;
+    let Some(answer) = answer else {
+        return ended(&client);
     };
     let (head, body) = answer.into_parts();
     let head = Response::from_parts(framed(head), ());
-    let ended = bodiless || body.is_end_stream();
-    match respond.send_response(head, ended) {
-        Ok(send) if !ended => {
+    let last = bodiless || body.is_end_stream();
+    match respond.send_response(head, last) {
+        Ok(send) if !last => {
             let held = None;
             Sender { send, body, held }.run(connection, &client).await;
         }
         Ok(_) => {}
         // The stream is gone, or the head is one that cannot be sent.
         Err(_) => respond.send_reset(Reason::INTERNAL_ERROR),
+    }
+    ended(&client)
+}
+
+fn ended(client: &Client) -> Ended {
+    match client.left() {
+        Some(Left::Reset) => Ended::Reset,
+        _ => Ended::Over,
     }
 }
 
