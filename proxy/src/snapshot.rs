@@ -161,7 +161,7 @@ pub struct Forward {
     /// Clients are told how many tries there were.
     pub attempt_count_in_answer: bool,
     /// How often it is tried, and for how long.
-    pub tries: Tries,
+    pub tries: Box<Tries>,
     /// Replaces the matched prefix.
     pub prefix_rewrite: Option<Rewrite>,
     /// Replaces the host.
@@ -704,10 +704,10 @@ impl<'a> Compiler<'a> {
             idle_timeout: forward.idle_timeout,
             attempt_count: forward.attempt_count,
             attempt_count_in_answer: forward.attempt_count_in_answer,
-            tries: Tries::compile(&forward.tries).unwrap_or_else(|what| {
+            tries: Box::new(Tries::compile(&forward.tries).unwrap_or_else(|what| {
                 self.problem(format!("{path}.tries"), what);
                 Tries::default()
-            }),
+            })),
             prefix_rewrite: forward.prefix_rewrite.clone().map(|by| Rewrite {
                 matched: matched_prefix(&route.matcher),
                 by,

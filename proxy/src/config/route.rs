@@ -63,7 +63,7 @@ pub struct Forward {
     /// Clients are told how many tries there were.
     pub attempt_count_in_answer: bool,
     /// How often it is tried, and for how long.
-    pub tries: Tries,
+    pub tries: Box<Tries>,
     /// Shadows.
     pub mirrors: Vec<Mirror>,
 }
@@ -82,7 +82,7 @@ impl Forward {
             host_rewrite: None,
             attempt_count: false,
             attempt_count_in_answer: false,
-            tries: Tries::default(),
+            tries: Box::default(),
             mirrors: Vec::new(),
         }
     }

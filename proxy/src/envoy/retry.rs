@@ -50,7 +50,7 @@ pub(super) fn apply(
         (None, None) => None,
     };
     let hedge = action.hedge_policy.or(host.hedge_policy);
-    forward.tries = Tries {
+    *forward.tries = Tries {
         retry: retry.map(|(it, path)| policy(it, &format!("{path}.retry_policy"), notes)),
         hedge: hedge.is_some_and(|hedge: HedgePolicy| hedge.hedge_on_per_try_timeout),
         kept_body: kept_body(host, it),
@@ -131,9 +131,8 @@ fn policy(it: &RetryPolicy, path: &str, notes: &mut Notes) -> Policy {
             notes,
         ),
         other_hosts: it.retry_host_predicate.iter().any(|it| {
-            let retry_host_predicate::ConfigType::TypedConfig(any) = match &it.config_type {
-                Some(config) => config,
-                None => return it.name == "envoy.retry_host_predicates.previous_hosts",
+            let Some(retry_host_predicate::ConfigType::TypedConfig(any)) = &it.config_type else {
+                return it.name == "envoy.retry_host_predicates.previous_hosts";
             };
             open::<PreviousHostsPredicate>(any).is_some()
         }),

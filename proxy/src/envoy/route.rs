@@ -333,7 +333,7 @@ fn forward(it: &RouteAction, route: &Route, path: &str, notes: &mut Notes) -> Fo
         },
         attempt_count: false,
         attempt_count_in_answer: false,
-        tries: config::Tries::default(),
+        tries: Box::default(),
         mirrors: it
             .request_mirror_policies
             .iter()

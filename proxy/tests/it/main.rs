@@ -20,5 +20,6 @@ mod http2;
 mod mirror;
 mod oracle;
 mod reply;
+mod retry;
 mod support;
 mod tls;

@@ -55,6 +55,10 @@ struct Flight<'a> {
 }
 
 /// What happened first.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is taken apart where it is made; a box would cost an allocation an attempt"
+)]
 enum Event {
     Ended(usize, Result<Got, Failure>),
     Late(usize, Error),
@@ -367,6 +371,10 @@ impl Got {
     }
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "an upstream may say by the time of day when it wants to be asked again"
+)]
 fn seconds_since_1970() -> u64 {
     std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)

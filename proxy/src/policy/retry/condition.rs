@@ -64,16 +64,16 @@ impl On {
     /// Reads `x-envoy-retry-on`.
     pub fn parse_http(words: &str) -> Self {
         let known = Self::HTTP_WORDS.iter().map(|(word, on)| (*word, *on));
-        Self::read(words, known)
+        Self::read(words, &known)
     }
 
     /// Reads `x-envoy-retry-grpc-on`.
     pub fn parse_grpc(words: &str) -> Self {
         let known = Self::GRPC_WORDS.iter().map(|(word, on, _)| (*word, *on));
-        Self::read(words, known)
+        Self::read(words, &known)
     }
 
-    fn read(words: &str, known: impl Iterator<Item = (&'static str, Self)> + Clone) -> Self {
+    fn read(words: &str, known: &(impl Iterator<Item = (&'static str, Self)> + Clone)) -> Self {
         words
             .split(',')
             .map(str::trim)
