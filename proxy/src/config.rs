@@ -15,7 +15,7 @@ mod tries;
 
 pub use access_log::AccessLog;
 pub use cluster::{Address, Cluster, Endpoint};
-pub use filter::Filter;
+pub use filter::{Filter, RateLimit};
 pub use listener::{
     Chain, ClientCert, Direction, ForwardClientCert, HttpManager, Listener, Place, Serve,
 };

@@ -408,6 +408,20 @@ block!(
     }
 );
 
+block!(
+    /// Of a local rate limit.
+    RateLimit, "http_local_rate_limit", "envoy_local_http_ratelimit_prefix", {
+    /// Requests that were counted.
+    enabled: Counter = "enabled",
+    /// Requests for which there was a token.
+    ok: Counter = "ok",
+    /// Requests for which there was none.
+    rate_limited: Counter = "rate_limited",
+    /// Requests that were refused for it.
+    enforced: Counter = "enforced",
+    }
+);
+
 impl Downstream {
     /// The counter of an answer's class.
     pub fn class(&self, status: u16) -> &Counter {
@@ -444,6 +458,7 @@ pub struct Registry {
     upstream: Family<Upstream>,
     mirroring: Family<Mirroring>,
     fault: Family<Fault>,
+    rate_limit: Family<RateLimit>,
 }
 
 /// The blocks of one kind, by name; one an event loop.
@@ -492,6 +507,11 @@ impl Registry {
         self.fault.add(name)
     }
 
+    /// A new block for a rate limit on an event loop.
+    pub fn rate_limit(&self, name: &Arc<str>) -> Arc<RateLimit> {
+        self.rate_limit.add(name)
+    }
+
     /// Envoy's `/stats`: a line a number, `cluster.NAME.upstream_rq_total: 7`.
     pub fn text(&self) -> String {
         let mut lines = Vec::new();
@@ -529,6 +549,7 @@ impl Registry {
         self.upstream.samples(&mut samples);
         self.mirroring.samples(&mut samples);
         self.fault.samples(&mut samples);
+        self.rate_limit.samples(&mut samples);
         samples
     }
 }

@@ -10,4 +10,5 @@ pub mod grpc;
 pub mod matcher;
 pub mod mirror;
 pub mod protocol;
+pub mod rate_limit;
 pub mod retry;

@@ -32,6 +32,7 @@ pub mod calls;
 pub mod filters;
 pub mod hosts;
 pub mod listener;
+pub mod rate_limit;
 pub mod tries;
 
 use calls::Calls;
@@ -200,6 +201,7 @@ pub struct Lasting {
     /// Where access logs are written.
     pub sinks: Sinks,
     faults: Book,
+    limits: rate_limit::Shelf,
     arrivals: Mutex<HashMap<Arc<str>, Arc<AtomicU64>>>,
     calls: Mutex<HashMap<Caller, Arc<Calls>>>,
     ids: AtomicU64,
@@ -536,7 +538,11 @@ impl<'a> Compiler<'a> {
         http: &config::HttpManager,
     ) -> Http {
         let mut hosts = Hosts::default();
-        let filters = Arc::new(Filters::compile(&http.filters, !http.faults.is_empty()));
+        let filters = self.filters(
+            &format!("{path}.filters"),
+            &http.filters,
+            !http.faults.is_empty(),
+        );
         for (at, host) in http.virtual_hosts.iter().enumerate() {
             let path = format!("{path}.virtual_hosts[{at}]");
             let routes = host
@@ -622,7 +628,7 @@ impl<'a> Compiler<'a> {
             Arc::clone(outer)
         } else {
             let list = route.filters.as_ref().unwrap_or(&http.filters);
-            Arc::new(Filters::compile(list, !rules.is_empty()))
+            self.filters(&format!("{path}.filters"), list, !rules.is_empty())
         };
         let matcher = matcher::Compiled::new(&route.matcher)
             .map_err(|what| self.problem(format!("{path}.match"), what))
@@ -654,6 +660,14 @@ impl<'a> Compiler<'a> {
                 rules,
             },
         })
+    }
+
+    fn filters(&mut self, path: &str, list: &[config::Filter], faults: bool) -> Arc<Filters> {
+        let filters = Filters::compile(list, faults, &self.lasting.limits);
+        Arc::new(filters.unwrap_or_else(|(index, what)| {
+            self.problem(format!("{path}[{index}]"), what);
+            Filters::default()
+        }))
     }
 
     fn forward(&mut self, path: &str, route: &config::Route, forward: &config::Forward) -> Forward {

@@ -1,6 +1,6 @@
 //! What requests pass between their route and the cluster: the HTTP filters, in the order of the file.
 
-use crate::unit::ByteSize;
+use crate::{policy::rate_limit, unit::ByteSize};
 
 /// An HTTP filter that is switched on.
 #[derive(Debug, Clone, PartialEq)]
@@ -9,4 +9,17 @@ pub enum Filter {
     Faults,
     /// The request goes on when all of it has come; a longer body is answered 413.
     Buffer(ByteSize),
+    /// So many requests may pass in a time.
+    RateLimit(Box<RateLimit>),
+}
+
+/// A limit on requests, kept in this process.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct RateLimit {
+    /// What names its buckets; limits of the same name and settings share them, also when the configuration is swapped.
+    pub name: String,
+    /// The limit.
+    pub settings: rate_limit::Settings,
+    /// How requests are described; each list gives one description at most.
+    pub actions: Vec<Vec<rate_limit::Action>>,
 }

@@ -4,12 +4,13 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use envoy_types::pb::{
     envoy::{
-        config::route::v3::FilterConfig,
+        config::route::v3::{FilterConfig, Route, VirtualHost, route},
         extensions::filters::{
             common::fault::v3::fault_delay::FaultDelaySecifier,
             http::{
                 buffer::v3::{Buffer, BufferPerRoute, buffer_per_route},
                 fault::v3::{HttpFault, fault_abort::ErrorType},
+                local_ratelimit::v3::LocalRateLimit,
                 router::v3::Router,
             },
             network::http_connection_manager::v3::{HttpFilter, http_filter},
@@ -21,7 +22,7 @@ use envoy_types::pb::{
 use prost::{Message, Name};
 
 use super::{
-    Notes, route,
+    Notes, route as routes,
     support::{join, key_step},
 };
 use crate::{
@@ -34,6 +35,7 @@ use crate::{
 };
 
 mod buffer;
+mod rate_limit;
 
 /// The filters of a connection manager, in their order.
 #[derive(Debug)]
@@ -56,6 +58,7 @@ struct Named {
 pub(super) enum Settings {
     Fault(Box<HttpFault>),
     Buffer(Option<u32>),
+    RateLimit(Box<rate_limit::Limit>),
 }
 
 impl Settings {
@@ -63,6 +66,10 @@ impl Settings {
     fn open(any: &Any, path: &str, notes: &mut Notes) -> Option<Self> {
         if let Some(fault) = open::<HttpFault>(any) {
             return Some(Self::Fault(Box::new(fault)));
+        }
+        if let Some(limit) = open::<LocalRateLimit>(any) {
+            let limit = rate_limit::convert(&limit, path, notes);
+            return Some(Self::RateLimit(Box::new(limit)));
         }
         let buffer =
             open::<Buffer>(any).or_else(|| match open::<BufferPerRoute>(any)?.r#override {
@@ -77,6 +84,7 @@ impl Settings {
         match self {
             Self::Fault(_) => Some(Filter::Faults),
             Self::Buffer(most) => most.map(|most| Filter::Buffer(ByteSize(most.into()))),
+            Self::RateLimit(it) => Some(Filter::RateLimit(Box::new(it.config.clone()))),
         }
     }
 }
@@ -197,21 +205,40 @@ impl Faults {
             .collect()
     }
 
-    /// What a route's requests pass; `None`: what the manager's do.
-    pub(super) fn filters_of_route(&self, overrides: &Overrides) -> Option<Vec<Filter>> {
-        if overrides.is_empty() {
+    /// What a route's requests pass; `None`: what the manager's do. `outer` is what its host says.
+    pub(super) fn filters_of_route(
+        &self,
+        outer: &Overrides,
+        host: (&VirtualHost, &str),
+        route: (&Route, &str),
+        notes: &mut Notes,
+    ) -> Option<Vec<Filter>> {
+        let mut overrides = outer.clone();
+        // Its problems were told with the route's.
+        let mut told = Notes(Vec::new());
+        let own = &route.0.typed_per_filter_config;
+        overrides.extend(self::overrides(own, self, route.1, &mut told));
+        let describes = !host.0.rate_limits.is_empty()
+            || matches!(&route.0.action, Some(route::Action::Route(it)) if !it.rate_limits.is_empty());
+        if overrides.is_empty() && !describes {
             return None;
         }
-        let filters = self
-            .filters
-            .iter()
-            .filter_map(|filter| match overrides.get(&filter.name) {
-                Some(Override::Off) => None,
-                Some(Override::Settings(settings, _)) => settings.filter(),
-                None if filter.disabled => None,
-                Some(Override::On) | None => filter.settings.filter(),
+        let mut filters = Vec::new();
+        for filter in &self.filters {
+            let settings = match overrides.get(&filter.name) {
+                Some(Override::Off) => continue,
+                Some(Override::Settings(settings, _)) => settings,
+                None if filter.disabled => continue,
+                Some(Override::On) | None => &filter.settings,
+            };
+            filters.extend(match settings {
+                Settings::RateLimit(limit) => Some(Filter::RateLimit(Box::new(
+                    limit.on_route(host, route, notes),
+                ))),
+                settings => settings.filter(),
             });
-        Some(filters.collect())
+        }
+        Some(filters)
     }
 
     /// The fault filters: each with its settings, whether it is off, and where they stand.
@@ -220,7 +247,7 @@ impl Faults {
             .iter()
             .filter_map(|filter| match &filter.settings {
                 Settings::Fault(settings) => Some((filter, &**settings)),
-                Settings::Buffer(_) => None,
+                Settings::Buffer(_) | Settings::RateLimit(_) => None,
             })
     }
 
@@ -311,7 +338,7 @@ impl Faults {
                 .iter()
                 .enumerate()
                 .filter_map(|(index, it)| {
-                    route::header(it, &format!("{path}.headers[{index}]"), notes)
+                    routes::header(it, &format!("{path}.headers[{index}]"), notes)
                 })
                 .collect(),
             ..Matcher::default()

@@ -102,6 +102,7 @@ fn host(
             let inner = format!("{path}.routes[{index}]");
             let mut made = convert_route(route, faults, &overrides, &scope, &inner, notes)?;
             retry::apply(it, path, route, &inner, &mut made, notes);
+            made.filters = faults.filters_of_route(&overrides, (it, path), (route, &inner), notes);
             Some(made)
         })
         .collect();
@@ -154,7 +155,7 @@ fn convert_route(
     Some(config::Route {
         name: it.name.clone(),
         faults: faults.of_route(&overrides, clusters, scope, notes),
-        filters: faults.filters_of_route(&overrides),
+        filters: None,
         matcher,
         action,
     })
@@ -242,7 +243,7 @@ pub(super) fn header(it: &HeaderMatcher, path: &str, notes: &mut Notes) -> Optio
     })
 }
 
-fn query(it: &QueryParameterMatcher, path: &str, notes: &mut Notes) -> Option<Named> {
+pub(super) fn query(it: &QueryParameterMatcher, path: &str, notes: &mut Notes) -> Option<Named> {
     let (value, invert) = match &it.query_parameter_match_specifier {
         None => (None, false),
         Some(QueryParameterMatchSpecifier::PresentMatch(present)) => (None, !present),

@@ -149,6 +149,94 @@ const SUPPORTED: &[(&str, &[&str])] = &[
         &["http_status", "percentage", "response_body"],
     ),
     (
+        "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit",
+        &[
+            "stat_prefix",
+            "status",
+            "token_bucket",
+            "filter_enabled",
+            "filter_enforced",
+            "request_headers_to_add_when_not_enforced",
+            "response_headers_to_add",
+            "descriptors",
+            "stage",
+            "enable_x_ratelimit_headers",
+            "vh_rate_limits",
+            "always_consume_default_token_bucket",
+            "rate_limited_as_resource_exhausted",
+            "rate_limits",
+        ],
+    ),
+    ("envoy.type.v3.HttpStatus", &["code"]),
+    (
+        "envoy.type.v3.TokenBucket",
+        &["max_tokens", "tokens_per_fill", "fill_interval"],
+    ),
+    (
+        "envoy.extensions.common.ratelimit.v3.LocalRateLimitDescriptor",
+        &["entries", "token_bucket"],
+    ),
+    (
+        "envoy.extensions.common.ratelimit.v3.RateLimitDescriptor.Entry",
+        &["key", "value"],
+    ),
+    (
+        "envoy.config.route.v3.RateLimit",
+        &["stage", "actions", "disable_key*"],
+    ),
+    (
+        "envoy.config.route.v3.RateLimit.Action",
+        &[
+            "destination_cluster",
+            "request_headers",
+            "query_parameters",
+            "remote_address",
+            "generic_key",
+            "header_value_match",
+            "query_parameter_value_match",
+            "masked_remote_address",
+        ],
+    ),
+    (
+        "envoy.config.route.v3.RateLimit.Action.DestinationCluster",
+        &[],
+    ),
+    ("envoy.config.route.v3.RateLimit.Action.RemoteAddress", &[]),
+    (
+        "envoy.config.route.v3.RateLimit.Action.RequestHeaders",
+        &["header_name", "descriptor_key", "skip_if_absent"],
+    ),
+    (
+        "envoy.config.route.v3.RateLimit.Action.QueryParameters",
+        &["query_parameter_name", "descriptor_key", "skip_if_absent"],
+    ),
+    (
+        "envoy.config.route.v3.RateLimit.Action.GenericKey",
+        &["descriptor_value", "descriptor_key"],
+    ),
+    (
+        "envoy.config.route.v3.RateLimit.Action.HeaderValueMatch",
+        &[
+            "descriptor_value",
+            "descriptor_key",
+            "expect_match",
+            "headers",
+        ],
+    ),
+    (
+        "envoy.config.route.v3.RateLimit.Action.QueryParameterValueMatch",
+        &[
+            "descriptor_value",
+            "descriptor_key",
+            "expect_match",
+            "query_parameters",
+        ],
+    ),
+    (
+        "envoy.config.route.v3.RateLimit.Action.MaskedRemoteAddress",
+        &["v4_prefix_mask_len", "v6_prefix_mask_len"],
+    ),
+    (
         "envoy.extensions.filters.http.buffer.v3.Buffer",
         &["max_request_bytes"],
     ),
@@ -254,6 +342,7 @@ const SUPPORTED: &[(&str, &[&str])] = &[
             "include_request_attempt_count",
             "include_attempt_count_in_response",
             "per_request_buffer_limit_bytes",
+            "rate_limits",
             "metadata*",
         ],
     ),
@@ -334,6 +423,8 @@ const SUPPORTED: &[(&str, &[&str])] = &[
             "retry_policy",
             "hedge_policy",
             "max_stream_duration",
+            "rate_limits",
+            "include_vh_rate_limits",
         ],
     ),
     (

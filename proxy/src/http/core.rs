@@ -14,7 +14,7 @@ use super::{body::Upload, client::Client, shadow::Shadow};
 use crate::{
     cluster::Cluster,
     drain::{Hold, Watch},
-    metrics::{Downstream, Fault, Listener as Accepting, ListenerTls, Registry},
+    metrics::{Downstream, Fault, Listener as Accepting, ListenerTls, RateLimit, Registry},
     net::timer::Timer,
     observe::Observer,
     snapshot::{Reader, Route, Snapshot, hosts::RouteId},
@@ -35,6 +35,7 @@ pub struct Core {
     downstream: RefCell<HashMap<Arc<str>, Arc<Downstream>>>,
     handshakes: RefCell<HashMap<Arc<str>, Arc<ListenerTls>>>,
     faults: RefCell<HashMap<Arc<str>, Arc<Fault>>>,
+    rate_limits: RefCell<HashMap<Arc<str>, Arc<RateLimit>>>,
     clients: RefCell<BTreeMap<u64, Rc<Client>>>,
     next_client: Cell<u64>,
     random: RefCell<SmallRng>,
@@ -77,6 +78,7 @@ impl Core {
             downstream,
             handshakes: RefCell::default(),
             faults: RefCell::default(),
+            rate_limits: RefCell::default(),
             clients: RefCell::default(),
             next_client: Cell::new(0),
             random: RefCell::new(SmallRng::from_rng(&mut rand::rng())),
@@ -126,6 +128,17 @@ impl Core {
         let fault = self.registry.fault(id);
         faults.insert(Arc::clone(id), Arc::clone(&fault));
         fault
+    }
+
+    /// The counts of a rate limit.
+    pub fn rate_limit(&self, name: &Arc<str>) -> Arc<RateLimit> {
+        let mut limits = self.rate_limits.borrow_mut();
+        if let Some(limit) = limits.get(name) {
+            return Arc::clone(limit);
+        }
+        let limit = self.registry.rate_limit(name);
+        limits.insert(Arc::clone(name), Arc::clone(&limit));
+        limit
     }
 
     /// Somebody is busy: a drain waits for it.

@@ -16,6 +16,7 @@ use crate::{
 };
 
 mod buffer;
+mod rate_limit;
 
 /// A filter's answer, in place of the upstream's.
 #[derive(Debug)]
@@ -24,6 +25,8 @@ pub(super) struct Reply {
     pub status: StatusCode,
     /// Its body, plain text.
     pub body: Bytes,
+    /// The status that a gRPC client is told, where it does not follow from the other one.
+    pub grpc_status: Option<u32>,
     /// Headers that it has beside the usual ones.
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// What is told of it.
@@ -45,6 +48,7 @@ pub(super) async fn request(
     for filter in &*filters {
         let reply = match filter {
             Filter::Faults => inject::suffer(log, &head.headers).await?.map(Reply::fault),
+            Filter::RateLimit(limit) => rate_limit::ask(log, head, limit),
             Filter::Buffer(most) => buffer::gather(log, head, body, *most).await?,
         };
         if reply.is_some() {
@@ -67,6 +71,7 @@ impl Reply {
         Self {
             status: abort.status,
             body: abort.body,
+            grpc_status: None,
             headers: Vec::new(),
             flags: Flags::FI,
             details: Cow::Borrowed("fault_filter_abort"),

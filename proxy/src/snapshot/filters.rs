@@ -1,5 +1,6 @@
 //! What requests pass on their way, compiled: one list for a listener, and one for each route that says something else.
 
+use super::rate_limit::{RateLimit, Shelf};
 use crate::config;
 
 /// What requests pass, in order.
@@ -15,20 +16,35 @@ pub enum Filter {
     Faults,
     /// The whole request is awaited, up to so many bytes.
     Buffer(u64),
+    /// So many requests may pass in a time.
+    RateLimit(Box<RateLimit>),
 }
 
 impl Filters {
-    /// Compiles a list; where it does not say when faults are met, they are met first.
-    pub(super) fn compile(list: &[config::Filter], faults: bool) -> Self {
+    /// Compiles a list; where it does not say when faults are met, they are met first. The error says which filter is
+    /// wrong, and what with it.
+    pub(super) fn compile(
+        list: &[config::Filter],
+        faults: bool,
+        shelf: &Shelf,
+    ) -> Result<Self, (usize, String)> {
         let told = list.contains(&config::Filter::Faults);
-        let first = (faults && !told).then_some(Filter::Faults);
-        let list = list.iter().filter_map(|filter| match filter {
-            config::Filter::Faults => faults.then_some(Filter::Faults),
-            config::Filter::Buffer(size) => Some(Filter::Buffer(size.0)),
-        });
-        Self {
-            list: first.into_iter().chain(list).collect(),
+        let mut compiled = Vec::with_capacity(list.len());
+        compiled.extend((faults && !told).then_some(Filter::Faults));
+        for (index, filter) in list.iter().enumerate() {
+            compiled.push(match filter {
+                config::Filter::Faults if !faults => continue,
+                config::Filter::Faults => Filter::Faults,
+                config::Filter::Buffer(size) => Filter::Buffer(size.0),
+                config::Filter::RateLimit(limit) => {
+                    let limit = RateLimit::compile(limit, shelf).map_err(|what| (index, what))?;
+                    Filter::RateLimit(Box::new(limit))
+                }
+            });
         }
+        Ok(Self {
+            list: compiled.into(),
+        })
     }
 
     /// There are none: requests go on as they are.

@@ -19,6 +19,7 @@ mod http1;
 mod http2;
 mod mirror;
 mod oracle;
+mod rate_limit;
 mod reply;
 mod retry;
 mod support;

@@ -84,6 +84,7 @@ fn too_long() -> Reply {
     Reply {
         status: StatusCode::PAYLOAD_TOO_LARGE,
         body: Bytes::from_static(b"Payload Too Large"),
+        grpc_status: None,
         headers: Vec::new(),
         flags: Flags::default(),
         details: "request_payload_too_large".into(),
