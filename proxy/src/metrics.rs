@@ -725,7 +725,7 @@ fn without_class(stat: &str) -> (String, Option<char>) {
 /// Ours that Envoy has not begin with `meshbed_`.
 fn prometheus_name(prefix: &str, stat: &str) -> String {
     let owner = match prefix {
-        "http" | "cluster" | "listener" => "envoy",
+        "http" | "cluster" | "listener" | "http_local_rate_limit" => "envoy",
         _ => "meshbed",
     };
     format!("{owner}_{prefix}_{}", stat.replace('.', "_"))

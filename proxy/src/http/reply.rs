@@ -88,6 +88,7 @@ pub(super) fn filtered(mut log: Box<Log>, reply: filters::Reply) -> Response<Dow
     log.flags.set(reply.flags);
     log.details = reply.details;
     log.answer_headers.extend(reply.headers);
+    log.grpc_status = reply.grpc_status;
     plain(log, reply.status, reply.body)
 }
 

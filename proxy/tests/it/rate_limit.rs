@@ -22,7 +22,7 @@ fn fill(most: u64, tokens: u64, interval_s: f64) -> Fill {
 
 fn limited(limit: RateLimit) -> Config {
     let mut config = config(echo());
-    config.listeners[0].http.filters = vec![Filter::RateLimit(Box::new(limit))];
+    config.listeners[0].manager_mut().unwrap().filters = vec![Filter::RateLimit(Box::new(limit))];
     config
 }
 

@@ -4,6 +4,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Left;
 
+/// Times are rounded by less than this, so that a token that is due to the nanosecond is there.
+const ROUNDING_S: f64 = 1e-9;
+
 /// How a bucket fills.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Fill {
@@ -47,8 +50,7 @@ impl Bucket {
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |bits| {
                 let since = f64::from_bits(bits).max(now_s - self.most as f64 / self.per_second);
                 let after = since + 1.0 / self.per_second;
-                // Moments that are no multiples of the interval are rounded by up to some femtoseconds.
-                (after <= now_s + f64::EPSILON * now_s.abs().max(1.0)).then(|| after.to_bits())
+                (after <= now_s + ROUNDING_S).then(|| after.to_bits())
             })
             .is_ok()
     }
@@ -91,6 +93,15 @@ mod tests {
         assert_eq!(taken(2.5), 1);
         assert_eq!(taken(3.0), 1);
         assert_eq!(taken(1_000.0), 3);
+    }
+
+    #[test]
+    fn a_full_bucket_has_all_its_tokens_at_any_moment() {
+        for step in 1..1_000_u32 {
+            let now = f64::from(step) * 0.001_234_567;
+            let bucket = bucket(1, 1, 60.0);
+            assert!(bucket.take(now) && !bucket.take(now), "{now}");
+        }
     }
 
     #[test]
