@@ -591,7 +591,7 @@ impl<'a> Compiler<'a> {
                 accept_http_10: http.accept_http_10,
                 codec: http.codec,
                 http2: http.http2.clone(),
-                access: self.access_logs(&path, &http.access_logs),
+                access: self.access_logs(path, &http.access_logs),
                 client_cert: http.client_cert,
             },
             hosts,

@@ -131,6 +131,7 @@ impl Sender<'_> {
         let Some(pool) = self.next() else {
             return Err(self.no_endpoint(log));
         };
+        log.upstream = Some(pool.address());
         let progress = Progress::default();
         let request = Request::from_parts(head, body);
         let result = attempt::run(

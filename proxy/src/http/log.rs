@@ -65,6 +65,8 @@ pub struct Log {
     pub sent: Option<Instant>,
     /// When its answer's header came.
     pub arrived: Option<Instant>,
+    /// The endpoint of its last try.
+    pub upstream: Option<SocketAddr>,
     /// The protocol that it was sent on by.
     pub upstream_protocol: Option<Version>,
     /// Our end of the connection that it was sent on by.
@@ -143,6 +145,7 @@ impl Log {
             remote: None,
             request_end: Cell::new(None),
             arrived: None,
+            upstream: None,
             upstream_protocol: None,
             upstream_local: None,
             transport_failure: Cow::Borrowed(""),
@@ -223,21 +226,6 @@ impl Log {
             }
             self.kept = Some(kept);
         }
-    }
-
-    /// The endpoint of its last try.
-    pub fn upstream(&self) -> Option<SocketAddr> {
-        self.attempts
-            .as_slice()
-            .iter()
-            .rev()
-            .find_map(|attempt| attempt.endpoint)
-    }
-
-    /// How often it was tried, as Envoy counts.
-    pub fn tries(&self) -> u64 {
-        let tries = self.attempts.as_slice().iter();
-        tries.filter(|attempt| attempt.endpoint.is_some()).count() as u64
     }
 
     /// Its cluster's name; empty: it has none.

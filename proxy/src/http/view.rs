@@ -183,7 +183,7 @@ impl Source for View<'_> {
             Text::Route => put(log.route().map_or("", |route| &route.name), out),
             Text::UpstreamCluster => put(log.cluster_name(), out),
             Text::UpstreamHostName => log
-                .upstream()
+                .upstream
                 .is_some_and(|address| put(&address.to_string(), out)),
             Text::UpstreamHostsAttempted => {
                 let hosts: Vec<_> = log
@@ -218,7 +218,7 @@ impl Source for View<'_> {
         let log = self.log;
         let kept = log.kept.as_deref();
         Some(match of {
-            Count::Attempts => log.tries(),
+            Count::Attempts => log.tries.into(),
             Count::BytesReceived => log.bytes_in.as_ref().map_or(0, |bytes| bytes.get()),
             Count::BytesSent => log.bytes_out,
             Count::ConnectionId => log.client.id.get(),
@@ -235,7 +235,7 @@ impl Source for View<'_> {
             Peer::DownstreamRemote => Some(self.log.remote.unwrap_or(self.log.client.peer)),
             Peer::DownstreamDirectRemote => Some(self.log.client.peer),
             Peer::DownstreamLocal | Peer::DownstreamDirectLocal => self.log.client.local.get(),
-            Peer::UpstreamHost | Peer::UpstreamRemote => self.log.upstream(),
+            Peer::UpstreamHost | Peer::UpstreamRemote => self.log.upstream,
             Peer::UpstreamLocal => self.log.upstream_local,
         }
     }

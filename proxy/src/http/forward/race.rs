@@ -146,6 +146,7 @@ impl<'a> Race<'a> {
             return Err(sender.no_endpoint(self.log));
         };
         self.tried.push(pool.address());
+        self.log.upstream = Some(pool.address());
         let body = match &self.body {
             None => Upload::Empty,
             Some(body) => Upload::Replay(body.reader()),
