@@ -103,9 +103,11 @@ async fn serve(
         let stream = Stream::new(tcp, traffic);
         return server::run(core, local, http, stream, None, peer).await;
     };
+    let address = tcp.local_addr().ok();
     let shaken = tls.accept_within(tcp, chain.handshake_timeout).await;
     core.handshakes(&listener.stat_prefix).count(&shaken);
-    if let Ok((tls, session)) = shaken {
+    if let Ok((tls, mut session)) = shaken {
+        session.address = address;
         let stream = Stream::over(Box::new(tls), traffic);
         server::run(core, local, http, stream, Some(Rc::new(session)), peer).await;
     }

@@ -70,7 +70,8 @@ pub async fn run(
         &settings.manager,
     );
     let client = Rc::new(client.over_tls(tls));
-    client.local.set(stream.local_addr());
+    let over = client.tls.as_ref().and_then(|tls| tls.address);
+    client.local.set(stream.local_addr().or(over));
     let limits = Limits {
         bytes: settings.manager.max_request_headers,
         http_10: settings.manager.accept_http_10,

@@ -9,9 +9,12 @@ use std::{
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version, header, request};
 use tokio::time::Instant;
 
+mod tls;
+
 use super::log::Log;
 use crate::{
     access_log::Wanted,
+    net::tls::Session,
     policy::format::{
         Source,
         field::{Count, Message, Moment, Name, Peer, Point, Text},
@@ -79,6 +82,10 @@ impl Kept {
 }
 
 impl<'a> View<'a> {
+    fn session(&self) -> Option<&Session> {
+        self.log.client.tls.as_deref()
+    }
+
     /// A request that has ended, by what was kept of it.
     pub fn of_ended(log: &'a Log, now: Instant) -> Self {
         Self {
@@ -204,11 +211,15 @@ impl Source for View<'_> {
                 let id = Name::Header(super::normalize::REQUEST_ID);
                 self.request_header(&id, out)
             }
-            Text::DownstreamTls(_)
-            | Text::DownstreamTransportFailure
+            Text::DownstreamTls(of) => self
+                .session()
+                .is_some_and(|session| tls::text(session, of, out)),
+            Text::RequestedServerName => self
+                .session()
+                .is_some_and(|session| tls::requested_name(session, out)),
+            Text::DownstreamTransportFailure
             | Text::FilterChain
             | Text::LocalReplyBody
-            | Text::RequestedServerName
             | Text::UpstreamTls(_)
             | Text::VirtualCluster => false,
         }
@@ -246,10 +257,9 @@ impl Source for View<'_> {
             // The wall clock is asked once the request has ended; what is kept of its start is monotonic.
             Moment::Start => Some(now.saturating_sub(self.log.start.elapsed())),
             Moment::Emitted => Some(now),
-            Moment::DownstreamPeerFrom
-            | Moment::DownstreamPeerUntil
-            | Moment::UpstreamPeerFrom
-            | Moment::UpstreamPeerUntil => None,
+            Moment::DownstreamPeerFrom => tls::good_from(self.session()?),
+            Moment::DownstreamPeerUntil => tls::good_until(self.session()?),
+            Moment::UpstreamPeerFrom | Moment::UpstreamPeerUntil => None,
         }
     }
 

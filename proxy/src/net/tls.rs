@@ -5,6 +5,7 @@
 use std::{
     cell::{OnceCell, RefCell},
     fmt, io,
+    net::SocketAddr,
     sync::Arc,
 };
 
@@ -44,6 +45,10 @@ pub struct Wrong {
 /// What a handshake settled.
 #[derive(Debug, Default)]
 pub struct Session {
+    /// Our end of the connection, where it was accepted.
+    pub address: Option<SocketAddr>,
+    /// The listener looked at what the client sent before the handshake.
+    pub inspected: bool,
     /// The name that the client asked for.
     pub sni: Option<Box<str>>,
     /// The protocol that both chose.

@@ -468,7 +468,7 @@ fn endpoints_that_are_not_believed_are_told_apart() {
         (
             "no TLS",
             service(|mut wire| {
-                wire.send("HTTP/1.1 400 Bad Request\r\n\r\n");
+                wire.try_send("HTTP/1.1 400 Bad Request\r\n\r\n");
                 wire.rest();
             }),
             "WRONG_VERSION_NUMBER",
