@@ -129,11 +129,14 @@ fn prometheus(controls: &dyn Controls) -> Response<Full<Bytes>> {
 
 fn clusters(snapshot: &Snapshot) -> String {
     let mut text = String::new();
-    for cluster in &snapshot.clusters {
-        for (address, weight) in &cluster.endpoints {
-            let name = &cluster.name;
+    for roster in &snapshot.rosters {
+        let name = &roster.settings().name;
+        for member in roster.members().iter() {
+            let (address, weight) = (member.address, member.endpoint.weight);
+            let priority = member.endpoint.priority;
             let _ = writeln!(text, "{name}::{address}::weight::{weight}");
-            let _ = writeln!(text, "{name}::{address}::health_flags::healthy");
+            let _ = writeln!(text, "{name}::{address}::priority::{priority}");
+            let _ = writeln!(text, "{name}::{address}::health_flags::{}", member.flags());
         }
     }
     text
@@ -224,6 +227,7 @@ fn cluster(cluster: &Cluster) -> Value {
         let address = match &endpoint.address {
             Address::Socket(address) => address.to_string(),
             Address::Listener(name) => format!("listener {name}"),
+            Address::Name(name, port) => format!("{name}:{port}"),
         };
         json!({"address": address, "weight": endpoint.weight})
     });

@@ -125,14 +125,15 @@ impl Proxy {
             .admin
             .map(|address| bind("admin", address, 1))
             .transpose()?;
-        let lasting = Lasting::default();
+        let registry = Arc::<Registry>::default();
+        let lasting = Lasting::new(Arc::clone(&observer), Arc::clone(&registry));
         let snapshot = Snapshot::compile(config, &bound, &lasting).map_err(StartError::Config)?;
         let mut addresses: BTreeMap<_, _> = bound.iter().cloned().collect();
         let shared = Arc::new(Shared {
             bound,
             publisher: Publisher::new(snapshot),
             lasting,
-            registry: Arc::default(),
+            registry,
             drain: Drain::default(),
             quit: tokio::sync::watch::Sender::new(false),
             publishing: Mutex::default(),

@@ -1,46 +1,102 @@
-//! A cluster as one event loop sees it: its endpoints, their idle connections, whose turn it is.
+//! A cluster as one event loop sees it: its endpoints and their connections, and which of them is next.
+//!
+//! What all loops share is in the [`roster`]: how endpoints are, and what is under way. A loop looks at the roster's
+//! version once a request, and makes its [`view`] anew when it has changed.
 
-use std::{cell::RefCell, fmt, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    fmt,
+    net::SocketAddr,
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
+
+use rand::{RngExt, SeedableRng, rngs::SmallRng};
+use tokio::time::Instant;
 
 use crate::{
+    config,
     metrics::Upstream,
     net::tls,
     policy::{
-        balance::{Balance, Balancer},
-        protocol, retry,
+        balance::{
+            Balance, Loads, peak_ewma,
+            subset::{self, Choice, Metadata, Subsets},
+        },
+        breaker::{Kind, Limits, Priority, trip},
+        health, outlier, protocol,
     },
 };
 
+pub mod host;
 pub mod pool;
-mod retrying;
+pub mod roster;
+pub mod usage;
+mod view;
 
+pub use host::{Host, Turn};
 use pool::Pool;
-pub use retrying::Retrying;
+use roster::{Member, Roster};
+pub use usage::Permit;
+use view::{Question, View};
 
 /// A cluster on one event loop. `B` is the body of the requests sent to it.
 pub struct Cluster<B> {
     settings: Arc<Settings>,
-    pools: Vec<Rc<Pool<B>>>,
-    balancer: RefCell<Box<dyn Balancer>>,
-    retrying: retrying::Count,
+    roster: Arc<Roster>,
+    /// The roster's version that `layout` is of.
+    version: Cell<u64>,
+    layout: RefCell<Layout<B>>,
+    usage: Rc<usage::Local>,
+    random: Rc<RefCell<SmallRng>>,
     metrics: Arc<Upstream>,
 }
 
-/// What a cluster is, with its addresses resolved.
+/// The endpoints, and how they are chosen.
+struct Layout<B> {
+    members: Arc<Vec<Arc<Member>>>,
+    /// In the order of `members`.
+    hosts: Vec<Rc<Host<B>>>,
+    all: View,
+    subsets: Option<Chosen>,
+}
+
+/// Endpoints that are chosen by their metadata.
+struct Chosen {
+    subsets: Subsets,
+    /// In the order of the subsets; made when first asked.
+    views: Vec<Option<View>>,
+    default: Option<View>,
+}
+
+/// What a cluster is, with the addresses of its endpoints.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
     /// Its name.
     pub name: Arc<str>,
-    /// Its endpoints and their weights.
-    pub endpoints: Vec<(SocketAddr, u32)>,
+    /// How its endpoints are found.
+    pub discovery: config::Discovery,
+    /// Its endpoints.
+    pub endpoints: Vec<Arc<Endpoint>>,
     /// How requests are spread.
     pub balance: Balance,
+    /// Which endpoints are usable.
+    pub spread: config::Spread,
+    /// Endpoints chosen by their metadata.
+    pub subsets: Option<subset::Settings>,
+    /// What it may have under way.
+    pub limits: Limits,
+    /// A breaker that opens on failures.
+    pub trip: Option<trip::Settings>,
+    /// Endpoints whose answers are bad are put aside.
+    pub outlier: Option<outlier::Settings>,
+    /// Endpoints are asked whether they are well.
+    pub health: Vec<health::Check>,
     /// A connection must be made within this.
     pub connect_timeout: Duration,
     /// An idle connection is closed after this.
     pub idle_timeout: Option<Duration>,
-    /// How many retries may be under way.
-    pub retry_limit: retry::Limit,
     /// Which HTTP version is spoken.
     pub protocol: protocol::Upstream,
     /// Bounds of HTTP/2 connections.
@@ -66,45 +122,97 @@ impl Settings {
             protocol::Upstream::Http1 | protocol::Upstream::Alpn => plain(metrics),
         }
     }
+
+    /// Its connections may serve the other.
+    fn connects_like(&self, other: &Self) -> bool {
+        self.connect_timeout == other.connect_timeout
+            && self.idle_timeout == other.idle_timeout
+            && self.protocol == other.protocol
+            && self.http2 == other.http2
+            && self.max_requests == other.max_requests
+            && self.tls == other.tls
+    }
+}
+
+/// An endpoint, as the configuration has it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Endpoint {
+    /// Where it is; `None`: its name says so.
+    pub address: Option<SocketAddr>,
+    /// A name that is resolved, and a port.
+    pub name: Option<(Arc<str>, u16)>,
+    /// See [`config::Endpoint::hostname`].
+    pub hostname: Arc<str>,
+    /// See [`config::Endpoint::weight`].
+    pub weight: u32,
+    /// See [`config::Endpoint::priority`].
+    pub priority: u32,
+    /// See [`config::Endpoint::locality`].
+    pub locality: config::Locality,
+    /// See [`config::Endpoint::locality_weight`].
+    pub locality_weight: u32,
+    /// See [`config::Endpoint::status`].
+    pub status: config::Status,
+    /// See [`config::Endpoint::metadata`].
+    pub metadata: Metadata,
+    /// See [`config::Endpoint::health_port`].
+    pub health_port: Option<u16>,
+    /// See [`config::Endpoint::health_hostname`].
+    pub health_hostname: Option<Arc<str>>,
+    /// See [`config::Endpoint::health_unchecked`].
+    pub health_unchecked: bool,
+}
+
+/// Which endpoint a request wants.
+#[derive(Default)]
+pub struct Pick<'a> {
+    /// What binds it to an endpoint: the hash of its route's policies.
+    pub key: Option<u64>,
+    /// What it asks for of an endpoint's metadata.
+    pub metadata: Option<&'a Metadata>,
+    /// Endpoints that it had rather not: those of earlier tries.
+    pub reject: Option<&'a dyn Fn(&Member) -> bool>,
+    /// How often another one is sought in place of a rejected one; the last is taken anyhow.
+    pub attempts: u32,
+}
+
+/// Why a request has no endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoHost {
+    /// None is usable.
+    Unhealthy,
+    /// The cluster has too much under way.
+    Overflow,
+    /// The cluster's breaker is open.
+    Open,
 }
 
 impl<B> Cluster<B> {
-    /// The cluster, with the idle connections of its predecessor.
-    pub fn new(settings: Arc<Settings>, metrics: Arc<Upstream>, before: Option<&Self>) -> Self {
-        let pools = settings
-            .endpoints
-            .iter()
-            .map(|(address, _)| {
-                before
-                    .and_then(|before| before.pool_of(*address, &settings))
-                    .unwrap_or_else(|| Rc::new(settings.pool(*address, Arc::clone(&metrics))))
-            })
-            .collect();
-        let weights: Vec<u32> = settings
-            .endpoints
-            .iter()
-            .map(|(_, weight)| *weight)
-            .collect();
-        Self {
-            balancer: RefCell::new(settings.balance.over(&weights)),
-            pools,
-            retrying: retrying::Count::default(),
-            settings,
+    /// The cluster, with the connections of its predecessor.
+    pub fn new(roster: Arc<Roster>, metrics: Arc<Upstream>, before: Option<&Self>) -> Self {
+        let usage = before
+            .map(|before| &before.usage)
+            .filter(|usage| Arc::ptr_eq(usage.usage(), roster.usage()))
+            .map_or_else(|| roster.usage().local(), Rc::clone);
+        let cluster = Self {
+            settings: Arc::clone(roster.settings()),
+            version: Cell::new(roster.version()),
+            layout: RefCell::new(Layout::empty()),
+            usage,
+            random: before.map_or_else(
+                || Rc::new(RefCell::new(SmallRng::from_rng(&mut rand::rng()))),
+                |before| Rc::clone(&before.random),
+            ),
+            roster,
             metrics,
-        }
-    }
-
-    fn pool_of(&self, address: SocketAddr, settings: &Settings) -> Option<Rc<Pool<B>>> {
-        let same = self.settings.connect_timeout == settings.connect_timeout
-            && self.settings.idle_timeout == settings.idle_timeout
-            && self.settings.protocol == settings.protocol
-            && self.settings.http2 == settings.http2
-            && self.settings.max_requests == settings.max_requests
-            && self.settings.tls == settings.tls;
-        self.pools
-            .iter()
-            .find(|pool| same && pool.address() == address)
-            .cloned()
+        };
+        let layout = {
+            let same = before.filter(|it| it.settings.connects_like(&cluster.settings));
+            let layout = same.map(|before| before.layout.borrow());
+            cluster.lay_out(layout.as_deref())
+        };
+        cluster.layout.replace(layout);
+        cluster
     }
 
     /// What it is.
@@ -112,34 +220,248 @@ impl<B> Cluster<B> {
         &self.settings
     }
 
+    /// Its endpoints, as all event loops share them.
+    pub fn roster(&self) -> &Arc<Roster> {
+        &self.roster
+    }
+
     /// Its counts.
     pub fn metrics(&self) -> &Arc<Upstream> {
         &self.metrics
     }
 
-    /// The endpoint whose turn it is; `None`: there is none.
-    pub fn next(&self) -> Option<&Rc<Pool<B>>> {
-        if let [only] = self.pools.as_slice() {
-            return Some(only);
+    /// The endpoint that is next for this request.
+    pub fn pick(&self, pick: &Pick<'_>) -> Result<Rc<Host<B>>, NoHost> {
+        self.refresh();
+        let mut layout = self.layout.borrow_mut();
+        let layout = &mut *layout;
+        let mut found = None;
+        for attempt in 0..=pick.attempts {
+            let Some(host) = layout.pick(self, pick, attempt) else {
+                break;
+            };
+            let rejected = pick.reject.is_some_and(|reject| reject(&host.member));
+            found = Some(host);
+            if !rejected {
+                break;
+            }
         }
-        let index = self.balancer.borrow_mut().pick(&|_| true)?;
-        self.pools.get(index)
+        found.ok_or(NoHost::Unhealthy)
+    }
+
+    /// The connections of the endpoint that is next for a request that is bound by nothing.
+    pub fn next(&self) -> Option<Rc<Pool<B>>> {
+        let host = self.pick(&Pick::default()).ok()?;
+        Some(Rc::clone(&host.pool))
+    }
+
+    /// A request is sent to an endpoint, where the cluster's limits allow it.
+    pub fn begin(
+        &self,
+        host: Rc<Host<B>>,
+        priority: Priority,
+        now: Instant,
+    ) -> Result<Turn<B>, NoHost> {
+        self.roster.touch();
+        let request = self
+            .permit(Kind::Requests, priority)
+            .ok_or(NoHost::Overflow)?;
+        if !self.roster.admit() {
+            return Err(NoHost::Open);
+        }
+        let (roster, random) = (Arc::clone(&self.roster), Rc::clone(&self.random));
+        Ok(Turn::new(host, roster, random, request, now))
+    }
+
+    /// One more of this kind is under way until the permit is dropped; `None`: the limit does not allow it.
+    pub fn permit(&self, kind: Kind, priority: Priority) -> Option<Permit> {
+        self.usage.admit(kind, priority, &self.settings.limits)
     }
 
     /// Begins a retry, if the cluster's bound on them lets it.
-    pub fn retrying(&self) -> Option<Retrying> {
-        let most = match self.settings.retry_limit {
-            retry::Limit::Most(most) => u64::from(most),
-            retry::Limit::Budget(budget) => budget.most(self.metrics.requests_active.get()),
-        };
-        self.retrying.enter(most)
+    pub fn retrying(&self) -> Option<Permit> {
+        self.permit(Kind::Retries, Priority::Default)
     }
 
     /// Closes connections that were idle too long.
     pub fn sweep(&self) {
-        for pool in &self.pools {
-            pool.sweep();
+        for host in &self.layout.borrow().hosts {
+            host.pool.sweep();
         }
+    }
+
+    fn refresh(&self) {
+        let version = self.roster.version();
+        if version != self.version.get() {
+            self.version.set(version);
+            let layout = self.lay_out(Some(&self.layout.borrow()));
+            self.layout.replace(layout);
+        }
+    }
+
+    fn lay_out(&self, before: Option<&Layout<B>>) -> Layout<B> {
+        let members = self.roster.members();
+        let hosts: Vec<_> = members
+            .iter()
+            .map(|member| {
+                let mut hosts = before.iter().flat_map(|before| &before.hosts);
+                match hosts.find(|host| host.address() == member.address) {
+                    Some(host) if Arc::ptr_eq(&host.member, member) => Rc::clone(host),
+                    Some(host) => {
+                        let pool = Rc::clone(&host.pool);
+                        Rc::new(Host::new(Arc::clone(member), pool, Some(host)))
+                    }
+                    None => {
+                        let pool = self
+                            .settings
+                            .pool(member.address, Arc::clone(&self.metrics));
+                        let pool = Rc::new(pool);
+                        Rc::new(Host::new(Arc::clone(member), pool, None))
+                    }
+                }
+            })
+            .collect();
+        let indexes: Vec<_> = (0..members.len()).collect();
+        let all = View::new(&self.settings, &members, &indexes, before.map(|it| &it.all));
+        let subsets = self
+            .settings
+            .subsets
+            .as_ref()
+            .filter(|settings| !settings.selectors.is_empty())
+            .map(|settings| {
+                let metadata = members.iter().map(|member| &member.endpoint.metadata);
+                let subsets = Subsets::new(settings, metadata);
+                let before = before.and_then(|before| before.subsets.as_ref());
+                Chosen::new(&self.settings, &members, subsets, before)
+            });
+        Layout {
+            members,
+            hosts,
+            all,
+            subsets,
+        }
+    }
+}
+
+impl<B> Layout<B> {
+    fn empty() -> Self {
+        Self {
+            members: Arc::default(),
+            hosts: Vec::new(),
+            all: View::default(),
+            subsets: None,
+        }
+    }
+
+    fn pick(&mut self, cluster: &Cluster<B>, pick: &Pick<'_>, attempt: u32) -> Option<Rc<Host<B>>> {
+        let loads = Going { hosts: &self.hosts };
+        let settings = &*cluster.settings;
+        let random = &mut || cluster.random.borrow_mut().random();
+        let mut question = Question {
+            settings,
+            members: &self.members,
+            key: pick.key,
+            attempt,
+            loads: &loads,
+            random,
+        };
+        let found = match (&mut self.subsets, &settings.subsets) {
+            (Some(chosen), Some(of)) => {
+                chosen.pick(of, pick.metadata, &mut self.all, &mut question)
+            }
+            _ => self.all.pick(&mut question),
+        };
+        if found.panic {
+            cluster.metrics.panics.inc();
+        }
+        self.hosts.get(found.host?).map(Rc::clone)
+    }
+}
+
+impl Chosen {
+    fn new(
+        settings: &Settings,
+        members: &[Arc<Member>],
+        subsets: Subsets,
+        before: Option<&Self>,
+    ) -> Self {
+        let view = |hosts: &[usize], before: Option<&View>| {
+            Some(View::new(settings, members, hosts, before))
+        };
+        let views = subsets
+            .members()
+            .iter()
+            .enumerate()
+            .map(|(at, hosts)| {
+                let before = before.and_then(|before| before.views.get(at)?.as_ref());
+                view(hosts, before)
+            })
+            .collect();
+        Self {
+            views,
+            default: view(
+                subsets.default_members(),
+                before.and_then(|before| before.default.as_ref()),
+            ),
+            subsets,
+        }
+    }
+
+    fn pick(
+        &mut self,
+        settings: &subset::Settings,
+        asked: Option<&Metadata>,
+        all: &mut View,
+        question: &mut Question<'_>,
+    ) -> view::Found {
+        let nothing = view::Found {
+            host: None,
+            panic: false,
+        };
+        let found = match self.subsets.choose(settings, asked) {
+            Choice::Subset(at) => {
+                let view = self.views.get_mut(at).and_then(Option::as_mut);
+                return view.map_or(nothing, |view| view.pick(question));
+            }
+            Choice::Any => all.pick(question),
+            Choice::Default => match &mut self.default {
+                Some(view) if !view.is_empty() => view.pick(question),
+                _ => nothing,
+            },
+            Choice::Nothing => nothing,
+        };
+        if found.host.is_none() && settings.panic_mode_any {
+            return all.pick(question);
+        }
+        found
+    }
+}
+
+/// What is going on at the endpoints of a cluster.
+struct Going<'a, B> {
+    hosts: &'a [Rc<Host<B>>],
+}
+
+impl<B> Loads for Going<'_, B> {
+    fn active(&self, index: usize) -> u32 {
+        self.hosts.get(index).map_or(0, |host| host.active())
+    }
+
+    fn active_in_all(&self) -> u32 {
+        self.hosts.iter().map(|host| host.active()).sum()
+    }
+
+    fn cost(&self, index: usize, settings: &peak_ewma::Settings) -> f64 {
+        self.hosts.get(index).map_or(f64::INFINITY, |host| {
+            let average = host.load.average.get();
+            average.cost(host.active(), roster::now(), settings)
+        })
+    }
+
+    fn healthy_for(&self, index: usize) -> Duration {
+        self.hosts
+            .get(index)
+            .map_or(Duration::ZERO, |host| host.member.state.healthy_for())
     }
 }
 

@@ -14,7 +14,7 @@ pub mod tls;
 mod tries;
 
 pub use access_log::AccessLog;
-pub use cluster::{Address, Cluster, Endpoint};
+pub use cluster::{Address, Cluster, Discovery, Dns, Endpoint, Family, Locality, Spread, Status};
 pub use filter::{Filter, RateLimit};
 pub use listener::{
     Chain, ClientCert, Direction, ForwardClientCert, HttpManager, Listener, Place, Serve,

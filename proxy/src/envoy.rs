@@ -14,11 +14,13 @@ use prost_reflect::{DescriptorPool, DynamicMessage};
 use crate::{config::Config, draw::Seed};
 
 mod access_log;
+mod balance;
 mod bootstrap;
 mod chain;
 mod cluster;
 mod endpoint;
 mod filter;
+mod health;
 mod listener;
 mod place;
 mod protocol;

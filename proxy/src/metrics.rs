@@ -80,6 +80,11 @@ impl Gauge {
             .store(self.get().saturating_sub(1), Ordering::Relaxed);
     }
 
+    /// So many now.
+    pub fn set(&self, count: u64) {
+        self.0.store(count, Ordering::Relaxed);
+    }
+
     /// How many now.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
@@ -303,6 +308,14 @@ block!(
     idle_timeouts: Counter = "upstream_cx_idle_timeout",
     /// Requests for which there was no endpoint.
     none_healthy: Counter = "upstream_cx_none_healthy",
+    /// Requests for which all endpoints were considered, since too few are healthy.
+    panics: Counter = "lb_healthy_panic",
+    /// Requests refused, since the cluster had too much under way.
+    overflows: Counter = "upstream_rq_pending_overflow",
+    /// Connections not made, since the cluster had too many.
+    connection_overflows: Counter = "upstream_cx_overflow",
+    /// Requests that wait for a connection.
+    pending: Gauge = "upstream_rq_pending_active",
     /// Requests sent, or tried to be.
     requests: Counter = "upstream_rq_total",
     /// Requests under way.
@@ -355,6 +368,30 @@ block!(
     tls_1_3: Counter = "ssl.versions.TLSv1.3",
     /// Time from the sending of a request to the end of its answer.
     time: Histogram = "upstream_rq_time",
+    }
+);
+
+block!(
+    /// Of the endpoints of a cluster, over all event loops.
+    Membership, "cluster", "envoy_cluster_name", {
+    /// Endpoints.
+    total: Gauge = "membership_total",
+    /// Endpoints that are healthy.
+    healthy: Gauge = "membership_healthy",
+    /// Endpoints that are degraded.
+    degraded: Gauge = "membership_degraded",
+    /// Endpoints put aside for their answers.
+    ejections: Counter = "outlier_detection.ejections_enforced_total",
+    /// Endpoints that are put aside.
+    ejections_active: Gauge = "outlier_detection.ejections_active",
+    /// Endpoints not put aside, since too many are.
+    ejections_overflow: Counter = "outlier_detection.ejections_overflow",
+    /// Health checks.
+    checks: Counter = "health_check.attempt",
+    /// Health checks that succeeded.
+    checks_good: Counter = "health_check.success",
+    /// Health checks that failed.
+    checks_bad: Counter = "health_check.failure",
     }
 );
 
@@ -456,6 +493,7 @@ pub struct Registry {
     certificates: Family<Certificates>,
     downstream: Family<Downstream>,
     upstream: Family<Upstream>,
+    membership: Family<Membership>,
     mirroring: Family<Mirroring>,
     fault: Family<Fault>,
     rate_limit: Family<RateLimit>,
@@ -495,6 +533,11 @@ impl Registry {
     /// A new block for a cluster on an event loop.
     pub fn upstream(&self, name: &Arc<str>) -> Arc<Upstream> {
         self.upstream.add(name)
+    }
+
+    /// A new block for the endpoints of a cluster.
+    pub fn membership(&self, name: &Arc<str>) -> Arc<Membership> {
+        self.membership.add(name)
     }
 
     /// A new block for a mirror on an event loop.
@@ -547,6 +590,7 @@ impl Registry {
         self.certificates.samples(&mut samples);
         self.downstream.samples(&mut samples);
         self.upstream.samples(&mut samples);
+        self.membership.samples(&mut samples);
         self.mirroring.samples(&mut samples);
         self.fault.samples(&mut samples);
         self.rate_limit.samples(&mut samples);

@@ -20,6 +20,11 @@ pub trait Observer: Send + Sync + 'static {
     fn mirrored(&self, mirrored: Mirrored) {
         drop(mirrored);
     }
+
+    /// An endpoint or a breaker has changed. Called on any thread.
+    fn changed(&self, change: &Change<'_>) {
+        let _ = change;
+    }
 }
 
 /// Nobody is told.
@@ -196,4 +201,43 @@ pub struct Answer {
     pub length: u64,
     /// From the request's sending on to the answer's end.
     pub duration: Duration,
+}
+
+/// An endpoint or a breaker has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Change<'a> {
+    /// What kind of change.
+    pub what: What,
+    /// The cluster.
+    pub cluster: &'a Arc<str>,
+    /// The endpoint; `None`: the cluster's breaker.
+    pub endpoint: Option<SocketAddr>,
+    /// It was `healthy`, `unhealthy`, `degraded` or `ejected`; or `closed`, `open` or `half_open`.
+    pub from: &'a str,
+    /// It is.
+    pub to: &'a str,
+    /// Why, such as `consecutive_5xx`.
+    pub why: &'a str,
+}
+
+/// What kind of change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum What {
+    /// Of a breaker.
+    Breaker,
+    /// An endpoint was put aside for its answers, or came back.
+    Ejection,
+    /// A health check's verdict has changed.
+    Health,
+}
+
+impl What {
+    /// Its name in events.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Breaker => "breaker",
+            Self::Ejection => "ejection",
+            Self::Health => "health",
+        }
+    }
 }

@@ -1,14 +1,18 @@
 //! Policies: settings and a pure decision. Nothing below awaits, reads a clock, or owns randomness.
 
 pub mod balance;
+pub mod breaker;
 pub mod chain;
 pub mod cidr;
 pub mod fault;
 pub mod flag;
 pub mod format;
 pub mod grpc;
+pub mod health;
 pub mod matcher;
 pub mod mirror;
+pub mod outlier;
 pub mod protocol;
 pub mod rate_limit;
 pub mod retry;
+pub mod sticky;

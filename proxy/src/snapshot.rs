@@ -16,10 +16,12 @@ use http::{HeaderName, HeaderValue, StatusCode};
 
 use crate::{
     access_log::{Logs, sink::Sinks},
-    cluster,
+    cluster::{self, roster::Roster},
     config::{self, Address, Config, Direction, Place, Problem},
     draw::Draw,
+    metrics::Registry,
     net::tls,
+    observe::{Observer, Silent},
     policy::{
         fault::{self, Book, Counters},
         matcher::{self, How},
@@ -54,6 +56,8 @@ pub struct Snapshot {
     pub http: Vec<Http>,
     /// Clusters.
     pub clusters: Vec<Arc<cluster::Settings>>,
+    /// Their endpoints, in the same order.
+    pub rosters: Vec<Arc<Roster>>,
     /// All mirrors of all routes: their index is what an event loop's state is kept by.
     pub mirrors: Vec<Arc<Mirror>>,
 }
@@ -195,11 +199,19 @@ pub struct Mirror {
     pub remove: Vec<HeaderName>,
 }
 
+/// The endpoints of clusters, by name, and what is known of them.
+struct Rosters {
+    observer: Arc<dyn Observer>,
+    registry: Arc<Registry>,
+    known: Mutex<HashMap<Arc<str>, Arc<Roster>>>,
+}
+
 /// What outlives configurations.
 #[derive(Debug, Default)]
 pub struct Lasting {
     /// Where access logs are written.
     pub sinks: Sinks,
+    rosters: Rosters,
     faults: Book,
     limits: rate_limit::Shelf,
     arrivals: Mutex<HashMap<Arc<str>, Arc<AtomicU64>>>,
@@ -250,6 +262,18 @@ impl Reader {
 }
 
 impl Lasting {
+    /// Nothing yet. The observer is told of endpoints, and their counts go into the registry.
+    pub fn new(observer: Arc<dyn Observer>, registry: Arc<Registry>) -> Self {
+        Self {
+            rosters: Rosters {
+                observer,
+                registry,
+                known: Mutex::default(),
+            },
+            ..Self::default()
+        }
+    }
+
     /// A number that no other caller gets.
     pub fn id(&self) -> u64 {
         self.ids.fetch_add(1, Ordering::Relaxed)
@@ -265,6 +289,52 @@ impl Lasting {
         let key = (Arc::clone(&place.caller), Arc::clone(&place.service));
         let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
         Some(Arc::clone(calls.entry(key).or_default()))
+    }
+}
+
+impl Rosters {
+    /// A cluster's endpoints, with what is known of them; the same, where nothing of it has changed.
+    fn of(&self, settings: &Arc<cluster::Settings>) -> Arc<Roster> {
+        let rosters = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = rosters.get(&settings.name);
+        if let Some(same) = before.filter(|before| before.settings() == settings) {
+            return Arc::clone(same);
+        }
+        let metrics = before.map_or_else(
+            || self.registry.membership(&settings.name),
+            |before| Arc::clone(before.metrics()),
+        );
+        Arc::new(Roster::new(
+            Arc::clone(settings),
+            before.map(AsRef::as_ref),
+            metrics,
+            Arc::clone(&self.observer),
+        ))
+    }
+
+    fn keep(&self, rosters: &[Arc<Roster>]) {
+        let mut kept = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        for roster in rosters {
+            kept.insert(Arc::clone(&roster.settings().name), Arc::clone(roster));
+        }
+    }
+}
+
+impl Default for Rosters {
+    fn default() -> Self {
+        Self {
+            observer: Arc::new(Silent),
+            registry: Arc::default(),
+            known: Mutex::default(),
+        }
+    }
+}
+
+impl std::fmt::Debug for Rosters {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Rosters")
+            .field("known", &self.known)
+            .finish_non_exhaustive()
     }
 }
 
@@ -295,12 +365,23 @@ impl Snapshot {
         if !problems.is_empty() {
             return Err(problems);
         }
+        let rosters: Vec<_> = clusters
+            .iter()
+            .map(|settings| lasting.rosters.of(settings))
+            .collect();
+        lasting.rosters.keep(&rosters);
+        // Where nothing has changed, what the roster has is what others hold.
+        let clusters = rosters
+            .iter()
+            .map(|roster| Arc::clone(roster.settings()))
+            .collect();
         Ok(Self {
             run: config.run,
             config,
             listeners,
             http,
             clusters,
+            rosters,
             mirrors,
         })
     }
@@ -386,25 +467,28 @@ impl<'a> Compiler<'a> {
         let mut clusters = Vec::new();
         for (index, cluster) in self.config.clusters.iter().enumerate() {
             self.clusters.insert(&cluster.name, index);
+            let path = format!("clusters[{index}]");
             let endpoints = cluster
                 .endpoints
                 .iter()
                 .enumerate()
                 .filter_map(|(at, endpoint)| {
-                    let address = self.address(
-                        &endpoint.address,
-                        &format!("clusters[{index}].endpoints[{at}]"),
-                    )?;
-                    Some((address, endpoint.weight))
+                    self.endpoint(&format!("{path}.endpoints[{at}]"), endpoint)
                 })
                 .collect();
             clusters.push(Arc::new(cluster::Settings {
                 name: Arc::clone(&cluster.name),
+                discovery: cluster.discovery,
                 endpoints,
-                balance: cluster.balance,
+                balance: cluster.balance.clone(),
+                spread: cluster.spread,
+                subsets: cluster.subsets.clone(),
+                limits: cluster.limits,
+                trip: cluster.trip,
+                outlier: cluster.outlier,
+                health: cluster.health.clone(),
                 connect_timeout: cluster.connect_timeout,
                 idle_timeout: cluster.idle_timeout,
-                retry_limit: cluster.retry_limit,
                 protocol: cluster.protocol,
                 http2: cluster.http2.clone(),
                 max_requests: cluster.max_requests,
@@ -414,17 +498,36 @@ impl<'a> Compiler<'a> {
         clusters
     }
 
-    fn address(&mut self, address: &Address, path: &str) -> Option<SocketAddr> {
-        match address {
-            Address::Socket(address) => Some(*address),
+    fn endpoint(
+        &mut self,
+        path: &str,
+        endpoint: &config::Endpoint,
+    ) -> Option<Arc<cluster::Endpoint>> {
+        let (address, name) = match &endpoint.address {
+            Address::Socket(address) => (Some(*address), None),
+            Address::Name(name, port) => (None, Some((Arc::clone(name), *port))),
             Address::Listener(name) => {
                 let Some((_, bound)) = self.bound.iter().find(|(bound, _)| bound == name) else {
                     self.problem(path, format!("there is no listener `{name}`"));
                     return None;
                 };
-                Some(reachable(*bound))
+                (Some(reachable(*bound)), None)
             }
-        }
+        };
+        Some(Arc::new(cluster::Endpoint {
+            address,
+            name,
+            hostname: Arc::clone(&endpoint.hostname),
+            weight: endpoint.weight,
+            priority: endpoint.priority,
+            locality: endpoint.locality.clone(),
+            locality_weight: endpoint.locality_weight,
+            status: endpoint.status,
+            metadata: endpoint.metadata.clone(),
+            health_port: endpoint.health_port,
+            health_hostname: endpoint.health_hostname.clone(),
+            health_unchecked: endpoint.health_unchecked,
+        }))
     }
 
     fn listeners(&mut self) -> Vec<Listener> {

@@ -7,23 +7,38 @@ use std::{
 };
 
 use super::tls;
-use crate::policy::{balance::Balance, protocol, retry};
+use crate::policy::{
+    balance::{Balance, subset},
+    breaker, health, outlier, protocol,
+};
 
 /// A set of endpoints that serve the same.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Cluster {
     /// Its name; unique.
     pub name: Arc<str>,
+    /// How its endpoints are found.
+    pub discovery: Discovery,
     /// Its endpoints.
     pub endpoints: Vec<Endpoint>,
-    /// How requests are spread.
+    /// How requests are spread over those that are usable.
     pub balance: Balance,
+    /// Which are usable.
+    pub spread: Spread,
+    /// Endpoints chosen by their metadata.
+    pub subsets: Option<subset::Settings>,
+    /// What it may have under way.
+    pub limits: breaker::Limits,
+    /// A breaker that opens on failures.
+    pub trip: Option<breaker::trip::Settings>,
+    /// Endpoints whose answers are bad are put aside.
+    pub outlier: Option<outlier::Settings>,
+    /// Endpoints are asked whether they are well.
+    pub health: Vec<health::Check>,
     /// A connection must be made within this. Envoy: 5 s.
     pub connect_timeout: Duration,
     /// An idle upstream connection is closed after this; `None`: never. Envoy: 1 h.
     pub idle_timeout: Option<Duration>,
-    /// How many retries to it may be under way at once.
-    pub retry_limit: retry::Limit,
     /// Which HTTP version is spoken.
     pub protocol: protocol::Upstream,
     /// Bounds of HTTP/2 connections.
@@ -34,13 +49,112 @@ pub struct Cluster {
     pub tls: Option<tls::Client>,
 }
 
+/// How endpoints are found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Discovery {
+    /// They are named.
+    #[default]
+    Static,
+    /// Their names are resolved: each address is an endpoint.
+    StrictDns(Dns),
+    /// Their names are resolved: the first address is the endpoint.
+    LogicalDns(Dns),
+}
+
+/// How names are resolved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Dns {
+    /// How often. Envoy: 5 s.
+    pub refresh: Duration,
+    /// Addresses of which family.
+    pub family: Family,
+}
+
+/// Addresses of which family are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Family {
+    /// IPv6 where there is one, else IPv4.
+    #[default]
+    Auto,
+    /// IPv4 only.
+    V4,
+    /// IPv6 only.
+    V6,
+    /// IPv4 where there is one, else IPv6.
+    V4Preferred,
+    /// Both.
+    All,
+}
+
+/// Which endpoints are usable, and how load is spread over priorities and localities.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Spread {
+    /// In percent: a priority takes all of its load until 100 / this of it are healthy. Envoy: 140.
+    pub overprovisioning: u32,
+    /// In percent: below it all endpoints are used. Envoy: 50; 0: never.
+    pub panic_threshold: f64,
+    /// In place of all endpoints: none.
+    pub fail_on_panic: bool,
+    /// Weights of localities count.
+    pub locality_weighted: bool,
+    /// Weights of endpoints count for the health of priorities.
+    pub weighted_priority_health: bool,
+    /// New endpoints don't count before their first health check.
+    pub ignore_new_until_checked: bool,
+    /// Connections to an endpoint that becomes unhealthy are closed.
+    pub close_on_failure: bool,
+    /// Endpoints are hashed by their host name.
+    pub hash_by_hostname: bool,
+}
+
 /// One address of a cluster.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Endpoint {
     /// Where it is.
     pub address: Address,
+    /// Its host name; empty: it has none.
+    pub hostname: Arc<str>,
     /// Its share of the requests, relative to the others'; above 0.
     pub weight: u32,
+    /// Its priority: 0 is used first.
+    pub priority: u32,
+    /// Where it stands: region, zone, sub-zone.
+    pub locality: Locality,
+    /// The share of its locality, relative to the others' of its priority.
+    pub locality_weight: u32,
+    /// What is known of its health.
+    pub status: Status,
+    /// Its metadata for load balancing (`envoy.lb`).
+    pub metadata: subset::Metadata,
+    /// Where its health is checked, in place of its address.
+    pub health_port: Option<u16>,
+    /// The host that health checks ask for.
+    pub health_hostname: Option<Arc<str>>,
+    /// Its health is not checked.
+    pub health_unchecked: bool,
+}
+
+/// Region, zone and sub-zone.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default, Hash)]
+pub struct Locality {
+    /// Region.
+    pub region: String,
+    /// Zone.
+    pub zone: String,
+    /// Sub-zone.
+    pub sub_zone: String,
+}
+
+/// What a file says of an endpoint's health.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Status {
+    /// It is well, as far as is known.
+    #[default]
+    Healthy,
+    /// It is not to be used.
+    Unhealthy,
+    /// It is to be used only where healthy ones do not suffice.
+    Degraded,
 }
 
 /// Where an endpoint is.
@@ -50,6 +164,8 @@ pub enum Address {
     Socket(SocketAddr),
     /// At a listener of the same proxy, by name, wherever it was bound.
     Listener(Arc<str>),
+    /// At a name that is resolved, and a port.
+    Name(Arc<str>, u16),
 }
 
 impl Cluster {
@@ -64,15 +180,47 @@ impl Default for Cluster {
     fn default() -> Self {
         Self {
             name: Arc::from(""),
+            discovery: Discovery::default(),
             endpoints: Vec::new(),
             balance: Balance::default(),
+            spread: Spread::default(),
+            subsets: None,
+            limits: breaker::Limits::default(),
+            trip: None,
+            outlier: None,
+            health: Vec::new(),
             connect_timeout: Self::CONNECT_TIMEOUT,
             idle_timeout: Some(Self::IDLE_TIMEOUT),
-            retry_limit: retry::Limit::default(),
             protocol: protocol::Upstream::default(),
             http2: protocol::Http2::default(),
             max_requests: None,
             tls: None,
+        }
+    }
+}
+
+/// Envoy's.
+impl Default for Spread {
+    fn default() -> Self {
+        Self {
+            overprovisioning: 140,
+            panic_threshold: 50.0,
+            fail_on_panic: false,
+            locality_weighted: false,
+            weighted_priority_health: false,
+            ignore_new_until_checked: false,
+            close_on_failure: false,
+            hash_by_hostname: false,
+        }
+    }
+}
+
+/// Envoy's.
+impl Default for Dns {
+    fn default() -> Self {
+        Self {
+            refresh: Duration::from_secs(5),
+            family: Family::Auto,
         }
     }
 }
@@ -92,7 +240,16 @@ impl Default for Endpoint {
     fn default() -> Self {
         Self {
             address: Address::Socket((Ipv4Addr::UNSPECIFIED, 0).into()),
+            hostname: Arc::from(""),
             weight: 1,
+            priority: 0,
+            locality: Locality::default(),
+            locality_weight: 0,
+            status: Status::default(),
+            metadata: subset::Metadata::new(),
+            health_port: None,
+            health_hostname: None,
+            health_unchecked: false,
         }
     }
 }

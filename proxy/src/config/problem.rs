@@ -293,7 +293,10 @@ impl Finder<'_> {
                 Address::Socket(address) if address.port() == 0 => {
                     self.say(path, format!("{address} has no port"));
                 }
-                Address::Listener(_) | Address::Socket(_) => {}
+                Address::Name(name, port) if name.is_empty() || *port == 0 => {
+                    self.say(path, format!("`{name}:{port}` is not a name and a port"));
+                }
+                Address::Listener(_) | Address::Socket(_) | Address::Name(..) => {}
             }
         }
     }

@@ -1,14 +1,14 @@
-//! Static clusters.
+//! Clusters.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use envoy_types::pb::envoy::config::cluster::v3::{
     Cluster,
-    cluster::{ClusterDiscoveryType, DiscoveryType, LbPolicy},
+    cluster::{ClusterDiscoveryType, DiscoveryType, DnsLookupFamily},
 };
 
-use super::{Notes, endpoint, filter::duration, protocol, secret::Secrets, tls};
-use crate::{config, policy::balance::Balance};
+use super::{Notes, balance, endpoint, filter::duration, health, protocol, secret::Secrets, tls};
+use crate::config::{self, Discovery, Dns, Family};
 
 pub(super) fn convert(
     it: &Cluster,
@@ -16,32 +16,24 @@ pub(super) fn convert(
     path: &str,
     notes: &mut Notes,
 ) -> config::Cluster {
-    if let Some(ClusterDiscoveryType::Type(kind)) = it.cluster_discovery_type {
-        let kind = DiscoveryType::try_from(kind).unwrap_or_default();
-        if kind != DiscoveryType::Static {
-            notes.unsupported(format!("{path}.type"), format!("`{}`", kind.as_str_name()));
-        }
-    }
-    let policy = LbPolicy::try_from(it.lb_policy).unwrap_or_default();
-    if policy != LbPolicy::RoundRobin {
-        notes.unsupported(
-            format!("{path}.lb_policy"),
-            format!("`{}`", policy.as_str_name()),
-        );
-    }
+    let discovery = discovery(it, path, notes);
     let mut endpoints = Vec::new();
     let localities = it.load_assignment.iter().flat_map(|them| &them.endpoints);
     for (index, locality) in localities.enumerate() {
-        for (place, it) in locality.lb_endpoints.iter().enumerate() {
-            let path = format!("{path}.load_assignment.endpoints[{index}].lb_endpoints[{place}]");
-            endpoints.extend(endpoint::convert(it, &path, notes));
-        }
+        let path = format!("{path}.load_assignment.endpoints[{index}]");
+        endpoint::locality(locality, discovery, &path, notes, &mut endpoints);
+    }
+    if matches!(discovery, Discovery::LogicalDns(_)) && endpoints.len() != 1 {
+        notes.invalid(
+            format!("{path}.load_assignment"),
+            "a `LOGICAL_DNS` cluster has one endpoint",
+        );
     }
     let spoken = protocol::upstream(it, path, notes);
-    config::Cluster {
+    let mut cluster = config::Cluster {
         name: Arc::from(it.name.as_str()),
+        discovery,
         endpoints,
-        balance: Balance::RoundRobin,
         connect_timeout: duration(
             it.connect_timeout.as_ref(),
             &format!("{path}.connect_timeout"),
@@ -54,5 +46,54 @@ pub(super) fn convert(
         max_requests: spoken.max_requests,
         tls: tls::upstream(it.transport_socket.as_ref(), secrets, path, notes),
         ..config::Cluster::default()
+    };
+    balance::convert(it, path, notes, &mut cluster);
+    if let Some(outlier) = &it.outlier_detection {
+        let path = format!("{path}.outlier_detection");
+        cluster.outlier = Some(health::outlier(outlier, &path, notes));
+    }
+    if let Some(breakers) = &it.circuit_breakers {
+        let path = format!("{path}.circuit_breakers");
+        cluster.limits = health::limits(breakers, &path, notes);
+    }
+    for (index, check) in it.health_checks.iter().enumerate() {
+        let path = format!("{path}.health_checks[{index}]");
+        cluster.health.extend(health::check(check, &path, notes));
+    }
+    cluster
+}
+
+#[expect(deprecated, reason = "files have these fields, and Envoy honours them")]
+fn discovery(it: &Cluster, path: &str, notes: &mut Notes) -> Discovery {
+    let Some(ClusterDiscoveryType::Type(kind)) = it.cluster_discovery_type else {
+        return Discovery::Static;
+    };
+    let kind = DiscoveryType::try_from(kind).unwrap_or_default();
+    let refresh = duration(
+        it.dns_refresh_rate.as_ref(),
+        &format!("{path}.dns_refresh_rate"),
+        notes,
+    );
+    if refresh.is_some_and(|refresh| refresh < Duration::from_millis(1)) {
+        notes.invalid(format!("{path}.dns_refresh_rate"), "it must be above 1 ms");
+    }
+    let dns = Dns {
+        refresh: refresh.unwrap_or(Dns::default().refresh),
+        family: match DnsLookupFamily::try_from(it.dns_lookup_family).unwrap_or_default() {
+            DnsLookupFamily::Auto => Family::Auto,
+            DnsLookupFamily::V4Only => Family::V4,
+            DnsLookupFamily::V6Only => Family::V6,
+            DnsLookupFamily::V4Preferred => Family::V4Preferred,
+            DnsLookupFamily::All => Family::All,
+        },
+    };
+    match kind {
+        DiscoveryType::Static => Discovery::Static,
+        DiscoveryType::StrictDns => Discovery::StrictDns(dns),
+        DiscoveryType::LogicalDns => Discovery::LogicalDns(dns),
+        DiscoveryType::Eds | DiscoveryType::OriginalDst => {
+            notes.unsupported(format!("{path}.type"), format!("`{}`", kind.as_str_name()));
+            Discovery::Static
+        }
     }
 }

@@ -4,11 +4,11 @@ use std::net::{IpAddr, SocketAddr};
 
 use envoy_types::pb::envoy::config::{
     core::v3::{Address, HealthStatus, address, socket_address},
-    endpoint::v3::{LbEndpoint, lb_endpoint},
+    endpoint::v3::{LbEndpoint, LocalityLbEndpoints, lb_endpoint},
 };
 
-use super::Notes;
-use crate::config;
+use super::{Notes, balance};
+use crate::config::{self, Discovery};
 
 /// A socket address of the file.
 pub(super) fn socket(it: &Address, path: &str, notes: &mut Notes) -> Option<SocketAddr> {
@@ -50,15 +50,44 @@ pub(super) fn socket(it: &Address, path: &str, notes: &mut Notes) -> Option<Sock
     Some(SocketAddr::new(ip.ok()?, port?))
 }
 
-/// An endpoint of a static cluster.
-pub(super) fn convert(it: &LbEndpoint, path: &str, notes: &mut Notes) -> Option<config::Endpoint> {
-    let status = HealthStatus::try_from(it.health_status).unwrap_or_default();
-    if !matches!(status, HealthStatus::Unknown | HealthStatus::Healthy) {
-        notes.unsupported(
-            format!("{path}.health_status"),
-            format!("`{}`", status.as_str_name()),
-        );
+/// The endpoints of a locality.
+pub(super) fn locality(
+    it: &LocalityLbEndpoints,
+    discovery: Discovery,
+    path: &str,
+    notes: &mut Notes,
+    endpoints: &mut Vec<config::Endpoint>,
+) {
+    let of = it.locality.as_ref();
+    let locality = config::Locality {
+        region: of.map(|it| it.region.clone()).unwrap_or_default(),
+        zone: of.map(|it| it.zone.clone()).unwrap_or_default(),
+        sub_zone: of.map(|it| it.sub_zone.clone()).unwrap_or_default(),
+    };
+    let weight = it.load_balancing_weight.map_or(0, |it| it.value);
+    // Envoy's own bound.
+    if it.priority > 128 {
+        notes.invalid(format!("{path}.priority"), "it must be at most 128");
     }
+    for (index, endpoint) in it.lb_endpoints.iter().enumerate() {
+        let path = format!("{path}.lb_endpoints[{index}]");
+        if let Some(endpoint) = convert(endpoint, discovery, &path, notes) {
+            endpoints.push(config::Endpoint {
+                priority: it.priority,
+                locality: locality.clone(),
+                locality_weight: weight,
+                ..endpoint
+            });
+        }
+    }
+}
+
+fn convert(
+    it: &LbEndpoint,
+    discovery: Discovery,
+    path: &str,
+    notes: &mut Notes,
+) -> Option<config::Endpoint> {
     let weight = it.load_balancing_weight.map_or(1, |weight| weight.value);
     if weight == 0 {
         notes.invalid(
@@ -74,9 +103,49 @@ pub(super) fn convert(it: &LbEndpoint, path: &str, notes: &mut Notes) -> Option<
         notes.invalid(format!("{path}.endpoint"), "an `address` is needed");
         return None;
     };
-    let address = socket(address, &format!("{path}.endpoint.address"), notes)?;
+    let checked = endpoint.health_check_config.as_ref();
+    let named = discovery != Discovery::Static;
+    let address = match named.then(|| name(address)).flatten() {
+        Some((name, port)) => config::Address::Name(name.into(), port),
+        None => {
+            config::Address::Socket(socket(address, &format!("{path}.endpoint.address"), notes)?)
+        }
+    };
     Some(config::Endpoint {
-        address: config::Address::Socket(address),
+        hostname: match &address {
+            config::Address::Name(name, _) if endpoint.hostname.is_empty() => name.clone(),
+            _ => endpoint.hostname.as_str().into(),
+        },
+        address,
         weight,
+        status: match HealthStatus::try_from(it.health_status).unwrap_or_default() {
+            HealthStatus::Unknown | HealthStatus::Healthy => config::Status::Healthy,
+            HealthStatus::Unhealthy | HealthStatus::Draining | HealthStatus::Timeout => {
+                config::Status::Unhealthy
+            }
+            HealthStatus::Degraded => config::Status::Degraded,
+        },
+        metadata: balance::metadata(it.metadata.as_ref()),
+        health_port: checked
+            .and_then(|it| u16::try_from(it.port_value).ok())
+            .filter(|port| *port != 0),
+        health_hostname: checked
+            .filter(|it| !it.hostname.is_empty())
+            .map(|it| it.hostname.as_str().into()),
+        health_unchecked: checked.is_some_and(|it| it.disable_active_health_check),
+        ..config::Endpoint::default()
     })
+}
+
+/// A name that is to be resolved, and a port.
+fn name(it: &Address) -> Option<(&str, u16)> {
+    let Some(address::Address::SocketAddress(socket)) = &it.address else {
+        return None;
+    };
+    let Some(socket_address::PortSpecifier::PortValue(port)) = &socket.port_specifier else {
+        return None;
+    };
+    let port = u16::try_from(*port).ok()?;
+    socket.address.parse::<IpAddr>().is_err().then_some(())?;
+    (!socket.address.is_empty()).then_some((socket.address.as_str(), port))
 }

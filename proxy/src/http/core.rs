@@ -195,19 +195,20 @@ impl Local {
         before: Option<&Self>,
     ) -> Self {
         let clusters: Vec<_> = snapshot
-            .clusters
+            .rosters
             .iter()
-            .map(|settings| {
-                let before = before.and_then(|before| before.cluster_named(&settings.name));
-                if let Some(same) = before.filter(|before| **before.settings() == **settings) {
+            .map(|roster| {
+                let name = &roster.settings().name;
+                let before = before.and_then(|before| before.cluster_named(name));
+                if let Some(same) = before.filter(|before| Arc::ptr_eq(before.roster(), roster)) {
                     return Rc::clone(same);
                 }
                 let metrics = before.map_or_else(
-                    || registry.upstream(&settings.name),
+                    || registry.upstream(name),
                     |before| Arc::clone(before.metrics()),
                 );
                 Rc::new(Cluster::new(
-                    Arc::clone(settings),
+                    Arc::clone(roster),
                     metrics,
                     before.map(AsRef::as_ref),
                 ))

@@ -136,7 +136,7 @@ impl Sender<'_> {
         let request = Request::from_parts(head, body);
         let result = attempt::run(
             request,
-            pool,
+            &pool,
             self.cluster,
             self.client,
             &progress,
@@ -148,8 +148,8 @@ impl Sender<'_> {
     }
 
     /// The endpoint whose turn it is, by the connections that suit the client's protocol.
-    fn next(&self) -> Option<&Rc<Pool<Upload>>> {
-        Some(self.cluster.next()?.for_client(self.version))
+    fn next(&self) -> Option<Rc<Pool<Upload>>> {
+        Some(Rc::clone(self.cluster.next()?.for_client(self.version)))
     }
 
     /// Tells the upstream which attempt it is, and how long it has.

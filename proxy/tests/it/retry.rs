@@ -211,7 +211,7 @@ fn a_retry_goes_to_another_endpoint() {
 fn the_number_of_retries_under_way_is_bounded() {
     let (up, count) = scripted(&[(503, 200)]);
     let mut config = retrying(up, policy("5xx", 1));
-    config.clusters[0].retry_limit = Limit::Most(2);
+    config.clusters[0].limits.default.retries = Limit::Most(2);
     let proxy = Arc::new(start(config));
     let clients: Vec<_> = (0..6)
         .map(|_| {
@@ -239,7 +239,7 @@ fn load_in_an_outage(limit: Limit) -> f64 {
             ..policy("5xx", 3)
         },
     );
-    config.clusters[0].retry_limit = limit;
+    config.clusters[0].limits.default.retries = limit;
     let proxy = Arc::new(start(config));
     let clients: Vec<_> = (0..40)
         .map(|_| {

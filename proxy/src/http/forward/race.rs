@@ -16,7 +16,7 @@ use super::{
     attempt::{self, Progress},
 };
 use crate::{
-    cluster::Retrying,
+    cluster::Permit,
     error::Error,
     http::{body::Upload, log::Log, replay::Replay},
     net::timer::Sleep,
@@ -35,7 +35,7 @@ pub(super) struct Race<'a> {
     log: &'a mut Log,
     flights: Vec<Flight<'a>>,
     /// Attempts that begin when their backoff has passed.
-    coming: Vec<(Sleep, Option<Retrying>)>,
+    coming: Vec<(Sleep, Option<Permit>)>,
     tried: Vec<SocketAddr>,
     /// Attempts so far.
     count: u32,
@@ -51,7 +51,7 @@ struct Flight<'a> {
     /// Its time is over, and another one is, or will be, under way beside it.
     late: bool,
     /// It is a retry.
-    _retrying: Option<Retrying>,
+    _retrying: Option<Permit>,
 }
 
 /// What happened first.
@@ -138,11 +138,11 @@ impl<'a> Race<'a> {
     }
 
     /// Begins another attempt; the error: it has no endpoint.
-    fn launch(&mut self, retrying: Option<Retrying>) -> Result<(), Error> {
+    fn launch(&mut self, retrying: Option<Permit>) -> Result<(), Error> {
         self.count += 1;
         self.log.tries = self.count;
         let sender = self.sender;
-        let Some(pool) = self.pick().cloned() else {
+        let Some(pool) = self.pick() else {
             return Err(sender.no_endpoint(self.log));
         };
         self.tried.push(pool.address());
@@ -178,7 +178,7 @@ impl<'a> Race<'a> {
     }
 
     /// The next endpoint; where the policy asks for it, one that was not tried yet.
-    fn pick(&self) -> Option<&'a Rc<crate::cluster::pool::Pool<Upload>>> {
+    fn pick(&self) -> Option<Rc<crate::cluster::pool::Pool<Upload>>> {
         let others = self
             .retries
             .as_ref()

@@ -5,7 +5,14 @@
 
 use std::{cmp::Reverse, collections::BinaryHeap};
 
-use super::Balancer;
+use super::{Ask, Balancer, Candidate, SlowStart, schedule};
+
+/// Its settings.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Settings {
+    /// New endpoints begin slowly.
+    pub slow_start: Option<SlowStart>,
+}
 
 /// The turns of a set of endpoints.
 #[derive(Debug, Clone)]
@@ -13,8 +20,16 @@ pub struct RoundRobin(Turns);
 
 #[derive(Debug, Clone)]
 enum Turns {
-    Equal { count: usize, next: usize },
+    Equal {
+        count: u64,
+        taken: u64,
+    },
     Weighted(Schedule),
+    Growing {
+        start: SlowStart,
+        weights: Vec<f64>,
+        schedule: schedule::Schedule,
+    },
 }
 
 #[derive(Debug, Clone)]
@@ -41,28 +56,37 @@ struct Deadline {
 }
 
 impl RoundRobin {
-    /// Turns over endpoints with these weights; one of weight 0 counts as 1.
-    pub fn new(weights: &[u32]) -> Self {
+    /// Turns over these; where all weigh the same, after so many turns over others.
+    pub fn new(settings: &Settings, candidates: &[Candidate<'_>], turns: u64) -> Self {
+        let weights = candidates.iter().map(|it| it.weight.max(1));
+        if let Some(start) = settings.slow_start {
+            let weights: Vec<_> = weights.map(f64::from).collect();
+            return Self(Turns::Growing {
+                schedule: schedule::Schedule::new(weights.iter().copied()),
+                start,
+                weights,
+            });
+        }
         let equal = weights
-            .iter()
-            .zip(weights.iter().skip(1))
+            .clone()
+            .zip(weights.clone().skip(1))
             .all(|(a, b)| a == b);
         Self(if equal {
             Turns::Equal {
-                count: weights.len(),
-                next: 0,
+                count: candidates.len() as u64,
+                taken: turns,
             }
         } else {
             let mut schedule = Schedule {
-                heap: BinaryHeap::with_capacity(weights.len()),
+                heap: BinaryHeap::with_capacity(candidates.len()),
                 inserted: 0,
                 now: Deadline {
                     turns: 0,
                     weight: 1,
                 },
             };
-            for (index, weight) in weights.iter().enumerate() {
-                schedule.insert(index, (*weight).max(1));
+            for (index, weight) in weights.enumerate() {
+                schedule.insert(index, weight);
             }
             Turns::Weighted(schedule)
         })
@@ -70,16 +94,29 @@ impl RoundRobin {
 }
 
 impl Balancer for RoundRobin {
-    fn pick(&mut self, usable: &dyn Fn(usize) -> bool) -> Option<usize> {
+    fn pick(&mut self, ask: &mut Ask<'_>) -> Option<usize> {
         match &mut self.0 {
-            Turns::Equal { count, next } => {
-                let found = (0..*count)
-                    .map(|step| (*next + step) % *count)
-                    .find(|index| usable(*index))?;
-                *next = (found + 1) % *count;
-                Some(found)
+            Turns::Equal { count, taken } => {
+                let index = taken.checked_rem(*count)?;
+                *taken = taken.wrapping_add(1);
+                Some(index as usize)
             }
-            Turns::Weighted(schedule) => schedule.pick(usable),
+            Turns::Weighted(schedule) => schedule.pick(),
+            Turns::Growing {
+                start,
+                weights,
+                schedule,
+            } => schedule.next(|index| {
+                let weight = weights.get(index).copied().unwrap_or(1.0);
+                weight * start.factor(ask.loads.healthy_for(index))
+            }),
+        }
+    }
+
+    fn turns(&self) -> u64 {
+        match &self.0 {
+            Turns::Equal { taken, .. } => *taken,
+            Turns::Weighted(_) | Turns::Growing { .. } => 0,
         }
     }
 }
@@ -99,25 +136,11 @@ impl Schedule {
         self.inserted += 1;
     }
 
-    /// Endpoints that cannot be used lose their turn: when they can again, they do not catch up.
-    fn pick(&mut self, usable: &dyn Fn(usize) -> bool) -> Option<usize> {
-        let mut skipped = Vec::new();
-        let mut found = None;
-        while let Some(Reverse(entry)) = self.heap.pop() {
-            if usable(entry.index) {
-                found = Some(entry);
-                break;
-            }
-            skipped.push(entry);
-        }
-        if let Some(entry) = found {
-            self.now = entry.deadline;
-            self.insert(entry.index, entry.deadline.weight);
-        }
-        for entry in skipped {
-            self.insert(entry.index, entry.deadline.weight);
-        }
-        found.map(|entry| entry.index)
+    fn pick(&mut self) -> Option<usize> {
+        let Reverse(entry) = self.heap.pop()?;
+        self.now = entry.deadline;
+        self.insert(entry.index, entry.deadline.weight);
+        Some(entry.index)
     }
 }
 
@@ -148,13 +171,29 @@ impl Eq for Entry {}
 mod tests {
     use proptest::prelude::*;
 
-    use super::*;
+    use std::time::Duration;
+
+    use super::{
+        super::tests::{Fixed, candidates, random, shares},
+        *,
+    };
+
+    fn turns_after(weights: &[u32], count: usize, before: u64) -> Vec<usize> {
+        let mut balancer = RoundRobin::new(&Settings::default(), &candidates(weights), before);
+        let mut random = random(1);
+        let mut pick = || {
+            balancer.pick(&mut Ask {
+                key: None,
+                attempt: 0,
+                loads: &Fixed::default(),
+                random: &mut random,
+            })
+        };
+        (0..count).map(|_| pick().unwrap()).collect()
+    }
 
     fn turns(weights: &[u32], count: usize) -> Vec<usize> {
-        let mut balancer = RoundRobin::new(weights);
-        (0..count)
-            .map(|_| balancer.pick(&|_| true).unwrap())
-            .collect()
+        turns_after(weights, count, 0)
     }
 
     #[test]
@@ -178,27 +217,26 @@ mod tests {
     }
 
     #[test]
-    fn an_endpoint_that_cannot_be_used_is_passed_over_and_does_not_catch_up() {
-        for weights in [[1, 1, 1], [1, 2, 1]] {
-            let mut balancer = RoundRobin::new(&weights);
-            for _ in 0..100 {
-                assert_ne!(balancer.pick(&|index| index != 1), Some(1));
-            }
-            let after: Vec<_> = (0..8).map(|_| balancer.pick(&|_| true).unwrap()).collect();
-            let back = after.iter().filter(|index| **index == 1).count();
-            assert!((2..=5).contains(&back), "{weights:?}: {after:?}");
-        }
+    fn turns_go_on_where_the_endpoints_change() {
+        assert_eq!(turns_after(&[1, 1], 3, 7), [1, 0, 1]);
     }
 
     #[test]
-    fn nothing_is_picked_where_nothing_can_be() {
-        for weights in [&[][..], &[1, 1], &[1, 2]] {
-            assert_eq!(
-                RoundRobin::new(weights).pick(&|_| false),
-                None,
-                "{weights:?}"
-            );
-        }
+    fn an_endpoint_in_slow_start_gets_a_part_of_its_share() {
+        let settings = Settings {
+            slow_start: Some(SlowStart {
+                window: Duration::from_secs(100),
+                ..SlowStart::default()
+            }),
+        };
+        let loads = Fixed {
+            healthy_for: vec![Duration::from_hours(1), Duration::from_secs(25)],
+            ..Fixed::default()
+        };
+        let mut balancer = RoundRobin::new(&settings, &candidates(&[1, 1]), 0);
+        // A weight of 0.25 beside one of 1: a fifth.
+        let shares = shares(&mut balancer, &loads, 2, 1_000);
+        assert!((195..=205).contains(&shares[1]), "{shares:?}");
     }
 
     proptest! {

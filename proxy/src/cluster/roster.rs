@@ -1,0 +1,512 @@
+//! The endpoints of a cluster, as all event loops share them: who they are, and how they are. Whatever changes in it
+//! gives it a new version, by which the loops see that they must look again.
+
+use std::{
+    fmt,
+    net::SocketAddr,
+    sync::{
+        Arc, LazyLock, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use tokio::time::Instant;
+
+use super::{Endpoint, Settings, usage::Usage};
+use crate::{
+    config::Status,
+    metrics::Membership,
+    observe::{Change, Observer, What},
+    policy::{
+        breaker::trip::{self, Trip},
+        outlier::{Detector, Monitor, Outcome, Reason, Record, Verdict},
+    },
+};
+
+/// The endpoints of a cluster.
+pub struct Roster {
+    settings: Arc<Settings>,
+    members: ArcSwap<Vec<Arc<Member>>>,
+    version: AtomicU64,
+    usage: Arc<Usage>,
+    /// It has had a request.
+    used: AtomicBool,
+    trip: Option<Mutex<Trip>>,
+    /// Ejections are decided one after the other.
+    deciding: Mutex<()>,
+    metrics: Arc<Membership>,
+    observer: Arc<dyn Observer>,
+}
+
+/// An endpoint.
+#[derive(Debug)]
+pub struct Member {
+    /// Where it is.
+    pub address: SocketAddr,
+    /// What is said of it.
+    pub endpoint: Arc<Endpoint>,
+    /// What it is hashed by.
+    pub key: String,
+    /// How it is.
+    pub state: Arc<State>,
+}
+
+/// How an endpoint is; it outlives configurations.
+#[derive(Debug, Default)]
+pub struct State {
+    flags: AtomicU32,
+    /// Since when it is healthy, in milliseconds of [`now`].
+    healthy_since: AtomicU64,
+    monitor: Monitor,
+    record: Mutex<Record>,
+}
+
+/// How well an endpoint is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wellness {
+    /// Well.
+    Healthy,
+    /// To be used where healthy ones do not suffice.
+    Degraded,
+    /// Not to be used.
+    Unhealthy,
+}
+
+/// What is held against an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flag {
+    /// Its health checks fail.
+    FailedCheck,
+    /// It is ejected.
+    Ejected,
+    /// It says that it is degraded.
+    Degraded,
+    /// It was not checked yet.
+    Unchecked,
+}
+
+impl Flag {
+    const fn bit(self) -> u32 {
+        1 << self as u32
+    }
+}
+
+/// Time since the process began to ask.
+pub fn now() -> Duration {
+    static BEGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
+    BEGIN.elapsed()
+}
+
+impl Roster {
+    /// The roster of a cluster; what is known of endpoints that stay is taken from its predecessor.
+    pub fn new(
+        settings: Arc<Settings>,
+        before: Option<&Self>,
+        metrics: Arc<Membership>,
+        observer: Arc<dyn Observer>,
+    ) -> Self {
+        let trip = settings.trip.map(|trip| Mutex::new(Trip::new(trip)));
+        let roster = Self {
+            members: ArcSwap::default(),
+            version: AtomicU64::new(0),
+            usage: before.map_or_else(Arc::default, |before| Arc::clone(&before.usage)),
+            used: AtomicBool::new(before.is_some_and(|it| it.used.load(Ordering::Relaxed))),
+            trip,
+            deciding: Mutex::default(),
+            metrics,
+            observer,
+            settings,
+        };
+        let known = before.map(Self::members);
+        let mut found = Vec::new();
+        for endpoint in &roster.settings.endpoints {
+            match (endpoint.address, &endpoint.name) {
+                (Some(address), _) => found.push((address, Arc::clone(endpoint))),
+                // What the name was resolved to before, until it is resolved again.
+                (None, Some((name, port))) => found.extend(
+                    known
+                        .iter()
+                        .flat_map(|known| known.iter())
+                        .filter(|member| {
+                            member.endpoint.name.as_ref() == Some(&(Arc::clone(name), *port))
+                        })
+                        .map(|member| (member.address, Arc::clone(endpoint))),
+                ),
+                (None, None) => {}
+            }
+        }
+        roster.set(found, known.as_ref().map_or(&[], |known| known.as_slice()));
+        roster
+    }
+
+    /// What the cluster is.
+    pub fn settings(&self) -> &Arc<Settings> {
+        &self.settings
+    }
+
+    /// What it has under way.
+    pub fn usage(&self) -> &Arc<Usage> {
+        &self.usage
+    }
+
+    /// Its endpoints.
+    pub fn members(&self) -> Arc<Vec<Arc<Member>>> {
+        self.members.load_full()
+    }
+
+    /// Changes whenever an endpoint comes, goes, or feels otherwise.
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    /// It has had a request.
+    pub fn is_used(&self) -> bool {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    /// It has a request.
+    pub fn touch(&self) {
+        if !self.is_used() {
+            self.used.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// From now on its endpoints are these. Those that stay keep what is known of them.
+    pub fn replace(&self, found: Vec<(SocketAddr, Arc<Endpoint>)>) {
+        let known = self.members();
+        let same = known.len() == found.len()
+            && known
+                .iter()
+                .zip(&found)
+                .all(|(member, (address, endpoint))| {
+                    member.address == *address && member.endpoint == *endpoint
+                });
+        if !same {
+            self.set(found, &known);
+        }
+    }
+
+    fn set(&self, found: Vec<(SocketAddr, Arc<Endpoint>)>, known: &[Arc<Member>]) {
+        let settings = &self.settings;
+        let members: Vec<_> = found
+            .into_iter()
+            .map(|(address, endpoint)| {
+                let before = known.iter().find(|member| member.address == address);
+                let state = before.map_or_else(
+                    || Arc::new(State::new(!settings.health.is_empty(), &endpoint, settings)),
+                    |before| Arc::clone(&before.state),
+                );
+                if settings.health.is_empty() || endpoint.health_unchecked {
+                    for flag in [Flag::FailedCheck, Flag::Degraded, Flag::Unchecked] {
+                        state.set(flag, false);
+                    }
+                }
+                if settings.outlier.is_none() {
+                    state.set(Flag::Ejected, false);
+                    *state.record() = Record::default();
+                }
+                Arc::new(Member {
+                    key: key(address, &endpoint, settings.spread.hash_by_hostname),
+                    address,
+                    endpoint,
+                    state,
+                })
+            })
+            .collect();
+        self.members.store(Arc::new(members));
+        self.changed();
+    }
+
+    /// Holds something against an endpoint, or no more. Whether that is new.
+    pub fn flag(&self, member: &Member, flag: Flag, on: bool) -> bool {
+        let before = member.wellness();
+        if !member.state.set(flag, on) {
+            return false;
+        }
+        if before != Wellness::Healthy && member.wellness() == Wellness::Healthy {
+            let millis = now().as_millis() as u64;
+            member.state.healthy_since.store(millis, Ordering::Relaxed);
+        }
+        self.changed();
+        true
+    }
+
+    /// Tells the observer of a change.
+    pub fn tell(&self, what: What, endpoint: Option<SocketAddr>, from: &str, to: &str, why: &str) {
+        self.observer.changed(&Change {
+            what,
+            cluster: &self.settings.name,
+            endpoint,
+            from,
+            to,
+            why,
+        });
+    }
+
+    /// The counts of its endpoints.
+    pub fn metrics(&self) -> &Arc<Membership> {
+        &self.metrics
+    }
+
+    /// What became of a try at an endpoint; `draw` is from 0 to 1.
+    pub fn report(&self, member: &Member, outcome: Outcome, draw: impl Fn() -> f64) {
+        let Some(outlier) = &self.settings.outlier else {
+            return;
+        };
+        let reasons = member.state.monitor.count(outcome, outlier);
+        for reason in reasons.into_iter().flatten() {
+            self.eject(member, reason, draw());
+        }
+    }
+
+    /// Whether the breaker lets a request pass.
+    pub fn admit(&self) -> bool {
+        let Some(trip) = &self.trip else {
+            return true;
+        };
+        let (passed, change) = lock(trip).admit(now());
+        self.tell_trip(change);
+        passed
+    }
+
+    /// A request has ended.
+    pub fn ended(&self, failed: bool) {
+        if let Some(trip) = &self.trip {
+            let change = lock(trip).report(failed, now());
+            self.tell_trip(change);
+        }
+    }
+
+    fn tell_trip(&self, change: Option<trip::Change>) {
+        if let Some(change) = change {
+            self.tell(
+                What::Breaker,
+                None,
+                change.from.name(),
+                change.to.name(),
+                change.why,
+            );
+        }
+    }
+
+    fn eject(&self, member: &Member, reason: Reason, draw: f64) {
+        let Some(outlier) = self.settings.outlier else {
+            return;
+        };
+        let _one = lock(&self.deciding);
+        let members = self.members();
+        let Some(index) = members
+            .iter()
+            .position(|other| Arc::ptr_eq(&other.state, &member.state))
+        else {
+            // It has left.
+            return;
+        };
+        let mut records = records(&members);
+        let monitors: Vec<_> = members.iter().map(|it| &it.state.monitor).collect();
+        let detector = Detector::new(outlier);
+        let verdict = detector.eject(&mut records, &monitors, index, reason, now(), draw);
+        keep(&members, &records);
+        match verdict {
+            Verdict::Ejected => {
+                self.flag(member, Flag::Ejected, true);
+                self.metrics.ejections.inc();
+                self.count_ejected(&members);
+                let address = Some(member.address);
+                self.tell(What::Ejection, address, "healthy", "ejected", reason.name());
+            }
+            Verdict::Overflow => self.metrics.ejections_overflow.inc(),
+            Verdict::Spared => {}
+        }
+    }
+
+    /// An interval of the outlier detection has passed; `draw` is from 0 to 1.
+    pub fn inspect(&self, draw: impl Fn() -> f64) {
+        let Some(outlier) = self.settings.outlier else {
+            return;
+        };
+        let detector = Detector::new(outlier);
+        let found = {
+            let _one = lock(&self.deciding);
+            let members = self.members();
+            let mut records = records(&members);
+            let ended = detector.end(&mut records, now());
+            keep(&members, &records);
+            for index in ended {
+                if let Some(member) = members.get(index) {
+                    self.flag(member, Flag::Ejected, false);
+                    let address = Some(member.address);
+                    self.tell(What::Ejection, address, "ejected", "healthy", "time passed");
+                }
+            }
+            self.count_ejected(&members);
+            let monitors: Vec<_> = members.iter().map(|it| &it.state.monitor).collect();
+            let found = detector.outliers(&records, &monitors);
+            found
+                .into_iter()
+                .filter_map(|(index, reason)| Some((Arc::clone(members.get(index)?), reason)))
+                .collect::<Vec<_>>()
+        };
+        for (member, reason) in found {
+            self.eject(&member, reason, draw());
+        }
+    }
+
+    /// A health check of the endpoint has succeeded, which may end its ejection.
+    pub fn checked(&self, member: &Member) {
+        let Some(outlier) = self.settings.outlier else {
+            return;
+        };
+        let _one = lock(&self.deciding);
+        if Detector::new(outlier).checked(&mut member.state.record()) {
+            self.flag(member, Flag::Ejected, false);
+            self.count_ejected(&self.members());
+            let address = Some(member.address);
+            self.tell(
+                What::Ejection,
+                address,
+                "ejected",
+                "healthy",
+                "health check",
+            );
+        }
+    }
+
+    fn count_ejected(&self, members: &[Arc<Member>]) {
+        let ejected = members.iter().filter(|it| it.state.has(Flag::Ejected));
+        self.metrics.ejections_active.set(ejected.count() as u64);
+    }
+
+    fn changed(&self) {
+        let members = self.members.load();
+        let of = |wellness| {
+            members
+                .iter()
+                .filter(|it| it.wellness() == wellness)
+                .count() as u64
+        };
+        self.metrics.total.set(members.len() as u64);
+        self.metrics.healthy.set(of(Wellness::Healthy));
+        self.metrics.degraded.set(of(Wellness::Degraded));
+        self.version.fetch_add(1, Ordering::Release);
+    }
+}
+
+impl Member {
+    /// What is held against it, in Envoy's words.
+    pub fn flags(&self) -> String {
+        let of_status = match self.endpoint.status {
+            Status::Healthy => "",
+            Status::Unhealthy => "/failed_eds_health",
+            Status::Degraded => "/degraded_eds_health",
+        };
+        let mut text: String = [
+            (Flag::FailedCheck, "/failed_active_hc"),
+            (Flag::Ejected, "/failed_outlier_check"),
+            (Flag::Degraded, "/degraded_active_hc"),
+            (Flag::Unchecked, "/pending_active_hc"),
+        ]
+        .iter()
+        .filter(|(flag, _)| self.state.has(*flag))
+        .map(|(_, text)| *text)
+        .collect();
+        text.push_str(of_status);
+        if text.is_empty() {
+            text.push_str("healthy");
+        }
+        text
+    }
+
+    /// How well it is.
+    pub fn wellness(&self) -> Wellness {
+        let failed = Flag::FailedCheck.bit() | Flag::Ejected.bit();
+        let flags = self.state.flags.load(Ordering::Relaxed);
+        if flags & failed != 0 || self.endpoint.status == Status::Unhealthy {
+            Wellness::Unhealthy
+        } else if flags & Flag::Degraded.bit() != 0 || self.endpoint.status == Status::Degraded {
+            Wellness::Degraded
+        } else {
+            Wellness::Healthy
+        }
+    }
+}
+
+impl State {
+    fn new(checked: bool, endpoint: &Endpoint, settings: &Settings) -> Self {
+        let state = Self::default();
+        let checked = checked && !endpoint.health_unchecked;
+        state.set(Flag::FailedCheck, checked);
+        state.set(
+            Flag::Unchecked,
+            checked && settings.spread.ignore_new_until_checked,
+        );
+        let millis = now().as_millis() as u64;
+        state.healthy_since.store(millis, Ordering::Relaxed);
+        state
+    }
+
+    /// This is held against it.
+    pub fn has(&self, flag: Flag) -> bool {
+        self.flags.load(Ordering::Relaxed) & flag.bit() != 0
+    }
+
+    /// How long it has been healthy.
+    pub fn healthy_for(&self) -> Duration {
+        let since = Duration::from_millis(self.healthy_since.load(Ordering::Relaxed));
+        now().saturating_sub(since)
+    }
+
+    fn set(&self, flag: Flag, on: bool) -> bool {
+        let before = if on {
+            self.flags.fetch_or(flag.bit(), Ordering::Relaxed)
+        } else {
+            self.flags.fetch_and(!flag.bit(), Ordering::Relaxed)
+        };
+        (before & flag.bit() != 0) != on
+    }
+
+    fn record(&self) -> MutexGuard<'_, Record> {
+        lock(&self.record)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn records(members: &[Arc<Member>]) -> Vec<Record> {
+    members
+        .iter()
+        .map(|member| *member.state.record())
+        .collect()
+}
+
+fn keep(members: &[Arc<Member>], records: &[Record]) {
+    for (member, record) in members.iter().zip(records) {
+        *member.state.record() = *record;
+    }
+}
+
+/// What Envoy hashes an endpoint by.
+fn key(address: SocketAddr, endpoint: &Endpoint, by_hostname: bool) -> String {
+    match endpoint
+        .metadata
+        .get("hash_key")
+        .and_then(|key| key.as_str())
+    {
+        Some(key) if !key.is_empty() => key.to_owned(),
+        _ if by_hostname => endpoint.hostname.as_ref().to_owned(),
+        _ => address.to_string(),
+    }
+}
+
+impl fmt::Debug for Roster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Roster")
+            .field("settings", &self.settings)
+            .field("members", &self.members)
+            .finish_non_exhaustive()
+    }
+}
