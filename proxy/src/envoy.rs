@@ -14,11 +14,13 @@ use prost_reflect::{DescriptorPool, DynamicMessage};
 use crate::{config::Config, draw::Seed};
 
 mod access_log;
+mod action;
 mod bootstrap;
 mod chain;
 mod cluster;
 mod endpoint;
 mod filter;
+mod headers;
 mod listener;
 mod place;
 mod protocol;

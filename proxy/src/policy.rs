@@ -3,12 +3,17 @@
 pub mod balance;
 pub mod chain;
 pub mod cidr;
+pub mod cors;
 pub mod fault;
 pub mod flag;
 pub mod format;
 pub mod grpc;
+pub mod headers;
 pub mod matcher;
 pub mod mirror;
+pub mod path;
 pub mod protocol;
 pub mod rate_limit;
 pub mod retry;
+pub mod rewrite;
+pub mod template;
