@@ -360,15 +360,12 @@ fn shadow_plan(
     let sample = mirror::Mirror {
         id: shadow.id.to_string(),
         side: 1,
-        cluster: String::new(),
         matcher: shadow.matcher.clone(),
         share: shadow.percent,
         key: shadow.key.clone(),
-        host_suffix: String::new(),
-        set_headers: Vec::new(),
-        remove_headers: Vec::new(),
         limits: shadow.limits.clone(),
         compare: true,
+        ..mirror::Mirror::default()
     };
     let sample = mirror::Compiled::new(&sample, scenario.seed)
         .map_err(|why| Error::Rule(format!("shadow `{}`: {why}", shadow.id)))?;

@@ -16,7 +16,9 @@ use serde_json::{Value, json};
 use tokio::{runtime::LocalRuntime, task::spawn_local};
 
 use crate::{
-    config::{Action, Address, Chain, Cluster, Config, HttpManager, Listener, Serve},
+    config::{
+        Action, Address, Chain, Cluster, ClusterName, Config, HttpManager, Listener, Serve, Target,
+    },
     drain::{Phase, Watch},
     metrics::Registry,
     snapshot::Snapshot,
@@ -210,8 +212,10 @@ fn faults(rules: &[crate::policy::fault::Rule]) -> Value {
 fn action(action: &Action) -> Value {
     match action {
         Action::Respond { status, body } => json!({"status": status, "body": body}),
+        Action::Redirect { status, to } => json!({"status": status, "redirect": format!("{to:?}")}),
+        Action::Nothing => json!({}),
         Action::Forward(forward) => json!({
-            "clusters": forward.clusters.iter().map(|(name, weight)| json!({"name": name, "weight": weight})).collect::<Vec<_>>(),
+            "clusters": forward.clusters.iter().map(target).collect::<Vec<_>>(),
             "timeout_ms": forward.timeout.map(|timeout| timeout.as_millis() as u64),
             "mirrors": forward.mirrors.iter().map(|mirror| json!({
                 "id": mirror.id,
@@ -219,6 +223,13 @@ fn action(action: &Action) -> Value {
                 "share": mirror.share.get(),
             })).collect::<Vec<_>>(),
         }),
+    }
+}
+
+fn target(target: &Target) -> Value {
+    match &target.cluster {
+        ClusterName::Fixed(name) => json!({"name": name, "weight": target.weight}),
+        ClusterName::Header(name) => json!({"header": name, "weight": target.weight}),
     }
 }
 

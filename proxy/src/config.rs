@@ -15,12 +15,12 @@ mod tries;
 
 pub use access_log::AccessLog;
 pub use cluster::{Address, Cluster, Discovery, Dns, Endpoint, Family, Locality, Spread, Status};
-pub use filter::{Filter, RateLimit};
+pub use filter::{Filter, RateLimit, Steps};
 pub use listener::{
     Chain, ClientCert, Direction, ForwardClientCert, HttpManager, Listener, Place, Serve,
 };
 pub use problem::Problem;
-pub use route::{Action, Forward, Route, VirtualHost};
+pub use route::{Action, ClusterName, Forward, Port, Route, Routing, Target, VirtualHost};
 pub use tries::Tries;
 
 /// All that a proxy does.
@@ -55,7 +55,8 @@ mod tests {
         policy::{
             fault::{self, Fault, Select, abort::Abort},
             matcher::{How, Matcher, Text},
-            mirror::{Limits, Mirror, SampleKey},
+            mirror::{Mirror, SampleKey},
+            rewrite::{HostRewrite, PathRewrite},
         },
         unit::Share,
     };
@@ -77,12 +78,10 @@ mod tests {
                         name: "all".to_owned(),
                         domains: vec!["*".to_owned()],
                         routes: vec![Route {
-                            name: String::new(),
-                            matcher: Matcher::default(),
                             action: Action::Forward(Forward::to("shop")),
-                            faults: None,
-                            filters: None,
+                            ..Route::default()
                         }],
+                        ..VirtualHost::default()
                     }],
                     ..HttpManager::default()
                 },
@@ -99,7 +98,7 @@ mod tests {
     fn forward(config: &mut Config) -> &mut Forward {
         match &mut manager(config).virtual_hosts[0].routes[0].action {
             Action::Forward(forward) => forward,
-            Action::Respond { .. } => panic!("the route of the sound configuration forwards"),
+            _ => panic!("the route of the sound configuration forwards"),
         }
     }
 
@@ -117,11 +116,11 @@ mod tests {
                 "clusters[1].name: the name `shop` is taken by clusters[0]",
             ),
             (
-                |config| forward(config).clusters = vec![("shap".to_owned(), 1)],
+                |config| forward(config).clusters = vec![Target::new("shap", 1)],
                 "listeners[0].chains[0].http.virtual_hosts[0].routes[0].action.clusters[0]: there is no cluster `shap`; there are `shadow`, `shop`",
             ),
             (
-                |config| forward(config).clusters = vec![("shop".to_owned(), 0)],
+                |config| forward(config).clusters = vec![Target::new("shop", 0)],
                 "listeners[0].chains[0].http.virtual_hosts[0].routes[0].action.clusters: the weights add up to 0, but must to something from 1 to 4294967295",
             ),
             (
@@ -156,11 +155,15 @@ mod tests {
                 "clusters[0].endpoints[0]: there is no listener `out`",
             ),
             (
-                |config| forward(config).prefix_rewrite = Some("in".to_owned()),
-                "listeners[0].chains[0].http.virtual_hosts[0].routes[0].action.prefix_rewrite: `in` is not a path such as `/api`",
+                |config| {
+                    forward(config).path_rewrite = Some(PathRewrite::Prefix("in".to_owned()));
+                },
+                "listeners[0].chains[0].http.virtual_hosts[0].routes[0].action.path_rewrite: `in` is not a path such as `/api`",
             ),
             (
-                |config| forward(config).host_rewrite = Some("a\nb".to_owned()),
+                |config| {
+                    forward(config).host_rewrite = Some(HostRewrite::Literal("a\nb".to_owned()));
+                },
                 "listeners[0].chains[0].http.virtual_hosts[0].routes[0].action.host_rewrite: `a\\nb` is not a value that a header can have",
             ),
             (
@@ -173,14 +176,8 @@ mod tests {
                         id: "s".to_owned(),
                         side: 1,
                         cluster: "shadow".to_owned(),
-                        matcher: Matcher::default(),
-                        share: Share::ALL,
                         key: SampleKey::Header("x y".to_owned()),
-                        host_suffix: String::new(),
-                        set_headers: Vec::new(),
-                        remove_headers: Vec::new(),
-                        limits: Limits::default(),
-                        compare: false,
+                        ..Mirror::default()
                     }];
                 },
                 "listeners[0].chains[0].http.virtual_hosts[0].routes[0].action.mirrors[0]: `x y` is not the name of a header",

@@ -14,12 +14,14 @@ use prost_reflect::{DescriptorPool, DynamicMessage};
 use crate::{config::Config, draw::Seed};
 
 mod access_log;
+mod action;
 mod balance;
 mod bootstrap;
 mod chain;
 mod cluster;
 mod endpoint;
 mod filter;
+mod headers;
 mod health;
 mod listener;
 mod place;

@@ -56,6 +56,8 @@ pub enum Error {
     ClientLeft,
     /// The request's body is not framed as HTTP wants it.
     BadBody,
+    /// The request's path is one that nobody may ask for.
+    BadPath,
     /// The request has no host.
     MissingHost,
     /// The request has more than one host (RFC 9112 §3.2).
@@ -98,6 +100,7 @@ impl Error {
             | Self::RequestTimeout
             | Self::ClientLeft
             | Self::BadBody
+            | Self::BadPath
             | Self::MissingHost
             | Self::ManyHosts
             | Self::LowVersion
@@ -164,6 +167,7 @@ impl fmt::Display for Error {
             Self::RequestTimeout => f.write_str("request timeout"),
             Self::ClientLeft => f.write_str("the client left"),
             Self::BadBody => f.write_str("the request's body is malformed"),
+            Self::BadPath => f.write_str("the request's path is not one that may be asked for"),
             Self::MissingHost => f.write_str("the request has no host"),
             Self::ManyHosts => f.write_str("the request has several hosts"),
             Self::LowVersion => f.write_str("the request is HTTP/1.0"),

@@ -2,7 +2,7 @@
 
 use std::{cell::Cell, rc::Rc};
 
-use http::{Method, Request, Response, request};
+use http::{Request, Response, request};
 use http_body::Body;
 use tokio::time::Instant;
 
@@ -10,11 +10,13 @@ pub mod body;
 pub mod client;
 pub mod core;
 mod date;
+mod edit;
 mod filters;
 pub mod forward;
 pub mod h2;
 mod identity;
 mod inject;
+mod locate;
 pub mod log;
 mod normalize;
 pub mod replay;
@@ -34,7 +36,7 @@ use crate::{
     error::Error,
     net::body::Incoming,
     policy::grpc,
-    snapshot::{Action, Forward, hosts::RouteId},
+    snapshot::{Action, Forward, hosts::RouteId, target::Choice},
 };
 
 /// Serves one request.
@@ -50,6 +52,9 @@ pub async fn serve(client: Rc<Client>, request: Request<Incoming>) -> Response<D
         Ok(None) => {}
         Err(error) => return reply::error(log, &error),
     }
+    if let Err(elsewhere) = locate::path(&mut log, &mut head) {
+        return reply::elsewhere(log, elsewhere);
+    }
     // The first route of the most specific host is taken, and one of its clusters.
     route(&mut log, &head);
     // It passes the filters: faults are drawn and suffered, limits kept; one may answer it.
@@ -60,10 +65,10 @@ pub async fn serve(client: Rc<Client>, request: Request<Incoming>) -> Response<D
     }
     // A route without a cluster answers by itself.
     let Some(cluster) = log.cluster().cloned() else {
-        return answer_here(log);
+        return answer_here(log, head);
     };
     // Mirrors choose it, and take their copies; the primary does not wait for them.
-    let copies = mirror(&log, &mut head, &body);
+    let copies = mirror(&mut log, &mut head, &body);
     // It is sent on; access logs tell of it as it is now.
     log.keep_request(&head);
     let upload = upload(&mut log, body, copies.tees);
@@ -122,6 +127,7 @@ fn settle(log: &mut Log, head: &mut request::Parts) -> Result<Option<String>, Er
     let local = Rc::clone(&log.local);
     let listener = local.snapshot.http.get(log.http).ok_or(Error::NoRoute)?;
     let settled = normalize::request(head, &log.client, &listener.manager);
+    locate::host(head, &listener.manager);
     log.keep_request(head);
     log.authority = head.headers.get(http::header::HOST).cloned();
     let run = local.snapshot.run;
@@ -136,24 +142,35 @@ fn settle(log: &mut Log, head: &mut request::Parts) -> Result<Option<String>, Er
 }
 
 fn find_route(log: &Log, head: &request::Parts) -> Option<RouteId> {
-    // Envoy routes `CONNECT` only where a route asks for it; none of ours can.
-    if head.method == Method::CONNECT {
-        return None;
-    }
     let listener = log.listener()?;
-    listener.hosts.find(&inject::view(log, &head.headers))
+    let view = inject::view(log, &head.headers);
+    listener.hosts.find(&view, log.identity.ordinal)
 }
 
 fn route(log: &mut Log, head: &request::Parts) {
     log.route = find_route(log, head);
-    log.cluster = find_cluster(log);
+    let Some(forward) = log.forward() else {
+        return;
+    };
+    let at = forward.targets.choose(log.identity.ordinal, &head.headers);
+    let cluster = forward
+        .targets
+        .get(at)
+        .and_then(|target| match &target.cluster {
+            Choice::Fixed(cluster) => *cluster,
+            Choice::Header(name) => named(log, head.headers.get(name)),
+        });
+    log.target = at;
+    log.cluster = cluster;
 }
 
-fn find_cluster(log: &Log) -> Option<usize> {
-    log.forward()?.cluster(log.identity.ordinal)
+fn named(log: &Log, name: Option<&http::HeaderValue>) -> Option<usize> {
+    log.local.snapshot.cluster_named(name?.to_str().ok()?)
 }
 
-fn answer_here(log: Box<Log>) -> Response<Download> {
+fn answer_here(mut log: Box<Log>, mut head: request::Parts) -> Response<Download> {
+    let location = edit::redirected(&log, &mut head);
+    edit::recall(&mut log, &head);
     let local = Rc::clone(&log.local);
     let listener = local.snapshot.http.get(log.http);
     let route = log
@@ -161,18 +178,19 @@ fn answer_here(log: Box<Log>) -> Response<Download> {
         .and_then(|id| listener.and_then(|listener| listener.hosts.get(id)));
     match route.map(|route| &route.action) {
         None => reply::error(log, &Error::NoRoute),
-        Some(Action::Respond(status, body)) => reply::direct(log, *status, body),
-        Some(Action::Forward(_)) => reply::error(log, &Error::NoCluster),
+        Some(Action::Respond(status, body)) => reply::direct(log, *status, body, &head),
+        Some(Action::Redirect(status, _)) => reply::redirect(log, *status, &location),
+        Some(Action::Forward(_) | Action::Nothing) => reply::error(log, &Error::NoCluster),
     }
 }
 
 /// Rewrites come first: a copy is of what is sent on. The choice is by the request as it came.
-fn mirror(log: &Log, head: &mut request::Parts, body: &Incoming) -> Copies {
-    let Some(forward) = log.forward() else {
-        return Copies::default();
+fn mirror(log: &mut Log, head: &mut request::Parts, body: &Incoming) -> Copies {
+    let chosen = match log.forward() {
+        Some(forward) if !forward.mirrors.is_empty() => chosen(log, forward, &head.headers),
+        _ => Vec::new(),
     };
-    let chosen = chosen(log, forward, &head.headers);
-    rewrite(forward, log, head);
+    edit::request(log, head);
     if chosen.is_empty() {
         return Copies::default();
     }
@@ -197,25 +215,17 @@ fn chosen(log: &Log, forward: &Forward, headers: &http::HeaderMap) -> Vec<Rc<Sha
                 .choice
                 .chosen(&inject::view(log, headers), log.identity.ordinal)
         {
-            chosen.push(Rc::clone(shadow));
-        }
-    }
-    chosen
-}
-
-fn rewrite(forward: &Forward, log: &Log, head: &mut request::Parts) {
-    if let Some(host) = &forward.host_rewrite {
-        head.headers.insert(http::header::HOST, host.clone());
-    }
-    if let (Some(rewrite), Some(path)) = (&forward.prefix_rewrite, &log.path) {
-        let uri = http::Uri::try_from(rewrite.apply(path.as_str()));
-        if let Ok(uri) = uri {
-            head.uri = uri;
-            if let Ok(original) = http::HeaderValue::from_str(path.as_str()) {
-                head.headers.insert("x-envoy-original-path", original);
+            match &shadow.mirror().cluster_header {
+                None => chosen.push(Rc::clone(shadow)),
+                Some(name) => chosen.extend(
+                    named(log, headers.get(name))
+                        .and_then(|index| log.local.clusters.get(index))
+                        .map(|cluster| Rc::new(shadow.toward(cluster))),
+                ),
             }
         }
     }
+    chosen
 }
 
 fn upload(log: &mut Log, body: Incoming, tees: Vec<shadow::Tee>) -> Upload {

@@ -24,23 +24,28 @@ use crate::{
     observe::{Observer, Silent},
     policy::{
         fault::{self, Book, Counters},
-        matcher::{self, How},
-        mirror,
+        headers::Mutations,
+        matcher, mirror,
+        path::Normalization,
         protocol::{Codec, Http2},
+        rewrite::{CompiledHost, CompiledPath, CompiledRedirect, Redirect},
     },
 };
 
 pub mod calls;
 pub mod filters;
+pub mod headers;
 pub mod hosts;
 pub mod listener;
 pub mod rate_limit;
+pub mod target;
 pub mod tries;
 
 use calls::Calls;
 use filters::Filters;
 use hosts::Hosts;
 use listener::{Chain, Listener, Serve};
+use target::{Choice, Target, Targets};
 use tries::Tries;
 
 /// A compiled configuration.
@@ -60,6 +65,7 @@ pub struct Snapshot {
     pub rosters: Vec<Arc<Roster>>,
     /// All mirrors of all routes: their index is what an event loop's state is kept by.
     pub mirrors: Vec<Arc<Mirror>>,
+    names: HashMap<Arc<str>, usize>,
 }
 
 /// What is done with the requests of a chain.
@@ -114,6 +120,21 @@ pub struct Manager {
     pub access: Logs,
     /// See [`config::HttpManager::client_cert`].
     pub client_cert: config::ClientCert,
+    /// What is done with paths before they are routed.
+    pub path: Normalization,
+    /// The port that is taken off hosts; `None`: it stays.
+    pub strip_port: Option<StripPort>,
+    /// A dot at the end of the host is taken off.
+    pub strip_trailing_dot: bool,
+}
+
+/// Which port is taken off hosts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StripPort {
+    /// Any.
+    Any,
+    /// This one.
+    Own(u16),
 }
 
 /// A route, ready to be asked.
@@ -123,12 +144,20 @@ pub struct Route {
     pub name: String,
     /// Which requests.
     pub matcher: matcher::Compiled,
+    /// Which share of them: those whose draw is below it.
+    pub share: Option<(Draw, f64)>,
     /// What is done.
     pub action: Action,
     /// What its requests pass.
     pub filters: Arc<Filters>,
     /// The faults that they meet.
     pub faults: Faults,
+    /// What is done to headers, after the target's own.
+    pub levels: Vec<Arc<headers::Level>>,
+    /// The target's own are done last.
+    pub target_last: bool,
+    /// What is done to answers looks at the request's headers.
+    pub recalls: bool,
 }
 
 /// Fault rules and their counts.
@@ -142,19 +171,28 @@ pub struct Faults {
 
 /// What is done with a routed request.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "most routes send on: a box would cost them more than the others save"
+)]
 pub enum Action {
     /// It is sent on.
     Forward(Forward),
     /// It is answered here.
     Respond(StatusCode, String),
+    /// Its client is sent elsewhere.
+    Redirect(StatusCode, CompiledRedirect),
+    /// Nothing.
+    Nothing,
 }
 
 /// How a request is sent on.
 #[derive(Debug)]
 pub struct Forward {
-    clusters: Vec<(usize, u32)>,
-    total: u64,
-    choice: Draw,
+    /// Its clusters.
+    pub targets: Targets,
+    /// The status of the answer where the cluster is not there.
+    pub not_found: StatusCode,
     /// The whole answer must have come within this, from the request's end.
     pub timeout: Option<Duration>,
     /// That, as `x-envoy-expected-rq-timeout-ms`.
@@ -167,19 +205,14 @@ pub struct Forward {
     pub attempt_count_in_answer: bool,
     /// How often it is tried, and for how long.
     pub tries: Box<Tries>,
-    /// Replaces the matched prefix.
-    pub prefix_rewrite: Option<Rewrite>,
+    /// Replaces the path, or a part of it.
+    pub path_rewrite: Option<CompiledPath>,
     /// Replaces the host.
-    pub host_rewrite: Option<HeaderValue>,
+    pub host_rewrite: Option<CompiledHost>,
+    /// The host that was asked for is appended to `x-forwarded-host` where it is replaced.
+    pub append_forwarded_host: bool,
     /// Indexes into [`Snapshot::mirrors`].
     pub mirrors: Vec<usize>,
-}
-
-/// The matched prefix, by its length, and what comes in its place.
-#[derive(Debug)]
-pub struct Rewrite {
-    matched: usize,
-    by: String,
 }
 
 /// A mirror, ready to be asked.
@@ -191,8 +224,14 @@ pub struct Mirror {
     pub id: Arc<str>,
     /// Which requests.
     pub choice: mirror::Compiled,
-    /// Index of its cluster.
-    pub cluster: usize,
+    /// Index of its cluster; `None`: there is none, or a header names it.
+    pub cluster: Option<usize>,
+    /// The header that names it.
+    pub cluster_header: Option<HeaderName>,
+    /// The copy's host.
+    pub host: Option<HeaderValue>,
+    /// What else is done to copies' headers.
+    pub mutations: Mutations,
     /// Headers that are set on copies.
     pub set: Vec<(HeaderName, HeaderValue)>,
     /// Headers that are removed from copies.
@@ -352,6 +391,7 @@ impl Snapshot {
             clusters: BTreeMap::new(),
             http: Vec::new(),
             mirrors: Vec::new(),
+            cache: headers::Cache::default(),
             problems: config.check(),
         };
         let clusters = compiler.clusters();
@@ -371,12 +411,17 @@ impl Snapshot {
             .collect();
         lasting.rosters.keep(&rosters);
         // Where nothing has changed, what the roster has is what others hold.
-        let clusters = rosters
+        let clusters: Vec<Arc<cluster::Settings>> = rosters
             .iter()
             .map(|roster| Arc::clone(roster.settings()))
             .collect();
         Ok(Self {
             run: config.run,
+            names: clusters
+                .iter()
+                .enumerate()
+                .map(|(index, cluster)| (Arc::clone(&cluster.name), index))
+                .collect(),
             config,
             listeners,
             http,
@@ -410,34 +455,15 @@ impl Route {
     pub fn forward(&self) -> Option<&Forward> {
         match &self.action {
             Action::Forward(forward) => Some(forward),
-            Action::Respond(..) => None,
+            _ => None,
         }
     }
 }
 
-impl Forward {
-    /// The index of the cluster that the request goes to: a draw by its ordinal where there are several.
-    pub fn cluster(&self, ordinal: u64) -> Option<usize> {
-        if let [(only, _)] = self.clusters.as_slice() {
-            return Some(*only);
-        }
-        let u = self.choice.unit_of(&ordinal.to_le_bytes());
-        let mut left = (u * self.total as f64) as u64;
-        for (cluster, weight) in &self.clusters {
-            match left.checked_sub(u64::from(*weight)) {
-                Some(rest) => left = rest,
-                None => return Some(*cluster),
-            }
-        }
-        None
-    }
-}
-
-impl Rewrite {
-    /// The path and query, rewritten.
-    pub fn apply(&self, path_and_query: &str) -> String {
-        let rest = path_and_query.get(self.matched..).unwrap_or_default();
-        format!("{}{rest}", self.by)
+impl Snapshot {
+    /// The index of the cluster with this name.
+    pub fn cluster_named(&self, name: &str) -> Option<usize> {
+        self.names.get(name).copied()
     }
 }
 
@@ -448,6 +474,7 @@ struct Compiler<'a> {
     clusters: BTreeMap<&'a str, usize>,
     http: Vec<Http>,
     mirrors: Vec<Arc<Mirror>>,
+    cache: headers::Cache,
     problems: Vec<Problem>,
 }
 
@@ -640,7 +667,7 @@ impl<'a> Compiler<'a> {
         listener: &config::Listener,
         http: &config::HttpManager,
     ) -> Http {
-        let mut hosts = Hosts::default();
+        let mut hosts = Hosts::new(http.routing.ignore_port);
         let filters = self.filters(
             &format!("{path}.filters"),
             &http.filters,
@@ -648,7 +675,7 @@ impl<'a> Compiler<'a> {
         );
         for (at, host) in http.virtual_hosts.iter().enumerate() {
             let path = format!("{path}.virtual_hosts[{at}]");
-            let routes = host
+            let mut routes: Vec<_> = host
                 .routes
                 .iter()
                 .enumerate()
@@ -656,7 +683,11 @@ impl<'a> Compiler<'a> {
                     self.route(&format!("{path}.routes[{at}]"), route, http, &filters)
                 })
                 .collect();
-            if let Err(taken) = hosts.add(&host.domains, routes) {
+            let plain = host.require_tls.then_some(routes.len());
+            if host.require_tls {
+                routes.extend(self.route(&path, &to_tls(), http, &filters));
+            }
+            if let Err(taken) = hosts.add(&host.domains, routes, plain) {
                 self.problem(
                     format!("{path}.domains"),
                     format!("the domain `{taken}` is taken by another virtual host"),
@@ -696,6 +727,17 @@ impl<'a> Compiler<'a> {
                 http2: http.http2.clone(),
                 access: self.access_logs(path, &http.access_logs),
                 client_cert: http.client_cert,
+                path: http.routing.path,
+                strip_port: match http.routing.port {
+                    config::Port::Keep => None,
+                    config::Port::Strip => Some(StripPort::Any),
+                    config::Port::StripOwn => {
+                        let bound = self.bound.iter().find(|(name, _)| *name == listener.name);
+                        let own = bound.map_or(listener.address, |(_, address)| *address);
+                        Some(StripPort::Own(own.port()))
+                    }
+                },
+                strip_trailing_dot: http.routing.strip_trailing_dot,
             },
             hosts,
             filters,
@@ -748,25 +790,49 @@ impl<'a> Compiler<'a> {
                     );
                     None
                 }),
+            config::Action::Redirect { status, to } => StatusCode::from_u16(*status)
+                .ok()
+                .zip(CompiledRedirect::new(to, &route.matcher).ok())
+                .map(|(status, to)| Action::Redirect(status, to)),
+            config::Action::Nothing => Some(Action::Nothing),
             config::Action::Forward(forward) => {
                 Some(Action::Forward(self.forward(path, route, forward)))
             }
         };
+        // What cannot be compiled was told by the check.
+        let edits = route.edits.iter();
+        let levels: Vec<_> = edits.filter_map(|it| self.cache.level(it).ok()).collect();
         let rules = compiled?;
+        let action = action?;
+        let of_targets = match &action {
+            Action::Forward(forward) => forward.targets.all.as_slice(),
+            _ => &[],
+        };
         Some(Route {
             name: route.name.clone(),
             matcher: matcher?,
-            action: action?,
+            share: route.share.map(|share| {
+                let name = format!("route {path}");
+                (self.config.seed.rule(&name), share.get())
+            }),
+            recalls: filters.recalls()
+                || levels
+                    .iter()
+                    .chain(of_targets.iter().filter_map(|it| it.level.as_ref()))
+                    .any(|level| level.recalls),
+            action,
             filters,
             faults: Faults {
                 counters: Counters::new(&rules, &self.lasting.faults),
                 rules,
             },
+            levels,
+            target_last: route.cluster_last,
         })
     }
 
     fn filters(&mut self, path: &str, list: &[config::Filter], faults: bool) -> Arc<Filters> {
-        let filters = Filters::compile(list, faults, &self.lasting.limits);
+        let filters = Filters::compile(list, faults, &self.lasting.limits, &mut self.cache);
         Arc::new(filters.unwrap_or_else(|(index, what)| {
             self.problem(format!("{path}[{index}]"), what);
             Filters::default()
@@ -774,36 +840,42 @@ impl<'a> Compiler<'a> {
     }
 
     fn forward(&mut self, path: &str, route: &config::Route, forward: &config::Forward) -> Forward {
-        let mut clusters = Vec::new();
-        for (name, weight) in &forward.clusters {
-            match self.clusters.get(name.as_str()) {
-                Some(index) => clusters.push((*index, *weight)),
-                None => self.problem(
-                    format!("{path}.cluster"),
-                    format!("there is no cluster `{name}`"),
-                ),
-            }
+        let mut all = Vec::new();
+        for target in &forward.clusters {
+            // Names that nobody has were told by the check, where they are a mistake.
+            let cluster = match &target.cluster {
+                config::ClusterName::Fixed(name) => {
+                    Choice::Fixed(self.clusters.get(name.as_str()).copied())
+                }
+                config::ClusterName::Header(name) => match HeaderName::try_from(name) {
+                    Ok(name) => Choice::Header(name),
+                    Err(_) => Choice::Fixed(None),
+                },
+            };
+            let edits = target.edits.as_ref();
+            all.push(Target {
+                cluster,
+                weight: target.weight,
+                level: edits.and_then(|edits| self.cache.level(edits).ok()),
+                host: target
+                    .host_rewrite
+                    .as_deref()
+                    .and_then(|host| HeaderValue::from_str(host).ok()),
+            });
         }
-        let total = clusters.iter().map(|(_, weight)| u64::from(*weight)).sum();
-        if total == 0 && !forward.clusters.is_empty() && clusters.len() == forward.clusters.len() {
-            self.problem(
-                format!("{path}.clusters"),
-                "the weights add up to 0: at least one must be above it",
-            );
-        }
-        if forward.clusters.is_empty() {
+        if all.is_empty() {
             self.problem(format!("{path}.clusters"), "no cluster is named");
         }
-        let host_rewrite = forward.host_rewrite.as_deref().and_then(|host| {
-            HeaderValue::from_str(host)
-                .map_err(|_| {
-                    self.problem(
-                        format!("{path}.host_rewrite"),
-                        format!("`{host}` is not a host"),
-                    );
-                })
-                .ok()
-        });
+        let weights = all.iter().map(|target| u64::from(target.weight));
+        let targets = Targets {
+            total: weights.sum(),
+            all,
+            choice: self.config.seed.rule(&format!("clusters {}", route.name)),
+            choice_header: forward
+                .choice_header
+                .as_ref()
+                .and_then(|name| HeaderName::try_from(name).ok()),
+        };
         let mirrors = forward
             .mirrors
             .iter()
@@ -811,9 +883,9 @@ impl<'a> Compiler<'a> {
             .filter_map(|(at, mirror)| self.mirror(&format!("{path}.mirrors[{at}]"), mirror))
             .collect();
         Forward {
-            clusters,
-            total,
-            choice: self.config.seed.rule(&format!("clusters {}", route.name)),
+            targets,
+            not_found: StatusCode::from_u16(forward.not_found_status)
+                .unwrap_or(StatusCode::SERVICE_UNAVAILABLE),
             timeout: forward.timeout,
             timeout_ms: forward
                 .timeout
@@ -825,23 +897,21 @@ impl<'a> Compiler<'a> {
                 self.problem(format!("{path}.tries"), what);
                 Tries::default()
             })),
-            prefix_rewrite: forward.prefix_rewrite.clone().map(|by| Rewrite {
-                matched: matched_prefix(&route.matcher),
-                by,
-            }),
-            host_rewrite,
+            path_rewrite: forward
+                .path_rewrite
+                .as_ref()
+                .and_then(|it| CompiledPath::new(it, &route.matcher).ok()),
+            host_rewrite: forward
+                .host_rewrite
+                .as_ref()
+                .and_then(|it| CompiledHost::new(it).ok()),
+            append_forwarded_host: forward.append_forwarded_host,
             mirrors,
         }
     }
 
     fn mirror(&mut self, path: &str, mirror: &mirror::Mirror) -> Option<usize> {
-        let Some(cluster) = self.clusters.get(mirror.cluster.as_str()).copied() else {
-            self.problem(
-                format!("{path}.cluster"),
-                format!("there is no cluster `{}`", mirror.cluster),
-            );
-            return None;
-        };
+        let cluster = self.clusters.get(mirror.cluster.as_str()).copied();
         let choice = mirror::Compiled::new(mirror, self.config.seed)
             .map_err(|what| self.problem(path, what))
             .ok()?;
@@ -865,11 +935,23 @@ impl<'a> Compiler<'a> {
                 ),
             }
         }
+        let mutations = Mutations::new(&mirror.mutations)
+            .map_err(|what| self.problem(path, what))
+            .ok()?;
         self.mirrors.push(Arc::new(Mirror {
             id: mirror.id.as_str().into(),
             settings: mirror.clone(),
             choice,
-            cluster,
+            cluster: cluster.filter(|_| mirror.cluster_header.is_none()),
+            cluster_header: mirror
+                .cluster_header
+                .as_ref()
+                .and_then(|name| HeaderName::try_from(name).ok()),
+            host: mirror
+                .host
+                .as_deref()
+                .and_then(|host| HeaderValue::from_str(host).ok()),
+            mutations,
             set,
             remove,
         }));
@@ -877,12 +959,18 @@ impl<'a> Compiler<'a> {
     }
 }
 
-/// How much of the path a prefix rewrite replaces: what the route's condition on the path names.
-fn matched_prefix(matcher: &matcher::Matcher) -> usize {
-    matcher.path.as_ref().map_or(0, |path| match &path.how {
-        How::Exact(text) | How::Prefix(text) | How::PathPrefix(text) => text.len(),
-        _ => 0,
-    })
+/// The route of plain requests to a host that takes none.
+fn to_tls() -> config::Route {
+    config::Route {
+        action: config::Action::Redirect {
+            status: 301,
+            to: Redirect {
+                scheme: Some("https".to_owned()),
+                ..Redirect::default()
+            },
+        },
+        ..config::Route::default()
+    }
 }
 
 /// An address on which a listener at `bound` can be reached from this machine.

@@ -21,7 +21,7 @@ use meshbed_proxy::{
         Action, Address, Cluster, Config, Direction, Endpoint, Forward, HttpManager, Listener,
         Place, Route, VirtualHost,
     },
-    policy::{fault::Rule, matcher::Matcher, mirror::Mirror},
+    policy::{fault::Rule, mirror::Mirror},
 };
 
 use crate::{
@@ -307,11 +307,10 @@ fn manager(name: String, forward: Forward, faults: Vec<Rule>) -> HttpManager {
             domains: vec!["*".to_owned()],
             routes: vec![Route {
                 name,
-                matcher: Matcher::default(),
                 action: Action::Forward(forward),
-                faults: None,
-                filters: None,
+                ..Route::default()
             }],
+            ..VirtualHost::default()
         }],
         upgrades: vec!["websocket".to_owned()],
         accept_http_10: true,
@@ -338,12 +337,12 @@ fn mirror(shadow: &Shadow, side: u8) -> Mirror {
         matcher: shadow.matcher.clone(),
         share: shadow.percent,
         key: shadow.key.clone(),
-        // The shadow must see the host that the primary sees, or its answers differ for that alone.
-        host_suffix: String::new(),
         set_headers: shadow.set.clone(),
         remove_headers: shadow.remove.clone(),
         limits: shadow.limits.clone(),
         compare: true,
+        // The shadow must see the host that the primary sees, or its answers differ for that alone.
+        ..Mirror::default()
     }
 }
 
@@ -397,7 +396,7 @@ mod tests {
     fn forward(listener: &Listener) -> &Forward {
         match &listener.manager().unwrap().virtual_hosts[0].routes[0].action {
             Action::Forward(forward) => forward,
-            Action::Respond { .. } => panic!("{} does not forward", listener.name),
+            _ => panic!("{} does not forward", listener.name),
         }
     }
 
@@ -424,11 +423,11 @@ mod tests {
         );
         let cluster_of = |name: &str| {
             let forward = forward(listener(&config, name));
-            let wanted = &forward.clusters[0].0;
+            let wanted = forward.clusters[0].name().unwrap();
             let cluster = config
                 .clusters
                 .iter()
-                .find(|one| *one.name == **wanted)
+                .find(|one| *one.name == *wanted)
                 .unwrap();
             cluster.endpoints[0].address.clone()
         };

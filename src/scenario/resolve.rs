@@ -307,7 +307,7 @@ impl Resolver<'_> {
             methods: item.texts("methods"),
             path: item.text("path").map(glob),
             headers,
-            query: Vec::new(),
+            ..Matcher::default()
         }
     }
 }

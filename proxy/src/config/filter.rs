@@ -1,6 +1,11 @@
 //! What requests pass between their route and the cluster: the HTTP filters, in the order of the file.
 
-use crate::{policy::rate_limit, unit::ByteSize};
+use std::sync::Arc;
+
+use crate::{
+    policy::{cors, headers::Mutation, rate_limit},
+    unit::ByteSize,
+};
 
 /// An HTTP filter that is switched on.
 #[derive(Debug, Clone, PartialEq)]
@@ -11,6 +16,10 @@ pub enum Filter {
     Buffer(ByteSize),
     /// So many requests may pass in a time.
     RateLimit(Box<RateLimit>),
+    /// Requests from other origins are answered, or their answers marked.
+    Cors(Arc<cors::Policy>),
+    /// Headers are changed.
+    Headers(Arc<Steps>),
 }
 
 /// A limit on requests, kept in this process.
@@ -22,4 +31,20 @@ pub struct RateLimit {
     pub settings: rate_limit::Settings,
     /// How requests are described; each list gives one description at most.
     pub actions: Vec<Vec<rate_limit::Action>>,
+}
+
+/// What a filter does to headers, step by step.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Steps {
+    /// To the request, before it is sent on.
+    pub request: Vec<Mutation>,
+    /// To the answer.
+    pub response: Vec<Mutation>,
+}
+
+impl Steps {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.request.is_empty() && self.response.is_empty()
+    }
 }

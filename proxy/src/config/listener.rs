@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use super::{AccessLog, Filter, VirtualHost, tls};
+use super::{AccessLog, Filter, Routing, VirtualHost, tls};
 use crate::{
     policy::{
         chain, fault,
@@ -81,6 +81,8 @@ pub struct HttpManager {
     pub use_remote_address: bool,
     /// Hosts, each with its routes; the most specific host wins.
     pub virtual_hosts: Vec<VirtualHost>,
+    /// What is done with hosts and paths before that.
+    pub routing: Routing,
     /// A connection without requests is closed after this long; `None`: never.
     pub idle_timeout: Option<Duration>,
     /// A stream without any byte moving ends after this long; `None`: never.
@@ -195,6 +197,7 @@ impl Default for HttpManager {
             generate_request_id: true,
             use_remote_address: false,
             virtual_hosts: Vec::new(),
+            routing: Routing::default(),
             idle_timeout: Some(Duration::from_hours(1)),
             stream_idle_timeout: Some(Duration::from_mins(5)),
             request_timeout: None,

@@ -6,12 +6,15 @@ use std::{
 };
 
 use super::{
-    Action, Address, Chain, Cluster, Config, Forward, HttpManager, Listener, Route, Serve,
-    VirtualHost,
+    Action, Address, Chain, Cluster, ClusterName, Config, Filter, Forward, HttpManager, Listener,
+    Route, Serve, VirtualHost,
 };
 use crate::{
     draw::Seed,
-    policy::{fault, matcher, mirror},
+    policy::{
+        cors, fault, headers, matcher, mirror,
+        rewrite::{self, PathRewrite},
+    },
 };
 
 /// What is wrong with a configuration: where, what, and what would be accepted.
@@ -138,15 +141,19 @@ impl Finder<'_> {
             manager.virtual_hosts.iter().map(|host| host.name.as_str()),
         );
         self.faults(&format!("{path}.faults"), &manager.faults);
+        for filter in &manager.filters {
+            self.filter(&format!("{path}.filters"), filter);
+        }
         if let Some(name) = &manager.server_name {
             self.value(&format!("{path}.server_name"), name);
         }
         let mut domains = BTreeMap::new();
+        let known = !manager.routing.unknown_clusters;
         for (index, host) in manager.virtual_hosts.iter().enumerate() {
             let path = format!("{hosts}[{index}]");
             self.domains(&path, host, &mut domains);
             for (index, route) in host.routes.iter().enumerate() {
-                self.route(&format!("{path}.routes[{index}]"), route);
+                self.route(&format!("{path}.routes[{index}]"), route, known);
             }
         }
     }
@@ -175,32 +182,82 @@ impl Finder<'_> {
         }
     }
 
-    fn route(&mut self, path: &str, route: &Route) {
+    fn route(&mut self, path: &str, route: &Route, known: bool) {
         if let Err(what) = matcher::Compiled::new(&route.matcher) {
             self.say(format!("{path}.matcher"), what);
         }
         if let Some(faults) = &route.faults {
             self.faults(&format!("{path}.faults"), faults);
         }
-        match &route.action {
-            Action::Forward(forward) => self.forward(&format!("{path}.action"), forward),
-            Action::Respond { status, .. } if !(200..600).contains(status) => self.say(
-                format!("{path}.action.status"),
+        for edits in &route.edits {
+            self.edits(&format!("{path}.edits"), edits);
+        }
+        for filter in route.filters.iter().flatten() {
+            self.filter(&format!("{path}.filters"), filter);
+        }
+        let path = format!("{path}.action");
+        let status = match &route.action {
+            Action::Forward(forward) => return self.forward(&path, forward, route, known),
+            Action::Nothing => return,
+            Action::Respond { status, .. } => *status,
+            Action::Redirect { status, to } => {
+                if let Err(what) = rewrite::CompiledRedirect::new(to, &route.matcher) {
+                    self.say(format!("{path}.to"), what);
+                }
+                *status
+            }
+        };
+        if !(200..600).contains(&status) {
+            self.say(
+                format!("{path}.status"),
                 format!("the status {status} must be from 200 to 599"),
-            ),
-            Action::Respond { .. } => {}
+            );
         }
     }
 
-    fn forward(&mut self, path: &str, forward: &Forward) {
-        for (index, (name, _)) in forward.clusters.iter().enumerate() {
-            self.known(&format!("{path}.clusters[{index}]"), name);
+    fn filter(&mut self, path: &str, filter: &Filter) {
+        match filter {
+            Filter::Cors(policy) => {
+                if let Err(what) = cors::Compiled::new(policy) {
+                    self.say(path, what);
+                }
+            }
+            Filter::Headers(steps) => {
+                for steps in [&steps.request, &steps.response] {
+                    if let Err(what) = headers::Mutations::new(steps) {
+                        self.say(path, what);
+                    }
+                }
+            }
+            _ => {}
         }
-        let total: u64 = forward
-            .clusters
-            .iter()
-            .map(|(_, weight)| u64::from(*weight))
-            .sum();
+    }
+
+    fn edits(&mut self, path: &str, edits: &headers::Edits) {
+        for edit in [&edits.request, &edits.response] {
+            if let Err(what) = headers::Compiled::new(edit) {
+                self.say(path, what);
+            }
+        }
+    }
+
+    fn forward(&mut self, path: &str, forward: &Forward, route: &Route, known: bool) {
+        for (index, target) in forward.clusters.iter().enumerate() {
+            let path = format!("{path}.clusters[{index}]");
+            match &target.cluster {
+                ClusterName::Fixed(name) if known => self.known(&path, name),
+                ClusterName::Fixed(_) => {}
+                ClusterName::Header(name) => self.header(&path, name),
+            }
+            if let Some(edits) = &target.edits {
+                self.edits(&format!("{path}.edits"), edits);
+            }
+            if let Some(host) = &target.host_rewrite {
+                self.value(&format!("{path}.host_rewrite"), host);
+            }
+        }
+        let weights = forward.clusters.iter();
+        let total: u64 = weights.map(|target| u64::from(target.weight)).sum();
         if total == 0 || total > u64::from(u32::MAX) {
             self.say(
                 format!("{path}.clusters"),
@@ -210,20 +267,46 @@ impl Finder<'_> {
                 ),
             );
         }
-        if let Some(host) = &forward.host_rewrite {
-            self.value(&format!("{path}.host_rewrite"), host);
+        if let Some(name) = &forward.choice_header {
+            self.header(&format!("{path}.choice_header"), name);
         }
-        if let Some(prefix) = &forward.prefix_rewrite
-            && (!prefix.starts_with('/') || http::uri::PathAndQuery::try_from(prefix).is_err())
+        if let Some(Err(what)) = forward
+            .host_rewrite
+            .as_ref()
+            .map(rewrite::CompiledHost::new)
         {
-            self.say(
-                format!("{path}.prefix_rewrite"),
-                format!("`{}` is not a path such as `/api`", prefix.escape_debug()),
-            );
+            self.say(format!("{path}.host_rewrite"), what);
+        }
+        match &forward.path_rewrite {
+            None => {}
+            Some(PathRewrite::Prefix(prefix))
+                if !prefix.starts_with('/')
+                    || http::uri::PathAndQuery::try_from(prefix).is_err() =>
+            {
+                self.say(
+                    format!("{path}.path_rewrite"),
+                    format!("`{}` is not a path such as `/api`", prefix.escape_debug()),
+                );
+            }
+            Some(it) => {
+                if let Err(what) = rewrite::CompiledPath::new(it, &route.matcher) {
+                    self.say(format!("{path}.path_rewrite"), what);
+                }
+            }
         }
         for (index, mirror) in forward.mirrors.iter().enumerate() {
             let path = format!("{path}.mirrors[{index}]");
-            self.known(&path, &mirror.cluster);
+            match &mirror.cluster_header {
+                Some(name) => self.header(&path, name),
+                None if known => self.known(&path, &mirror.cluster),
+                None => {}
+            }
+            if let Err(what) = headers::Mutations::new(&mirror.mutations) {
+                self.say(&path, what);
+            }
+            if let Some(host) = &mirror.host {
+                self.value(&path, host);
+            }
             if let Err(what) = mirror::Compiled::new(mirror, Seed(0)) {
                 self.say(&path, what);
             }

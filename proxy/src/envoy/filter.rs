@@ -9,7 +9,9 @@ use envoy_types::pb::{
             common::fault::v3::fault_delay::FaultDelaySecifier,
             http::{
                 buffer::v3::{Buffer, BufferPerRoute, buffer_per_route},
+                cors::v3::{Cors, CorsPolicy},
                 fault::v3::{HttpFault, fault_abort::ErrorType},
+                header_mutation::v3::{HeaderMutation, HeaderMutationPerRoute, Mutations},
                 local_ratelimit::v3::LocalRateLimit,
                 router::v3::Router,
             },
@@ -26,8 +28,9 @@ use super::{
     support::{join, key_step},
 };
 use crate::{
-    config::Filter,
+    config::{Filter, Steps},
     policy::{
+        cors::Policy,
         fault::{Fault, Rule, Select, abort::Abort, delay::Delay},
         matcher::Matcher,
     },
@@ -35,6 +38,8 @@ use crate::{
 };
 
 mod buffer;
+mod cors;
+mod mutation;
 mod rate_limit;
 
 /// The filters of a connection manager, in their order.
@@ -59,6 +64,14 @@ pub(super) enum Settings {
     Fault(Box<HttpFault>),
     Buffer(Option<u32>),
     RateLimit(Box<rate_limit::Limit>),
+    /// `None`: nothing is allowed or refused.
+    Cors(Option<Arc<Policy>>),
+    /// A filter's own steps, and those of routes; the most specific come last if the filter says so.
+    Headers {
+        own: Arc<Steps>,
+        routes: Vec<Arc<Steps>>,
+        specific_last: bool,
+    },
 }
 
 impl Settings {
@@ -71,6 +84,30 @@ impl Settings {
             let limit = rate_limit::convert(&limit, path, notes);
             return Some(Self::RateLimit(Box::new(limit)));
         }
+        if open::<Cors>(any).is_some() {
+            return Some(Self::Cors(None));
+        }
+        if let Some(policy) = open::<CorsPolicy>(any) {
+            return Some(Self::Cors(cors::policy(&policy, path, notes).map(Arc::new)));
+        }
+        let mut steps = |it: Option<Mutations>| {
+            let path = format!("{path}.mutations");
+            Arc::new(mutation::steps(&it.unwrap_or_default(), &path, notes))
+        };
+        if let Some(it) = open::<HeaderMutation>(any) {
+            return Some(Self::Headers {
+                own: steps(it.mutations),
+                routes: Vec::new(),
+                specific_last: it.most_specific_header_mutations_wins,
+            });
+        }
+        if let Some(it) = open::<HeaderMutationPerRoute>(any) {
+            return Some(Self::Headers {
+                own: Arc::default(),
+                routes: vec![steps(it.mutations)],
+                specific_last: false,
+            });
+        }
         let buffer =
             open::<Buffer>(any).or_else(|| match open::<BufferPerRoute>(any)?.r#override {
                 Some(buffer_per_route::Override::Buffer(buffer)) => Some(buffer),
@@ -80,11 +117,48 @@ impl Settings {
     }
 
     /// What the filter is in a configuration.
-    fn filter(&self) -> Option<Filter> {
+    fn filters(&self) -> Vec<Filter> {
         match self {
-            Self::Fault(_) => Some(Filter::Faults),
-            Self::Buffer(most) => most.map(|most| Filter::Buffer(ByteSize(most.into()))),
-            Self::RateLimit(it) => Some(Filter::RateLimit(Box::new(it.config.clone()))),
+            Self::Fault(_) => vec![Filter::Faults],
+            Self::Buffer(most) => most
+                .map(|most| Filter::Buffer(ByteSize(most.into())))
+                .into_iter()
+                .collect(),
+            Self::RateLimit(it) => vec![Filter::RateLimit(Box::new(it.config.clone()))],
+            Self::Cors(policy) => policy.clone().map(Filter::Cors).into_iter().collect(),
+            Self::Headers {
+                own,
+                routes,
+                specific_last,
+            } => {
+                let mut routes: Vec<_> = routes.iter().map(Arc::clone).collect();
+                if !specific_last {
+                    routes.reverse();
+                }
+                let all = std::iter::once(Arc::clone(own)).chain(routes);
+                all.filter(|steps| !steps.is_empty())
+                    .map(Filter::Headers)
+                    .collect()
+            }
+        }
+    }
+
+    /// What a route says, over what was said outside of it.
+    fn over(&self, outer: &Self) -> Self {
+        match (self, outer) {
+            (
+                Self::Headers { routes: inner, .. },
+                Self::Headers {
+                    own,
+                    routes,
+                    specific_last,
+                },
+            ) => Self::Headers {
+                own: Arc::clone(own),
+                routes: routes.iter().chain(inner).map(Arc::clone).collect(),
+                specific_last: *specific_last,
+            },
+            _ => self.clone(),
         }
     }
 }
@@ -195,13 +269,26 @@ fn switched_off(any: &Any) -> bool {
     })
 }
 
+/// What a level says, over what was said outside of it.
+pub(super) fn lay_over(outer: &mut Overrides, inner: Overrides) {
+    for (name, said) in inner {
+        let said = match (&said, outer.get(&name)) {
+            (Override::Settings(inner, path), Some(Override::Settings(outer, _))) => {
+                Override::Settings(inner.over(outer), path.clone())
+            }
+            _ => said,
+        };
+        outer.insert(name, said);
+    }
+}
+
 impl Faults {
     /// What requests pass whose route overrides nothing.
     pub(super) fn of_manager(&self) -> Vec<Filter> {
         self.filters
             .iter()
             .filter(|filter| !filter.disabled)
-            .filter_map(|filter| filter.settings.filter())
+            .flat_map(|filter| filter.settings.filters())
             .collect()
     }
 
@@ -217,7 +304,10 @@ impl Faults {
         // Its problems were told with the route's.
         let mut told = Notes(Vec::new());
         let own = &route.0.typed_per_filter_config;
-        overrides.extend(self::overrides(own, self, route.1, &mut told));
+        lay_over(
+            &mut overrides,
+            self::overrides(own, self, route.1, &mut told),
+        );
         let describes = !host.0.rate_limits.is_empty()
             || matches!(&route.0.action, Some(route::Action::Route(it)) if !it.rate_limits.is_empty());
         if overrides.is_empty() && !describes {
@@ -225,17 +315,21 @@ impl Faults {
         }
         let mut filters = Vec::new();
         for filter in &self.filters {
+            let laid;
             let settings = match overrides.get(&filter.name) {
                 Some(Override::Off) => continue,
-                Some(Override::Settings(settings, _)) => settings,
+                Some(Override::Settings(settings, _)) => {
+                    laid = settings.over(&filter.settings);
+                    &laid
+                }
                 None if filter.disabled => continue,
                 Some(Override::On) | None => &filter.settings,
             };
             filters.extend(match settings {
-                Settings::RateLimit(limit) => Some(Filter::RateLimit(Box::new(
+                Settings::RateLimit(limit) => vec![Filter::RateLimit(Box::new(
                     limit.on_route(host, route, notes),
-                ))),
-                settings => settings.filter(),
+                ))],
+                settings => settings.filters(),
             });
         }
         Some(filters)
@@ -247,7 +341,7 @@ impl Faults {
             .iter()
             .filter_map(|filter| match &filter.settings {
                 Settings::Fault(settings) => Some((filter, &**settings)),
-                Settings::Buffer(_) | Settings::RateLimit(_) => None,
+                _ => None,
             })
     }
 

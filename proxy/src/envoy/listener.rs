@@ -7,8 +7,8 @@ use envoy_types::pb::envoy::{
     extensions::filters::network::http_connection_manager::v3::{
         HttpConnectionManager,
         http_connection_manager::{
-            CodecType, ForwardClientCertDetails, RouteSpecifier, ServerHeaderTransformation,
-            UpgradeConfig,
+            CodecType, ForwardClientCertDetails, PathWithEscapedSlashesAction, RouteSpecifier,
+            ServerHeaderTransformation, StripPortMode, UpgradeConfig,
         },
     },
 };
@@ -20,8 +20,11 @@ use super::{
     secret::Secrets,
 };
 use crate::{
-    config::{self, ClientCert, ForwardClientCert, HttpManager},
-    policy::protocol::Codec,
+    config::{self, ClientCert, ForwardClientCert, HttpManager, Port, Routing},
+    policy::{
+        path::{EscapedSlashes, Normalization},
+        protocol::Codec,
+    },
     unit::ByteSize,
 };
 
@@ -168,6 +171,7 @@ pub(super) fn http(
         generate_request_id: it.generate_request_id.is_none_or(|it| it.value),
         use_remote_address: it.use_remote_address.is_some_and(|it| it.value),
         virtual_hosts,
+        routing: routing(it),
         upgrades: upgrades(&it.upgrade_configs),
         max_request_headers: headers_size(it, path, notes).unwrap_or(defaults.max_request_headers),
         accept_http_10: it
@@ -180,6 +184,36 @@ pub(super) fn http(
         faults: manager_faults,
         client_cert: client_cert(it),
         filters: faults.of_manager(),
+    }
+}
+
+fn routing(it: &HttpConnectionManager) -> Routing {
+    let routes = match &it.route_specifier {
+        Some(RouteSpecifier::RouteConfig(routes)) => Some(routes),
+        _ => None,
+    };
+    Routing {
+        path: Normalization {
+            normalize: it.normalize_path.is_some_and(|it| it.value),
+            merge_slashes: it.merge_slashes,
+            escaped_slashes: match it.path_with_escaped_slashes_action() {
+                PathWithEscapedSlashesAction::ImplementationSpecificDefault
+                | PathWithEscapedSlashesAction::KeepUnchanged => EscapedSlashes::Keep,
+                PathWithEscapedSlashesAction::RejectRequest => EscapedSlashes::Reject,
+                PathWithEscapedSlashesAction::UnescapeAndRedirect => EscapedSlashes::Redirect,
+                PathWithEscapedSlashesAction::UnescapeAndForward => EscapedSlashes::Unescape,
+            },
+        },
+        port: match it.strip_port_mode {
+            Some(StripPortMode::StripAnyHostPort(true)) => Port::Strip,
+            _ if it.strip_matching_host_port => Port::StripOwn,
+            _ => Port::Keep,
+        },
+        strip_trailing_dot: it.strip_trailing_host_dot,
+        ignore_port: routes.is_some_and(|routes| routes.ignore_port_in_host_matching),
+        unknown_clusters: routes
+            .and_then(|routes| routes.validate_clusters)
+            .is_some_and(|validate| !validate.value),
     }
 }
 

@@ -1,32 +1,33 @@
 //! Hosts, routes, and what requests must look like for them.
 
-use std::{fs, time::Duration};
+use std::{fs, sync::Arc, time::Duration};
 
 use envoy_types::pb::envoy::{
     config::{
-        common::mutation_rules::v3::header_mutation,
-        core::v3::{DataSource, data_source::Specifier, header_value_option::HeaderAppendAction},
+        core::v3::{DataSource, data_source::Specifier},
         route::v3::{
-            DirectResponseAction, HeaderMatcher, QueryParameterMatcher, Route, RouteAction,
-            RouteConfiguration, RouteMatch, VirtualHost,
+            CookieMatcher, DirectResponseAction, HeaderMatcher, QueryParameterMatcher, Route,
+            RouteAction, RouteConfiguration, RouteMatch, VirtualHost,
             header_matcher::HeaderMatchSpecifier,
-            query_parameter_matcher::QueryParameterMatchSpecifier,
-            route::Action,
-            route_action::{ClusterSpecifier, HostRewriteSpecifier, RequestMirrorPolicy},
-            route_match::PathSpecifier,
+            query_parameter_matcher::QueryParameterMatchSpecifier, route::Action,
+            route_action::RequestMirrorPolicy, route_match::PathSpecifier,
+            virtual_host::TlsRequirementType,
         },
     },
+    extensions::path::r#match::uri_template::v3::UriTemplateMatchConfig,
     r#type::matcher::v3::{StringMatcher, string_matcher::MatchPattern},
 };
 
 use super::{
-    Notes,
-    filter::{self, Faults, Overrides, duration, share, unless_zero},
+    Notes, action,
+    filter::{self, Faults, Overrides, duration, open, share, unless_zero},
+    headers::{self, operations},
     retry,
 };
 use crate::{
     config::{self, Forward},
     policy::{
+        headers::Edits,
         matcher::{How, Matcher, Named, Text},
         mirror::{Limits, Mirror, SampleKey},
     },
@@ -56,10 +57,15 @@ pub(super) fn convert(
     path: &str,
     notes: &mut Notes,
 ) -> Vec<config::VirtualHost> {
-    if it.validate_clusters.is_some_and(|validate| !validate.value) {
-        notes.unsupported(format!("{path}.validate_clusters"), "`false`");
-    }
-    let outer = filter::overrides(&it.typed_per_filter_config, faults, path, notes);
+    let outer = Outer {
+        overrides: filter::overrides(&it.typed_per_filter_config, faults, path, notes),
+        edits: headers::edits(operations!(it), path, notes)
+            .into_iter()
+            .collect(),
+        specific_last: it.most_specific_header_mutations_wins,
+        mirrors: &it.request_mirror_policies,
+        mirrors_path: path.to_owned(),
+    };
     it.virtual_hosts
         .iter()
         .enumerate()
@@ -75,20 +81,36 @@ pub(super) fn convert(
         .collect()
 }
 
+/// What is said outside of a route, for all routes in it.
+#[derive(Debug, Clone)]
+struct Outer<'a> {
+    overrides: Overrides,
+    /// The inner level's first.
+    edits: Vec<Arc<Edits>>,
+    specific_last: bool,
+    mirrors: &'a [RequestMirrorPolicy],
+    mirrors_path: String,
+}
+
 fn host(
     it: &VirtualHost,
     faults: &Faults,
-    outer: &Overrides,
+    outer: &Outer<'_>,
     path: &str,
     notes: &mut Notes,
 ) -> config::VirtualHost {
-    let mut overrides = outer.clone();
-    overrides.extend(filter::overrides(
-        &it.typed_per_filter_config,
-        faults,
-        path,
-        notes,
-    ));
+    let mut outer = outer.clone();
+    filter::lay_over(
+        &mut outer.overrides,
+        filter::overrides(&it.typed_per_filter_config, faults, path, notes),
+    );
+    if let Some(edits) = headers::edits(operations!(it), path, notes) {
+        outer.edits.insert(0, edits);
+    }
+    if !it.request_mirror_policies.is_empty() {
+        outer.mirrors = &it.request_mirror_policies;
+        path.clone_into(&mut outer.mirrors_path);
+    }
     let routes = it
         .routes
         .iter()
@@ -100,9 +122,10 @@ fn host(
             };
             let scope = format!("{}/{name}", it.name);
             let inner = format!("{path}.routes[{index}]");
-            let mut made = convert_route(route, faults, &overrides, &scope, &inner, notes)?;
+            let mut made = convert_route(route, faults, &outer, &scope, &inner, notes)?;
             retry::apply(it, path, route, &inner, &mut made, notes);
-            made.filters = faults.filters_of_route(&overrides, (it, path), (route, &inner), notes);
+            made.filters =
+                faults.filters_of_route(&outer.overrides, (it, path), (route, &inner), notes);
             Some(made)
         })
         .collect();
@@ -110,13 +133,15 @@ fn host(
         name: it.name.clone(),
         domains: it.domains.clone(),
         routes,
+        // There is no way to tell an external client from another, so that it holds for all.
+        require_tls: it.require_tls() != TlsRequirementType::None,
     }
 }
 
 fn convert_route(
     it: &Route,
     faults: &Faults,
-    outer: &Overrides,
+    outer: &Outer<'_>,
     scope: &str,
     path: &str,
     notes: &mut Notes,
@@ -127,37 +152,58 @@ fn convert_route(
         notes.invalid(path, "a `match` is needed");
         Matcher::default()
     };
-    let mut overrides = outer.clone();
-    overrides.extend(filter::overrides(
-        &it.typed_per_filter_config,
-        faults,
-        path,
-        notes,
-    ));
+    let mut outer = outer.clone();
+    filter::lay_over(
+        &mut outer.overrides,
+        filter::overrides(&it.typed_per_filter_config, faults, path, notes),
+    );
+    if let Some(edits) = headers::edits(operations!(it), path, notes) {
+        outer.edits.insert(0, edits);
+    }
+    if outer.specific_last {
+        outer.edits.reverse();
+    }
     let action = match &it.action {
         Some(Action::Route(route)) => {
-            config::Action::Forward(forward(route, it, &format!("{path}.route"), notes))
+            let path = format!("{path}.route");
+            config::Action::Forward(forward(route, &matcher, &outer, &path, notes))
         }
         Some(Action::DirectResponse(direct)) => {
             respond(direct, &format!("{path}.direct_response"), notes)
         }
+        Some(Action::Redirect(redirect)) => {
+            action::redirect(redirect, &matcher, &format!("{path}.redirect"), notes)
+        }
+        Some(Action::NonForwardingAction(_)) => config::Action::Nothing,
         None => {
-            notes.invalid(path, "a `route` or a `direct_response` is needed");
+            notes.invalid(
+                path,
+                "one of `route`, `redirect`, `direct_response`, `non_forwarding_action` is needed",
+            );
             return None;
         }
         // Reported by the walk.
         Some(_) => return None,
     };
-    let clusters = match &action {
-        config::Action::Forward(forward) => forward.clusters.as_slice(),
-        config::Action::Respond { .. } => &[],
+    let clusters: Vec<_> = match &action {
+        config::Action::Forward(forward) => forward
+            .clusters
+            .iter()
+            .map(|it| (it.name().unwrap_or_default().to_owned(), it.weight))
+            .collect(),
+        _ => Vec::new(),
     };
+    let fraction = it.r#match.as_ref();
+    let fraction = fraction.and_then(|it| it.runtime_fraction.as_ref());
     Some(config::Route {
         name: it.name.clone(),
-        faults: faults.of_route(&overrides, clusters, scope, notes),
+        faults: faults.of_route(&outer.overrides, &clusters, scope, notes),
         filters: None,
         matcher,
+        share: fraction.map(|fraction| share(fraction.default_value)),
         action,
+        edits: outer.edits,
+        cluster_last: outer.specific_last,
     })
 }
 
@@ -176,12 +222,20 @@ fn matching(it: &RouteMatch, path: &str, notes: &mut Notes) -> Matcher {
         None => {
             notes.invalid(
                 path,
-                "one of `prefix`, `path`, `safe_regex`, `path_separated_prefix` is needed",
+                "one of `prefix`, `path`, `safe_regex`, `path_separated_prefix`, `path_match_policy`, `connect_matcher` is needed",
             );
             None
         }
-        // Reported by the walk.
-        Some(_) => None,
+        Some(PathSpecifier::PathMatchPolicy(policy)) => policy
+            .typed_config
+            .as_ref()
+            // Another type is reported by the walk.
+            .and_then(open::<UriTemplateMatchConfig>)
+            .map(|template| Text {
+                how: How::Template(template.path_template),
+                ignore_case: false,
+            }),
+        Some(PathSpecifier::ConnectMatcher(_)) => None,
     };
     Matcher {
         methods: Vec::new(),
@@ -200,6 +254,14 @@ fn matching(it: &RouteMatch, path: &str, notes: &mut Notes) -> Matcher {
                 query(it, &format!("{path}.query_parameters[{index}]"), notes)
             })
             .collect(),
+        cookies: it
+            .cookies
+            .iter()
+            .enumerate()
+            .filter_map(|(index, it)| cookie(it, &format!("{path}.cookies[{index}]"), notes))
+            .collect(),
+        grpc: it.grpc.is_some(),
+        connect: matches!(it.path_specifier, Some(PathSpecifier::ConnectMatcher(_))),
     }
 }
 
@@ -260,6 +322,20 @@ pub(super) fn query(it: &QueryParameterMatcher, path: &str, notes: &mut Notes) -
     })
 }
 
+fn cookie(it: &CookieMatcher, path: &str, notes: &mut Notes) -> Option<Named> {
+    let Some(matcher) = &it.string_match else {
+        notes.invalid(format!("{path}.string_match"), "it is needed");
+        return None;
+    };
+    Some(Named {
+        name: it.name.clone(),
+        value: Some(string(matcher, &format!("{path}.string_match"), notes)?),
+        invert: it.invert_match,
+        absent_as: None,
+    })
+}
+
+/// A condition on a text; `None` where it cannot be made, with the reason among the notes.
 pub(super) fn string(it: &StringMatcher, path: &str, notes: &mut Notes) -> Option<Text> {
     let how = match it.match_pattern.as_ref() {
         Some(MatchPattern::Exact(text)) => How::Exact(text.clone()),
@@ -289,35 +365,22 @@ pub(super) fn string(it: &StringMatcher, path: &str, notes: &mut Notes) -> Optio
     })
 }
 
-fn forward(it: &RouteAction, route: &Route, path: &str, notes: &mut Notes) -> Forward {
-    let clusters = match &it.cluster_specifier {
-        Some(ClusterSpecifier::Cluster(name)) => vec![(name.clone(), 1)],
-        Some(ClusterSpecifier::WeightedClusters(them)) => them
-            .clusters
-            .iter()
-            .map(|it| (it.name.clone(), it.weight.map_or(0, |weight| weight.value)))
-            .collect(),
-        None => {
-            notes.invalid(path, "a `cluster` or `weighted_clusters` is needed");
-            Vec::new()
-        }
-        // Reported by the walk.
-        Some(_) => Vec::new(),
-    };
+fn forward(
+    it: &RouteAction,
+    matcher: &Matcher,
+    outer: &Outer<'_>,
+    path: &str,
+    notes: &mut Notes,
+) -> Forward {
+    let (clusters, choice_header) = action::targets(it, path, notes);
     let timeout = match duration(it.timeout.as_ref(), &format!("{path}.timeout"), notes) {
         Some(set) => unless_zero(set),
         None => Some(Forward::TIMEOUT),
     };
-    let prefix = route
-        .r#match
-        .as_ref()
-        .and_then(|it| it.path_specifier.as_ref());
-    if !it.prefix_rewrite.is_empty() && matches!(prefix, Some(PathSpecifier::SafeRegex(_))) {
-        notes.invalid(
-            format!("{path}.prefix_rewrite"),
-            "an expression has no prefix that could be replaced",
-        );
-    }
+    let (policies, policies_path) = match it.request_mirror_policies.as_slice() {
+        [] => (outer.mirrors, outer.mirrors_path.as_str()),
+        own => (own, path),
+    };
     Forward {
         clusters,
         timeout,
@@ -326,21 +389,19 @@ fn forward(it: &RouteAction, route: &Route, path: &str, notes: &mut Notes) -> Fo
             &format!("{path}.idle_timeout"),
             notes,
         ),
-        prefix_rewrite: Some(it.prefix_rewrite.clone()).filter(|prefix| !prefix.is_empty()),
-        host_rewrite: match &it.host_rewrite_specifier {
-            Some(HostRewriteSpecifier::HostRewriteLiteral(host)) => Some(host.clone()),
-            // Others are reported by the walk.
-            _ => None,
-        },
+        choice_header,
+        not_found_status: action::not_found(it),
+        path_rewrite: action::path_rewrite(it, matcher, path, notes),
+        host_rewrite: action::host_rewrite(it),
+        append_forwarded_host: it.append_x_forwarded_host,
         attempt_count: false,
         attempt_count_in_answer: false,
         tries: Box::default(),
-        mirrors: it
-            .request_mirror_policies
+        mirrors: policies
             .iter()
             .enumerate()
             .map(|(index, it)| {
-                let path = format!("{path}.request_mirror_policies[{index}]");
+                let path = format!("{policies_path}.request_mirror_policies[{index}]");
                 mirror(it, timeout.unwrap_or(LONGEST_COPY), &path, notes)
             })
             .collect(),
@@ -348,44 +409,14 @@ fn forward(it: &RouteAction, route: &Route, path: &str, notes: &mut Notes) -> Fo
 }
 
 fn mirror(it: &RequestMirrorPolicy, deadline: Duration, path: &str, notes: &mut Notes) -> Mirror {
-    let mut set_headers = Vec::new();
-    let mut remove_headers = Vec::new();
-    for (index, mutation) in it.request_headers_mutations.iter().enumerate() {
-        let path = format!("{path}.request_headers_mutations[{index}]");
-        match &mutation.action {
-            Some(header_mutation::Action::Remove(name)) => {
-                remove_headers.push(name.to_ascii_lowercase());
-            }
-            Some(header_mutation::Action::Append(append)) => {
-                let action = HeaderAppendAction::try_from(append.append_action).unwrap_or_default();
-                if action != HeaderAppendAction::OverwriteIfExistsOrAdd {
-                    notes.unsupported(
-                        format!("{path}.append.append_action"),
-                        format!("`{}`", action.as_str_name()),
-                    );
-                }
-                let header = append.header.clone().unwrap_or_default();
-                if header.value.replace("%%", "").contains('%') {
-                    notes.unsupported(
-                        format!("{path}.append.header.value"),
-                        format!("a format such as `{}`", header.value),
-                    );
-                }
-                set_headers.push((
-                    header.key.to_ascii_lowercase(),
-                    header.value.replace("%%", "%"),
-                ));
-            }
-            None => notes.invalid(path, "`remove` or `append` is needed"),
-            // Reported by the walk.
-            Some(_) => {}
-        }
+    let header = Some(it.cluster_header.to_ascii_lowercase()).filter(|name| !name.is_empty());
+    if header.is_some() != it.cluster.is_empty() {
+        notes.invalid(path, "one of `cluster` and `cluster_header` is needed");
     }
     Mirror {
-        id: it.cluster.clone(),
-        side: 0,
+        id: header.clone().unwrap_or_else(|| it.cluster.clone()),
         cluster: it.cluster.clone(),
-        matcher: Matcher::default(),
+        cluster_header: header,
         share: it
             .runtime_fraction
             .as_ref()
@@ -396,13 +427,18 @@ fn mirror(it: &RequestMirrorPolicy, deadline: Duration, path: &str, notes: &mut 
         } else {
             SHADOW_SUFFIX.to_owned()
         },
-        set_headers,
-        remove_headers,
+        mutations: headers::mutations(
+            &it.request_headers_mutations,
+            &format!("{path}.request_headers_mutations"),
+            notes,
+        ),
+        host: Some(it.host_rewrite_literal.clone()).filter(|host| !host.is_empty()),
+        internal: true,
         limits: Limits {
             deadline,
             ..MIRROR_LIMITS
         },
-        compare: false,
+        ..Mirror::default()
     }
 }
 
@@ -438,9 +474,13 @@ pub(super) fn data(it: &DataSource, path: &str, notes: &mut Notes) -> String {
         Some(Specifier::Filename(name)) => {
             fs::read(name).map_err(|error| format!("`{name}`: {error}"))
         }
-        None => Err("one of `inline_string`, `inline_bytes`, `filename` is needed".to_owned()),
-        // Reported by the walk.
-        Some(Specifier::EnvironmentVariable(_)) => return String::new(),
+        None => Err(
+            "one of `inline_string`, `inline_bytes`, `filename`, `environment_variable` is needed"
+                .to_owned(),
+        ),
+        Some(Specifier::EnvironmentVariable(name)) => std::env::var(name)
+            .map(String::into_bytes)
+            .map_err(|_| format!("the environment has no variable `{name}`")),
     };
     let text = bytes.and_then(|bytes| {
         String::from_utf8(bytes).map_err(|_| "a body that is not UTF-8 cannot be sent".to_owned())

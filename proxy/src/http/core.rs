@@ -217,13 +217,13 @@ impl Local {
         let shadows = snapshot
             .mirrors
             .iter()
-            .filter_map(|mirror| {
-                let cluster = Rc::clone(clusters.get(mirror.cluster)?);
+            .map(|mirror| {
+                let cluster = mirror.cluster.and_then(|at| clusters.get(at)).cloned();
                 let before = before.and_then(|before| {
                     let mut shadows = before.shadows.iter();
                     shadows.find(|shadow| shadow.mirror().id == mirror.id)
                 });
-                Some(Rc::new(Shadow::new(
+                Rc::new(Shadow::new(
                     Arc::clone(mirror),
                     cluster,
                     before.map_or_else(
@@ -232,7 +232,7 @@ impl Local {
                     ),
                     timer.clone(),
                     before.map(AsRef::as_ref),
-                )))
+                ))
             })
             .collect();
         let accepting = before.map_or_else(

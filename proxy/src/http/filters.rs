@@ -6,7 +6,11 @@ use std::{borrow::Cow, sync::Arc};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, request};
 
-use super::{inject, log::Log};
+use super::{
+    edit::{OfAnswer, OfRequest},
+    inject,
+    log::Log,
+};
 use crate::{
     error::Error,
     net::body::Incoming,
@@ -16,6 +20,7 @@ use crate::{
 };
 
 mod buffer;
+mod cors;
 mod rate_limit;
 
 /// A filter's answer, in place of the upstream's.
@@ -50,6 +55,18 @@ pub(super) async fn request(
             Filter::Faults => inject::suffer(log, &head.headers).await?.map(Reply::fault),
             Filter::RateLimit(limit) => rate_limit::ask(log, head, limit),
             Filter::Buffer(most) => buffer::gather(log, head, body, *most).await?,
+            Filter::Cors(policy) => cors::ask(policy, log, head),
+            Filter::Headers(steps) => {
+                let mut headers = std::mem::take(&mut head.headers);
+                let render = OfRequest {
+                    log,
+                    method: &head.method,
+                    uri: &head.uri,
+                };
+                steps.request.apply(&mut headers, &render);
+                head.headers = headers;
+                None
+            }
         };
         if reply.is_some() {
             return Ok(reply);
@@ -63,6 +80,21 @@ pub(super) async fn request(
 pub(super) fn answer(log: &mut Log, headers: &mut HeaderMap) {
     for (name, value) in log.answer_headers.drain(..) {
         headers.append(name, value);
+    }
+    let filters = match of(log) {
+        Some(filters) if !filters.is_empty() => Arc::clone(filters),
+        _ => return,
+    };
+    for filter in filters.iter().rev() {
+        match filter {
+            Filter::Cors(policy) => {
+                if let Some(origin) = log.origin.take() {
+                    policy.mark(origin, headers);
+                }
+            }
+            Filter::Headers(steps) => steps.answer.apply(headers, &OfAnswer(log)),
+            _ => {}
+        }
     }
 }
 

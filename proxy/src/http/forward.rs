@@ -25,7 +25,8 @@ use attempt::{Failure, Progress};
 use times::Times;
 
 /// `x-envoy-expected-rq-timeout-ms`.
-const EXPECTED_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
+pub(super) const EXPECTED_TIMEOUT: HeaderName =
+    HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
 /// `x-envoy-attempt-count`.
 pub(super) const ATTEMPT_COUNT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
 

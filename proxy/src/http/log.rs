@@ -47,8 +47,14 @@ pub struct Log {
     pub authority: Option<HeaderValue>,
     /// Its route.
     pub route: Option<RouteId>,
+    /// Which of its route's clusters it is.
+    pub target: usize,
     /// Index of its cluster.
     pub cluster: Option<usize>,
+    /// The origin that its answer is marked for.
+    pub origin: Option<HeaderValue>,
+    /// Its head as it was sent on, where its answer's headers are made of it.
+    pub recalled: Option<Box<request::Parts>>,
     /// The answer's status.
     pub status: Option<StatusCode>,
     /// What went wrong, or was done.
@@ -166,7 +172,10 @@ impl Log {
             path,
             authority: None,
             route: None,
+            target: 0,
             cluster: None,
+            origin: None,
+            recalled: None,
             status: None,
             flags: Flags::default(),
             details: Cow::Borrowed(""),

@@ -14,9 +14,9 @@ use crate::{error::Error, snapshot::Manager};
 /// `x-request-id`.
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// `x-forwarded-proto`.
-const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+pub(super) const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 /// `x-forwarded-for`.
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub(super) const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// `traceparent`.
 pub(super) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -247,7 +247,7 @@ fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item =
         .filter(|token| !token.is_empty())
 }
 
-fn append_forwarded_for(headers: &mut HeaderMap, address: IpAddr) {
+pub(super) fn append_forwarded_for(headers: &mut HeaderMap, address: IpAddr) {
     let known = headers
         .get(FORWARDED_FOR)
         .and_then(|value| value.to_str().ok());

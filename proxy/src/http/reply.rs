@@ -4,22 +4,26 @@
 use std::{borrow::Cow, rc::Rc};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header, request,
+    uri::PathAndQuery,
+};
 use tokio::time::Instant;
 
 use super::{
     body::Download,
     client::Client,
-    filters,
+    edit, filters,
     forward::{self, Answer},
+    locate::Elsewhere,
     log::Log,
-    normalize,
+    normalize::{self, FORWARDED_PROTO},
     shadow::Primary,
 };
 use crate::{
     error::{self, Error},
     observe::Flags,
-    policy::grpc,
+    policy::{grpc, rewrite::Asked},
 };
 
 /// `x-envoy-upstream-service-time`.
@@ -75,6 +79,7 @@ pub fn upstream(
     set_server(&mut head.headers, &log);
     set_attempts(&mut head.headers, &log);
     close_early(&mut head.headers, &log);
+    edit::answer(&log, &mut head.headers);
     filters::answer(&mut log, &mut head.headers);
     log.keep_answer(&head.headers);
     let mut response = Response::new(Download::upstream(body, log, lease, primaries));
@@ -93,9 +98,62 @@ pub(super) fn filtered(mut log: Box<Log>, reply: filters::Reply) -> Response<Dow
 }
 
 /// A route's own answer.
-pub fn direct(mut log: Box<Log>, status: StatusCode, body: &str) -> Response<Download> {
+pub(super) fn direct(
+    mut log: Box<Log>,
+    status: StatusCode,
+    body: &str,
+    head: &request::Parts,
+) -> Response<Download> {
     log.details = Cow::Borrowed("direct_response");
+    // As in Envoy, it then says where.
+    if status.is_redirection() || status == StatusCode::CREATED {
+        let asked = asked(head);
+        let here = format!("{}://{}{}", asked.scheme, asked.authority, asked.path);
+        locate(&mut log, HeaderValue::try_from(here).ok());
+    }
     plain(log, status, Bytes::copy_from_slice(body.as_bytes()))
+}
+
+/// A route's way to send the client elsewhere.
+pub(super) fn redirect(
+    mut log: Box<Log>,
+    status: StatusCode,
+    location: &str,
+) -> Response<Download> {
+    log.details = Cow::Borrowed("direct_response");
+    locate(&mut log, HeaderValue::try_from(location).ok());
+    plain(log, status, Bytes::new())
+}
+
+/// What a request that cannot be routed as it came is answered.
+pub(super) fn elsewhere(mut log: Box<Log>, elsewhere: Elsewhere) -> Response<Download> {
+    match elsewhere {
+        Elsewhere::Refused(error) => self::error(log, &error),
+        Elsewhere::Redirect(path) => {
+            log.details = Cow::Borrowed("path_normalization_failed");
+            locate(&mut log, Some(path));
+            plain(log, StatusCode::TEMPORARY_REDIRECT, Bytes::new())
+        }
+    }
+}
+
+/// What a request asked for, as redirects look at it.
+pub(super) fn asked(head: &request::Parts) -> Asked<'_> {
+    let text = |name| {
+        head.headers
+            .get(name)
+            .and_then(|it: &HeaderValue| it.to_str().ok())
+    };
+    Asked {
+        scheme: text(FORWARDED_PROTO).unwrap_or("http"),
+        authority: text(header::HOST).unwrap_or_default(),
+        path: head.uri.path_and_query().map_or("", PathAndQuery::as_str),
+    }
+}
+
+fn locate(log: &mut Log, location: Option<HeaderValue>) {
+    let location = location.map(|location| (header::LOCATION, location));
+    log.answer_headers.extend(location);
 }
 
 /// What the client is told of an error.
@@ -111,6 +169,9 @@ pub fn error(mut log: Box<Log>, error: &Error) -> Response<Download> {
         local.body = Cow::Owned(format!(
             "{before}retried and the latest reset reason: {reason}"
         ));
+    }
+    if let (Error::NoCluster, Some(forward)) = (error, log.forward()) {
+        local.status = forward.not_found;
     }
     log.flags.set(local.flags);
     log.details = local.details;
@@ -143,13 +204,16 @@ pub fn refused(client: &Rc<Client>, why: &Error) -> Response<Download> {
 
 fn plain(mut log: Box<Log>, mut status: StatusCode, mut body: Bytes) -> Response<Download> {
     let mut headers = HeaderMap::new();
+    // Envoy's routes don't see the status of our own answers, either.
+    edit::answer(&log, &mut headers);
     if log.grpc {
         call(&log, status, &std::mem::take(&mut body), &mut headers);
         status = StatusCode::OK;
     }
     log.status = Some(status);
     if !body.is_empty() {
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+        let kind = headers.entry(header::CONTENT_TYPE);
+        kind.or_insert(HeaderValue::from_static("text/plain"));
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
     }
     set_server(&mut headers, &log);
@@ -285,6 +349,8 @@ impl Local {
             ),
             Error::RequestTimeout => (408, "request timeout", Flags::DT, "request_overall_timeout"),
             Error::ClientLeft => (400, "", Flags::DC, "downstream_remote_disconnect"),
+            Error::NoPath => (404, "", Flags::default(), "absolute_path_rejected"),
+            Error::BadPath => (400, "", Flags::default(), "path_normalization_failed"),
             Error::MissingHost => (400, "", Flags::default(), "missing_host_header"),
             Error::ManyHosts => (400, "Bad Request", Flags::DPE, "http1.many_hosts"),
             Error::BadBody => (400, "Bad Request", Flags::DPE, "http1.codec_error"),
@@ -296,7 +362,6 @@ impl Local {
                 "request_header_timeout",
             ),
             Error::Fragment => (400, "", Flags::default(), "path_normalization_failed"),
-            Error::NoPath => (404, "", Flags::default(), "absolute_path_rejected"),
             Error::Encoding => (
                 501,
                 "Not Implemented",

@@ -17,7 +17,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header, reques
 use http_body_util::BodyExt;
 use tokio::{task::spawn_local, time::Instant};
 
-use super::{body::Upload, log::Log, normalize};
+use super::{body::Upload, edit::OfRequest, forward::EXPECTED_TIMEOUT, log::Log, normalize};
 use crate::{
     cluster::{Cluster, pool::Lease},
     error::Error,
@@ -30,15 +30,21 @@ use crate::{
     snapshot::Mirror,
 };
 
+mod own;
 mod pair;
 
+use own::own_address;
 pub use pair::Primary;
 use pair::{Pair, Recorder};
+
+/// `x-envoy-internal`.
+const INTERNAL: HeaderName = HeaderName::from_static("x-envoy-internal");
 
 /// The copies of one mirror on one event loop.
 pub struct Shadow {
     mirror: Arc<Mirror>,
-    cluster: Rc<Cluster<Upload>>,
+    /// `None`: there is none, or each request names its own.
+    cluster: Option<Rc<Cluster<Upload>>>,
     metrics: Arc<Mirroring>,
     timer: Timer,
     gate: Rc<Gate>,
@@ -152,7 +158,7 @@ impl Shadow {
     /// A mirror's copies; those of its predecessor count.
     pub fn new(
         mirror: Arc<Mirror>,
-        cluster: Rc<Cluster<Upload>>,
+        cluster: Option<Rc<Cluster<Upload>>>,
         metrics: Arc<Mirroring>,
         timer: Timer,
         before: Option<&Self>,
@@ -166,6 +172,18 @@ impl Shadow {
             timer,
             gate,
         }
+    }
+
+    /// The same, for copies to this cluster.
+    #[must_use]
+    pub fn toward(&self, cluster: &Rc<Cluster<Upload>>) -> Self {
+        Self::new(
+            Arc::clone(&self.mirror),
+            Some(Rc::clone(cluster)),
+            Arc::clone(&self.metrics),
+            self.timer.clone(),
+            Some(self),
+        )
     }
 
     /// Its settings.
@@ -208,7 +226,13 @@ impl Shadow {
         if settings.side != 0 && log.identity.scheduled {
             normalize::replace_side(&mut head.headers, settings.side);
         }
-        if !settings.host_suffix.is_empty() {
+        let timeout = log.forward().and_then(|it| it.timeout_ms.clone());
+        if let Some(timeout) = timeout.filter(|_| settings.internal) {
+            head.headers.insert(EXPECTED_TIMEOUT, timeout);
+        }
+        if let Some(host) = &self.mirror.host {
+            head.headers.insert(header::HOST, host.clone());
+        } else if !settings.host_suffix.is_empty() {
             suffix_host(&mut head.headers, &settings.host_suffix);
         }
         for name in &self.mirror.remove {
@@ -217,6 +241,17 @@ impl Shadow {
         for (name, value) in &self.mirror.set {
             head.headers.insert(HeaderName::clone(name), value.clone());
         }
+        if settings.internal {
+            head.headers
+                .insert(INTERNAL, HeaderValue::from_static("true"));
+            normalize::append_forwarded_for(&mut head.headers, own_address());
+        }
+        let render = OfRequest {
+            log,
+            method: &head.method,
+            uri: &head.uri,
+        };
+        self.mirror.mutations.apply(&mut head.headers, &render);
         head
     }
 
@@ -415,7 +450,10 @@ impl Job {
             Some(Ok(answer)) => pair.copy(Outcome::Compared, answer),
             Some(Err(error)) => {
                 let why = match error {
-                    Error::Connect(_) | Error::ConnectTimeout | Error::NoEndpoint => "connect",
+                    Error::Connect(_)
+                    | Error::ConnectTimeout
+                    | Error::NoEndpoint
+                    | Error::NoCluster => "connect",
                     Error::Protocol => "protocol",
                     _ => "reset",
                 };
@@ -437,8 +475,9 @@ impl Shadow {
         pair: &Pair,
         begin: Instant,
     ) -> Result<Option<Answer>, Error> {
-        let pool = self.cluster.next().ok_or(Error::NoEndpoint)?;
-        let metrics = self.cluster.metrics();
+        let cluster = self.cluster.as_ref().ok_or(Error::NoCluster)?;
+        let pool = cluster.next().ok_or(Error::NoEndpoint)?;
+        let metrics = cluster.metrics();
         metrics.requests.inc();
         let mut request = request;
         let (lease, answer) = loop {

@@ -26,8 +26,16 @@ use crate::{
 pub struct View<'a> {
     log: &'a Log,
     now: Instant,
-    request: Option<&'a request::Parts>,
+    request: Option<Asked<'a>>,
     answer: Option<&'a HeaderMap>,
+}
+
+/// The head of a request under way.
+#[derive(Debug, Clone, Copy)]
+struct Asked<'a> {
+    method: &'a Method,
+    uri: &'a Uri,
+    headers: &'a HeaderMap,
 }
 
 /// What access logs want to know when a request has ended, gathered while it is known.
@@ -57,14 +65,14 @@ impl Kept {
         self.head = Some(Head {
             method: head.method.clone(),
             uri: head.uri.clone(),
-            authority: authority(head).cloned(),
-            scheme: scheme(head),
+            authority: authority(&head.headers).cloned(),
+            scheme: scheme(&head.headers),
         });
         self.request = pick(&wanted.request, &head.headers);
         self.request_bytes = size(&head.headers)
             + (":method:path:scheme:authority".len()
                 + head.method.as_str().len()
-                + scheme(head).len()) as u64
+                + scheme(&head.headers).len()) as u64
             + path_length(&head.uri);
     }
 
@@ -96,17 +104,36 @@ impl<'a> View<'a> {
         }
     }
 
-    /// A request under way; its answer's headers, where there are any yet.
-    pub fn of_active(
+    /// A request on its way to the upstream.
+    pub fn of_request(
         log: &'a Log,
-        request: Option<&'a request::Parts>,
-        answer: Option<&'a HeaderMap>,
+        method: &'a Method,
+        uri: &'a Uri,
+        headers: &'a HeaderMap,
     ) -> Self {
         Self {
             log,
             now: Instant::now(),
-            request,
-            answer,
+            request: Some(Asked {
+                method,
+                uri,
+                headers,
+            }),
+            answer: None,
+        }
+    }
+
+    /// An answer on its way to the client; the request's headers only where the route recalls them.
+    pub fn of_answer(log: &'a Log, headers: &'a HeaderMap) -> Self {
+        Self {
+            log,
+            now: Instant::now(),
+            request: log.recalled.as_ref().map(|head| Asked {
+                method: &head.method,
+                uri: &head.uri,
+                headers: &head.headers,
+            }),
+            answer: Some(headers),
         }
     }
 
@@ -116,11 +143,11 @@ impl<'a> View<'a> {
         match (name, self.request, head) {
             (Name::Method, Some(head), _) => put(head.method.as_str(), out),
             (Name::Method, None, Some(head)) => put(head.method.as_str(), out),
-            (Name::Path, Some(head), _) => path(&head.uri, out),
+            (Name::Path, Some(head), _) => path(head.uri, out),
             (Name::Path, None, Some(head)) => path(&head.uri, out),
-            (Name::Authority, Some(head), _) => value(authority(head), out),
+            (Name::Authority, Some(head), _) => value(authority(head.headers), out),
             (Name::Authority, None, Some(head)) => value(head.authority.as_ref(), out),
-            (Name::Scheme, Some(head), _) => put(scheme(head), out),
+            (Name::Scheme, Some(head), _) => put(scheme(head.headers), out),
             (Name::Scheme, None, Some(head)) => put(head.scheme, out),
             (Name::Header(name), Some(head), _) => value(head.headers.get(name), out),
             (name @ Name::Header(_), None, _) => {
@@ -180,7 +207,8 @@ impl Source for View<'_> {
         match of {
             Text::AccessLogType => put("DownstreamEnd", out),
             Text::Details => put(&log.details, out),
-            Text::Flags | Text::FlagsLong if log.flags.is_empty() => false,
+            // None at all is told as `-`, in headers too.
+            Text::Flags | Text::FlagsLong if log.flags.is_empty() => put("-", out),
             Text::Flags => put(&log.flags.to_string(), out),
             Text::FlagsLong => {
                 let names: Vec<_> = log.flags.long_names().collect();
@@ -300,13 +328,13 @@ fn pick(names: &[Name], headers: &HeaderMap) -> Vec<Option<HeaderValue>> {
         .collect()
 }
 
-fn authority(head: &request::Parts) -> Option<&HeaderValue> {
-    head.headers.get(header::HOST)
+fn authority(headers: &HeaderMap) -> Option<&HeaderValue> {
+    headers.get(header::HOST)
 }
 
-fn scheme(head: &request::Parts) -> &'static str {
+fn scheme(headers: &HeaderMap) -> &'static str {
     const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-    match head.headers.get(FORWARDED_PROTO) {
+    match headers.get(FORWARDED_PROTO) {
         Some(value) if value == "https" => "https",
         _ => "http",
     }

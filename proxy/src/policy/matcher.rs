@@ -3,8 +3,10 @@
 
 use std::iter;
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use regex::bytes::{Regex, RegexBuilder};
+
+use super::template::Template;
 
 /// Conditions on a request; all must hold. The default holds for every request.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -17,6 +19,12 @@ pub struct Matcher {
     pub headers: Vec<Named>,
     /// Query parameters.
     pub query: Vec<Named>,
+    /// Cookies.
+    pub cookies: Vec<Named>,
+    /// It is gRPC.
+    pub grpc: bool,
+    /// It is a `CONNECT`; without this, a `CONNECT` without a path is for no route.
+    pub connect: bool,
 }
 
 /// A condition on a named value.
@@ -61,6 +69,8 @@ pub enum How {
     Glob(String),
     /// It is a number in this half-open range.
     Range(i64, i64),
+    /// It is a path of this [template](super::template): `/shop/{item}`.
+    Template(String),
 }
 
 /// A request, as far as conditions look at it.
@@ -85,6 +95,9 @@ pub struct Compiled {
     path: Option<Test>,
     headers: Vec<Condition<Source>>,
     query: Vec<Condition<String>>,
+    cookies: Vec<Condition<String>>,
+    grpc: bool,
+    connect: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -106,8 +119,9 @@ enum Source {
     Header(HeaderName),
 }
 
+/// A [`Text`] that can be asked.
 #[derive(Debug, Clone)]
-pub(crate) struct Test {
+pub struct Test {
     how: TestHow,
     ignore_case: bool,
 }
@@ -122,6 +136,26 @@ enum TestHow {
     Regex(Regex),
     Glob(Vec<u8>),
     Range(i64, i64),
+}
+
+/// What a path must be for a [`Compiled`] to hold, as far as an index of them needs it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Key<'a> {
+    /// This.
+    Exact(&'a str),
+    /// It begins with this.
+    Prefix(&'a str),
+    /// Paths don't say.
+    Any,
+}
+
+impl RequestView<'_> {
+    /// Whether it came by TLS, or says that it did.
+    pub fn is_secure(&self) -> bool {
+        self.headers
+            .get("x-forwarded-proto")
+            .is_some_and(|scheme| scheme.as_bytes() == b"https")
+    }
 }
 
 impl Compiled {
@@ -140,7 +174,28 @@ impl Compiled {
                 .iter()
                 .map(|named| Condition::new(named, named.name.clone()))
                 .collect::<Result<_, _>>()?,
+            cookies: matcher
+                .cookies
+                .iter()
+                .map(|named| Condition::new(named, named.name.clone()))
+                .collect::<Result<_, _>>()?,
+            grpc: matcher.grpc,
+            connect: matcher.connect,
         })
+    }
+
+    /// What its condition on the path comes down to.
+    pub fn key(&self) -> Key<'_> {
+        let text = |bytes| std::str::from_utf8(bytes).ok();
+        let key = match &self.path {
+            Some(path) if !path.ignore_case => match &path.how {
+                TestHow::Exact(bytes) => text(bytes).map(Key::Exact),
+                TestHow::Prefix(bytes) | TestHow::PathPrefix(bytes) => text(bytes).map(Key::Prefix),
+                _ => None,
+            },
+            _ => None,
+        };
+        key.unwrap_or(Key::Any)
     }
 
     /// Whether all conditions hold for the request.
@@ -155,6 +210,13 @@ impl Compiled {
                 .query
                 .iter()
                 .all(|query| query.holds(parameter(request.query, &query.name).into_iter()))
+            && self.cookies.iter().all(|condition| {
+                // An absent cookie is one that does not pass.
+                let value = cookie(request.headers, condition.name.as_bytes());
+                value.is_some_and(|value| condition.passes(value)) != condition.invert
+            })
+            && (!self.grpc || is_grpc(request.headers))
+            && (self.connect == (request.method == "CONNECT" && request.path.is_empty()))
     }
 }
 
@@ -195,8 +257,12 @@ impl Condition<Source> {
         match &self.name {
             Source::Method => one(request.method),
             Source::Authority => one(request.authority),
-            // Without TLS there is no other.
-            Source::Scheme => one("http"),
+            Source::Scheme => {
+                let known = request.headers.get("x-forwarded-proto");
+                self.holds(iter::once(
+                    known.map_or(&b"http"[..], HeaderValue::as_bytes),
+                ))
+            }
             Source::Path => match request.query {
                 None => one(request.path),
                 Some(query) => one(&[request.path, "?", query].concat()),
@@ -228,7 +294,8 @@ impl Source {
 }
 
 impl Test {
-    pub(crate) fn new(text: &Text) -> Result<Self, String> {
+    /// Compiles it; the error names the expression that cannot be.
+    pub fn new(text: &Text) -> Result<Self, String> {
         let how = match &text.how {
             How::Exact(text) => TestHow::Exact(text.clone().into_bytes()),
             How::Prefix(text) => TestHow::Prefix(text.clone().into_bytes()),
@@ -238,6 +305,7 @@ impl Test {
             How::Regex(expression) => TestHow::Regex(full(expression, text.ignore_case)?),
             How::Glob(pattern) => TestHow::Glob(pattern.clone().into_bytes()),
             How::Range(low, high) => TestHow::Range(*low, *high),
+            How::Template(text) => TestHow::Regex(full(&Template::read(text)?.expression, false)?),
         };
         Ok(Self {
             how,
@@ -245,7 +313,8 @@ impl Test {
         })
     }
 
-    pub(crate) fn holds(&self, value: &[u8]) -> bool {
+    /// Whether the text is one of those.
+    pub fn holds(&self, value: &[u8]) -> bool {
         match &self.how {
             TestHow::Exact(text) => self.same(value, text),
             TestHow::Prefix(text) => self.begins(value, text),
@@ -339,6 +408,31 @@ fn parameter<'a>(query: Option<&'a str>, name: &str) -> Option<&'a [u8]> {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
         (key == name).then_some(value.as_bytes())
     })
+}
+
+/// The value of a cookie, without the quotes that RFC 6265 §4.1.1 allows around it.
+pub(super) fn cookie<'a>(headers: &'a HeaderMap, name: &[u8]) -> Option<&'a [u8]> {
+    headers
+        .get_all(header::COOKIE)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b';'))
+        .find_map(|pair| {
+            let value = pair.trim_ascii().strip_prefix(name)?.strip_prefix(b"=")?;
+            Some(
+                value
+                    .strip_prefix(b"\"")
+                    .and_then(|value| value.strip_suffix(b"\""))
+                    .unwrap_or(value),
+            )
+        })
+}
+
+/// By its content type, as Envoy: `application/grpc`, alone or with `+something`.
+fn is_grpc(headers: &HeaderMap) -> bool {
+    headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.as_bytes().strip_prefix(b"application/grpc"))
+        .is_some_and(|rest| matches!(rest.first(), None | Some(b'+')))
 }
 
 #[cfg(test)]

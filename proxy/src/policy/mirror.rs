@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderName, HeaderValue};
 
-use super::matcher::{self, Matcher, RequestView};
+use super::{
+    headers::Mutation,
+    matcher::{self, Matcher, RequestView},
+};
 use crate::{
     draw::{Draw, Seed},
     unit::{ByteSize, Share},
@@ -19,6 +22,9 @@ pub struct Mirror {
     pub side: u8,
     /// Where the copies go.
     pub cluster: String,
+    /// Header of the request that names the cluster instead; without it, or where there is no such cluster, nothing is
+    /// copied.
+    pub cluster_header: Option<String>,
     /// Which requests are looked at.
     pub matcher: Matcher,
     /// Share of them that is copied.
@@ -31,6 +37,12 @@ pub struct Mirror {
     pub set_headers: Vec<(String, String)>,
     /// Headers removed from the copy.
     pub remove_headers: Vec<String>,
+    /// What else is done to the copy's headers, after all of that.
+    pub mutations: Vec<Mutation>,
+    /// The copy's host, in place of the primary's.
+    pub host: Option<String>,
+    /// The copy says that it comes from within, as Envoy's: `x-envoy-internal`, and our address in `x-forwarded-for`.
+    pub internal: bool,
     /// What a copy may cost.
     pub limits: Limits,
     /// Whether both answers are captured and told to the observer in full.
@@ -64,6 +76,29 @@ pub struct Limits {
     pub response_body: ByteSize,
     /// After a failed connect, copies are shed for this long.
     pub connect_backoff: Duration,
+}
+
+/// All requests, without comparison.
+impl Default for Mirror {
+    fn default() -> Self {
+        Self {
+            id: String::new(),
+            side: 0,
+            cluster: String::new(),
+            cluster_header: None,
+            matcher: Matcher::default(),
+            share: Share::ALL,
+            key: SampleKey::default(),
+            host_suffix: String::new(),
+            set_headers: Vec::new(),
+            remove_headers: Vec::new(),
+            mutations: Vec::new(),
+            host: None,
+            internal: false,
+            limits: Limits::default(),
+            compare: false,
+        }
+    }
 }
 
 impl Default for Limits {
@@ -125,7 +160,7 @@ impl Compiled {
         let value = match &self.key {
             CompiledKey::Ordinal => None,
             CompiledKey::Header(name) => request.headers.get(name).map(HeaderValue::as_bytes),
-            CompiledKey::Cookie(name) => cookie(request.headers, name.as_bytes()),
+            CompiledKey::Cookie(name) => matcher::cookie(request.headers, name.as_bytes()),
         };
         match value {
             Some(value) => self.draw.unit_of(value),
@@ -134,25 +169,10 @@ impl Compiled {
     }
 }
 
-/// The value of a cookie, without the quotes that RFC 6265 §4.1.1 allows around it.
-fn cookie<'a>(headers: &'a HeaderMap, name: &[u8]) -> Option<&'a [u8]> {
-    headers
-        .get_all(header::COOKIE)
-        .iter()
-        .flat_map(|value| value.as_bytes().split(|byte| *byte == b';'))
-        .find_map(|pair| {
-            let value = pair.trim_ascii().strip_prefix(name)?.strip_prefix(b"=")?;
-            Some(
-                value
-                    .strip_prefix(b"\"")
-                    .and_then(|value| value.strip_suffix(b"\""))
-                    .unwrap_or(value),
-            )
-        })
-}
-
 #[cfg(test)]
 mod tests {
+    use http::{HeaderMap, header};
+
     use super::*;
 
     fn mirror(share: f64, key: SampleKey) -> Mirror {
@@ -160,14 +180,10 @@ mod tests {
             id: "candidate".to_owned(),
             side: 1,
             cluster: "v2".to_owned(),
-            matcher: Matcher::default(),
             share: Share::new(share).unwrap(),
             key,
-            host_suffix: String::new(),
-            set_headers: Vec::new(),
-            remove_headers: Vec::new(),
-            limits: Limits::default(),
             compare: true,
+            ..Mirror::default()
         }
     }
 

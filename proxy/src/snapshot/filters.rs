@@ -1,7 +1,12 @@
 //! What requests pass on their way, compiled: one list for a listener, and one for each route that says something else.
 
-use super::rate_limit::{RateLimit, Shelf};
-use crate::config;
+use std::sync::Arc;
+
+use super::{
+    headers::{Cache, Steps},
+    rate_limit::{RateLimit, Shelf},
+};
+use crate::{config, policy::cors};
 
 /// What requests pass, in order.
 #[derive(Debug, Default)]
@@ -18,6 +23,10 @@ pub enum Filter {
     Buffer(u64),
     /// So many requests may pass in a time.
     RateLimit(Box<RateLimit>),
+    /// Requests from other origins.
+    Cors(Arc<cors::Compiled>),
+    /// Headers are changed.
+    Headers(Arc<Steps>),
 }
 
 impl Filters {
@@ -27,6 +36,7 @@ impl Filters {
         list: &[config::Filter],
         faults: bool,
         shelf: &Shelf,
+        cache: &mut Cache,
     ) -> Result<Self, (usize, String)> {
         let told = list.contains(&config::Filter::Faults);
         let mut compiled = Vec::with_capacity(list.len());
@@ -40,6 +50,12 @@ impl Filters {
                     let limit = RateLimit::compile(limit, shelf).map_err(|what| (index, what))?;
                     Filter::RateLimit(Box::new(limit))
                 }
+                config::Filter::Cors(policy) => {
+                    Filter::Cors(cache.cors(policy).map_err(|what| (index, what))?)
+                }
+                config::Filter::Headers(steps) => {
+                    Filter::Headers(cache.steps(steps).map_err(|what| (index, what))?)
+                }
             });
         }
         Ok(Self {
@@ -50,6 +66,12 @@ impl Filters {
     /// There are none: requests go on as they are.
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()
+    }
+
+    /// What is done to answers looks at the request's headers.
+    pub fn recalls(&self) -> bool {
+        let recalls = |filter: &Filter| matches!(filter, Filter::Headers(steps) if steps.recalls);
+        self.list.iter().any(recalls)
     }
 
     /// They, in order.

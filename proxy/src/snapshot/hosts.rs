@@ -1,20 +1,33 @@
 //! Which virtual host a request is for: the most specific of its listener's domains, as Envoy: exact, then the longest
-//! `*.suffix`, then the longest `prefix.*`, then `*`. The port is a part of the name.
+//! `*.suffix`, then the longest `prefix.*`, then `*`. The port is a part of the name, unless it is ignored. Within the host
+//! it is the first route that matches; what that costs depends little on how many there are.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::Route;
-use crate::policy::matcher::RequestView;
+use crate::policy::matcher::{Key, RequestView};
 
 /// The virtual hosts of a listener.
 #[derive(Debug, Default)]
 pub struct Hosts {
-    routes: Vec<Vec<Route>>,
+    all: Vec<Host>,
     exact: HashMap<String, usize>,
-    /// Longest first.
-    suffixes: Vec<(String, usize)>,
-    prefixes: Vec<(String, usize)>,
+    suffixes: Parts,
+    prefixes: Parts,
     any: Option<usize>,
+    ignore_port: bool,
+}
+
+/// Parts of names by their length.
+type Parts = BTreeMap<usize, HashMap<String, usize>>;
+
+/// A virtual host.
+#[derive(Debug)]
+struct Host {
+    routes: Vec<Route>,
+    /// The route of requests without TLS.
+    plain: Option<usize>,
+    index: Option<Index>,
 }
 
 /// Which route of a listener: a virtual host and a place in it.
@@ -24,11 +37,51 @@ pub struct RouteId {
     route: usize,
 }
 
+/// With fewer routes than this, asking each of them costs less than looking them up.
+const WORTH_AN_INDEX: usize = 12;
+
+/// Routes by their paths: places in the list, ascending.
+#[derive(Debug, Default)]
+struct Index {
+    exact: HashMap<String, Vec<usize>>,
+    /// Ascending by prefix.
+    prefixes: Vec<Prefix>,
+    /// Those that no path rules out.
+    others: Vec<usize>,
+}
+
+#[derive(Debug)]
+struct Prefix {
+    text: String,
+    routes: Vec<usize>,
+    /// The longest other one that this one begins with.
+    shorter: Option<usize>,
+}
+
 impl Hosts {
-    /// Adds a virtual host; the error is a domain that another has.
-    pub fn add(&mut self, domains: &[String], routes: Vec<Route>) -> Result<(), String> {
-        let host = self.routes.len();
-        self.routes.push(routes);
+    /// None yet.
+    pub fn new(ignore_port: bool) -> Self {
+        Self {
+            ignore_port,
+            ..Self::default()
+        }
+    }
+
+    /// Adds a virtual host, and the route of its requests without TLS where they have one of their own; the error is a
+    /// domain that another has.
+    pub fn add(
+        &mut self,
+        domains: &[String],
+        routes: Vec<Route>,
+        plain: Option<usize>,
+    ) -> Result<(), String> {
+        let host = self.all.len();
+        let index = (routes.len() >= WORTH_AN_INDEX).then(|| Index::of(&routes));
+        self.all.push(Host {
+            routes,
+            plain,
+            index,
+        });
         for domain in domains {
             let name = domain.to_ascii_lowercase();
             let taken = if name == "*" {
@@ -47,20 +100,30 @@ impl Hosts {
         Ok(())
     }
 
-    /// The first route that is for the request.
-    pub fn find(&self, request: &RequestView<'_>) -> Option<RouteId> {
+    /// The first route that is for the request; `ordinal` is what shares of requests are drawn by.
+    pub fn find(&self, request: &RequestView<'_>, ordinal: u64) -> Option<RouteId> {
         let host = self.host(request.authority)?;
-        let route = self
-            .routes
-            .get(host)?
-            .iter()
-            .position(|route| route.matcher.matches(request))?;
+        let routes = self.all.get(host)?;
+        let matches = |route: &Route| {
+            route.matcher.matches(request)
+                && route
+                    .share
+                    .as_ref()
+                    .is_none_or(|(draw, share)| draw.unit_of(&ordinal.to_le_bytes()) < *share)
+        };
+        let route = match (routes.plain, &routes.index) {
+            (Some(plain), _) if !request.is_secure() => plain,
+            (_, None) => routes.routes.iter().position(matches)?,
+            (_, Some(index)) => index.first(request.path, |at| {
+                routes.routes.get(at).is_some_and(matches)
+            })?,
+        };
         Some(RouteId { host, route })
     }
 
     /// A route that was found.
     pub fn get(&self, id: RouteId) -> Option<&Route> {
-        self.routes.get(id.host)?.get(id.route)
+        self.all.get(id.host)?.routes.get(id.route)
     }
 
     /// Allocates only for a host with capitals.
@@ -70,6 +133,11 @@ impl Hosts {
         if only_any {
             return self.any;
         }
+        let authority = if self.ignore_port {
+            without_port(authority)
+        } else {
+            authority
+        };
         if authority.bytes().any(|byte| byte.is_ascii_uppercase()) {
             return self.host_in_lower_case(&authority.to_ascii_lowercase());
         }
@@ -77,31 +145,113 @@ impl Hosts {
     }
 
     fn host_in_lower_case(&self, authority: &str) -> Option<usize> {
-        // A wildcard stands for at least one character.
-        let longer = |part: &str| authority.len() > part.len();
-        let suffix =
-            |(part, _): &&(String, usize)| longer(part) && authority.ends_with(part.as_str());
-        let prefix =
-            |(part, _): &&(String, usize)| longer(part) && authority.starts_with(part.as_str());
+        let length = authority.len();
+        // A wildcard stands for at least one character; the longest comes first.
+        let suffix = || {
+            let mut parts = self.suffixes.range(..length).rev();
+            parts.find_map(|(part, names)| names.get(authority.get(length - part..)?))
+        };
+        let prefix = || {
+            let mut parts = self.prefixes.range(..length).rev();
+            parts.find_map(|(part, names)| names.get(authority.get(..*part)?))
+        };
         self.exact
             .get(authority)
+            .or_else(suffix)
+            .or_else(prefix)
             .copied()
-            .or_else(|| self.suffixes.iter().find(suffix).map(|(_, host)| *host))
-            .or_else(|| self.prefixes.iter().find(prefix).map(|(_, host)| *host))
             .or(self.any)
     }
 }
 
+impl Index {
+    fn of(routes: &[Route]) -> Self {
+        let mut index = Self::default();
+        let mut prefixes: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+        for (at, route) in routes.iter().enumerate() {
+            match route.matcher.key() {
+                Key::Exact(path) => index.exact.entry(path.to_owned()).or_default().push(at),
+                Key::Prefix(prefix) => prefixes.entry(prefix.to_owned()).or_default().push(at),
+                Key::Any => index.others.push(at),
+            }
+        }
+        for (text, routes) in prefixes {
+            // Sorted, the one before is the longest candidate, and its own shorter ones are the others.
+            let mut shorter = index.prefixes.len().checked_sub(1);
+            while let Some(before) = shorter.and_then(|at| index.prefixes.get(at)) {
+                if text.starts_with(&before.text) {
+                    break;
+                }
+                shorter = before.shorter;
+            }
+            index.prefixes.push(Prefix {
+                text,
+                routes,
+                shorter,
+            });
+        }
+        index
+    }
+
+    /// The first route whose path may match, and that does.
+    fn first(&self, path: &str, matches: impl Fn(usize) -> bool) -> Option<usize> {
+        let exact = self.exact.get(path).map_or(&[][..], Vec::as_slice);
+        let longest = self.longest_prefix(path);
+        let mut from = 0;
+        loop {
+            let candidate = [exact, &self.others]
+                .into_iter()
+                .chain(self.chain(longest).map(|prefix| prefix.routes.as_slice()))
+                .filter_map(|list| list.get(list.partition_point(|at| *at < from)))
+                .min()?;
+            if matches(*candidate) {
+                return Some(*candidate);
+            }
+            from = candidate + 1;
+        }
+    }
+
+    /// All that lie between a prefix of the path and the path begin with that prefix: it is the last one that is not
+    /// after the path, or one of those that this one begins with.
+    fn longest_prefix(&self, path: &str) -> Option<usize> {
+        let after = self
+            .prefixes
+            .partition_point(|prefix| prefix.text.as_str() <= path);
+        let mut at = after.checked_sub(1);
+        while let Some(prefix) = at.and_then(|at| self.prefixes.get(at)) {
+            if path.starts_with(&prefix.text) {
+                break;
+            }
+            at = prefix.shorter;
+        }
+        at
+    }
+
+    fn chain(&self, longest: Option<usize>) -> impl Iterator<Item = &Prefix> {
+        let get = |at: Option<usize>| self.prefixes.get(at?);
+        std::iter::successors(get(longest), move |prefix| get(prefix.shorter))
+    }
+}
+
 /// Whether it was there already.
-fn insert(list: &mut Vec<(String, usize)>, part: &str, host: usize) -> bool {
-    let taken = list.iter().any(|(other, _)| other == part);
-    list.push((part.to_owned(), host));
-    list.sort_by_key(|(part, _)| std::cmp::Reverse(part.len()));
-    taken
+fn insert(parts: &mut Parts, part: &str, host: usize) -> bool {
+    let names = parts.entry(part.len()).or_default();
+    names.insert(part.to_owned(), host).is_some()
+}
+
+/// The name in front of the port.
+pub fn without_port(authority: &str) -> &str {
+    let bracket = authority.rfind(']').unwrap_or(0);
+    match authority.rfind(':') {
+        Some(at) if at >= bracket => authority.get(..at).unwrap_or(authority),
+        _ => authority,
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::{
         draw::Seed,
@@ -109,61 +259,121 @@ mod tests {
         snapshot::{Action, Counters, Faults},
     };
 
-    fn host(name: &str) -> Vec<Route> {
+    fn route(name: &str, matcher: &matcher::Matcher) -> Route {
         let rules = fault::Rules::compile(&[], Seed(1)).unwrap();
-        vec![Route {
+        Route {
             name: name.to_owned(),
-            matcher: matcher::Compiled::new(&matcher::Matcher::default()).unwrap(),
+            matcher: matcher::Compiled::new(matcher).unwrap(),
+            share: None,
             action: Action::Respond(http::StatusCode::OK, String::new()),
             filters: std::sync::Arc::default(),
             faults: Faults {
                 counters: Counters::new(&rules, &fault::Book::default()),
                 rules,
             },
-        }]
+            levels: Vec::new(),
+            target_last: false,
+            recalls: false,
+        }
+    }
+
+    fn host(name: &str) -> Vec<Route> {
+        vec![route(name, &matcher::Matcher::default())]
+    }
+
+    fn asked<'a>(
+        authority: &'a str,
+        path: &'a str,
+        headers: &'a http::HeaderMap,
+    ) -> RequestView<'a> {
+        RequestView {
+            method: "GET",
+            authority,
+            path,
+            query: None,
+            headers,
+        }
     }
 
     #[test]
     fn the_most_specific_domain_wins() {
-        let mut hosts = Hosts::default();
-        for domain in [
+        let headers = http::HeaderMap::new();
+        let domains = [
             "*",
             "*.test",
             "*.shop.test",
             "shop.*",
             "shop.test",
             "a.shop.test",
-        ] {
-            hosts.add(&[domain.to_owned()], host(domain)).unwrap();
-        }
-        for (authority, expected) in [
-            ("shop.test", "shop.test"),
-            ("SHOP.Test", "shop.test"),
-            ("a.shop.test", "a.shop.test"),
-            ("b.shop.test", "*.shop.test"),
-            ("other.test", "*.test"),
-            ("shop.example", "shop.*"),
-            ("shop.test:80", "shop.*"),
-            (".test", "*"),
-            ("", "*"),
-        ] {
-            let request = RequestView {
-                method: "GET",
-                authority,
-                path: "/",
-                query: None,
-                headers: &http::HeaderMap::new(),
-            };
-            let found = hosts.find(&request).and_then(|id| hosts.get(id)).unwrap();
-            assert_eq!(found.name, expected, "{authority}");
+        ];
+        let rows = [
+            ("shop.test", "shop.test", "shop.test"),
+            ("SHOP.Test", "shop.test", "shop.test"),
+            ("a.shop.test", "a.shop.test", "a.shop.test"),
+            ("b.shop.test", "*.shop.test", "*.shop.test"),
+            ("other.test", "*.test", "*.test"),
+            ("shop.example", "shop.*", "shop.*"),
+            ("shop.test:80", "shop.*", "shop.test"),
+            ("b.shop.test:80", "*", "*.shop.test"),
+            ("[::1]:80", "*", "*"),
+            (".test", "*", "*"),
+            ("", "*", "*"),
+        ];
+        for ignore_port in [false, true] {
+            let mut hosts = Hosts::new(ignore_port);
+            for domain in domains {
+                hosts.add(&[domain.to_owned()], host(domain), None).unwrap();
+            }
+            for (authority, with_port, without) in rows {
+                let expected = if ignore_port { without } else { with_port };
+                let found = hosts.find(&asked(authority, "/", &headers), 0);
+                let found = found.and_then(|id| hosts.get(id)).unwrap();
+                assert_eq!(found.name, expected, "{authority} {ignore_port}");
+            }
         }
     }
 
     #[test]
     fn a_domain_is_taken_once() {
         let mut hosts = Hosts::default();
-        hosts.add(&["*.a".to_owned()], host("first")).unwrap();
-        let taken = hosts.add(&["b".to_owned(), "*.A".to_owned()], host("second"));
+        hosts.add(&["*.a".to_owned()], host("first"), None).unwrap();
+        let taken = hosts.add(&["b".to_owned(), "*.A".to_owned()], host("second"), None);
         assert_eq!(taken, Err("*.A".to_owned()));
+    }
+
+    fn text(how: matcher::How, ignore_case: bool) -> matcher::Matcher {
+        matcher::Matcher {
+            path: Some(matcher::Text { how, ignore_case }),
+            ..matcher::Matcher::default()
+        }
+    }
+
+    proptest! {
+        /// The index only leaves out what cannot match.
+        #[test]
+        fn an_index_finds_what_asking_each_route_finds(
+            routes in prop::collection::vec((0..5_u8, "(/[ab]{0,2}){1,3}"), 0..40),
+            paths in prop::collection::vec("(/[abAB]{0,2}){1,4}", 20),
+        ) {
+            let routes: Vec<_> = routes
+                .into_iter()
+                .map(|(kind, path)| match kind {
+                    0 => text(matcher::How::Exact(path), false),
+                    1 => text(matcher::How::Prefix(path), false),
+                    2 => text(matcher::How::PathPrefix(path), false),
+                    3 => text(matcher::How::Prefix(path), true),
+                    _ => text(matcher::How::Regex(format!("{path}.")), false),
+                })
+                .map(|matcher| route("", &matcher))
+                .collect();
+            let index = Index::of(&routes);
+            let headers = http::HeaderMap::new();
+            for path in &paths {
+                let request = asked("a", path, &headers);
+                let each = routes.iter().position(|route| route.matcher.matches(&request));
+                let found = index.first(path, |at| routes[at].matcher.matches(&request));
+                prop_assert_eq!(found, each, "{}", path);
+            }
+        }
     }
 }

@@ -12,7 +12,7 @@ use std::{
 
 use meshbed_proxy::{
     app::{Deps, Proxy, StartError},
-    config::{Action, Address, Config, Endpoint},
+    config::{Action, Address, Config, Endpoint, Target},
 };
 
 use super::support::{Wire, config, echo, forward, service, start, start_with};
@@ -74,7 +74,7 @@ fn a_proxy_that_runs_keeps_its_port_from_another() {
 #[test]
 fn a_configuration_that_cannot_be_used_is_refused_with_all_its_problems() {
     let mut wrong = config(echo());
-    forward(&mut wrong).clusters = vec![("nowhere".to_owned(), 1)];
+    forward(&mut wrong).clusters = vec![Target::new("nowhere", 1)];
     wrong.clusters[0].endpoints = vec![Endpoint::at(Address::Listener("none".into()))];
     let Err(StartError::Config(problems)) = Proxy::start(wrong, Deps::default()) else {
         panic!("it was started");
@@ -97,7 +97,7 @@ fn an_endpoint_may_be_another_listener_wherever_it_was_bound() {
     else {
         panic!("the route forwards");
     };
-    forward.clusters = vec![("chain".to_owned(), 1)];
+    forward.clusters = vec![Target::new("chain", 1)];
     config.listeners.push(second);
     let mut chain = config.clusters[0].clone();
     chain.name = "chain".into();

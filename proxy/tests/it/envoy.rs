@@ -3,12 +3,13 @@
 use std::{net::SocketAddr, time::Duration};
 
 use meshbed_proxy::{
-    config::{Action, Address, Config, Forward},
+    config::{Action, Address, Config, Forward, Target},
     draw::Seed,
     envoy::{Loaded, Options, read},
     policy::{
         fault::{Fault, Select, abort::Abort, delay::Delay},
         matcher::{How, Named, Text},
+        rewrite::{HostRewrite, PathRewrite},
     },
     unit::{ByteSize, Share},
 };
@@ -93,7 +94,7 @@ fn route(yaml: &str) -> meshbed_proxy::config::Route {
 fn forward(yaml: &str) -> Forward {
     match route(&format!("{{match: {{prefix: /}}, route: {yaml}}}")).action {
         Action::Forward(forward) => forward,
-        Action::Respond { .. } => panic!("a route forwards"),
+        _ => panic!("a route forwards"),
     }
 }
 
@@ -287,14 +288,20 @@ fn routes_do_what_they_say() {
     );
     assert_eq!(rewritten.timeout, Some(Duration::from_millis(600)));
     assert_eq!(rewritten.idle_timeout, Some(Duration::from_secs(2)));
-    assert_eq!(rewritten.prefix_rewrite.as_deref(), Some("/in"));
-    assert_eq!(rewritten.host_rewrite.as_deref(), Some("in.test"));
+    assert_eq!(
+        rewritten.path_rewrite,
+        Some(PathRewrite::Prefix("/in".to_owned()))
+    );
+    assert_eq!(
+        rewritten.host_rewrite,
+        Some(HostRewrite::Literal("in.test".to_owned()))
+    );
     let weighted = forward(
         "{weighted_clusters: {clusters: [{name: shop, weight: 3}, {name: shop, weight: 1}]}}",
     );
     assert_eq!(
         weighted.clusters,
-        [("shop".to_owned(), 3), ("shop".to_owned(), 1)]
+        [Target::new("shop", 3), Target::new("shop", 1)]
     );
     let direct =
         route("{match: {prefix: /}, direct_response: {status: 299, body: {inline_string: hi}}}");

@@ -8,7 +8,7 @@ use meshbed_proxy::{
     policy::{
         fault::{Fault, Rule, Select, abort::Abort},
         matcher::Matcher,
-        mirror::{Limits, Mirror, SampleKey},
+        mirror::{Limits, Mirror},
     },
     unit::{ByteSize, Share},
 };
@@ -20,16 +20,9 @@ use super::support::{cluster, config, echo, forward, nobody, once, service, star
 fn mirror() -> Mirror {
     Mirror {
         id: "candidate".to_owned(),
-        side: 0,
         cluster: "shadow".to_owned(),
-        matcher: Matcher::default(),
-        share: Share::ALL,
-        key: SampleKey::Ordinal,
-        host_suffix: String::new(),
-        set_headers: Vec::new(),
-        remove_headers: Vec::new(),
-        limits: Limits::default(),
         compare: true,
+        ..Mirror::default()
     }
 }
 

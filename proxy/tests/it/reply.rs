@@ -3,8 +3,9 @@
 use std::{net::SocketAddr, time::Duration};
 
 use meshbed_proxy::{
-    config::{Action, Forward},
+    config::{Action, Forward, Target},
     observe::Flags,
+    policy::rewrite::{HostRewrite, PathRewrite},
 };
 
 use super::support::{
@@ -377,9 +378,9 @@ fn weighted_clusters_get_their_share_and_prefixes_and_hosts_are_rewritten() {
     let mut config = config(one);
     config.clusters.push(cluster("other", &[two]));
     let forward = forward(&mut config);
-    forward.clusters = vec![("up".to_owned(), 3), ("other".to_owned(), 1)];
-    forward.prefix_rewrite = Some("/v2/".to_owned());
-    forward.host_rewrite = Some("inner.test".to_owned());
+    forward.clusters = vec![Target::new("up", 3), Target::new("other", 1)];
+    forward.path_rewrite = Some(PathRewrite::Prefix("/v2/".to_owned()));
+    forward.host_rewrite = Some(HostRewrite::Literal("inner.test".to_owned()));
     let proxy = start(config);
     let mut wire = proxy.connect();
     for _ in 0..400 {

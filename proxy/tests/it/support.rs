@@ -256,6 +256,7 @@ pub(crate) fn config(up: SocketAddr) -> Config {
                     name: "all".to_owned(),
                     domains: vec!["*".to_owned()],
                     routes: vec![route("/", Forward::to("up"))],
+                    ..VirtualHost::default()
                 }],
                 ..HttpManager::default()
             },
@@ -276,8 +277,7 @@ pub(crate) fn route(prefix: &str, forward: Forward) -> Route {
             ..Matcher::default()
         },
         action: Action::Forward(forward),
-        faults: None,
-        filters: None,
+        ..Route::default()
     }
 }
 
@@ -297,7 +297,7 @@ pub(crate) fn cluster(name: &str, addresses: &[SocketAddr]) -> Cluster {
 pub(crate) fn forward(config: &mut Config) -> &mut Forward {
     match &mut config.listeners[0].manager_mut().unwrap().virtual_hosts[0].routes[0].action {
         Action::Forward(forward) => forward,
-        Action::Respond { .. } => panic!("the route forwards"),
+        _ => panic!("the route forwards"),
     }
 }
 

@@ -81,14 +81,10 @@ fn within(share: f64, chance: impl FnOnce() -> f64) -> bool {
 
 fn subject<'a>(log: &'a Log, head: &'a request::Parts) -> Subject<'a> {
     let view: RequestView<'a> = inject::view(log, &head.headers);
-    let cluster = log
-        .forward()
-        .and_then(|forward| forward.cluster(log.identity.ordinal))
-        .and_then(|index| log.local.clusters.get(index));
     Subject {
         request: view,
         remote: log.client.peer.ip(),
-        cluster: cluster.map_or("", |cluster| &cluster.settings().name),
+        cluster: log.cluster_name(),
     }
 }
 

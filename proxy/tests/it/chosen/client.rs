@@ -14,7 +14,7 @@ use meshbed_proxy::{
     },
     draw::Seed,
     observe::{Observer, Record},
-    policy::{fault, matcher::Matcher},
+    policy::fault,
 };
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
@@ -38,11 +38,10 @@ pub(crate) fn config(upstream: SocketAddr, seed: u64, faults: Vec<fault::Rule>) 
                     domains: vec!["*".to_owned()],
                     routes: vec![Route {
                         name: "all".to_owned(),
-                        matcher: Matcher::default(),
                         action: Action::Forward(Forward::to("up")),
-                        faults: None,
-                        filters: None,
+                        ..Route::default()
                     }],
+                    ..VirtualHost::default()
                 }],
                 faults,
                 ..HttpManager::default()

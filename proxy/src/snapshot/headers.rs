@@ -1,0 +1,94 @@
+//! Header operations, compiled: what routes, weighted clusters and filters do to the messages that pass.
+
+use std::{collections::HashMap, sync::Arc};
+
+use crate::{
+    config,
+    policy::{
+        cors,
+        format::{Format, field::Message},
+        headers::{Compiled, Edits, Mutations},
+    },
+};
+
+/// What one level does.
+#[derive(Debug)]
+pub struct Level {
+    /// To requests.
+    pub request: Compiled,
+    /// To answers.
+    pub answer: Compiled,
+    /// What is done to answers looks at the request's headers.
+    pub recalls: bool,
+}
+
+/// What a filter does.
+#[derive(Debug)]
+pub struct Steps {
+    /// To requests.
+    pub request: Mutations,
+    /// To answers.
+    pub answer: Mutations,
+    /// What is done to answers looks at the request's headers.
+    pub recalls: bool,
+}
+
+/// Levels are shared by routes: each is compiled once.
+#[derive(Debug, Default)]
+pub(super) struct Cache {
+    levels: HashMap<*const Edits, Arc<Level>>,
+    steps: HashMap<*const config::Steps, Arc<Steps>>,
+    cors: HashMap<*const cors::Policy, Arc<cors::Compiled>>,
+}
+
+impl Cache {
+    pub(super) fn level(&mut self, edits: &Arc<Edits>) -> Result<Arc<Level>, String> {
+        let key = Arc::as_ptr(edits);
+        if let Some(level) = self.levels.get(&key) {
+            return Ok(Arc::clone(level));
+        }
+        let answer = Compiled::new(&edits.response)?;
+        let level = Arc::new(Level {
+            request: Compiled::new(&edits.request)?,
+            recalls: recalls(answer.formats()),
+            answer,
+        });
+        self.levels.insert(key, Arc::clone(&level));
+        Ok(level)
+    }
+
+    pub(super) fn steps(&mut self, steps: &Arc<config::Steps>) -> Result<Arc<Steps>, String> {
+        let key = Arc::as_ptr(steps);
+        if let Some(steps) = self.steps.get(&key) {
+            return Ok(Arc::clone(steps));
+        }
+        let answer = Mutations::new(&steps.response)?;
+        let compiled = Arc::new(Steps {
+            request: Mutations::new(&steps.request)?,
+            recalls: recalls(answer.formats()),
+            answer,
+        });
+        self.steps.insert(key, Arc::clone(&compiled));
+        Ok(compiled)
+    }
+}
+
+impl Cache {
+    pub(super) fn cors(
+        &mut self,
+        policy: &Arc<cors::Policy>,
+    ) -> Result<Arc<cors::Compiled>, String> {
+        let key = Arc::as_ptr(policy);
+        if let Some(policy) = self.cors.get(&key) {
+            return Ok(Arc::clone(policy));
+        }
+        let compiled = Arc::new(cors::Compiled::new(policy)?);
+        self.cors.insert(key, Arc::clone(&compiled));
+        Ok(compiled)
+    }
+}
+
+/// Whether a format looks at the request's headers.
+pub(super) fn recalls<'a>(mut formats: impl Iterator<Item = &'a Format>) -> bool {
+    formats.any(|format| format.headers().any(|(of, _)| of == Message::Request))
+}
