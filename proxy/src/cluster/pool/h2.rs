@@ -16,9 +16,10 @@ use bytes::Bytes;
 use h2::{
     Reason, SendStream,
     client::{self, SendRequest},
+    ext::Protocol,
 };
 use http::{
-    HeaderMap, HeaderName, Request, Response, Uri, Version, header, request,
+    HeaderMap, HeaderName, Method, Request, Response, StatusCode, Uri, Version, header, request,
     uri::{Authority, PathAndQuery, Scheme},
 };
 use http_body::Body;
@@ -42,6 +43,10 @@ use crate::{
 
 /// Streams that an endpoint is taken to have room for until it has said.
 const STREAMS_AT_FIRST: usize = 100;
+
+/// How often, and after how long, an endpoint's settings are looked at for `ENABLE_CONNECT_PROTOCOL`.
+const SETTINGS_LOOKS: u32 = 100;
+const SETTINGS_LOOK: Duration = Duration::from_millis(5);
 
 /// Longest header section of an answer. Envoy: 60 KiB.
 const MAX_HEADERS: u32 = 60 << 10;
@@ -305,6 +310,13 @@ impl Slot {
                 unsent: Some(request),
             });
         }
+        let upgrade = request.headers().get(header::UPGRADE).cloned();
+        if upgrade.is_some() && !may_connect(&sender).await {
+            return Err(Failed {
+                error: Error::Reset { refused: false },
+                unsent: None,
+            });
+        }
         let (head, body) = request.into_parts();
         let ended = body.is_end_stream();
         let failed = |error: &h2::Error| Failed {
@@ -326,7 +338,14 @@ impl Slot {
         }
         match answer.await {
             Ok(answer) => {
-                let (head, body) = answer.into_parts();
+                let (mut head, body) = answer.into_parts();
+                if let Some(protocol) = upgrade
+                    && head.status == StatusCode::OK
+                {
+                    // What HTTP/1 says where an extended `CONNECT` is taken.
+                    head.status = StatusCode::SWITCHING_PROTOCOLS;
+                    head.headers.insert(header::UPGRADE, protocol);
+                }
                 let length = length(&head.headers);
                 let body = Incoming::stream(body, length, Side::Upstream);
                 Ok(Response::from_parts(head, body))
@@ -440,6 +459,18 @@ where
     }
 }
 
+/// Whether the endpoint takes an extended `CONNECT`, which its settings say: a connection that is new may have to wait for
+/// them.
+async fn may_connect(sender: &SendRequest<Bytes>) -> bool {
+    for _ in 0..SETTINGS_LOOKS {
+        if sender.is_extended_connect_protocol_enabled() {
+            return true;
+        }
+        tokio::time::sleep(SETTINGS_LOOK).await;
+    }
+    false
+}
+
 /// What `content-length` says.
 fn length(headers: &HeaderMap) -> Option<u64> {
     let value = headers.get(header::CONTENT_LENGTH)?;
@@ -450,6 +481,13 @@ fn length(headers: &HeaderMap) -> Option<u64> {
 /// stream's.
 fn framed(mut head: request::Parts) -> request::Parts {
     let host = head.headers.remove(header::HOST);
+    if let Some(protocol) = head.headers.get(header::UPGRADE)
+        && let Ok(protocol) = protocol.to_str()
+    {
+        // RFC 8441 §4: HTTP/2's way to ask for it.
+        head.extensions.insert(Protocol::from(protocol));
+        head.method = Method::CONNECT;
+    }
     for name in [
         header::CONNECTION,
         header::UPGRADE,
