@@ -63,6 +63,8 @@ pub(super) struct Connections {
     /// Somebody is making one.
     dialing: Cell<bool>,
     dialed: Notify,
+    /// The last connection speaks HTTP/1: requests that come together need one each.
+    other: Cell<bool>,
     /// Streams that the endpoint takes at once, as it said last.
     streams: Cell<usize>,
     /// How often connecting failed, and why it did last.
@@ -74,6 +76,14 @@ struct Connection {
     active: Cell<usize>,
     served: Cell<u64>,
     idle_since: Cell<Instant>,
+}
+
+/// What became of a new connection.
+pub(super) enum Made<S> {
+    /// It speaks HTTP/2, and there is a place on it.
+    Slot(Slot),
+    /// It speaks HTTP/1.
+    Other(S),
 }
 
 /// A place on a connection, for one request.
@@ -93,6 +103,7 @@ impl Connections {
             open: RefCell::default(),
             dialing: Cell::new(false),
             dialed: Notify::new(),
+            other: Cell::new(false),
             streams: Cell::new(STREAMS_AT_FIRST),
             failures: RefCell::default(),
         }
@@ -128,17 +139,17 @@ impl Connections {
     }
 
     /// A place on a new connection, or on one that another request has made meanwhile: requests that come together do
-    /// not each make their own.
-    pub(super) async fn connect<S, F>(&self, dial: impl FnOnce() -> F) -> Result<Slot, Error>
+    /// not each make their own. `dial` says whether HTTP/2 is spoken.
+    pub(super) async fn connect<S, F>(&self, dial: impl FnOnce() -> F) -> Result<Made<S>, Error>
     where
         S: AsyncRead + AsyncWrite + Unpin + 'static,
-        F: Future<Output = Result<S, Error>>,
+        F: Future<Output = Result<(S, bool), Error>>,
     {
         let failures = self.failures.borrow().0;
-        while self.dialing.get() {
+        while self.dialing.get() && !self.other.get() {
             self.dialed.notified().await;
             if let Some(slot) = self.idle() {
-                return Ok(slot);
+                return Ok(Made::Slot(slot));
             }
             let (now, why) = &*self.failures.borrow();
             if *now != failures
@@ -150,7 +161,11 @@ impl Connections {
         self.dialing.set(true);
         let dialing = Dialing(self);
         let made = match dial().await {
-            Ok(stream) => self.begin(stream).await,
+            Ok((stream, true)) => self.begin(stream).await,
+            Ok((stream, false)) => {
+                self.other.set(true);
+                return Ok(Made::Other(stream));
+            }
             Err(error) => Err(error),
         };
         if let Err(error) = &made {
@@ -158,9 +173,10 @@ impl Connections {
             *failures = (failures.0 + 1, Some(error.clone()));
         }
         let slot = made.map(|connection| {
+            self.other.set(false);
             let slot = Slot::on(&connection, None);
             self.open.borrow_mut().push(connection);
-            slot
+            Made::Slot(slot)
         });
         drop(dialing);
         slot
