@@ -72,7 +72,7 @@ pub(super) struct Connections {
 }
 
 struct Connection {
-    sender: SendRequest<Bytes>,
+    sender: RefCell<SendRequest<Bytes>>,
     active: Cell<usize>,
     served: Cell<u64>,
     idle_since: Cell<Instant>,
@@ -119,7 +119,7 @@ impl Connections {
                 open.remove(at);
                 continue;
             }
-            let said = connection.sender.current_max_send_streams();
+            let said = connection.sender.borrow().current_max_send_streams();
             self.streams.set(said);
             let room = said.min(self.settings.max_streams as usize);
             if connection.active.get() < room {
@@ -215,7 +215,7 @@ impl Connections {
         self.metrics.connections_active.inc();
         self.metrics.http2_connections.inc();
         Ok(Rc::new(Connection {
-            sender,
+            sender: RefCell::new(sender),
             active: Cell::new(0),
             served: Cell::new(0),
             idle_since: Cell::new(Instant::now()),
@@ -294,9 +294,9 @@ async fn keep_alive(mut pings: h2::PingPong, keepalive: Keepalive, metrics: Arc<
 impl Connection {
     /// The endpoint has neither said good-bye nor gone.
     fn takes_more(&self) -> bool {
-        let mut sender = self.sender.clone();
         let mut cx = Context::from_waker(Waker::noop());
-        !matches!(sender.poll_ready(&mut cx), Poll::Ready(Err(_)))
+        let ready = self.sender.borrow_mut().poll_ready(&mut cx);
+        !matches!(ready, Poll::Ready(Err(_)))
     }
 }
 
@@ -319,15 +319,15 @@ impl Slot {
     where
         B: Body<Data = Bytes, Error = Error> + Unpin + 'static,
     {
-        let mut sender = self.connection.sender.clone();
-        if let Err(error) = poll_fn(|cx| sender.poll_ready(cx)).await {
+        let sender = &self.connection.sender;
+        if let Err(error) = poll_fn(|cx| sender.borrow_mut().poll_ready(cx)).await {
             return Err(Failed {
                 error: Error::of_stream(&error),
                 unsent: Some(request),
             });
         }
         let upgrade = request.headers().get(header::UPGRADE).cloned();
-        if upgrade.is_some() && !may_connect(&sender).await {
+        if upgrade.is_some() && !may_connect(sender).await {
             return Err(Failed {
                 error: Error::Reset { refused: false },
                 unsent: None,
@@ -340,6 +340,7 @@ impl Slot {
             unsent: None,
         };
         let (answer, send) = sender
+            .borrow_mut()
             .send_request(Request::from_parts(framed(head), ()), ended)
             .map_err(|error| failed(&error))?;
         let why = Rc::new(RefCell::new(None));
@@ -477,9 +478,9 @@ where
 
 /// Whether the endpoint takes an extended `CONNECT`, which its settings say: a connection that is new may have to wait for
 /// them.
-async fn may_connect(sender: &SendRequest<Bytes>) -> bool {
+async fn may_connect(sender: &RefCell<SendRequest<Bytes>>) -> bool {
     for _ in 0..SETTINGS_LOOKS {
-        if sender.is_extended_connect_protocol_enabled() {
+        if sender.borrow().is_extended_connect_protocol_enabled() {
             return true;
         }
         tokio::time::sleep(SETTINGS_LOOK).await;
