@@ -18,12 +18,14 @@ use crate::{
         dial,
         h1::{client::Conn, head::Limits},
         io::Stream,
-        tls,
+        tls::{self, Alpn},
     },
     policy::protocol,
 };
 
 mod h2;
+
+use h2::Made;
 
 pub use crate::net::h1::client::Failed;
 
@@ -35,6 +37,8 @@ pub struct Pool<B> {
     idle: RefCell<Vec<Idle>>,
     /// Where HTTP/2 is spoken: in place of `idle`.
     http2: Option<h2::Connections>,
+    /// It is for the endpoint to choose between HTTP/2 and HTTP/1.
+    alpn: bool,
     /// Where the client's version is spoken: the pool for clients of HTTP/2.
     twin: Option<Rc<Self>>,
     tls: Option<Arc<tls::Client>>,
@@ -80,6 +84,7 @@ impl<B> Pool<B> {
             idle_timeout,
             idle: RefCell::default(),
             http2: None,
+            alpn: false,
             twin: None,
             tls: None,
             metrics,
@@ -99,6 +104,12 @@ impl<B> Pool<B> {
         let metrics = Arc::clone(&self.metrics);
         self.http2 = Some(h2::Connections::new(settings, max_requests, metrics));
         self
+    }
+
+    /// The endpoint chooses whether HTTP/2 is spoken, in TLS's handshake.
+    #[must_use]
+    pub fn by_alpn(self) -> Self {
+        Self { alpn: true, ..self }
     }
 
     /// Requests of clients of HTTP/2 go by this one.
@@ -124,7 +135,10 @@ impl<B> Pool<B> {
     /// An idle connection, if there is one that is still open.
     pub fn idle(self: &Rc<Self>) -> Option<Lease<B>> {
         if let Some(http2) = &self.http2 {
-            return http2.idle().map(|slot| self.lease(slot));
+            let slot = http2.idle();
+            if slot.is_some() || !self.alpn {
+                return slot.map(|slot| self.lease(slot));
+            }
         }
         loop {
             let Idle { held, since } = self.idle.borrow_mut().pop()?;
@@ -153,7 +167,6 @@ impl<B> Pool<B> {
         }
         if let Some(http2) = &self.http2 {
             http2.sweep(self.idle_timeout);
-            return;
         }
         let now = Instant::now();
         self.idle.borrow_mut().retain(|idle| {
@@ -171,11 +184,16 @@ impl<B> Pool<B> {
 
     /// A new connection, or a place on one that another request has made meanwhile.
     pub async fn connect(self: &Rc<Self>) -> Result<Lease<B>, Error> {
-        let way = if let Some(http2) = &self.http2 {
-            Way::Stream(http2.connect(|| self.dial()).await?)
-        } else {
-            let conn = Conn::new(self.dial().await?, Limits::default());
-            Way::Connection(Held::new(conn, &self.metrics))
+        let made = match &self.http2 {
+            Some(http2) => http2.connect(|| self.dial()).await?,
+            None => Made::Other(self.dial().await?.0),
+        };
+        let way = match made {
+            Made::Slot(slot) => Way::Stream(slot),
+            Made::Other(stream) => {
+                let conn = Conn::new(stream, Limits::default());
+                Way::Connection(Held::new(conn, &self.metrics))
+            }
         };
         Ok(Lease {
             way,
@@ -184,7 +202,8 @@ impl<B> Pool<B> {
         })
     }
 
-    async fn dial(&self) -> Result<Stream, Error> {
+    /// A connection, and whether HTTP/2 is spoken on it.
+    async fn dial(&self) -> Result<(Stream, bool), Error> {
         let metrics = &self.metrics;
         metrics.connections.inc();
         self.open().await.inspect_err(|error| match error {
@@ -195,18 +214,25 @@ impl<B> Pool<B> {
 }
 
 impl<B> Pool<B> {
-    async fn open(&self) -> Result<Stream, Error> {
+    async fn open(&self) -> Result<(Stream, bool), Error> {
         let (address, within) = (self.address, self.connect_timeout);
+        let http2 = self.http2.is_some();
         let Some(tls) = &self.tls else {
             let tcp = dial::connect(address, within).await?;
-            return Ok(Stream::new(tcp, Arc::default()));
+            return Ok((Stream::new(tcp, Arc::default()), http2));
         };
-        let offered: &[&[u8]] = match self.http2 {
-            Some(_) => &[b"h2"],
-            None => &[b"http/1.1"],
+        let offered: &[&[u8]] = match (http2, self.alpn) {
+            (true, true) => &[b"h2", b"http/1.1"],
+            (true, false) => &[b"h2"],
+            (false, _) => &[b"http/1.1"],
         };
-        let dialled = dial::connect_tls(address, within, tls, None, offered, &self.metrics).await?;
-        Ok(dialled.0)
+        let (stream, session) =
+            dial::connect_tls(address, within, tls, None, offered, &self.metrics).await?;
+        // Where nothing is left to choose, the endpoint need not say what it speaks.
+        Ok((
+            stream,
+            http2 && (!self.alpn || session.protocol() == Alpn::Http2),
+        ))
     }
 }
 

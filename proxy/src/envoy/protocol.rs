@@ -65,6 +65,12 @@ pub(super) fn upstream(it: &Cluster, path: &str, notes: &mut Notes) -> Spoken {
         // Others are reported by the walk.
         if let Some(options) = open::<HttpProtocolOptions>(any) {
             newer(&options, &path, &mut spoken, notes);
+            if spoken.protocol == Upstream::Alpn && it.transport_socket.is_none() {
+                notes.invalid(
+                    format!("{path}.auto_config"),
+                    "a `transport_socket` with TLS is needed, in whose handshake the version is settled",
+                );
+            }
         }
     }
     spoken

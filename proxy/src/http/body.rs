@@ -257,6 +257,9 @@ impl Download {
                 primary.take(data);
             }
         }
+        if let (Some(trailers), Some(log)) = (frame.trailers_ref(), &mut self.log) {
+            log.keep_trailer(trailers);
+        }
         if ended {
             self.end();
         }

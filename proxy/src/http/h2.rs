@@ -240,12 +240,12 @@ impl Connection {
         request: Request<RecvStream>,
         mut respond: server::SendResponse<Bytes>,
     ) {
+        self.begun.set(self.begun.get() + 1);
         if size(&request) > self.max_headers {
             self.client.metrics.header_overflows.inc();
             respond.send_reset(Reason::INTERNAL_ERROR);
             return;
         }
-        self.begun.set(self.begun.get() + 1);
         let now = Instant::now();
         let client = Rc::new(Client::of_stream(&self.client, &self.uncounted, now));
         let place = self.streams.borrow_mut().enter(Rc::clone(&client));

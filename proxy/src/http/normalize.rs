@@ -164,7 +164,7 @@ fn settle_connection(
         return Err(Error::UpgradeDenied);
     }
     head.headers
-        .insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        .insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
     head.headers.insert(header::UPGRADE, value);
     Ok(Some(name))
 }

@@ -97,6 +97,8 @@ impl<S: AsyncWrite + Unpin> State<S> {
             }
             self.waiting.advance(count);
         }
+        // What carries the bytes may hold some back, as TLS does.
+        ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
         if let Some(watch) = &mut self.watch {
             watch.drained();
         }

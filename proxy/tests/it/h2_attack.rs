@@ -32,6 +32,9 @@ fn lenient() -> Config {
     config
 }
 
+/// What is sent, and what may become of it.
+type Row = (&'static str, Vec<Vec<u8>>, &'static [Outcome]);
+
 /// What becomes of a connection that is sent these, and of its stream 1.
 fn outcome(proxy: &Running, frames: &[Vec<u8>]) -> Outcome {
     let mut raw = Raw::connect(proxy.address, &[]);
@@ -51,7 +54,7 @@ fn frames_that_break_the_rules_are_refused_with_the_right_code() {
     let proxy = start(lenient());
     let open = || request(1, 0, &[]);
     let whole = || request(1, END, &[]);
-    let rows: Vec<(&str, Vec<Vec<u8>>, &[Outcome])> = vec![
+    let rows: Vec<Row> = vec![
         ("a request is answered", vec![whole()], &[Outcome::Answered]),
         // RFC 9113 §4.2
         (
@@ -636,6 +639,6 @@ fn headers_that_are_too_large_are_refused_however_small_they_are_sent() {
     // Nothing of either was sent on.
     assert_eq!(proxy.metric("envoy_cluster_upstream_rq_total"), 0);
     assert_eq!(proxy.metric("envoy_http_http2_header_overflow"), 1);
-    assert_eq!(proxy.metric("envoy_http_http2_rq_refused"), 1);
+    proxy.await_metric("envoy_http_http2_rq_refused", 1);
     assert!(serves(&proxy));
 }

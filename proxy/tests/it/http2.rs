@@ -22,6 +22,7 @@ use super::support::{self, PATIENCE, config, start};
 
 mod peer;
 pub(crate) mod raw;
+mod upgrade;
 
 use peer::{Client, get, headers, post};
 

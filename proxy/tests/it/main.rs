@@ -14,6 +14,7 @@ mod cli;
 mod envoy;
 mod fault;
 mod filters;
+mod grpc;
 mod h2_attack;
 mod http1;
 mod http2;

@@ -20,7 +20,10 @@ use meshbed_proxy::config::{
 };
 use meshbed_proxy::{
     observe::Flags,
-    policy::matcher::{How, Text},
+    policy::{
+        matcher::{How, Text},
+        protocol::Upstream,
+    },
 };
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair,
@@ -431,6 +434,35 @@ fn endpoints_are_spoken_to_over_tls() {
     }
     running.await_metric("envoy_cluster_ssl_handshake", 1);
     assert_eq!(running.metric("envoy_cluster_ssl_versions_TLSv1_2"), 1);
+}
+
+#[test]
+fn an_endpoint_chooses_the_version_that_it_is_spoken_to_in() {
+    let ca = Ca::new();
+    for (theirs, offered, http2) in [
+        (&["h2", "http/1.1"][..], Upstream::Alpn, true),
+        (&["http/1.1"], Upstream::Alpn, false),
+        (&[], Upstream::Alpn, false),
+        (&["h2", "http/1.1"], Upstream::Http2, true),
+        (&["h2", "http/1.1"], Upstream::Http1, false),
+    ] {
+        let mut tls = server(vec![ca.issue("shop", &["shop.test"])]);
+        tls.common.alpn = theirs.iter().map(ToString::to_string).collect();
+        let behind = behind_tls(tls);
+        let mut config = config(behind.address);
+        config.clusters[0].tls = Some(upstream(&ca));
+        config.clusters[0].protocol = offered;
+        let running = start(config);
+        for _ in 0..3 {
+            assert_eq!(running.get("/x").status(), 200, "{theirs:?} {offered:?}");
+        }
+        let case = format!("{theirs:?} {offered:?}");
+        let made = running.metric("envoy_cluster_upstream_cx_total");
+        let spoken = running.metric("envoy_cluster_upstream_cx_http2_total");
+        assert_eq!((made, spoken), (1, u64::from(http2)), "{case}");
+        let taken = behind.metric("envoy_http_downstream_cx_http2_total");
+        assert_eq!(taken, u64::from(http2), "{case}");
+    }
 }
 
 #[test]

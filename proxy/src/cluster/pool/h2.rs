@@ -16,9 +16,10 @@ use bytes::Bytes;
 use h2::{
     Reason, SendStream,
     client::{self, SendRequest},
+    ext::Protocol,
 };
 use http::{
-    HeaderMap, HeaderName, Request, Response, Uri, Version, header, request,
+    HeaderMap, HeaderName, Method, Request, Response, StatusCode, Uri, Version, header, request,
     uri::{Authority, PathAndQuery, Scheme},
 };
 use http_body::Body;
@@ -43,6 +44,10 @@ use crate::{
 /// Streams that an endpoint is taken to have room for until it has said.
 const STREAMS_AT_FIRST: usize = 100;
 
+/// How often, and after how long, an endpoint's settings are looked at for `ENABLE_CONNECT_PROTOCOL`.
+const SETTINGS_LOOKS: u32 = 100;
+const SETTINGS_LOOK: Duration = Duration::from_millis(5);
+
 /// Longest header section of an answer. Envoy: 60 KiB.
 const MAX_HEADERS: u32 = 60 << 10;
 
@@ -58,6 +63,8 @@ pub(super) struct Connections {
     /// Somebody is making one.
     dialing: Cell<bool>,
     dialed: Notify,
+    /// The last connection speaks HTTP/1: requests that come together need one each.
+    other: Cell<bool>,
     /// Streams that the endpoint takes at once, as it said last.
     streams: Cell<usize>,
     /// How often connecting failed, and why it did last.
@@ -65,10 +72,18 @@ pub(super) struct Connections {
 }
 
 struct Connection {
-    sender: SendRequest<Bytes>,
+    sender: RefCell<SendRequest<Bytes>>,
     active: Cell<usize>,
     served: Cell<u64>,
     idle_since: Cell<Instant>,
+}
+
+/// What became of a new connection.
+pub(super) enum Made<S> {
+    /// It speaks HTTP/2, and there is a place on it.
+    Slot(Slot),
+    /// It speaks HTTP/1.
+    Other(S),
 }
 
 /// A place on a connection, for one request.
@@ -88,6 +103,7 @@ impl Connections {
             open: RefCell::default(),
             dialing: Cell::new(false),
             dialed: Notify::new(),
+            other: Cell::new(false),
             streams: Cell::new(STREAMS_AT_FIRST),
             failures: RefCell::default(),
         }
@@ -103,7 +119,7 @@ impl Connections {
                 open.remove(at);
                 continue;
             }
-            let said = connection.sender.current_max_send_streams();
+            let said = connection.sender.borrow().current_max_send_streams();
             self.streams.set(said);
             let room = said.min(self.settings.max_streams as usize);
             if connection.active.get() < room {
@@ -123,17 +139,17 @@ impl Connections {
     }
 
     /// A place on a new connection, or on one that another request has made meanwhile: requests that come together do
-    /// not each make their own.
-    pub(super) async fn connect<S, F>(&self, dial: impl FnOnce() -> F) -> Result<Slot, Error>
+    /// not each make their own. `dial` says whether HTTP/2 is spoken.
+    pub(super) async fn connect<S, F>(&self, dial: impl FnOnce() -> F) -> Result<Made<S>, Error>
     where
         S: AsyncRead + AsyncWrite + Unpin + 'static,
-        F: Future<Output = Result<S, Error>>,
+        F: Future<Output = Result<(S, bool), Error>>,
     {
         let failures = self.failures.borrow().0;
-        while self.dialing.get() {
+        while self.dialing.get() && !self.other.get() {
             self.dialed.notified().await;
             if let Some(slot) = self.idle() {
-                return Ok(slot);
+                return Ok(Made::Slot(slot));
             }
             let (now, why) = &*self.failures.borrow();
             if *now != failures
@@ -145,7 +161,11 @@ impl Connections {
         self.dialing.set(true);
         let dialing = Dialing(self);
         let made = match dial().await {
-            Ok(stream) => self.begin(stream).await,
+            Ok((stream, true)) => self.begin(stream).await,
+            Ok((stream, false)) => {
+                self.other.set(true);
+                return Ok(Made::Other(stream));
+            }
             Err(error) => Err(error),
         };
         if let Err(error) = &made {
@@ -153,9 +173,10 @@ impl Connections {
             *failures = (failures.0 + 1, Some(error.clone()));
         }
         let slot = made.map(|connection| {
+            self.other.set(false);
             let slot = Slot::on(&connection, None);
             self.open.borrow_mut().push(connection);
-            slot
+            Made::Slot(slot)
         });
         drop(dialing);
         slot
@@ -194,7 +215,7 @@ impl Connections {
         self.metrics.connections_active.inc();
         self.metrics.http2_connections.inc();
         Ok(Rc::new(Connection {
-            sender,
+            sender: RefCell::new(sender),
             active: Cell::new(0),
             served: Cell::new(0),
             idle_since: Cell::new(Instant::now()),
@@ -273,9 +294,9 @@ async fn keep_alive(mut pings: h2::PingPong, keepalive: Keepalive, metrics: Arc<
 impl Connection {
     /// The endpoint has neither said good-bye nor gone.
     fn takes_more(&self) -> bool {
-        let mut sender = self.sender.clone();
         let mut cx = Context::from_waker(Waker::noop());
-        !matches!(sender.poll_ready(&mut cx), Poll::Ready(Err(_)))
+        let ready = self.sender.borrow_mut().poll_ready(&mut cx);
+        !matches!(ready, Poll::Ready(Err(_)))
     }
 }
 
@@ -298,11 +319,18 @@ impl Slot {
     where
         B: Body<Data = Bytes, Error = Error> + Unpin + 'static,
     {
-        let mut sender = self.connection.sender.clone();
-        if let Err(error) = poll_fn(|cx| sender.poll_ready(cx)).await {
+        let sender = &self.connection.sender;
+        if let Err(error) = poll_fn(|cx| sender.borrow_mut().poll_ready(cx)).await {
             return Err(Failed {
                 error: Error::of_stream(&error),
                 unsent: Some(request),
+            });
+        }
+        let upgrade = request.headers().get(header::UPGRADE).cloned();
+        if upgrade.is_some() && !may_connect(sender).await {
+            return Err(Failed {
+                error: Error::Reset { refused: false },
+                unsent: None,
             });
         }
         let (head, body) = request.into_parts();
@@ -312,6 +340,7 @@ impl Slot {
             unsent: None,
         };
         let (answer, send) = sender
+            .borrow_mut()
             .send_request(Request::from_parts(framed(head), ()), ended)
             .map_err(|error| failed(&error))?;
         let why = Rc::new(RefCell::new(None));
@@ -326,7 +355,14 @@ impl Slot {
         }
         match answer.await {
             Ok(answer) => {
-                let (head, body) = answer.into_parts();
+                let (mut head, body) = answer.into_parts();
+                if let Some(protocol) = upgrade
+                    && head.status == StatusCode::OK
+                {
+                    // What HTTP/1 says where an extended `CONNECT` is taken.
+                    head.status = StatusCode::SWITCHING_PROTOCOLS;
+                    head.headers.insert(header::UPGRADE, protocol);
+                }
                 let length = length(&head.headers);
                 let body = Incoming::stream(body, length, Side::Upstream);
                 Ok(Response::from_parts(head, body))
@@ -440,6 +476,18 @@ where
     }
 }
 
+/// Whether the endpoint takes an extended `CONNECT`, which its settings say: a connection that is new may have to wait for
+/// them.
+async fn may_connect(sender: &RefCell<SendRequest<Bytes>>) -> bool {
+    for _ in 0..SETTINGS_LOOKS {
+        if sender.borrow().is_extended_connect_protocol_enabled() {
+            return true;
+        }
+        tokio::time::sleep(SETTINGS_LOOK).await;
+    }
+    false
+}
+
 /// What `content-length` says.
 fn length(headers: &HeaderMap) -> Option<u64> {
     let value = headers.get(header::CONTENT_LENGTH)?;
@@ -450,6 +498,13 @@ fn length(headers: &HeaderMap) -> Option<u64> {
 /// stream's.
 fn framed(mut head: request::Parts) -> request::Parts {
     let host = head.headers.remove(header::HOST);
+    if let Some(protocol) = head.headers.get(header::UPGRADE)
+        && let Ok(protocol) = protocol.to_str()
+    {
+        // RFC 8441 §4: HTTP/2's way to ask for it.
+        head.extensions.insert(Protocol::from(protocol));
+        head.method = Method::CONNECT;
+    }
     for name in [
         header::CONNECTION,
         header::UPGRADE,

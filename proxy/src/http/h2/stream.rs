@@ -8,8 +8,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use h2::{Reason, RecvStream, SendStream, server::SendResponse};
-use http::{HeaderMap, HeaderName, Method, Request, Response, header, response};
+use h2::{Reason, RecvStream, SendStream, ext::Protocol, server::SendResponse};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header, request,
+    response,
+};
 use http_body::{Body, Frame};
 
 use super::Connection;
@@ -83,8 +86,22 @@ fn ended(client: &Client) -> Ended {
 fn settle(request: Request<RecvStream>) -> Request<Incoming> {
     let (mut head, body) = request.into_parts();
     join_cookies(&mut head.headers);
+    upgrade(&mut head);
     let length = length(&head.headers);
     Request::from_parts(head, Incoming::stream(body, length, Side::Downstream))
+}
+
+/// RFC 8441 §5: an extended `CONNECT` is HTTP/2's way to ask for an upgrade; the pipeline knows HTTP/1's.
+fn upgrade(head: &mut request::Parts) {
+    let Some(protocol) = head.extensions.remove::<Protocol>() else {
+        return;
+    };
+    if let Ok(protocol) = HeaderValue::from_str(protocol.as_str()) {
+        head.method = Method::GET;
+        head.headers.insert(header::UPGRADE, protocol);
+        head.headers
+            .insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    }
 }
 
 /// What `content-length` says.
@@ -108,13 +125,17 @@ fn join_cookies(headers: &mut HeaderMap) {
         all.extend_from_slice(b"; ");
         all.extend_from_slice(crumb.as_bytes());
     }
-    if let Ok(joined) = header::HeaderValue::from_maybe_shared(Bytes::from(all)) {
+    if let Ok(joined) = HeaderValue::from_maybe_shared(Bytes::from(all)) {
         headers.insert(header::COOKIE, joined);
     }
 }
 
 /// RFC 9113 §8.2.2: a connection's headers are none of a stream's.
 fn framed(mut head: response::Parts) -> response::Parts {
+    if head.status == StatusCode::SWITCHING_PROTOCOLS {
+        // The answer to an extended `CONNECT`.
+        head.status = StatusCode::OK;
+    }
     for name in [
         header::CONNECTION,
         header::TRANSFER_ENCODING,
