@@ -38,6 +38,8 @@ pub struct Server {
 /// What the settings and the files come to.
 #[derive(Debug)]
 pub(super) struct Built {
+    /// With what is in files of secrets.
+    common: tls::Common,
     shown: Vec<Shown>,
     full_scan: bool,
 }
@@ -86,6 +88,11 @@ impl Server {
     pub(super) fn reload(&self) -> Result<(), Wrong> {
         self.current.store(Arc::new(Built::new(&self.settings)?));
         Ok(())
+    }
+
+    /// The settings with what is in files of secrets.
+    pub(super) fn resolved(&self) -> tls::Common {
+        self.current.load().common.clone()
     }
 
     /// What its certificates say.
@@ -170,7 +177,8 @@ pub(super) fn curve(group: NamedGroup) -> &'static str {
 
 impl Built {
     fn new(settings: &tls::Server) -> Result<Self, Wrong> {
-        let common = &settings.common;
+        let resolved = read::resolve(&settings.common)?;
+        let common = &resolved;
         let provider = provider(&common.params);
         let mut verifier =
             Verifier::new(common.validation.as_ref(), verify::Peer::Client, &provider)?;
@@ -206,6 +214,7 @@ impl Built {
             return Err(Wrong::new("tls_certificates", "a certificate is needed"));
         }
         Ok(Self {
+            common: resolved,
             shown,
             full_scan: settings.full_scan,
         })
