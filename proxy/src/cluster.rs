@@ -119,7 +119,8 @@ impl Settings {
             protocol::Upstream::Downstream => {
                 plain(Arc::clone(&metrics)).with_twin(streams(metrics))
             }
-            protocol::Upstream::Http1 | protocol::Upstream::Alpn => plain(metrics),
+            protocol::Upstream::Alpn => plain(Arc::clone(&metrics)).with_choice(streams(metrics)),
+            protocol::Upstream::Http1 => plain(metrics),
         }
     }
 

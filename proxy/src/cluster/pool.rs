@@ -2,7 +2,13 @@
 //! what the load needs grow old and are closed.
 
 use std::{
-    cell::RefCell, fmt, marker::PhantomData, net::SocketAddr, rc::Rc, sync::Arc, time::Duration,
+    cell::{Cell, RefCell},
+    fmt,
+    marker::PhantomData,
+    net::SocketAddr,
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -18,7 +24,7 @@ use crate::{
         dial,
         h1::{client::Conn, head::Limits},
         io::Stream,
-        tls,
+        tls::{self, Alpn},
     },
     policy::protocol,
 };
@@ -35,8 +41,11 @@ pub struct Pool<B> {
     idle: RefCell<Vec<Idle>>,
     /// Where HTTP/2 is spoken: in place of `idle`.
     http2: Option<h2::Connections>,
-    /// Where the client's version is spoken: the pool for clients of HTTP/2.
+    /// Where the client's version is spoken: the pool for clients of HTTP/2. Where the endpoint chooses: that for the
+    /// time that it chooses HTTP/2.
     twin: Option<Rc<Self>>,
+    /// Where the endpoint chooses: what it chose last.
+    chosen: Option<Rc<Cell<Alpn>>>,
     tls: Option<Arc<tls::Client>>,
     metrics: Arc<Upstream>,
     body: PhantomData<fn(B)>,
@@ -81,6 +90,7 @@ impl<B> Pool<B> {
             idle: RefCell::default(),
             http2: None,
             twin: None,
+            chosen: None,
             tls: None,
             metrics,
             body: PhantomData,
@@ -108,10 +118,23 @@ impl<B> Pool<B> {
         self
     }
 
+    /// The endpoint chooses the version; requests go by this one as long as it chooses HTTP/2.
+    #[must_use]
+    pub fn with_choice(mut self, mut http2: Self) -> Self {
+        let chosen = Rc::new(Cell::new(Alpn::None));
+        http2.chosen = Some(Rc::clone(&chosen));
+        self.chosen = Some(chosen);
+        self.with_twin(http2)
+    }
+
     /// The pool for a client that speaks this version.
     pub fn for_client(self: &Rc<Self>, version: Version) -> &Rc<Self> {
+        let http2 = match &self.chosen {
+            Some(chosen) => chosen.get() == Alpn::Http2,
+            None => version == Version::HTTP_2,
+        };
         match &self.twin {
-            Some(twin) if version == Version::HTTP_2 => twin,
+            Some(twin) if http2 => twin,
             _ => self,
         }
     }
@@ -172,9 +195,23 @@ impl<B> Pool<B> {
     /// A new connection, or a place on one that another request has made meanwhile.
     pub async fn connect(self: &Rc<Self>) -> Result<Lease<B>, Error> {
         let way = if let Some(http2) = &self.http2 {
-            Way::Stream(http2.connect(|| self.dial()).await?)
+            let dial = async || self.dial().await.map(|(stream, _)| stream);
+            let made = http2.connect(dial).await;
+            if let (Err(_), Some(chosen)) = (&made, &self.chosen) {
+                chosen.set(Alpn::None);
+            }
+            Way::Stream(made?)
         } else {
-            let conn = Conn::new(self.dial().await?, Limits::default());
+            let (stream, alpn) = self.dial().await?;
+            if let Some(chosen) = &self.chosen {
+                chosen.set(alpn);
+                if let (Alpn::Http2, Some(twin)) = (alpn, &self.twin)
+                    && let Some(http2) = &twin.http2
+                {
+                    return Ok(twin.lease(http2.adopt(stream).await?));
+                }
+            }
+            let conn = Conn::new(stream, Limits::default());
             Way::Connection(Held::new(conn, &self.metrics))
         };
         Ok(Lease {
@@ -184,7 +221,7 @@ impl<B> Pool<B> {
         })
     }
 
-    async fn dial(&self) -> Result<Stream, Error> {
+    async fn dial(&self) -> Result<(Stream, Alpn), Error> {
         let metrics = &self.metrics;
         metrics.connections.inc();
         self.open().await.inspect_err(|error| match error {
@@ -195,18 +232,20 @@ impl<B> Pool<B> {
 }
 
 impl<B> Pool<B> {
-    async fn open(&self) -> Result<Stream, Error> {
+    async fn open(&self) -> Result<(Stream, Alpn), Error> {
         let (address, within) = (self.address, self.connect_timeout);
         let Some(tls) = &self.tls else {
             let tcp = dial::connect(address, within).await?;
-            return Ok(Stream::new(tcp, Arc::default()));
+            return Ok((Stream::new(tcp, Arc::default()), Alpn::None));
         };
-        let offered: &[&[u8]] = match self.http2 {
-            Some(_) => &[b"h2"],
-            None => &[b"http/1.1"],
+        let offered: &[&[u8]] = match (&self.http2, &self.chosen) {
+            (Some(_), _) => &[b"h2"],
+            (None, Some(_)) => &[b"h2", b"http/1.1"],
+            (None, None) => &[b"http/1.1"],
         };
-        let dialled = dial::connect_tls(address, within, tls, None, offered, &self.metrics).await?;
-        Ok(dialled.0)
+        let (stream, session) =
+            dial::connect_tls(address, within, tls, None, offered, &self.metrics).await?;
+        Ok((stream, session.protocol()))
     }
 }
 

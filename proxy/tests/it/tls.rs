@@ -25,7 +25,10 @@ use meshbed_proxy::{
     draw::Seed,
     envoy::{Options, read},
     observe::Flags,
-    policy::matcher::{How, Text},
+    policy::{
+        matcher::{How, Text},
+        protocol,
+    },
 };
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair,
@@ -523,6 +526,53 @@ fn a_silent_endpoint_is_given_up_on_within_the_connect_timeout() {
         details,
         "upstream_reset_before_response_started{connection_timeout}"
     );
+}
+
+#[test]
+fn the_endpoint_chooses_the_version() {
+    let ca = Ca::new();
+    let mut tls = server(vec![ca.issue("shop", &["shop.test"])]);
+    for (offered, http2) in [(&["h2", "http/1.1"][..], 1), (&["http/1.1"], 0), (&[], 0)] {
+        tls.common.alpn = offered.iter().map(ToString::to_string).collect();
+        let behind = behind_tls(tls.clone());
+        let mut config = config(behind.address);
+        config.clusters[0].tls = Some(upstream(&ca));
+        config.clusters[0].protocol = protocol::Upstream::Alpn;
+        let running = start(config);
+        for _ in 0..3 {
+            assert_eq!(running.get("/x").status(), 200, "{offered:?}");
+        }
+        let name = "envoy_cluster_upstream_cx_http2_total";
+        assert_eq!(running.metric(name), http2, "{offered:?}");
+        assert_eq!(running.metric("envoy_cluster_upstream_cx_total"), 1);
+        let name = "envoy_http_downstream_cx_http2_total";
+        assert_eq!(behind.metric(name), http2, "{offered:?}");
+    }
+}
+
+#[test]
+fn curl_speaks_http2_over_tls() {
+    let ca = Ca::new();
+    let mut tls = server(vec![ca.issue("shop", &["shop.test"])]);
+    tls.common.alpn = vec!["h2".to_owned(), "http/1.1".to_owned()];
+    let running = start(over_tls(echo(), tls));
+    let port = running.address.port();
+    let (roots, resolve) = (ca.pem("ca.pem"), format!("shop.test:{port}:127.0.0.1"));
+    let url = format!("https://shop.test:{port}/x");
+    for (flag, version) in [("--http2", "HTTP/2 200"), ("--http1.1", "HTTP/1.1 200 OK")] {
+        let arguments = [
+            "-sSi",
+            flag,
+            "--cacert",
+            &roots,
+            "--resolve",
+            &resolve,
+            &url,
+        ];
+        let said = run("curl", &arguments, "");
+        assert!(said.starts_with(version), "{said}");
+        assert!(said.contains("x-forwarded-proto: https"), "{said}");
+    }
 }
 
 /// The CN of what a new connection is shown.

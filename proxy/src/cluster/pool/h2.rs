@@ -144,21 +144,27 @@ impl Connections {
         }
         self.dialing.set(true);
         let dialing = Dialing(self);
-        let made = match dial().await {
-            Ok(stream) => self.begin(stream).await,
+        let slot = match dial().await {
+            Ok(stream) => self.adopt(stream).await,
             Err(error) => Err(error),
         };
-        if let Err(error) = &made {
+        if let Err(error) = &slot {
             let mut failures = self.failures.borrow_mut();
             *failures = (failures.0 + 1, Some(error.clone()));
         }
-        let slot = made.map(|connection| {
-            let slot = Slot::on(&connection, None);
-            self.open.borrow_mut().push(connection);
-            slot
-        });
         drop(dialing);
         slot
+    }
+
+    /// A place on a connection over this stream.
+    pub(super) async fn adopt<S>(&self, stream: S) -> Result<Slot, Error>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + 'static,
+    {
+        let connection = self.begin(stream).await?;
+        let slot = Slot::on(&connection, None);
+        self.open.borrow_mut().push(connection);
+        Ok(slot)
     }
 
     async fn begin<S>(&self, stream: S) -> Result<Rc<Connection>, Error>
