@@ -91,6 +91,7 @@ pub(super) fn downstream(
             &format!("{path}.session_timeout"),
             notes,
         ),
+        issuer: None,
     })
 }
 
