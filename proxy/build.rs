@@ -18,8 +18,13 @@ use prost_types::{
 
 const CRATE: &str = "envoy-types";
 const DESCRIPTORS: &str = "src/generated/types.bin";
-/// What a bootstrap can name directly or in a `typed_config`; what these import is kept, too.
-const ROOTS: [&str; 3] = ["envoy.config.", "envoy.extensions.", "xds."];
+/// What a bootstrap can name directly or in a `typed_config`, and files of resources; what these import is kept, too.
+const ROOTS: [&str; 4] = [
+    "envoy.config.",
+    "envoy.extensions.",
+    "envoy.service.discovery.",
+    "xds.",
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=build.rs");

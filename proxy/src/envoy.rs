@@ -7,7 +7,9 @@
 
 use std::fmt;
 
-use envoy_types::pb::envoy::config::bootstrap::v3::Bootstrap;
+use envoy_types::pb::envoy::{
+    config::bootstrap::v3::Bootstrap, service::discovery::v3::DiscoveryResponse,
+};
 use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage};
 
@@ -31,6 +33,8 @@ mod route;
 mod secret;
 mod support;
 mod tls;
+
+pub use secret::Secret;
 
 /// How a file is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,15 +126,37 @@ pub fn read(text: &str, options: Options) -> Result<Loaded, Vec<Problem>> {
 /// The message that a bootstrap is.
 const BOOTSTRAP: &str = "envoy.config.bootstrap.v3.Bootstrap";
 
+/// The message that a file of resources is.
+const RESOURCES: &str = "envoy.service.discovery.v3.DiscoveryResponse";
+
 fn parse(text: &str) -> Result<DynamicMessage, String> {
+    parse_as(BOOTSTRAP, text)
+}
+
+fn parse_as(message: &str, text: &str) -> Result<DynamicMessage, String> {
     // Decoding the pool takes some 50 ms: it is done when a file is read, and not before.
     let pool = DescriptorPool::decode(&include_bytes!(concat!(env!("OUT_DIR"), "/envoy.bin"))[..])
         .map_err(|error| format!("the descriptors of Envoy's API are broken: {error}"))?;
-    let bootstrap = pool
-        .get_message_by_name(BOOTSTRAP)
-        .ok_or_else(|| format!("the descriptors of Envoy's API have no {BOOTSTRAP}"))?;
-    DynamicMessage::deserialize(bootstrap, serde_yaml_ng::Deserializer::from_str(text))
+    let message = pool
+        .get_message_by_name(message)
+        .ok_or_else(|| format!("the descriptors of Envoy's API have no {message}"))?;
+    DynamicMessage::deserialize(message, serde_yaml_ng::Deserializer::from_str(text))
         .map_err(|error| error.to_string())
+}
+
+/// Reads a file of secrets, YAML or JSON, as Envoy's SDS does, and takes the one of this name. The error is the first
+/// thing that is wrong.
+pub fn read_secret(text: &str, name: &str) -> Result<Secret, String> {
+    let dynamic = parse_as(RESOURCES, text)?;
+    let mut notes = Notes(Vec::new());
+    support::walk(&dynamic, &mut notes);
+    let file = DiscoveryResponse::decode(dynamic.encode_to_vec().as_slice())
+        .map_err(|error| error.to_string())?;
+    let secret = secret::named(&file, name, &mut notes);
+    match notes.0.first() {
+        Some(problem) => Err(problem.to_string()),
+        None => secret.ok_or_else(|| format!("it has no secret `{name}`")),
+    }
 }
 
 /// What was found while a file was converted.

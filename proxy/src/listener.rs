@@ -104,7 +104,7 @@ async fn serve(
         return server::run(core, local, http, stream, None, peer).await;
     };
     let address = tcp.local_addr().ok();
-    let shaken = tls.accept_within(tcp, chain.handshake_timeout).await;
+    let shaken = tls.accept_within(tcp, chain.handshake_timeout, None).await;
     core.handshakes(&listener.stat_prefix).count(&shaken);
     if let Ok((tls, mut session)) = shaken {
         session.address = address;

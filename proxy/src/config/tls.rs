@@ -23,6 +23,8 @@ pub struct Server {
     pub stateful_resumption: Toggle,
     /// A ticket is good for so long; `None`: 12 h.
     pub session_timeout: Option<Duration>,
+    /// Who issues the certificates of faults; `None`: an authority that nobody knows.
+    pub issuer: Option<Certificate>,
 }
 
 /// How a cluster's connections begin TLS.

@@ -8,7 +8,10 @@ use envoy_types::pb::envoy::config::cluster::v3::{
 };
 
 use super::{Notes, balance, endpoint, filter::duration, health, protocol, secret::Secrets, tls};
-use crate::config::{self, Discovery, Dns, Family};
+use crate::{
+    config::{self, Discovery, Dns, Family},
+    policy::protocol::Upstream,
+};
 
 pub(super) fn convert(
     it: &Cluster,
@@ -30,6 +33,13 @@ pub(super) fn convert(
         );
     }
     let spoken = protocol::upstream(it, path, notes);
+    let tls = tls::upstream(it.transport_socket.as_ref(), secrets, path, notes);
+    if spoken.protocol == Upstream::Alpn && it.transport_socket.is_none() {
+        notes.invalid(
+            format!("{path}.typed_extension_protocol_options"),
+            "with an `auto_config` the endpoint chooses by ALPN, which needs TLS: a `transport_socket`",
+        );
+    }
     let mut cluster = config::Cluster {
         name: Arc::from(it.name.as_str()),
         discovery,
@@ -44,7 +54,7 @@ pub(super) fn convert(
         protocol: spoken.protocol,
         http2: spoken.http2,
         max_requests: spoken.max_requests,
-        tls: tls::upstream(it.transport_socket.as_ref(), secrets, path, notes),
+        tls,
         ..config::Cluster::default()
     };
     balance::convert(it, path, notes, &mut cluster);

@@ -4,33 +4,35 @@ use std::collections::BTreeMap;
 
 use envoy_types::pb::envoy::{
     config::core::v3::config_source::ConfigSourceSpecifier,
-    extensions::transport_sockets::tls::v3::{SdsSecretConfig, Secret, secret::Type},
+    extensions::transport_sockets::tls::v3::{SdsSecretConfig, Secret as Proto, secret::Type},
+    service::discovery::v3::DiscoveryResponse,
 };
 
-use super::{Notes, tls};
+use super::{Notes, filter::open, tls};
 use crate::config::tls::{Certificate, SecretFile, Validation};
 
 /// The secrets of a bootstrap.
 #[derive(Debug, Default)]
-pub(super) struct Secrets(BTreeMap<String, Content>);
+pub(super) struct Secrets(BTreeMap<String, Secret>);
 
 /// What a secret is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Content {
+pub enum Secret {
+    /// A certificate and its key.
     Certificate(Certificate),
+    /// Which certificates of peers are believed.
     Validation(Box<Validation>),
-    Other,
 }
 
 /// Where a secret is.
 enum Place<'a> {
-    Here(&'a Content),
+    Here(&'a Secret),
     File(SecretFile),
 }
 
 impl Secrets {
     /// Reads `static_resources.secrets`.
-    pub(super) fn read(secrets: &[Secret], notes: &mut Notes) -> Self {
+    pub(super) fn read(secrets: &[Proto], notes: &mut Notes) -> Self {
         let mut found = BTreeMap::new();
         for (index, it) in secrets.iter().enumerate() {
             let path = format!("static_resources.secrets[{index}]");
@@ -54,7 +56,7 @@ impl Secrets {
         notes: &mut Notes,
     ) -> Option<Certificate> {
         match self.find(it, path, notes)? {
-            Place::Here(Content::Certificate(it)) => Some(it.clone()),
+            Place::Here(Secret::Certificate(it)) => Some(it.clone()),
             Place::Here(_) => {
                 notes.invalid(path, format!("the secret `{}` is no certificate", it.name));
                 None
@@ -76,7 +78,7 @@ impl Secrets {
     ) -> Option<Validation> {
         let base = base.unwrap_or_default();
         match self.find(it, path, notes)? {
-            Place::Here(Content::Validation(it)) => Some(base.with(it)),
+            Place::Here(Secret::Validation(it)) => Some(base.with(it)),
             Place::Here(_) => {
                 notes.invalid(
                     path,
@@ -119,20 +121,34 @@ impl Secrets {
     }
 }
 
-/// What the secret is; the notes have why it is nothing.
-pub(super) fn content(it: &Secret, path: &str, notes: &mut Notes) -> Option<Content> {
-    Some(match it.r#type.as_ref()? {
-        Type::TlsCertificate(it) => Content::Certificate(tls::certificate(
-            it,
-            &format!("{path}.tls_certificate"),
-            notes,
-        )?),
-        Type::ValidationContext(it) => Content::Validation(Box::new(tls::validation(
-            it,
-            &format!("{path}.validation_context"),
-            notes,
-        ))),
-        // Reported by the walk.
-        _ => Content::Other,
+/// The secret of this name among a file's resources.
+pub(super) fn named(file: &DiscoveryResponse, name: &str, notes: &mut Notes) -> Option<Secret> {
+    let mut secrets = file.resources.iter().enumerate();
+    secrets.find_map(|(index, any)| {
+        let it = open::<Proto>(any).filter(|it| it.name == name)?;
+        content(&it, &format!("resources[{index}]"), notes)
     })
+}
+
+/// What the secret is; the notes have why it is nothing.
+fn content(it: &Proto, path: &str, notes: &mut Notes) -> Option<Secret> {
+    match it.r#type.as_ref() {
+        Some(Type::TlsCertificate(it)) => {
+            let path = format!("{path}.tls_certificate");
+            tls::certificate(it, &path, notes).map(Secret::Certificate)
+        }
+        Some(Type::ValidationContext(it)) => {
+            let validation = tls::validation(it, &format!("{path}.validation_context"), notes);
+            Some(Secret::Validation(Box::new(validation)))
+        }
+        // Others are reported by the walk.
+        Some(_) => None,
+        None => {
+            notes.invalid(
+                path,
+                "a `tls_certificate` or a `validation_context` is needed",
+            );
+            None
+        }
+    }
 }

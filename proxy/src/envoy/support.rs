@@ -1025,6 +1025,10 @@ const SUPPORTED: &[(&str, &[&str])] = &[
         &["name", "sds_config"],
     ),
     (
+        "envoy.service.discovery.v3.DiscoveryResponse",
+        &["resources", "version_info*", "type_url*", "nonce*"],
+    ),
+    (
         "envoy.config.core.v3.ConfigSource",
         &[
             "path",

@@ -91,6 +91,7 @@ pub(super) fn downstream(
             &format!("{path}.session_timeout"),
             notes,
         ),
+        issuer: None,
     })
 }
 
@@ -213,6 +214,28 @@ fn validation_of(
     path: &str,
     notes: &mut Notes,
 ) -> Option<Validation> {
+    let all = joined_validation(it, secrets, path, notes)?;
+    let rootless = all.trusted_ca.is_none() && all.domains.is_empty() && all.secret.is_none();
+    for (field, there) in [
+        ("match_typed_subject_alt_names", !all.names.is_empty()),
+        ("crl", all.crl.is_some()),
+    ] {
+        if rootless && there {
+            notes.invalid(
+                format!("{path}.validation_context.{field}"),
+                "it means nothing without a `trusted_ca`",
+            );
+        }
+    }
+    Some(all)
+}
+
+fn joined_validation(
+    it: &CommonTlsContext,
+    secrets: &Secrets,
+    path: &str,
+    notes: &mut Notes,
+) -> Option<Validation> {
     match it.validation_context_type.as_ref()? {
         ValidationContextType::ValidationContext(it) => {
             Some(validation(it, &format!("{path}.validation_context"), notes))
@@ -323,22 +346,10 @@ pub(super) fn validation(
         })
         .collect();
     let domains = domains(it, path, notes);
-    if it.trusted_ca.is_none() && domains.is_empty() && !(names.is_empty() && older.is_empty()) {
-        notes.invalid(
-            format!("{path}.match_typed_subject_alt_names"),
-            "names mean nothing without a `trusted_ca`",
-        );
-    }
     let trusted_ca = it
         .trusted_ca
         .as_ref()
         .and_then(|it| source(it, &format!("{path}.trusted_ca"), notes));
-    if it.crl.is_some() && trusted_ca.is_none() && domains.is_empty() {
-        notes.invalid(
-            format!("{path}.crl"),
-            "a revocation list means nothing without a `trusted_ca`",
-        );
-    }
     Validation {
         trusted_ca,
         crl: it

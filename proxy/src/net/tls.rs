@@ -23,6 +23,7 @@ mod names;
 pub mod params;
 mod read;
 mod server;
+mod spoil;
 mod store;
 mod verify;
 
@@ -347,7 +348,7 @@ impl From<rustls::Error> for Failure {
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
+    use std::{net::SocketAddr, time::Duration};
 
     use rcgen::{
         BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa,
@@ -358,7 +359,10 @@ mod tests {
     use super::*;
     use crate::{
         config::tls::{self, Certificate, Name, NameKind, Source, Validation, Version},
-        policy::matcher::{How, Text},
+        policy::{
+            fault::tls::Tls,
+            matcher::{How, Text},
+        },
     };
 
     /// An authority that issues certificates.
@@ -682,6 +686,58 @@ mod tests {
         theirs.common.alpn = vec!["mqtt".to_owned()];
         let (ours, _) = meet(server(vec![ca.issue(&["shop.test"])]), theirs).await;
         assert_eq!(ours.unwrap().protocol(), Alpn::None);
+    }
+
+    #[tokio::test]
+    async fn a_spoilt_handshake_has_one_thing_wrong() {
+        let ca = Ca::new("ca");
+        let mut settings = server(vec![ca.issue(&["shop.test", "spiffe://t/sa/shop"])]);
+        settings.issuer = Some(Certificate {
+            chain: ca.source(),
+            key: inline(&ca.0.key().serialize_pem()),
+            ..Certificate::default()
+        });
+        let server = Server::new(settings).unwrap();
+        let mut theirs = client(&ca, "shop.test");
+        theirs.auto_san_validation = true;
+        let client = Client::new(theirs).unwrap();
+        let address = SocketAddr::from(([127, 0, 0, 1], 1));
+        for kind in [Tls::Expired, Tls::WrongName, Tls::UnknownCa] {
+            let (near, far) = duplex(64 << 10);
+            let within = Some(Duration::from_secs(20));
+            let (ours, theirs) = tokio::join!(
+                server.accept_within(near, within, Some(kind)),
+                client.connect(far, address, None, &[])
+            );
+            assert!(ours.is_err(), "{kind:?}");
+            let failure = theirs.map(drop).unwrap_err();
+            let expected = match kind {
+                Tls::Expired => matches!(
+                    failure,
+                    Failure::Untrusted(CertificateError::ExpiredContext { .. })
+                ),
+                Tls::WrongName => matches!(failure, Failure::Refused(Refusal::Name)),
+                _ => matches!(failure, Failure::Untrusted(CertificateError::UnknownIssuer)),
+            };
+            assert!(expected, "{kind:?}: {failure:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stalled_handshake_ends_with_the_client_or_its_time() {
+        let ca = Ca::new("ca");
+        let server = Server::new(server(vec![ca.issue(&["shop.test"])])).unwrap();
+        let (near, far) = duplex(64 << 10);
+        let begin = tokio::time::Instant::now();
+        let within = Some(Duration::from_millis(50));
+        let stalled = server.accept_within(near, within, Some(Tls::Stall)).await;
+        assert!(matches!(stalled, Err(Failure::Timeout)));
+        assert!(begin.elapsed() >= Duration::from_millis(50));
+        drop(far);
+        let (near, far) = duplex(64 << 10);
+        drop(far);
+        let stalled = server.accept_within(near, None, Some(Tls::Stall)).await;
+        assert!(matches!(stalled, Err(Failure::Io(_))));
     }
 
     #[test]

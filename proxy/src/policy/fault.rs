@@ -12,6 +12,7 @@ use crate::{
 pub mod abort;
 mod counters;
 pub mod delay;
+pub mod tls;
 
 pub use counters::{Active, Book, Counter, Counters};
 

@@ -16,13 +16,18 @@ use std::{
 
 use meshbed_proxy::config::{
     ClientCert, Config, ForwardClientCert,
-    tls::{Certificate, Client, Common, Name, NameKind, Server, Source, Validation},
+    tls::{
+        Certificate, Client, Common, Name, NameKind, SecretFile, Server, Source, Validation,
+        Version,
+    },
 };
 use meshbed_proxy::{
+    draw::Seed,
+    envoy::{Options, read},
     observe::Flags,
     policy::{
         matcher::{How, Text},
-        protocol::Upstream,
+        protocol::{self, Upstream},
     },
 };
 use rcgen::{
@@ -552,6 +557,53 @@ fn a_silent_endpoint_is_given_up_on_within_the_connect_timeout() {
     );
 }
 
+#[test]
+fn the_endpoint_chooses_the_version() {
+    let ca = Ca::new();
+    let mut tls = server(vec![ca.issue("shop", &["shop.test"])]);
+    for (offered, http2) in [(&["h2", "http/1.1"][..], 1), (&["http/1.1"], 0), (&[], 0)] {
+        tls.common.alpn = offered.iter().map(ToString::to_string).collect();
+        let behind = behind_tls(tls.clone());
+        let mut config = config(behind.address);
+        config.clusters[0].tls = Some(upstream(&ca));
+        config.clusters[0].protocol = protocol::Upstream::Alpn;
+        let running = start(config);
+        for _ in 0..3 {
+            assert_eq!(running.get("/x").status(), 200, "{offered:?}");
+        }
+        let name = "envoy_cluster_upstream_cx_http2_total";
+        assert_eq!(running.metric(name), http2, "{offered:?}");
+        assert_eq!(running.metric("envoy_cluster_upstream_cx_total"), 1);
+        let name = "envoy_http_downstream_cx_http2_total";
+        assert_eq!(behind.metric(name), http2, "{offered:?}");
+    }
+}
+
+#[test]
+fn curl_speaks_http2_over_tls() {
+    let ca = Ca::new();
+    let mut tls = server(vec![ca.issue("shop", &["shop.test"])]);
+    tls.common.alpn = vec!["h2".to_owned(), "http/1.1".to_owned()];
+    let running = start(over_tls(echo(), tls));
+    let port = running.address.port();
+    let (roots, resolve) = (ca.pem("ca.pem"), format!("shop.test:{port}:127.0.0.1"));
+    let url = format!("https://shop.test:{port}/x");
+    for (flag, version) in [("--http2", "HTTP/2 200"), ("--http1.1", "HTTP/1.1 200 OK")] {
+        let arguments = [
+            "-sSi",
+            flag,
+            "--cacert",
+            &roots,
+            "--resolve",
+            &resolve,
+            &url,
+        ];
+        let said = run("curl", &arguments, "");
+        assert!(said.starts_with(version), "{said}");
+        assert!(said.contains("x-forwarded-proto: https"), "{said}");
+    }
+}
+
 /// The CN of what a new connection is shown.
 fn shown(running: &Running) -> String {
     let said = s_client(running.address, &["-servername", "shop.test"]);
@@ -649,5 +701,204 @@ impl Leak for Running {
         let address = self.address;
         std::mem::forget(self);
         address
+    }
+}
+
+#[test]
+fn a_file_of_secrets_is_read_again_when_it_changes() {
+    let ca = Ca::new();
+    for name in ["first", "second"] {
+        ca.issue(name, &["shop.test"]);
+    }
+    let file = |name: &str| {
+        format!(
+            r#"version_info: "1"
+resources:
+- "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret
+  name: roots
+  validation_context: {{trusted_ca: {{filename: "{0}"}}}}
+- "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret
+  name: shown
+  tls_certificate:
+    certificate_chain: {{filename: "{1}"}}
+    private_key: {{filename: "{2}"}}
+"#,
+            ca.pem("ca.pem"),
+            ca.pem(&format!("{name}.pem")),
+            ca.pem(&format!("{name}.key"))
+        )
+    };
+    ca.put("sds.yaml", &file("first"));
+    let secret = |name: &str| SecretFile {
+        path: ca.path("sds.yaml"),
+        name: name.to_owned(),
+    };
+    let mut tls = server(vec![Certificate {
+        secret: Some(secret("shown")),
+        ..Certificate::default()
+    }]);
+    tls.common.validation = Some(Validation {
+        secret: Some(secret("roots")),
+        ..Validation::default()
+    });
+    let running = start(over_tls(echo(), tls));
+    assert_eq!(shown(&running), "subject=CN = first");
+    // Its roots are those of the file, too.
+    let stranger = Ca::new();
+    stranger.issue("cart", &["spiffe://t/sa/cart"]);
+    let mut client = Arc::unwrap_or_clone(ca.client(None, &[]));
+    let theirs = stranger.client(Some("cart"), &[]);
+    client.client_auth_cert_resolver = Arc::clone(&theirs.client_auth_cert_resolver);
+    assert!(get(&mut connect(running.address, &Arc::new(client)), "").is_err());
+    ca.put("sds.yaml", &file("second"));
+    running.await_metric("meshbed_certificates_reloads", 1);
+    assert_eq!(shown(&running), "subject=CN = second");
+    ca.put("sds.yaml", "resources: []");
+    running.await_metric("meshbed_certificates_reload_failures", 1);
+    assert_eq!(shown(&running), "subject=CN = second");
+}
+
+/// A bootstrap whose only listener has this TLS context, and whose only cluster has that.
+fn file(downstream: &str, upstream: &str) -> String {
+    format!(
+        r#"static_resources:
+  listeners:
+  - name: main
+    address: {{socket_address: {{address: 127.0.0.1, port_value: 8080}}}}
+    filter_chains:
+    - transport_socket:
+        name: tls
+        typed_config: {{"@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext, {downstream}}}
+      filters:
+      - name: http
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: main
+          route_config: {{virtual_hosts: [{{name: all, domains: ["*"], routes: [{{match: {{prefix: /}}, route: {{cluster: shop}}}}]}}]}}
+          http_filters:
+          - name: router
+            typed_config: {{"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}
+  secrets:
+  - name: cart
+    tls_certificate: {{certificate_chain: {{inline_string: chain}}, private_key: {{inline_string: key}}}}
+  - name: roots
+    validation_context: {{trusted_ca: {{inline_string: roots}}}}
+  clusters:
+  - name: shop
+    transport_socket:
+      name: tls
+      typed_config: {{"@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext, {upstream}}}
+    load_assignment:
+      cluster_name: shop
+      endpoints: [{{lb_endpoints: [{{endpoint: {{address: {{socket_address: {{address: 127.0.0.1, port_value: 9000}}}}}}}}]}}]
+"#
+    )
+}
+
+const OURS: &str = "common_tls_context: {tls_certificates: [{certificate_chain: {inline_string: a}, private_key: {inline_string: b}}]";
+
+fn read_file(downstream: &str, upstream: &str) -> Result<Config, String> {
+    let options = Options {
+        seed: Seed(1),
+        lenient: false,
+    };
+    match read(&file(downstream, upstream), options) {
+        Ok(loaded) => Ok(loaded.config),
+        Err(problems) => Err(problems
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join("\n")),
+    }
+}
+
+#[test]
+fn a_file_says_what_is_shown_and_believed() {
+    let config = read_file(
+        "require_client_certificate: true, common_tls_context: {tls_certificate_sds_secret_configs: [{name: cart}], alpn_protocols: [h2, http/1.1], \
+         tls_params: {tls_minimum_protocol_version: TLSv1_3}, combined_validation_context: {default_validation_context: \
+         {match_typed_subject_alt_names: [{san_type: URI, matcher: {prefix: 'spiffe://t/'}}]}, validation_context_sds_secret_config: {name: roots}}}",
+        "sni: shop.test, auto_sni_san_validation: true, max_session_keys: 0, common_tls_context: {validation_context: {trusted_ca: {filename: /ca.pem}, \
+         verify_certificate_hash: ['00:11:22:33:44:55:66:77:88:99:aa:bb:cc:dd:ee:ff:00112233445566778899aabbccddeeff']}}",
+    )
+    .unwrap();
+    let inline = |text: &str| Source::Inline(text.as_bytes().into());
+    let server = config.listeners[0].chains[0].tls.as_ref().unwrap();
+    assert!(server.require_client_certificate);
+    assert_eq!(server.common.alpn, ["h2", "http/1.1"]);
+    assert_eq!(server.common.params.min, Some(Version::Tls13));
+    assert_eq!(
+        server.common.certificates,
+        [Certificate {
+            chain: inline("chain"),
+            key: inline("key"),
+            ..Certificate::default()
+        }]
+    );
+    let believed = server.common.validation.as_ref().unwrap();
+    assert_eq!(believed.trusted_ca, Some(inline("roots")));
+    assert_eq!(believed.names.len(), 1);
+    let client = config.clusters[0].tls.as_ref().unwrap();
+    assert_eq!(client.sni, "shop.test");
+    assert!(client.auto_san_validation && client.enforce_rsa_key_usage);
+    assert_eq!(client.max_session_keys, Some(0));
+    let believed = client.common.validation.as_ref().unwrap();
+    assert_eq!(believed.hashes[0][..4], [0, 0x11, 0x22, 0x33]);
+    // What is written in a configuration may be a private key, and is not shown.
+    assert!(!format!("{config:?}").contains("[107, 101, 121]"));
+}
+
+#[test]
+fn a_file_is_refused_by_its_field() {
+    let rows = [
+        (
+            "common_tls_context: {}".to_owned(),
+            "static_resources.listeners[0].filter_chains[0].transport_socket.typed_config.common_tls_context: a certificate is needed",
+        ),
+        (
+            format!("{OURS}, tls_params: {{ecdh_curves: [P-256, P-512]}}}}"),
+            "common_tls_context.tls_params.ecdh_curves[1]: `P-512`; there are X25519, P-256",
+        ),
+        (
+            format!(
+                "{OURS}, tls_params: {{cipher_suites: ['[ECDHE-ECDSA-AES128-GCM-SHA256|AES128-SHA]']}}}}"
+            ),
+            "common_tls_context.tls_params.cipher_suites[0]: `AES128-SHA`; there are",
+        ),
+        (
+            format!("{OURS}, tls_params: {{tls_minimum_protocol_version: TLSv1_0}}}}"),
+            "not supported yet: static_resources.listeners[0].filter_chains[0].transport_socket.typed_config.common_tls_context.tls_params.tls_minimum_protocol_version: `TLSv1_0`",
+        ),
+        (
+            format!(
+                "{OURS}, validation_context: {{match_typed_subject_alt_names: [{{san_type: URI, matcher: {{exact: x}}}}]}}}}"
+            ),
+            "validation_context.match_typed_subject_alt_names: it means nothing without a `trusted_ca`",
+        ),
+        (
+            format!("{OURS}, validation_context: {{verify_certificate_spki: [eA==]}}}}"),
+            "validation_context.verify_certificate_spki[0]: `eA==` is not a SHA-256",
+        ),
+        (
+            "common_tls_context: {tls_certificate_sds_secret_configs: [{name: card}]}".to_owned(),
+            "tls_certificate_sds_secret_configs[0].name: there is no secret `card`",
+        ),
+        (
+            "common_tls_context: {tls_certificate_sds_secret_configs: [{name: roots}]}".to_owned(),
+            "tls_certificate_sds_secret_configs[0]: the secret `roots` is no certificate",
+        ),
+        (
+            format!("{OURS}, key_log: {{path: /x}}}}"),
+            "not supported yet: static_resources.listeners[0].filter_chains[0].transport_socket.typed_config.common_tls_context.key_log",
+        ),
+        (
+            format!("{OURS}}}, require_sni: true"),
+            "not supported yet: static_resources.listeners[0].filter_chains[0].transport_socket.typed_config.require_sni",
+        ),
+    ];
+    for (downstream, expected) in rows {
+        let said = read_file(&downstream, "sni: x.test").unwrap_err();
+        assert!(said.contains(expected), "{downstream}\n{said}");
+        assert!(said.contains(" at line "), "{said}");
     }
 }

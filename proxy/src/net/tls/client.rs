@@ -33,6 +33,8 @@ pub struct Client {
 
 #[derive(Debug)]
 struct Built {
+    /// With what is in files of secrets.
+    common: tls::Common,
     config: Arc<ClientConfig>,
     local: Option<Arc<Facts>>,
 }
@@ -64,6 +66,11 @@ impl Client {
     pub(super) fn reload(&self) -> Result<(), Wrong> {
         self.current.store(Arc::new(Built::new(&self.settings)?));
         Ok(())
+    }
+
+    /// The settings with what is in files of secrets.
+    pub(super) fn resolved(&self) -> tls::Common {
+        self.current.load().common.clone()
     }
 
     /// What its certificate says.
@@ -128,7 +135,8 @@ impl Eq for Client {}
 
 impl Built {
     fn new(settings: &tls::Client) -> Result<Self, Wrong> {
-        let common = &settings.common;
+        let resolved = read::resolve(&settings.common)?;
+        let common = &resolved;
         let provider = provider(&common.params);
         let mut verifier =
             Verifier::new(common.validation.as_ref(), verify::Peer::Server, &provider)?;
@@ -160,6 +168,7 @@ impl Built {
         };
         config.enable_sni = true;
         Ok(Self {
+            common: resolved,
             config: Arc::new(config),
             local,
         })

@@ -11,9 +11,52 @@ use rustls::{
 
 use super::Wrong;
 use crate::{
-    config::tls::{Certificate, Source},
+    config::tls::{Certificate, Common, SecretFile, Source},
+    envoy::{self, Secret},
     net::tls::facts::Facts,
 };
+
+/// The settings with what files of secrets have in place of their names.
+pub(super) fn resolve(common: &Common) -> Result<Common, Wrong> {
+    let mut common = common.clone();
+    for (index, it) in common.certificates.iter_mut().enumerate() {
+        let Some(file) = it.secret.take() else {
+            continue;
+        };
+        let field = format!("tls_certificate_sds_secret_configs[{index}]");
+        let Secret::Certificate(found) = secret(&file, &field)? else {
+            return Err(Wrong::new(
+                field,
+                format!("the secret `{}` is no certificate", file.name),
+            ));
+        };
+        *it = Certificate {
+            secret: Some(file),
+            ..found
+        };
+    }
+    if let Some(it) = &mut common.validation
+        && let Some(file) = &it.secret
+    {
+        let field = "validation_context_sds_secret_config";
+        let Secret::Validation(found) = secret(file, field)? else {
+            return Err(Wrong::new(
+                field,
+                format!("the secret `{}` is no validation context", file.name),
+            ));
+        };
+        *it = it.clone().with(&found);
+    }
+    Ok(common)
+}
+
+fn secret(file: &SecretFile, field: &str) -> Result<Secret, Wrong> {
+    let path = file.path.display();
+    let text = fs::read_to_string(&file.path)
+        .map_err(|error| Wrong::new(field, format!("`{path}` cannot be read: {error}")))?;
+    envoy::read_secret(&text, &file.name)
+        .map_err(|why| Wrong::new(field, format!("`{path}`: {why}")))
+}
 
 /// The bytes; `field`: whose they are.
 pub(super) fn bytes(source: &Source, field: &str) -> Result<Vec<u8>, Wrong> {

@@ -1,6 +1,11 @@
 //! Ends TLS on connections that were accepted.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    io::ErrorKind,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
 use rustls::{
@@ -12,18 +17,21 @@ use rustls::{
     },
     sign::{CertifiedKey, SingleCertAndKey},
 };
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio_rustls::{LazyConfigAcceptor, TlsAcceptor, server::TlsStream};
 
 use super::{
     Failure, Peer, Session, Wrong,
     facts::Facts,
     names::covers,
     params::{cipher_name, provider, version_name, versions},
-    read,
+    read, spoil,
     verify::{self, Verifier},
 };
-use crate::config::tls::{self, Toggle, Version};
+use crate::{
+    config::tls::{self, Toggle, Version},
+    policy::fault::tls::Tls,
+};
 
 /// Sessions that are kept to be resumed by their id, of those who cannot use tickets.
 const SESSIONS: usize = 1024;
@@ -38,9 +46,16 @@ pub struct Server {
 /// What the settings and the files come to.
 #[derive(Debug)]
 pub(super) struct Built {
+    /// With what is in files of secrets.
+    common: tls::Common,
     shown: Vec<Shown>,
     full_scan: bool,
+    /// What faults show; made when the first is.
+    spoilt: [OnceLock<Spoilt>; 3],
 }
+
+/// What connections are made with whose certificate is spoilt, and what it says.
+type Spoilt = (Arc<ServerConfig>, Arc<Facts>);
 
 /// A certificate, and what connections that are shown it are made with.
 #[derive(Debug)]
@@ -88,6 +103,11 @@ impl Server {
         Ok(())
     }
 
+    /// The settings with what is in files of secrets.
+    pub(super) fn resolved(&self) -> tls::Common {
+        self.current.load().common.clone()
+    }
+
     /// What its certificates say.
     pub(super) fn shown(&self) -> Vec<Arc<Facts>> {
         let built = self.current.load();
@@ -115,16 +135,43 @@ impl Server {
         Ok((stream, session))
     }
 
-    /// [`Server::accept`], within so long.
-    pub async fn accept_within<S>(
+    /// [`Server::accept`], but with a certificate that has this wrong, or without an answer.
+    pub async fn accept_spoilt<S>(
         &self,
-        stream: S,
-        within: Option<Duration>,
+        mut stream: S,
+        kind: Tls,
     ) -> Result<(TlsStream<S>, Session), Failure>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        in_time(self.accept(stream), within).await
+        if kind == Tls::Stall {
+            let mut heard = [0; 1024];
+            while stream.read(&mut heard).await? > 0 {}
+            return Err(Failure::Io(ErrorKind::UnexpectedEof.into()));
+        }
+        let built = self.current.load_full();
+        let (config, facts) = built
+            .spoilt(kind, &self.settings)
+            .map_err(|wrong| Failure::Protocol(rustls::Error::General(wrong.to_string())))?;
+        let stream = TlsAcceptor::from(config).accept(stream).await?;
+        let session = session(&stream, &facts);
+        Ok((stream, session))
+    }
+
+    /// [`Server::accept`], within so long; or [`Server::accept_spoilt`].
+    pub async fn accept_within<S>(
+        &self,
+        stream: S,
+        within: Option<Duration>,
+        spoilt: Option<Tls>,
+    ) -> Result<(TlsStream<S>, Session), Failure>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        match spoilt {
+            None => in_time(self.accept(stream), within).await,
+            Some(kind) => in_time(self.accept_spoilt(stream, kind), within).await,
+        }
     }
 }
 
@@ -170,7 +217,8 @@ pub(super) fn curve(group: NamedGroup) -> &'static str {
 
 impl Built {
     fn new(settings: &tls::Server) -> Result<Self, Wrong> {
-        let common = &settings.common;
+        let resolved = read::resolve(&settings.common)?;
+        let common = &resolved;
         let provider = provider(&common.params);
         let mut verifier =
             Verifier::new(common.validation.as_ref(), verify::Peer::Client, &provider)?;
@@ -206,9 +254,35 @@ impl Built {
             return Err(Wrong::new("tls_certificates", "a certificate is needed"));
         }
         Ok(Self {
+            common: resolved,
             shown,
             full_scan: settings.full_scan,
+            spoilt: Default::default(),
         })
+    }
+
+    fn spoilt(&self, kind: Tls, settings: &tls::Server) -> Result<Spoilt, Wrong> {
+        let [expired, name, authority] = &self.spoilt;
+        let made = match kind {
+            Tls::Expired => expired,
+            Tls::WrongName => name,
+            Tls::UnknownCa | Tls::Stall => authority,
+        };
+        if let Some(made) = made.get() {
+            return Ok(made.clone());
+        }
+        let first = self.shown.first();
+        let first = first.ok_or_else(|| Wrong::new("tls_certificates", "there is none"))?;
+        let provider = first.config.crypto_provider();
+        let key = spoil::certificate(kind, &first.facts, settings.issuer.as_ref(), provider)?;
+        let facts = key.cert.first().and_then(|leaf| Facts::read(leaf));
+        let mut config = (*first.config).clone();
+        config.cert_resolver = Arc::new(SingleCertAndKey::from(key));
+        // Nobody is to resume a session that should not have been.
+        config.ticketer = Arc::new(NoTickets);
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        let fresh = (Arc::new(config), Arc::new(facts.unwrap_or_default()));
+        Ok(made.get_or_init(|| fresh).clone())
     }
 
     /// As Envoy: by the exact name, then by wildcard, an elliptic key before an RSA key; else the first, or, where all are
@@ -321,6 +395,28 @@ fn ticketer(settings: &tls::Server) -> Result<Option<Arc<dyn ProducesTickets>>, 
         None => inner,
         Some(lifetime) => Arc::new(Limited { inner, lifetime }),
     }))
+}
+
+/// No tickets.
+#[derive(Debug)]
+struct NoTickets;
+
+impl ProducesTickets for NoTickets {
+    fn enabled(&self) -> bool {
+        false
+    }
+
+    fn lifetime(&self) -> u32 {
+        0
+    }
+
+    fn encrypt(&self, _plain: &[u8]) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn decrypt(&self, _cipher: &[u8]) -> Option<Vec<u8>> {
+        None
+    }
 }
 
 /// Tickets that are good for less long.

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Client, Server, Wrong, facts::Facts};
+use super::{Client, Server, Wrong, facts::Facts, read};
 use crate::{
     config::tls::{self, Certificate, Common, Source, Validation},
     metrics::Certificates,
@@ -63,7 +63,7 @@ impl Store {
             return Ok(known);
         }
         // Looked at before they are read: what changes meanwhile is read again.
-        let stamps = stamps(&settings.common);
+        let stamps = stamps(&read::resolve(&settings.common)?);
         let server = Arc::new(Server::new(settings.clone())?);
         contexts.servers.retain(|known| known.strong_count() > 0);
         contexts.servers.push(Arc::downgrade(&server));
@@ -79,7 +79,7 @@ impl Store {
             return Ok(known);
         }
         // Looked at before they are read: what changes meanwhile is read again.
-        let stamps = stamps(&settings.common);
+        let stamps = stamps(&read::resolve(&settings.common)?);
         let client = Arc::new(Client::new(settings.clone())?);
         contexts.clients.retain(|known| known.strong_count() > 0);
         contexts.clients.push(Arc::downgrade(&client));
@@ -148,7 +148,7 @@ impl Inner {
             let Some(seen) = seen.get_mut(&context.id()) else {
                 return false;
             };
-            let stamps = stamps(context.common());
+            let stamps = stamps(&context.resolved());
             let settled = stamps == seen.last;
             let changed = stamps != seen.read;
             seen.last.clone_from(&stamps);
@@ -181,10 +181,10 @@ impl Context {
         }
     }
 
-    fn common(&self) -> &Common {
+    fn resolved(&self) -> Common {
         match self {
-            Self::Server(it) => &it.settings().common,
-            Self::Client(it) => &it.settings().common,
+            Self::Server(it) => it.resolved(),
+            Self::Client(it) => it.resolved(),
         }
     }
 
