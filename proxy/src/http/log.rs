@@ -296,6 +296,7 @@ impl Log {
         metrics.time.record(duration);
         if let Some(status) = self.status {
             metrics.class(status.as_u16()).inc();
+            metrics.completed.inc();
         }
         if let (Some(cluster), Some(sent)) = (self.cluster(), self.sent) {
             let upstream = cluster.metrics();

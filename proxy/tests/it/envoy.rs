@@ -557,7 +557,9 @@ fn what_is_known_and_not_honoured_is_told_by_its_path() {
             lenient: true,
             ..STRICT
         };
-        let Loaded { warnings, config } = read(&text, lenient).unwrap();
+        let Loaded {
+            warnings, config, ..
+        } = read(&text, lenient).unwrap();
         assert_eq!(warnings.len(), 1);
         assert_eq!(config.listeners.len(), 1);
     }
