@@ -180,7 +180,8 @@ impl Source for View<'_> {
         match of {
             Text::AccessLogType => put("DownstreamEnd", out),
             Text::Details => put(&log.details, out),
-            Text::Flags | Text::FlagsLong if log.flags.is_empty() => false,
+            // Envoy's has this value then, also where a log omits empty ones.
+            Text::Flags | Text::FlagsLong if log.flags.is_empty() => put("-", out),
             Text::Flags => put(&log.flags.to_string(), out),
             Text::FlagsLong => {
                 let names: Vec<_> = log.flags.long_names().collect();
