@@ -59,8 +59,6 @@ pub struct Log {
     pub remote: Option<SocketAddr>,
     /// When its head had been read.
     pub start: Instant,
-    /// When its last byte had been read.
-    pub request_end: Cell<Option<Instant>>,
     /// When it was sent on.
     pub sent: Option<Instant>,
     /// When its answer's header came.
@@ -143,7 +141,6 @@ impl Log {
             kept: logged.then(Box::default),
             version: Version::HTTP_11,
             remote: None,
-            request_end: Cell::new(None),
             arrived: None,
             upstream: None,
             upstream_protocol: None,
