@@ -57,8 +57,10 @@ impl Logs {
             if let Some(filter) = &filter {
                 logs.wanted.add(filter.headers());
             }
-            let Line::Text { format, .. } = &settings.line;
-            logs.wanted.add(format.headers());
+            match &settings.line {
+                Line::Text { format, .. } => logs.wanted.add(format.headers()),
+                Line::Json { format, .. } => logs.wanted.add(format.headers()),
+            }
             let sink = sinks.open(&settings.target).map_err(|what| (index, what))?;
             logs.logs.push(Log {
                 sink,
@@ -80,6 +82,7 @@ impl Logs {
             if log.filter.as_ref().is_none_or(|it| it.passes(source)) {
                 log.sink.append(|out| match &log.line {
                     Line::Text { format, unset } => format.render(source, unset, out),
+                    Line::Json { format, style } => format.render(source, *style, out),
                 });
             }
         }

@@ -5,6 +5,7 @@ use std::{
     fmt::Write,
     net::{SocketAddr, TcpListener},
     sync::Arc,
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -20,9 +21,19 @@ use crate::{
         Action, Address, Chain, Cluster, ClusterName, Config, HttpManager, Listener, Serve, Target,
     },
     drain::{Phase, Watch},
-    metrics::Registry,
+    metrics::{Registry, report::Extra},
+    net::tls::Shown,
+    policy::format::clock::Clock,
     snapshot::Snapshot,
 };
+
+mod command;
+mod dump;
+mod query;
+mod server;
+
+use query::Query;
+pub use server::Server;
 
 /// What the admin port may ask and do.
 pub trait Controls: Send + Sync + 'static {
@@ -32,6 +43,16 @@ pub trait Controls: Send + Sync + 'static {
     fn registry(&self) -> &Registry;
     /// Where listeners are bound.
     fn addresses(&self) -> &[(Arc<str>, SocketAddr)];
+    /// What the process is.
+    fn server(&self) -> Server;
+    /// The file that the configuration was read from, as JSON; `None`: it came otherwise.
+    fn bootstrap(&self) -> Option<Arc<Value>>;
+    /// The certificates in use.
+    fn certificates(&self) -> Vec<Shown>;
+    /// Counts that are of no block.
+    fn extra(&self) -> Vec<Extra>;
+    /// Whether the proxy says that it is well.
+    fn set_well(&self, well: bool);
     /// Opens the access logs' files again.
     fn reopen_logs(&self);
     /// Connections are taken no more.
@@ -84,49 +105,159 @@ fn answer(
     watch: &Watch,
     controls: &dyn Controls,
 ) -> Response<Full<Bytes>> {
-    let query = request.uri().query().unwrap_or_default();
-    let change = request.method() == Method::POST;
-    match request.uri().path() {
-        "/ready" => ready(watch),
-        "/config_dump" => json_answer(&config_dump(&controls.snapshot().config)),
-        "/clusters" => plain(clusters(&controls.snapshot())),
-        "/listeners" => plain(listeners(controls.addresses())),
-        "/stats" if query.contains("format=prometheus") => prometheus(controls),
-        "/stats" => plain(controls.registry().text()),
-        "/stats/prometheus" => prometheus(controls),
-        "/drain_listeners" | "/quitquitquit" | "/reopen_logs" if !change => status(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "method not allowed, use POST\n",
-        ),
-        "/drain_listeners" => {
-            controls.drain();
-            plain("OK\n".to_owned())
-        }
-        "/reopen_logs" => {
-            controls.reopen_logs();
-            plain("OK\n".to_owned())
-        }
-        "/quitquitquit" => {
-            controls.quit();
-            plain("OK\n".to_owned())
-        }
-        "/" => plain(PATHS.to_owned()),
-        _ => status(StatusCode::NOT_FOUND, "invalid path. admin commands are:\n"),
+    let path = request.uri().path();
+    let Some(command) = command::find(path) else {
+        let text = format!("invalid path. {}", command::help());
+        return status(StatusCode::NOT_FOUND, &text);
+    };
+    let method = request.method();
+    if command.changes && method != Method::POST {
+        let text = format!("Method {method} not allowed, POST required.");
+        return status(StatusCode::METHOD_NOT_ALLOWED, &text);
     }
+    let query = Query::read(request.uri().query().unwrap_or_default());
+    reply(path, &query, watch, controls)
+        .unwrap_or_else(|told| status(StatusCode::BAD_REQUEST, &told))
 }
 
-const PATHS: &str = "/clusters\n/config_dump\n/drain_listeners (POST)\n/listeners\n/quitquitquit (POST)\n/ready\n/reopen_logs (POST)\n/stats\n/stats/prometheus\n";
+/// The answer of a path that there is; the error: what of the query cannot be.
+fn reply(
+    path: &str,
+    query: &Query,
+    watch: &Watch,
+    controls: &dyn Controls,
+) -> Result<Response<Full<Bytes>>, String> {
+    let json = query.get("format") == Some("json");
+    Ok(match path {
+        "/ready" => ready(watch, controls),
+        "/server_info" => {
+            let bootstrap = controls.bootstrap();
+            json_answer(&server(watch, controls).info(bootstrap.as_deref()))
+        }
+        "/memory" => json_answer(&server::memory_json()),
+        "/certs" => json_answer(&certificates(controls)),
+        "/config_dump" => dumped(query, controls)?,
+        "/clusters" => plain(clusters(&controls.snapshot())),
+        "/listeners" if json => json_answer(&listeners_json(controls.addresses())),
+        "/listeners" => plain(listeners(controls.addresses())),
+        "/stats" | "/stats/prometheus" => stats(path, query, watch, controls)?,
+        "/runtime" => json_answer(&json!({"entries": {}, "layers": []})),
+        "/init_dump" => json_answer(&json!({})),
+        "/hot_restart_version" => plain("disabled".to_owned()),
+        "/logging" => plain("active loggers:\n  main: info\n".to_owned()),
+        "/" | "/help" => plain(command::help()),
+        other => {
+            act(other, controls);
+            plain("OK\n".to_owned())
+        }
+    })
+}
+
+/// Does what a path is for.
+fn act(path: &str, controls: &dyn Controls) {
+    match path {
+        "/drain_listeners" => controls.drain(),
+        "/healthcheck/fail" => controls.set_well(false),
+        "/healthcheck/ok" => controls.set_well(true),
+        "/reopen_logs" => controls.reopen_logs(),
+        "/reset_counters" => controls.registry().reset_counters(),
+        "/quitquitquit" => controls.quit(),
+        other => debug_assert!(false, "{other} is a command that nothing does"),
+    }
+}
 
 /// Envoy's words.
-fn ready(watch: &Watch) -> Response<Full<Bytes>> {
-    match *watch.phase.borrow() {
-        Phase::Serving => plain("LIVE\n".to_owned()),
-        Phase::Draining | Phase::Stopped => status(StatusCode::SERVICE_UNAVAILABLE, "DRAINING\n"),
+fn ready(watch: &Watch, controls: &dyn Controls) -> Response<Full<Bytes>> {
+    let server = server(watch, controls);
+    let code = if server.draining {
+        StatusCode::SERVICE_UNAVAILABLE
+    } else {
+        StatusCode::OK
+    };
+    status(code, &format!("{}\n", server.state()))
+}
+
+fn server(watch: &Watch, controls: &dyn Controls) -> Server {
+    let server = controls.server();
+    let serving = *watch.phase.borrow() == Phase::Serving;
+    Server {
+        draining: server.draining || !serving,
+        ..server
     }
 }
 
-fn prometheus(controls: &dyn Controls) -> Response<Full<Bytes>> {
-    plain(controls.registry().prometheus())
+fn stats(
+    path: &str,
+    query: &Query,
+    watch: &Watch,
+    controls: &dyn Controls,
+) -> Result<Response<Full<Bytes>>, String> {
+    let selection = query.selection()?;
+    let registry = controls.registry();
+    let mut extra = controls.extra();
+    extra.extend(server(watch, controls).stats());
+    let format = query.get("format").unwrap_or("text");
+    Ok(match (path, format) {
+        ("/stats/prometheus", _) | (_, "prometheus") => {
+            plain(registry.prometheus_of(&selection, &extra))
+        }
+        (_, "json") => json_line(&registry.json(&selection, &extra)),
+        (_, "text") => plain(registry.text(&selection, &extra)),
+        (_, other) => {
+            return Err(format!("format {other} is not text, json or prometheus\n"));
+        }
+    })
+}
+
+fn dumped(query: &Query, controls: &dyn Controls) -> Result<Response<Full<Bytes>>, String> {
+    let Some(bootstrap) = controls.bootstrap() else {
+        return Ok(json_answer(&config_dump(&controls.snapshot().config)));
+    };
+    let names = query.regex("name_regex")?;
+    let dump = dump::of(
+        &bootstrap,
+        query.get("resource"),
+        names.as_ref(),
+        query.get("mask"),
+    );
+    Ok(match dump {
+        Ok(dump) => json_answer(&dump),
+        Err(missing) => status(StatusCode::NOT_FOUND, &missing),
+    })
+}
+
+fn certificates(controls: &dyn Controls) -> Value {
+    let certificates = controls.certificates();
+    let them = certificates.iter().map(|shown| {
+        let names = |kind: &str, names: &[String]| {
+            let kind = kind.to_owned();
+            names
+                .iter()
+                .map(move |name| json!({(kind.clone()): name}))
+                .collect::<Vec<_>>()
+        };
+        let facts = &shown.facts;
+        let mut all = names("uri", &facts.uris);
+        all.extend(names("dns", &facts.dns));
+        json!({"cert_chain": [{
+            "path": shown.source,
+            "serial_number": facts.serial,
+            "subject_alt_names": all,
+            "valid_from": seconds(facts.not_before),
+            "expiration_time": seconds(facts.not_after),
+        }]})
+    });
+    json!({"certificates": them.collect::<Vec<_>>()})
+}
+
+/// A time in RFC 3339.
+fn seconds(since_epoch: i64) -> String {
+    let mut out = Vec::new();
+    let since = Duration::from_secs(since_epoch.max(0).unsigned_abs());
+    if let Ok(clock) = Clock::compile("%Y-%m-%dT%H:%M:%SZ") {
+        clock.write(since, &mut out);
+    }
+    String::from_utf8(out).unwrap_or_default()
 }
 
 fn clusters(snapshot: &Snapshot) -> String {
@@ -150,6 +281,16 @@ fn listeners(addresses: &[(Arc<str>, SocketAddr)]) -> String {
         let _ = writeln!(text, "{name}::{address}");
     }
     text
+}
+
+fn listeners_json(addresses: &[(Arc<str>, SocketAddr)]) -> Value {
+    let them = addresses.iter().map(|(name, address)| {
+        json!({"name": &**name, "local_address": {"socket_address": {
+            "address": address.ip().to_string(),
+            "port_value": address.port(),
+        }}})
+    });
+    json!({"listener_statuses": them.collect::<Vec<_>>()})
 }
 
 fn config_dump(config: &Config) -> Value {
@@ -259,6 +400,10 @@ fn status(status: StatusCode, text: &str) -> Response<Full<Bytes>> {
 
 fn json_answer(value: &Value) -> Response<Full<Bytes>> {
     typed(StatusCode::OK, "application/json", format!("{value:#}\n"))
+}
+
+fn json_line(value: &Value) -> Response<Full<Bytes>> {
+    typed(StatusCode::OK, "application/json", value.to_string())
 }
 
 fn typed(status: StatusCode, kind: &'static str, text: String) -> Response<Full<Bytes>> {

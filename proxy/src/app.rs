@@ -18,8 +18,8 @@ use std::{
     net::{SocketAddr, TcpListener},
     rc::Rc,
     sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU32, Ordering},
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicBool, AtomicU32, Ordering},
         mpsc,
     },
     thread::JoinHandle,
@@ -29,6 +29,7 @@ use std::{
 use tokio::{
     runtime::{Builder, LocalOptions, LocalRuntime},
     task::spawn_local,
+    time::Instant,
 };
 
 use crate::{
@@ -37,8 +38,8 @@ use crate::{
     drain::{Drain, Phase, Watch},
     http::core::Core,
     listener,
-    metrics::Registry,
-    net::{listen, timer::Timer},
+    metrics::{Registry, report::Extra},
+    net::{listen, timer::Timer, tls::Shown},
     observe::{Observer, Silent},
     snapshot::{Lasting, Publisher, Reader, Snapshot},
 };
@@ -75,6 +76,10 @@ struct Shared {
     drain: Drain,
     quit: tokio::sync::watch::Sender<bool>,
     publishing: Mutex<()>,
+    started: Instant,
+    workers: usize,
+    well: AtomicBool,
+    bootstrap: OnceLock<Arc<serde_json::Value>>,
 }
 
 /// An event loop's thread, as the kernel knows it; 0: it has not begun.
@@ -137,6 +142,10 @@ impl Proxy {
             drain: Drain::default(),
             quit: tokio::sync::watch::Sender::new(false),
             publishing: Mutex::default(),
+            started: Instant::now(),
+            workers: count,
+            well: AtomicBool::new(true),
+            bootstrap: OnceLock::new(),
         });
         shared.registry.certificates(shared.lasting.tls.metrics());
         let mut handle = Handle {
@@ -216,6 +225,11 @@ impl Handle {
     pub fn drain(&self, within: Duration) -> bool {
         self.shared.drain.enter(Phase::Draining);
         self.shared.drain.wait(within)
+    }
+
+    /// Tells the admin port the file that the configuration was read from; the first one stays.
+    pub fn describe(&self, bootstrap: serde_json::Value) {
+        let _ = self.shared.bootstrap.set(Arc::new(bootstrap));
     }
 
     /// Writes the access log lines that wait in memory.
@@ -341,6 +355,32 @@ impl admin::Controls for Controls {
 
     fn addresses(&self) -> &[(Arc<str>, SocketAddr)] {
         &self.0.bound
+    }
+
+    fn server(&self) -> admin::Server {
+        admin::Server {
+            uptime: self.0.started.elapsed(),
+            workers: self.0.workers,
+            listeners: self.0.bound.len(),
+            clusters: self.0.publisher.current().clusters.len(),
+            draining: !self.0.well.load(Ordering::Relaxed),
+        }
+    }
+
+    fn bootstrap(&self) -> Option<Arc<serde_json::Value>> {
+        self.0.bootstrap.get().cloned()
+    }
+
+    fn certificates(&self) -> Vec<Shown> {
+        self.0.lasting.tls.shown()
+    }
+
+    fn extra(&self) -> Vec<Extra> {
+        self.0.lasting.sinks.counts().stats()
+    }
+
+    fn set_well(&self, well: bool) {
+        self.0.well.store(well, Ordering::Relaxed);
     }
 
     fn reopen_logs(&self) {

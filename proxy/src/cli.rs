@@ -63,7 +63,11 @@ pub fn run(args: &Args, quiet: bool) -> ExitCode {
     };
     let path = args.config.display();
     let seed = Seed(args.seed.unwrap_or_else(rand::random));
-    let Loaded { config, warnings } = match load(args, seed) {
+    let Loaded {
+        config,
+        warnings,
+        bootstrap,
+    } = match load(args, seed) {
         Ok(loaded) => loaded,
         Err(problems) => {
             for problem in problems {
@@ -104,6 +108,7 @@ pub fn run(args: &Args, quiet: bool) -> ExitCode {
             };
         }
     };
+    handle.describe(bootstrap);
     say(&format!("seed {}", seed.0));
     for (name, address) in handle.addresses() {
         say(&format!("{name} listens on {address}"));

@@ -11,7 +11,7 @@ use envoy_types::pb::envoy::{
     config::bootstrap::v3::Bootstrap, service::discovery::v3::DiscoveryResponse,
 };
 use prost::Message;
-use prost_reflect::{DescriptorPool, DynamicMessage};
+use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
 
 use crate::{config::Config, draw::Seed};
 
@@ -52,6 +52,8 @@ pub struct Loaded {
     pub config: Config,
     /// What of the file is not honoured; empty unless it was read leniently.
     pub warnings: Vec<Problem>,
+    /// The file's message as JSON, with Envoy's names of fields.
+    pub bootstrap: serde_json::Value,
 }
 
 /// What is wrong with a file, or not supported of it.
@@ -117,10 +119,21 @@ pub fn read(text: &str, options: Options) -> Result<Loaded, Vec<Problem>> {
         .into_iter()
         .partition(|problem| problem.kind == Kind::Invalid || !options.lenient);
     if errors.is_empty() {
-        Ok(Loaded { config, warnings })
+        Ok(Loaded {
+            config,
+            warnings,
+            bootstrap: json_of(&dynamic),
+        })
     } else {
         Err(errors)
     }
+}
+
+fn json_of(message: &DynamicMessage) -> serde_json::Value {
+    let options = SerializeOptions::new().use_proto_field_name(true);
+    message
+        .serialize_with_options(serde_json::value::Serializer, &options)
+        .unwrap_or_default()
 }
 
 /// The message that a bootstrap is.

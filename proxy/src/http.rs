@@ -114,9 +114,6 @@ fn open(
         .headers
         .get(http::header::CONTENT_TYPE)
         .is_some_and(|it| grpc::is_call(it.as_bytes()));
-    if body.is_end_stream() {
-        log.request_end.set(Some(now));
-    }
     if let Some(listener) = log.listener() {
         client.begin(now, &listener.manager, body.is_end_stream());
     }

@@ -11,6 +11,12 @@ use std::{
     time::Duration,
 };
 
+mod codes;
+pub mod report;
+
+pub use codes::Codes;
+use report::Selection;
+
 /// A number that only grows.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
@@ -111,6 +117,7 @@ enum Value<'a> {
     Counter(u64),
     Gauge(u64),
     Histogram(&'a Histogram),
+    Codes(&'a Codes),
 }
 
 trait Read {
@@ -132,6 +139,12 @@ impl Read for Gauge {
 impl Read for Histogram {
     fn value(&self) -> Value<'_> {
         Value::Histogram(self)
+    }
+}
+
+impl Read for Codes {
+    fn value(&self) -> Value<'_> {
+        Value::Codes(self)
     }
 }
 
@@ -238,6 +251,8 @@ block!(
     class_4: Counter = "downstream_rq_4xx",
     /// Answers 5xx.
     class_5: Counter = "downstream_rq_5xx",
+    /// Answers in all.
+    completed: Counter = "downstream_rq_completed",
     /// Time to serve a request.
     time: Histogram = "downstream_rq_time",
     /// Delays injected.
@@ -366,6 +381,10 @@ block!(
     tls_1_2: Counter = "ssl.versions.TLSv1.2",
     /// Handshakes by TLS 1.3.
     tls_1_3: Counter = "ssl.versions.TLSv1.3",
+    /// Answers in all.
+    completed: Counter = "upstream_rq_completed",
+    /// Answers by status.
+    codes: Codes = "upstream_rq",
     /// Time from the sending of a request to the end of its answer.
     time: Histogram = "upstream_rq_time",
     }
@@ -473,6 +492,13 @@ impl Downstream {
 }
 
 impl Upstream {
+    /// An answer with this status.
+    pub fn answered(&self, status: u16) {
+        self.class(status).inc();
+        self.codes.inc(status);
+        self.completed.inc();
+    }
+
     /// The counter of an answer's class.
     pub fn class(&self, status: u16) -> &Counter {
         match status / 100 {
@@ -497,6 +523,8 @@ pub struct Registry {
     mirroring: Family<Mirroring>,
     fault: Family<Fault>,
     rate_limit: Family<RateLimit>,
+    /// Counters, by name, as they were when they were reset.
+    before: Mutex<BTreeMap<String, u64>>,
 }
 
 /// The blocks of one kind, by name; one an event loop.
@@ -555,35 +583,32 @@ impl Registry {
         self.rate_limit.add(name)
     }
 
-    /// Envoy's `/stats`: a line a number, `cluster.NAME.upstream_rq_total: 7`.
-    pub fn text(&self) -> String {
-        let mut lines = Vec::new();
-        for sample in self.samples() {
-            if let Sample::Number {
-                block, stat, value, ..
-            } = sample
-            {
-                lines.push(format!("{}.{}.{stat}: {value}\n", block.prefix, block.name));
-            }
-        }
-        lines.sort();
-        lines.concat()
+    /// All of it in Prometheus' text format.
+    pub fn prometheus(&self) -> String {
+        self.prometheus_of(&Selection::default(), &[])
     }
 
-    /// Prometheus' text format.
-    pub fn prometheus(&self) -> String {
-        let mut families: BTreeMap<String, (&'static str, String)> = BTreeMap::new();
-        for sample in self.samples() {
-            sample.write(&mut families);
+    /// Counters begin anew. What event loops count is theirs alone to write, so what it was is remembered.
+    pub fn reset_counters(&self) {
+        let mut before = self.before.lock().unwrap_or_else(PoisonError::into_inner);
+        before.clear();
+        for sample in self.all() {
+            sample.remember(&mut before);
         }
-        let mut text = String::new();
-        for (name, (kind, lines)) in families {
-            let _ = write!(text, "# TYPE {name} {kind}\n{lines}");
-        }
-        text
     }
 
     fn samples(&self) -> Vec<Sample> {
+        let mut samples = self.all();
+        let before = self.before.lock().unwrap_or_else(PoisonError::into_inner);
+        if !before.is_empty() {
+            for sample in &mut samples {
+                sample.subtract(&before);
+            }
+        }
+        samples
+    }
+
+    fn all(&self) -> Vec<Sample> {
         let mut samples = Vec::new();
         self.listener.samples(&mut samples);
         self.listener_tls.samples(&mut samples);
@@ -605,6 +630,11 @@ enum Sample {
         stat: &'static str,
         kind: &'static str,
         value: u64,
+    },
+    Codes {
+        block: Named,
+        stat: &'static str,
+        counts: BTreeMap<u16, u64>,
     },
     Durations {
         block: Named,
@@ -672,6 +702,11 @@ impl Sample {
                 },
                 value: 0,
             },
+            Value::Codes(_) => Self::Codes {
+                block,
+                stat,
+                counts: BTreeMap::new(),
+            },
             Value::Histogram(histogram) => Self::Durations {
                 block,
                 stat,
@@ -686,6 +721,11 @@ impl Sample {
             (Self::Number { value, .. }, Value::Counter(more) | Value::Gauge(more)) => {
                 *value += more;
             }
+            (Self::Codes { counts, .. }, Value::Codes(more)) => {
+                for (status, count) in more.get() {
+                    *counts.entry(status).or_default() += count;
+                }
+            }
             (
                 Self::Durations {
                     buckets, sum_us, ..
@@ -698,6 +738,53 @@ impl Sample {
                 *sum_us += more.sum_us.get();
             }
             _ => {}
+        }
+    }
+
+    fn remember(&self, before: &mut BTreeMap<String, u64>) {
+        match self {
+            Self::Number {
+                block,
+                stat,
+                kind: "counter",
+                value,
+            } => {
+                before.insert(block.dotted(stat), *value);
+            }
+            Self::Codes {
+                block,
+                stat,
+                counts,
+            } => {
+                for (status, count) in counts {
+                    before.insert(block.dotted(&format!("{stat}_{status}")), *count);
+                }
+            }
+            Self::Number { .. } | Self::Durations { .. } => {}
+        }
+    }
+
+    fn subtract(&mut self, before: &BTreeMap<String, u64>) {
+        match self {
+            Self::Number {
+                block, stat, value, ..
+            } => {
+                if let Some(before) = before.get(&block.dotted(stat)) {
+                    *value = value.saturating_sub(*before);
+                }
+            }
+            Self::Codes {
+                block,
+                stat,
+                counts,
+            } => {
+                for (status, count) in counts {
+                    if let Some(before) = before.get(&block.dotted(&format!("{stat}_{status}"))) {
+                        *count = count.saturating_sub(*before);
+                    }
+                }
+            }
+            Self::Durations { .. } => {}
         }
     }
 
@@ -716,6 +803,23 @@ impl Sample {
                     .entry(name.clone())
                     .or_insert((kind, String::new()));
                 let _ = writeln!(lines, "{name}{{{labels}}} {value}");
+            }
+            Self::Codes {
+                block,
+                stat,
+                counts,
+            } => {
+                let name = prometheus_name(block.prefix, stat);
+                let labels = block.labels(None);
+                for (status, count) in counts {
+                    let (_, lines) = families
+                        .entry(name.clone())
+                        .or_insert(("counter", String::new()));
+                    let _ = writeln!(
+                        lines,
+                        "{name}{{envoy_response_code=\"{status}\",{labels}}} {count}"
+                    );
+                }
             }
             Self::Durations {
                 block,
@@ -745,6 +849,11 @@ impl Sample {
 }
 
 impl Named {
+    /// `cluster.NAME.upstream_rq_total`.
+    fn dotted(&self, stat: &str) -> String {
+        format!("{}.{}.{stat}", self.prefix, self.name)
+    }
+
     fn labels(&self, class: Option<char>) -> String {
         let name = self.name.replace('\\', "\\\\").replace('"', "\\\"");
         let label = format!("{}=\"{name}\"", self.label);
@@ -803,7 +912,7 @@ mod tests {
         }
         assert!(
             registry
-                .text()
+                .text(&Selection::default(), &[])
                 .contains("cluster.v1.upstream_rq_total: 4\n")
         );
     }

@@ -95,7 +95,7 @@ impl Filter {
                 source.text(field::Text::Flags, &mut flags);
                 let mut set = flags
                     .split(|byte| *byte == b',')
-                    .filter(|flag| !flag.is_empty());
+                    .filter(|flag| !flag.is_empty() && *flag != b"-");
                 if wanted.is_empty() {
                     set.next().is_some()
                 } else {

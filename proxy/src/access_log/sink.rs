@@ -14,7 +14,10 @@ use std::{
     time::Duration,
 };
 
-use crate::config::access_log::Target;
+use crate::{
+    config::access_log::Target,
+    metrics::report::{Extra, Kind},
+};
 
 /// How long a line may wait in memory; Envoy's.
 const WAIT: Duration = Duration::from_secs(1);
@@ -49,6 +52,24 @@ pub struct Counts {
     pub dropped: AtomicU64,
     /// Files that could not be opened again.
     pub reopen_failed: AtomicU64,
+}
+
+impl Counts {
+    /// By Envoy's names.
+    pub fn stats(&self) -> Vec<Extra> {
+        let counter = |name: &str, count: &AtomicU64| Extra {
+            name: format!("filesystem.{name}"),
+            kind: Kind::Counter,
+            value: count.load(Ordering::Relaxed),
+        };
+        vec![
+            counter("write_buffered", &self.buffered),
+            counter("write_completed", &self.completed),
+            counter("write_failed", &self.failed),
+            counter("write_dropped", &self.dropped),
+            counter("reopen_failed", &self.reopen_failed),
+        ]
+    }
 }
 
 /// Wakes the writer.

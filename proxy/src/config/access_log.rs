@@ -2,7 +2,13 @@
 
 use std::path::PathBuf;
 
-use crate::policy::{format::Format, matcher::Named};
+use crate::policy::{
+    format::{
+        Format,
+        json::{Json, Style},
+    },
+    matcher::Named,
+};
 
 /// An access log.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,7 +33,7 @@ pub enum Target {
 }
 
 /// What a line says.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Line {
     /// Text.
     Text {
@@ -35,6 +41,13 @@ pub enum Line {
         format: Format,
         /// What stands for a value that there is not.
         unset: &'static str,
+    },
+    /// JSON.
+    Json {
+        /// Its format.
+        format: Json,
+        /// How values are written.
+        style: Style,
     },
 }
 

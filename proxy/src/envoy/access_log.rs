@@ -1,18 +1,23 @@
 //! Access logs: where, what, and which requests.
 
-use envoy_types::pb::envoy::{
-    config::{
-        accesslog::v3::{
-            AccessLog, AccessLogFilter, ComparisonFilter, access_log::ConfigType,
-            access_log_filter::FilterSpecifier, comparison_filter::Op,
+use envoy_types::pb::{
+    envoy::{
+        config::{
+            accesslog::v3::{
+                AccessLog, AccessLogFilter, ComparisonFilter, access_log::ConfigType,
+                access_log_filter::FilterSpecifier, comparison_filter::Op,
+            },
+            core::v3::{
+                SubstitutionFormatString, data_source::Specifier, substitution_format_string,
+            },
         },
-        core::v3::{SubstitutionFormatString, data_source::Specifier, substitution_format_string},
+        extensions::access_loggers::{
+            file::v3::{FileAccessLog, file_access_log::AccessLogFormat},
+            stream::v3::{StderrAccessLog, StdoutAccessLog, stderr_access_log, stdout_access_log},
+        },
+        r#type::v3::fractional_percent::DenominatorType,
     },
-    extensions::access_loggers::{
-        file::v3::{FileAccessLog, file_access_log::AccessLogFormat},
-        stream::v3::{StderrAccessLog, StdoutAccessLog, stderr_access_log, stdout_access_log},
-    },
-    r#type::v3::fractional_percent::DenominatorType,
+    google::protobuf::{Struct, Value, value},
 };
 
 use super::{Notes, filter::open, route};
@@ -21,7 +26,13 @@ use crate::{
         self,
         access_log::{Compare, Comparison, Filter, Line, Target},
     },
-    policy::{flag::Flags, format::Format},
+    policy::{
+        flag::Flags,
+        format::{
+            Format, Invalid,
+            json::{Json, Style},
+        },
+    },
 };
 
 /// Reads the access logs at `path`.
@@ -89,8 +100,20 @@ fn file_line(format: Option<&AccessLogFormat>, path: &str, notes: &mut Notes) ->
         Some(AccessLogFormat::LogFormat(format)) => {
             line(format, &format!("{path}.log_format"), notes)
         }
-        // Reported by the walk.
-        Some(AccessLogFormat::JsonFormat(_) | AccessLogFormat::TypedJsonFormat(_)) => None,
+        Some(AccessLogFormat::JsonFormat(tree)) => {
+            let style = Style {
+                typed: false,
+                omit_empty: false,
+            };
+            json_line(tree, style, &format!("{path}.json_format"), notes)
+        }
+        Some(AccessLogFormat::TypedJsonFormat(tree)) => {
+            let style = Style {
+                typed: true,
+                omit_empty: false,
+            };
+            json_line(tree, style, &format!("{path}.typed_json_format"), notes)
+        }
     }
 }
 
@@ -113,23 +136,63 @@ fn line(it: &SubstitutionFormatString, path: &str, notes: &mut Notes) -> Option<
             };
             text_line(&text, omit, &path, notes)
         }
-        // Reported by the walk.
-        Some(substitution_format_string::Format::JsonFormat(_)) => None,
+        Some(substitution_format_string::Format::JsonFormat(tree)) => {
+            let style = Style {
+                typed: true,
+                omit_empty: omit,
+            };
+            json_line(tree, style, &format!("{path}.json_format"), notes)
+        }
     }
 }
 
 fn text_line(text: &str, omit_empty: bool, path: &str, notes: &mut Notes) -> Option<Line> {
     let unset = if omit_empty { "" } else { "-" };
-    match Format::compile(text) {
-        Ok(format) => Some(Line::Text { format, unset }),
-        Err(error) if error.unsupported => {
-            notes.unsupported(path, error.to_string());
-            None
+    Format::compile(text)
+        .map(|format| Line::Text { format, unset })
+        .map_err(|error| refuse(&error, path, notes))
+        .ok()
+}
+
+fn json_line(tree: &Struct, style: Style, path: &str, notes: &mut Notes) -> Option<Line> {
+    let tree = object(tree);
+    Json::compile(&tree)
+        .map(|format| Line::Json { format, style })
+        .map_err(|error| refuse(&error, path, notes))
+        .ok()
+}
+
+fn refuse(error: &Invalid, path: &str, notes: &mut Notes) {
+    if error.unsupported {
+        notes.unsupported(path, error.to_string());
+    } else {
+        notes.invalid(path, error.to_string());
+    }
+}
+
+/// Fields come in the order of their names, which the message does not keep otherwise.
+fn object(it: &Struct) -> serde_json::Value {
+    let mut fields: Vec<_> = it.fields.iter().collect();
+    fields.sort_by_key(|(name, _)| *name);
+    fields
+        .into_iter()
+        .map(|(name, value)| (name.clone(), json(value)))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
+}
+
+fn json(it: &Value) -> serde_json::Value {
+    match &it.kind {
+        None | Some(value::Kind::NullValue(_)) => serde_json::Value::Null,
+        Some(value::Kind::BoolValue(it)) => (*it).into(),
+        // Whole numbers have no fraction in JSON.
+        Some(value::Kind::NumberValue(it)) if it.fract().abs() < f64::EPSILON => {
+            (*it as i64).into()
         }
-        Err(error) => {
-            notes.invalid(path, error.to_string());
-            None
-        }
+        Some(value::Kind::NumberValue(it)) => (*it).into(),
+        Some(value::Kind::StringValue(it)) => it.clone().into(),
+        Some(value::Kind::StructValue(it)) => object(it),
+        Some(value::Kind::ListValue(it)) => it.values.iter().map(json).collect::<Vec<_>>().into(),
     }
 }
 

@@ -307,7 +307,13 @@ const SUPPORTED: &[(&str, &[&str])] = &[
     ),
     (
         "envoy.extensions.access_loggers.file.v3.FileAccessLog",
-        &["path", "format", "log_format"],
+        &[
+            "path",
+            "format",
+            "json_format",
+            "typed_json_format",
+            "log_format",
+        ],
     ),
     (
         "envoy.extensions.access_loggers.stream.v3.StdoutAccessLog",
@@ -322,6 +328,9 @@ const SUPPORTED: &[(&str, &[&str])] = &[
         &[
             "text_format",
             "text_format_source",
+            "json_format",
+            // Fields are always in the order of their names.
+            "json_format_options*",
             "omit_empty_values",
             "content_type*",
         ],

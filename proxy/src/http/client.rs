@@ -54,6 +54,7 @@ pub struct Client {
     stream_idle: Cell<Option<Duration>>,
     request_by: Cell<Option<Instant>>,
     request_complete: Cell<bool>,
+    request_end: Cell<Option<Instant>>,
     answer_within: Cell<Option<Duration>>,
     answer_by: Cell<Option<Instant>>,
     expired: Cell<Option<Expired>>,
@@ -119,6 +120,7 @@ impl Client {
             stream_idle: Cell::new(None),
             request_by: Cell::new(None),
             request_complete: Cell::new(true),
+            request_end: Cell::new(None),
             answer_within: Cell::new(None),
             answer_by: Cell::new(None),
             expired: Cell::new(None),
@@ -186,6 +188,7 @@ impl Client {
             stream_idle: Cell::new(None),
             request_by: Cell::new(None),
             request_complete: Cell::new(true),
+            request_end: Cell::new(None),
             answer_within: Cell::new(None),
             answer_by: Cell::new(None),
             expired: Cell::new(None),
@@ -212,6 +215,7 @@ impl Client {
         self.headers_within.set(manager.request_headers_timeout);
         self.stream_idle.set(manager.stream_idle_timeout);
         self.request_complete.set(complete);
+        self.request_end.set(complete.then_some(now));
         self.request_by
             .set(manager.request_timeout.map(|within| now + within));
         self.answer_within.set(None);
@@ -245,10 +249,16 @@ impl Client {
     pub fn request_complete(&self, now: Instant) {
         self.moved.set(now);
         self.request_complete.set(true);
+        self.request_end.set(Some(now));
         self.answer_by
             .set(self.answer_within.get().map(|within| now + within));
         // The request's body is read by the upstream connection's task: ours must look at its alarm again.
         self.wake();
+    }
+
+    /// When the last byte of the request came; `None`: it has not.
+    pub fn request_end(&self) -> Option<Instant> {
+        self.request_end.get()
     }
 
     /// When the last byte of a body moved.

@@ -193,7 +193,7 @@ impl Sender<'_> {
             log.attempts.push(stale);
         }
         match result {
-            Ok(got) => metrics.class(got.status().as_u16()).inc(),
+            Ok(got) => metrics.answered(got.status().as_u16()),
             Err(failure) => match failure.error {
                 Error::Timeout => metrics.timeouts.inc(),
                 Error::PerTryTimeout { .. } => metrics.per_try_timeouts.inc(),

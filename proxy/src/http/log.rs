@@ -65,8 +65,6 @@ pub struct Log {
     pub remote: Option<SocketAddr>,
     /// When its head had been read.
     pub start: Instant,
-    /// When its last byte had been read.
-    pub request_end: Cell<Option<Instant>>,
     /// When it was sent on.
     pub sent: Option<Instant>,
     /// When its answer's header came.
@@ -149,7 +147,6 @@ impl Log {
             kept: logged.then(Box::default),
             version: Version::HTTP_11,
             remote: None,
-            request_end: Cell::new(None),
             arrived: None,
             upstream: None,
             upstream_protocol: None,
@@ -305,6 +302,7 @@ impl Log {
         metrics.time.record(duration);
         if let Some(status) = self.status {
             metrics.class(status.as_u16()).inc();
+            metrics.completed.inc();
         }
         if let (Some(cluster), Some(sent)) = (self.cluster(), self.sent) {
             let upstream = cluster.metrics();

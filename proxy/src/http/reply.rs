@@ -72,10 +72,11 @@ pub fn upstream(
     for primary in &mut primaries {
         primary.begin(head.status, &head.headers, sent);
     }
-    head.headers.insert(
-        SERVICE_TIME,
-        millis(arrived.saturating_duration_since(sent).as_millis()),
-    );
+    // Counted from the request's end; an answer that comes before it took no time that could be told.
+    if let Some(end) = log.client.request_end() {
+        let took = arrived.saturating_duration_since(sent.max(end));
+        head.headers.insert(SERVICE_TIME, millis(took.as_millis()));
+    }
     set_server(&mut head.headers, &log);
     set_attempts(&mut head.headers, &log);
     close_early(&mut head.headers, &log);

@@ -495,7 +495,7 @@ impl Shadow {
                 },
             }
         };
-        metrics.class(answer.status().as_u16()).inc();
+        metrics.answered(answer.status().as_u16());
         let answer = self.read(answer, pair, begin).await;
         if answer.is_ok() {
             give_back(lease);

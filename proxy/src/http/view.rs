@@ -296,7 +296,7 @@ impl Source for View<'_> {
         let at = match point {
             Point::Start => log.start,
             Point::End => self.now,
-            Point::RequestEnd => log.request_end.get()?,
+            Point::RequestEnd => log.client.request_end()?,
             Point::ReplyEnd | Point::AnswerEnd if log.arrived.is_some() => self.now,
             Point::ReplyBegin | Point::AnswerBegin => log.arrived?,
             Point::SentBegin | Point::SentEnd | Point::Ready => log.sent?,

@@ -5,6 +5,7 @@ use std::fmt;
 
 pub mod clock;
 pub mod field;
+pub mod json;
 
 use field::{Field, Message, Name, Point};
 
@@ -234,13 +235,13 @@ impl fmt::Display for Invalid {
 impl std::error::Error for Invalid {}
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::{net::SocketAddr, time::Duration};
 
     use super::*;
 
     /// A request whose values are made up.
-    struct Made;
+    pub(super) struct Made;
 
     impl Source for Made {
         fn header(&self, of: Message, name: &Name, out: &mut Vec<u8>) -> bool {

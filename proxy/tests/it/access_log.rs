@@ -1,6 +1,6 @@
 //! Access logs: one line a request in a real file, whatever became of it.
 
-use std::{fs, path::PathBuf, thread};
+use std::{fs, path::PathBuf, thread, time::Duration};
 
 use meshbed_proxy::{
     config::{
@@ -254,4 +254,35 @@ fn a_log_that_cannot_be_opened_refuses_the_configuration() {
         ),
         "{error}"
     );
+}
+
+#[test]
+fn durations_tell_when_the_request_was_whole_and_the_answer_began() {
+    let folder = Folder::new();
+    let format = "%REQUEST_DURATION% %RESPONSE_DURATION% %DURATION% %RESPONSE_TX_DURATION%\n";
+    let up = support::service(|mut wire: Wire| {
+        wire.message();
+        thread::sleep(Duration::from_millis(60));
+        wire.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\na");
+        thread::sleep(Duration::from_millis(60));
+        wire.send("b");
+    });
+    let running = logged(config(up), vec![folder.log("log", format)]);
+    let mut wire = running.connect();
+    wire.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\n1");
+    thread::sleep(Duration::from_millis(60));
+    wire.send("2");
+    assert_eq!(wire.message().unwrap().body, "ab");
+    running.handle.shutdown();
+    let lines = folder.lines("log");
+    let millis: Vec<u64> = lines[0].split(' ').map(|it| it.parse().unwrap()).collect();
+    let [request, answer, all, sent] = millis[..] else {
+        panic!("{millis:?}");
+    };
+    assert!(
+        request >= 60 && answer >= request + 60 && all >= answer + 60,
+        "{millis:?}"
+    );
+    // Each is rounded down.
+    assert!(sent.abs_diff(all - answer) <= 1, "{millis:?}");
 }

@@ -564,7 +564,9 @@ fn what_is_known_and_not_honoured_is_told_by_its_path() {
             lenient: true,
             ..STRICT
         };
-        let Loaded { warnings, config } = read(&text, lenient).unwrap();
+        let Loaded {
+            warnings, config, ..
+        } = read(&text, lenient).unwrap();
         assert_eq!(warnings.len(), 1);
         assert_eq!(config.listeners.len(), 1);
     }
@@ -626,8 +628,12 @@ fn access_log(yaml: &str) -> String {
 fn access_logs_are_read_in_all_their_forms() {
     use meshbed_proxy::{
         config::access_log::{Compare, Comparison, Filter, Line, Target},
-        policy::format::Format,
+        policy::format::{
+            Format,
+            json::{Json, Style},
+        },
     };
+    const TREE: &str = "{c: true, a: {b: [1, \"%PROTOCOL%\"]}}";
     const FILE: &str = "\"@type\": type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog, path: /tmp/x";
     const STDOUT: &str =
         "\"@type\": type.googleapis.com/envoy.extensions.access_loggers.stream.v3.StdoutAccessLog";
@@ -635,7 +641,27 @@ fn access_logs_are_read_in_all_their_forms() {
         format: Format::compile(format).unwrap(),
         unset,
     };
+    let json = |typed, omit_empty| Line::Json {
+        format: Json::compile(&serde_json::json!({"a": {"b": [1, "%PROTOCOL%"]}, "c": true}))
+            .unwrap(),
+        style: Style { typed, omit_empty },
+    };
     for (typed, target, line) in [
+        (
+            format!("{STDOUT}, log_format: {{omit_empty_values: true, json_format: {TREE}}}"),
+            Target::Stdout,
+            json(true, true),
+        ),
+        (
+            format!("{FILE}, json_format: {TREE}"),
+            Target::File("/tmp/x".into()),
+            json(false, false),
+        ),
+        (
+            format!("{FILE}, typed_json_format: {TREE}"),
+            Target::File("/tmp/x".into()),
+            json(true, false),
+        ),
         (
             FILE.to_owned(),
             Target::File("/tmp/x".into()),

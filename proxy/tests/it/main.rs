@@ -7,6 +7,7 @@
 )]
 
 mod access_log;
+mod admin;
 mod app;
 mod chains;
 mod chosen;
