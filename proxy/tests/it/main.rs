@@ -13,6 +13,7 @@ mod chosen;
 mod cli;
 mod envoy;
 mod fault;
+mod fault_kinds;
 mod filters;
 mod h2_attack;
 mod http1;
