@@ -191,10 +191,11 @@ mod tests {
                         matcher: Matcher::default(),
                         select: Select::Share(Share::ALL),
                         max_active: None,
-                        kind: Fault::Abort(Abort {
+                        kind: Fault::Abort(Abort::Status {
                             status: 1,
                             body: None,
                         }),
+                        ..fault::Rule::default()
                     }];
                 },
                 "listeners[0].chains[0].http.faults[0]: fault `f`: the status 1 of an abort must be from 200 to 599",

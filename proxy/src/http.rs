@@ -15,7 +15,7 @@ mod filters;
 pub mod forward;
 pub mod h2;
 mod identity;
-mod inject;
+pub mod inject;
 mod locate;
 pub mod log;
 mod normalize;
@@ -23,6 +23,7 @@ pub mod replay;
 pub mod reply;
 pub mod server;
 pub mod shadow;
+pub mod shaped;
 pub mod view;
 mod xfcc;
 
@@ -30,12 +31,12 @@ use body::{Download, FromClient, Upload};
 use client::Client;
 use forward::Got;
 use log::Log;
-use shadow::{Copies, Shadow};
+use shadow::{Copies, Primary, Shadow};
 
 use crate::{
     error::Error,
     net::body::Incoming,
-    policy::grpc,
+    policy::{fault::abort::End, grpc},
     snapshot::{Action, Forward, hosts::RouteId, target::Choice},
 };
 
@@ -60,7 +61,7 @@ pub async fn serve(client: Rc<Client>, request: Request<Incoming>) -> Response<D
     // It passes the filters: faults are drawn and suffered, limits kept; one may answer it.
     match filters::request(&mut log, &mut head, &mut body).await {
         Ok(None) => {}
-        Ok(Some(reply)) => return reply::filtered(log, reply),
+        Ok(Some(ended)) => return reply::filtered(log, ended),
         Err(error) => return reply::error(log, &error),
     }
     // A route without a cluster answers by itself.
@@ -75,22 +76,33 @@ pub async fn serve(client: Rc<Client>, request: Request<Incoming>) -> Response<D
     let primaries = copies.primaries;
     match forward::send(head, upload, &cluster, &mut log).await {
         // The upstream's answer goes to the client; its end ends the log.
-        Ok(Got::Upstream(answer)) => reply::upstream(log, answer, primaries),
+        Ok(Got::Upstream(mut answer)) => {
+            let shaped = match log.shaping {
+                None => Ok(()),
+                Some(_) => Box::pin(inject::shape(&mut log, &mut answer.response)).await,
+            };
+            match shaped {
+                Ok(()) => reply::upstream(log, answer, primaries),
+                Err(error) => failed(log, primaries, &error),
+            }
+        }
         // A fault that an attempt met answers as if it were the upstream.
-        Ok(Got::Injected(abort)) => {
+        Ok(Got::Injected(reply)) => {
             for primary in primaries {
                 primary.failed();
             }
-            reply::filtered(log, filters::Reply::fault(abort))
+            reply::filtered(log, filters::Ended::fault(End::Reply(reply)))
         }
         // Without one, the client is told why.
-        Err(error) => {
-            for primary in primaries {
-                primary.failed();
-            }
-            reply::error(log, &error)
-        }
+        Err(error) => failed(log, primaries, &error),
     }
+}
+
+fn failed(log: Box<Log>, primaries: Vec<Primary>, error: &Error) -> Response<Download> {
+    for primary in primaries {
+        primary.failed();
+    }
+    reply::error(log, error)
 }
 
 fn open(

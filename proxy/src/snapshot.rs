@@ -167,6 +167,10 @@ pub struct Faults {
     pub rules: fault::Rules,
     /// Their counts.
     pub counters: Counters,
+    /// There are some that a request meets once.
+    pub at_request: bool,
+    /// There are some that each attempt meets.
+    pub at_attempt: bool,
 }
 
 /// What is done with a routed request.
@@ -824,6 +828,8 @@ impl<'a> Compiler<'a> {
             filters,
             faults: Faults {
                 counters: Counters::new(&rules, &self.lasting.faults),
+                at_request: rules.has(fault::Place::Request),
+                at_attempt: rules.has(fault::Place::Attempt),
                 rules,
             },
             levels,

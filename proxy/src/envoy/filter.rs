@@ -6,11 +6,10 @@ use envoy_types::pb::{
     envoy::{
         config::route::v3::{FilterConfig, Route, VirtualHost, route},
         extensions::filters::{
-            common::fault::v3::fault_delay::FaultDelaySecifier,
             http::{
                 buffer::v3::{Buffer, BufferPerRoute, buffer_per_route},
                 cors::v3::{Cors, CorsPolicy},
-                fault::v3::{HttpFault, fault_abort::ErrorType},
+                fault::v3::HttpFault,
                 header_mutation::v3::{HeaderMutation, HeaderMutationPerRoute, Mutations},
                 local_ratelimit::v3::LocalRateLimit,
                 router::v3::Router,
@@ -24,22 +23,23 @@ use envoy_types::pb::{
 use prost::{Message, Name};
 
 use super::{
-    Notes, route as routes,
+    Notes,
     support::{join, key_step},
 };
 use crate::{
     config::{Filter, Steps},
     policy::{
         cors::Policy,
-        fault::{Fault, Rule, Select, abort::Abort, delay::Delay},
-        matcher::Matcher,
+        fault::{Rule, Select},
     },
     unit::{ByteSize, Share},
 };
 
 mod buffer;
 mod cors;
+mod fault;
 mod mutation;
+pub(super) mod own;
 mod rate_limit;
 
 /// The filters of a connection manager, in their order.
@@ -62,6 +62,7 @@ struct Named {
 #[derive(Debug, Clone)]
 pub(super) enum Settings {
     Fault(Box<HttpFault>),
+    Own(Box<own::Own>),
     Buffer(Option<u32>),
     RateLimit(Box<rate_limit::Limit>),
     /// `None`: nothing is allowed or refused.
@@ -79,6 +80,9 @@ impl Settings {
     fn open(any: &Any, path: &str, notes: &mut Notes) -> Option<Self> {
         if let Some(fault) = open::<HttpFault>(any) {
             return Some(Self::Fault(Box::new(fault)));
+        }
+        if let Some(own) = own::open(any, path, notes) {
+            return Some(Self::Own(Box::new(own)));
         }
         if let Some(limit) = open::<LocalRateLimit>(any) {
             let limit = rate_limit::convert(&limit, path, notes);
@@ -119,7 +123,7 @@ impl Settings {
     /// What the filter is in a configuration.
     fn filters(&self) -> Vec<Filter> {
         match self {
-            Self::Fault(_) => vec![Filter::Faults],
+            Self::Fault(_) | Self::Own(_) => vec![Filter::Faults],
             Self::Buffer(most) => most
                 .map(|most| Filter::Buffer(ByteSize(most.into())))
                 .into_iter()
@@ -335,24 +339,20 @@ impl Faults {
         Some(filters)
     }
 
-    /// The fault filters: each with its settings, whether it is off, and where they stand.
-    fn faults(&self) -> impl Iterator<Item = (&Named, &HttpFault)> {
-        self.filters
-            .iter()
-            .filter_map(|filter| match &filter.settings {
-                Settings::Fault(settings) => Some((filter, &**settings)),
-                _ => None,
-            })
-    }
-
     /// The rules of requests whose route overrides nothing.
     pub(super) fn manager(&self, notes: &mut Notes) -> Vec<Rule> {
         let mut rules = Vec::new();
-        for (filter, settings) in self.faults().filter(|(filter, _)| !filter.disabled) {
-            let ours = self.rules(settings, &filter.name, "*", &filter.path, notes);
-            // Those for one cluster are given to its routes.
-            if settings.upstream_cluster.is_empty() {
-                rules.extend(ours);
+        for filter in self.filters.iter().filter(|filter| !filter.disabled) {
+            match &filter.settings {
+                Settings::Fault(settings) => {
+                    let ours = self.rules(settings, &filter.name, "*", &filter.path, notes);
+                    // Those for one cluster are given to its routes.
+                    if settings.upstream_cluster.is_empty() {
+                        rules.extend(ours);
+                    }
+                }
+                Settings::Own(own) => rules.extend(self.own_rules(own, &filter.name, "*")),
+                _ => {}
             }
         }
         rules
@@ -366,23 +366,29 @@ impl Faults {
         scope: &str,
         notes: &mut Notes,
     ) -> Option<Vec<Rule>> {
-        let by_cluster = |settings: &HttpFault| !settings.upstream_cluster.is_empty();
-        let overridden = |filter: &Named| overrides.contains_key(&filter.name);
-        if !self
-            .faults()
-            .any(|(it, settings)| by_cluster(settings) || overridden(it))
-        {
-            return None;
-        }
+        let of_route = |it: &&Named| match &it.settings {
+            Settings::Fault(own) => {
+                !own.upstream_cluster.is_empty() || overrides.contains_key(&it.name)
+            }
+            Settings::Own(_) => overrides.contains_key(&it.name),
+            _ => false,
+        };
+        self.filters.iter().find(of_route)?;
         let mut rules = Vec::new();
-        for (filter, own) in self.faults() {
+        for filter in &self.filters {
             let (settings, scope, path) = match overrides.get(&filter.name) {
-                Some(Override::Settings(Settings::Fault(settings), path)) => {
-                    (&**settings, scope, path)
-                }
+                Some(Override::Off) => continue,
+                Some(Override::Settings(settings, path)) => (settings, scope, path),
                 None if filter.disabled => continue,
-                Some(Override::Off | Override::Settings(..)) => continue,
-                Some(Override::On) | None => (own, "*", &filter.path),
+                Some(Override::On) | None => (&filter.settings, "*", &filter.path),
+            };
+            let settings = match settings {
+                Settings::Fault(settings) => settings,
+                Settings::Own(own) => {
+                    rules.extend(self.own_rules(own, &filter.name, scope));
+                    continue;
+                }
+                _ => continue,
             };
             let only = &settings.upstream_cluster;
             match clusters {
@@ -405,7 +411,7 @@ impl Faults {
         Some(rules)
     }
 
-    /// A delay and an abort are two rules with draws of their own, the delay first.
+    /// Every kind is a rule with draws of its own.
     fn rules(
         &self,
         it: &HttpFault,
@@ -414,103 +420,63 @@ impl Faults {
         path: &str,
         notes: &mut Notes,
     ) -> Vec<Rule> {
-        let kinds = [
-            ("delay", delay(it, path, notes)),
-            ("abort", abort(it, path, notes)),
-        ];
-        let count = kinds.iter().filter(|(_, kind)| kind.is_some()).count();
-        let max_active = it.max_active_faults.map(|most| most.value);
-        if max_active.is_some() && count > 1 {
-            notes.unsupported(
-                format!("{path}.max_active_faults"),
-                "for a delay and an abort together",
-            );
-        }
-        let matcher = Matcher {
-            headers: it
-                .headers
-                .iter()
-                .enumerate()
-                .filter_map(|(index, it)| {
-                    routes::header(it, &format!("{path}.headers[{index}]"), notes)
-                })
-                .collect(),
-            ..Matcher::default()
-        };
-        kinds
+        let matcher = fault::matcher(it, path, notes);
+        let scoped = format!("{}>{scope}", self.listener);
+        fault::kinds(it, path, notes)
             .into_iter()
-            .filter_map(|(suffix, kind)| {
-                let (share, kind) = kind?;
+            .map(|(suffix, share, kind)| {
                 let id = format!("{name}.{suffix}");
-                Some(Rule {
-                    name: format!("{id}@{}>{scope}", self.listener),
+                Rule {
+                    name: format!("{id}@{scoped}"),
                     id: Arc::from(id),
-                    windows: Vec::new(),
                     matcher: matcher.clone(),
                     select: Select::Share(share),
-                    max_active: max_active.filter(|_| count == 1),
+                    max_active: it.max_active_faults.map(|most| most.value),
+                    group: Some(format!("{name}@{scoped}")),
                     kind,
-                })
+                    ..Rule::default()
+                }
+            })
+            .collect()
+    }
+
+    /// The rules of faults of our own.
+    fn own_rules(&self, it: &own::Own, name: &str, scope: &str) -> Vec<Rule> {
+        let scoped = format!("{}>{scope}", self.listener);
+        it.kinds
+            .iter()
+            .map(|(suffix, kind)| {
+                let id = format!("{name}.{suffix}");
+                Rule {
+                    name: format!("{id}@{scoped}"),
+                    id: Arc::from(id),
+                    select: Select::Share(it.share),
+                    max_active: it.max_active,
+                    group: Some(format!("{name}@{scoped}")),
+                    place: it.place,
+                    kind: kind.clone(),
+                    ..Rule::default()
+                }
             })
             .collect()
     }
 }
 
-fn delay(it: &HttpFault, path: &str, notes: &mut Notes) -> Option<(Share, Fault)> {
-    let delay = it.delay.as_ref()?;
-    let path = format!("{path}.delay");
-    let Some(FaultDelaySecifier::FixedDelay(fixed)) = &delay.fault_delay_secifier else {
-        if delay.fault_delay_secifier.is_none() {
-            notes.invalid(&path, "a `fixed_delay` is needed");
-        }
-        return None;
-    };
-    let path = format!("{path}.fixed_delay");
-    let fixed = duration(Some(fixed), &path, notes)?;
-    if fixed.is_zero() {
-        notes.invalid(&path, "it must be above 0");
-    }
-    Some((share(delay.percentage), Fault::Delay(Delay::Fixed(fixed))))
-}
-
-fn abort(it: &HttpFault, path: &str, notes: &mut Notes) -> Option<(Share, Fault)> {
-    let abort = it.abort.as_ref()?;
-    let path = format!("{path}.abort");
-    let status = match abort.error_type {
-        Some(ErrorType::HttpStatus(status)) => status,
-        None => {
-            notes.invalid(&path, "an `http_status` is needed");
-            return None;
-        }
-        // Reported by the walk.
-        Some(_) => return None,
-    };
-    let Some(status) = u16::try_from(status)
-        .ok()
-        .filter(|it| (200..600).contains(it))
-    else {
-        notes.invalid(
-            format!("{path}.http_status"),
-            format!("the status {status} must be from 200 to 599"),
-        );
-        return None;
-    };
-    let body = Some(abort.response_body.clone()).filter(|body| !body.is_empty());
-    Some((
-        share(abort.percentage),
-        Fault::Abort(Abort { status, body }),
-    ))
-}
-
 /// Without a percentage: never, as in Envoy.
 pub(super) fn share(percent: Option<FractionalPercent>) -> Share {
     let percent = percent.unwrap_or_default();
-    let of = match DenominatorType::try_from(percent.denominator).unwrap_or_default() {
-        DenominatorType::Hundred => 1e2,
-        DenominatorType::TenThousand => 1e4,
-        DenominatorType::Million => 1e6,
-    };
-    Share::new(f64::from(percent.numerator) / of).unwrap_or(Share::ALL)
+    let of = denominator(Some(percent));
+    Share::new(f64::from(percent.numerator) / f64::from(of)).unwrap_or(Share::ALL)
+}
+
+/// What a percentage is counted in.
+fn denominator(percent: Option<FractionalPercent>) -> u32 {
+    let percent = percent.unwrap_or_default();
+    match DenominatorType::try_from(percent.denominator).unwrap_or_default() {
+        DenominatorType::Hundred => 100,
+        DenominatorType::TenThousand => 10_000,
+        DenominatorType::Million => 1_000_000,
+    }
 }
 
 /// A duration of the file; `None` where it is not set.

@@ -2,7 +2,7 @@
 
 use prost_reflect::{DynamicMessage, MapKey, ReflectMessage, Value};
 
-use super::Notes;
+use super::{Notes, filter::own};
 
 /// By message: its fields that are honoured. A `*` after a field: it has no effect on what a proxy does, or none without
 /// fields that are not supported, so it is accepted with all that is in it.
@@ -143,16 +143,53 @@ const SUPPORTED: &[(&str, &[&str])] = &[
             "abort",
             "upstream_cluster",
             "headers",
+            "downstream_nodes",
             "max_active_faults",
+            "response_rate_limit",
+            // Without layers of runtime they have nothing to override.
+            "delay_percent_runtime*",
+            "abort_percent_runtime*",
+            "delay_duration_runtime*",
+            "abort_http_status_runtime*",
+            "max_active_faults_runtime*",
+            "response_rate_limit_percent_runtime*",
+            "abort_grpc_status_runtime*",
+            "disable_downstream_cluster_stats*",
         ],
     ),
     (
         "envoy.extensions.filters.common.fault.v3.FaultDelay",
-        &["fixed_delay", "percentage"],
+        &["fixed_delay", "header_delay", "percentage"],
+    ),
+    (
+        "envoy.extensions.filters.common.fault.v3.FaultDelay.HeaderDelay",
+        &[],
+    ),
+    (
+        "envoy.extensions.filters.common.fault.v3.FaultRateLimit",
+        &["fixed_limit", "header_limit", "percentage"],
+    ),
+    (
+        "envoy.extensions.filters.common.fault.v3.FaultRateLimit.FixedLimit",
+        &["limit_kbps"],
+    ),
+    (
+        "envoy.extensions.filters.common.fault.v3.FaultRateLimit.HeaderLimit",
+        &[],
     ),
     (
         "envoy.extensions.filters.http.fault.v3.FaultAbort",
-        &["http_status", "percentage", "response_body"],
+        &[
+            "http_status",
+            "grpc_status",
+            "header_abort",
+            "percentage",
+            "response_body",
+        ],
+    ),
+    (
+        "envoy.extensions.filters.http.fault.v3.FaultAbort.HeaderAbort",
+        &[],
     ),
     (
         "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit",
@@ -1124,6 +1161,10 @@ fn any(it: &DynamicMessage, path: &str, notes: &mut Notes) {
         Some(inner) if name == "xds.type.v3.TypedStruct" => {
             let of = inner.get_field_by_name("type_url");
             let of = of.as_ref().and_then(|of| of.as_str()).unwrap_or_default();
+            // Our own is read, and checked, where filters are.
+            if of.ends_with(own::FAULT) {
+                return;
+            }
             notes.unsupported(path, format!("`{of}`"));
         }
         Some(inner) => message(&inner, path, notes),

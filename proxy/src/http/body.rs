@@ -19,6 +19,7 @@ use super::{
     log::Log,
     replay::Reader,
     shadow::{Primary, Tee},
+    shaped::{Shaped, Step},
 };
 use crate::{cluster::pool::Lease, error::Error, net::body::Incoming, observe::Flags};
 
@@ -52,6 +53,10 @@ pub struct Download {
     log: Option<Box<Log>>,
     lease: Option<Lease<Upload>>,
     primaries: Vec<Primary>,
+    /// What faults do to it; `None`: nothing.
+    shaped: Option<Box<Shaped>>,
+    /// The source has ended; what is shaped may still be under way.
+    ended: bool,
 }
 
 #[derive(Debug)]
@@ -147,11 +152,13 @@ impl Download {
     /// The upstream's body; its end ends the request and gives the connection back.
     pub fn upstream(
         body: Incoming,
-        log: Box<Log>,
+        mut log: Box<Log>,
         lease: Lease<Upload>,
         primaries: Vec<Primary>,
     ) -> Self {
         Self {
+            shaped: shaped(&mut log, body.is_end_stream()),
+            ended: body.is_end_stream(),
             source: Source::Upstream(body),
             log: Some(log),
             lease: Some(lease),
@@ -160,8 +167,10 @@ impl Download {
     }
 
     /// A body of our own; its end ends the request.
-    pub fn local(body: Bytes, log: Box<Log>) -> Self {
+    pub fn local(body: Bytes, mut log: Box<Log>) -> Self {
         Self {
+            shaped: shaped(&mut log, body.is_empty()),
+            ended: body.is_empty(),
             source: Source::Local(body),
             log: Some(log),
             lease: None,
@@ -176,6 +185,8 @@ impl Download {
             log: None,
             lease: None,
             primaries: Vec::new(),
+            shaped: None,
+            ended: true,
         }
     }
 
@@ -236,7 +247,7 @@ impl Download {
         }
         let frame = match ready!(Pin::new(&mut *body).poll_frame(cx)) {
             None => {
-                self.end();
+                self.source_ended();
                 return Poll::Ready(None);
             }
             Some(Err(error)) => {
@@ -248,7 +259,9 @@ impl Download {
         let ended = frame.is_trailers() || body.is_end_stream();
         if let Some(data) = frame.data_ref() {
             if let Some(log) = &mut self.log {
-                log.bytes_out += data.len() as u64;
+                if self.shaped.is_none() {
+                    log.bytes_out += data.len() as u64;
+                }
                 if !ended {
                     log.client.moved(Instant::now());
                 }
@@ -261,9 +274,91 @@ impl Download {
             log.keep_trailer(trailers);
         }
         if ended {
-            self.end();
+            self.source_ended();
         }
         Poll::Ready(Some(Ok(frame)))
+    }
+
+    /// The request ends with its answer's source, unless that is still being shaped.
+    fn source_ended(&mut self) {
+        self.ended = true;
+        if self.shaped.is_none() {
+            self.end();
+        }
+    }
+
+    fn poll_local(&mut self) -> Option<Frame<Bytes>> {
+        let Source::Local(body) = &mut self.source else {
+            return None;
+        };
+        let data = std::mem::take(body);
+        if let Some(log) = &mut self.log
+            && self.shaped.is_none()
+        {
+            log.bytes_out += data.len() as u64;
+        }
+        self.source_ended();
+        (!data.is_empty()).then(|| Frame::data(data))
+    }
+
+    fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        match &self.source {
+            Source::Upstream(_) => self.poll_upstream(cx),
+            Source::Local(_) => Poll::Ready(self.poll_local().map(Ok)),
+        }
+    }
+
+    fn poll_shaped(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        loop {
+            let Some(shaped) = &mut self.shaped else {
+                return Poll::Ready(None);
+            };
+            match ready!(shaped.poll(cx)) {
+                Step::Data(data) => {
+                    if let Some(log) = &mut self.log {
+                        log.bytes_out += data.len() as u64;
+                        log.client.moved(Instant::now());
+                    }
+                    return Poll::Ready(Some(Ok(Frame::data(data))));
+                }
+                Step::Cut => {
+                    self.cut();
+                    return Poll::Ready(Some(Err(Error::Terminated)));
+                }
+                Step::Empty if self.ended => {
+                    self.shaped = None;
+                    self.end();
+                    return Poll::Ready(None);
+                }
+                Step::Empty => {}
+            }
+            let frame = match ready!(self.poll_source(cx)) {
+                Some(Ok(frame)) => frame,
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => continue,
+            };
+            match (frame.into_data(), &mut self.shaped) {
+                (Ok(data), Some(shaped)) => shaped.hold(data),
+                (Ok(_), None) => {}
+                (Err(trailers), _) => {
+                    self.shaped = None;
+                    self.end();
+                    return Poll::Ready(Some(Ok(trailers)));
+                }
+            }
+        }
+    }
+
+    /// A fault breaks the answer off.
+    fn cut(&mut self) {
+        for primary in self.primaries.drain(..) {
+            primary.failed();
+        }
+        if let Some(mut log) = self.log.take() {
+            log.flags.set(Flags::FI);
+            log.details = Cow::Borrowed("fault_truncate");
+            log.finish(false, Instant::now());
+        }
     }
 
     /// Sends on what the client still sends, while it takes nothing of the answer.
@@ -275,6 +370,13 @@ impl Download {
     }
 }
 
+/// What faults do to the body of the log's answer; an empty one is as it is.
+fn shaped(log: &mut Log, empty: bool) -> Option<Box<Shaped>> {
+    let shaping = log.shaping.take().filter(|_| !empty)?;
+    let timer = log.client.core.timer.clone();
+    Shaped::new(shaping, timer).map(Box::new)
+}
+
 impl Body for Download {
     type Data = Bytes;
     type Error = Error;
@@ -283,19 +385,16 @@ impl Body for Download {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let this = &mut *self;
-        let Source::Local(body) = &mut this.source else {
-            return this.poll_upstream(cx);
-        };
-        let data = std::mem::take(body);
-        if let Some(log) = &mut this.log {
-            log.bytes_out += data.len() as u64;
+        if self.shaped.is_some() {
+            return self.poll_shaped(cx);
         }
-        this.end();
-        Poll::Ready((!data.is_empty()).then(|| Ok(Frame::data(data))))
+        self.poll_source(cx)
     }
 
     fn is_end_stream(&self) -> bool {
+        if self.shaped.is_some() {
+            return false;
+        }
         match &self.source {
             Source::Upstream(body) => body.is_end_stream(),
             Source::Local(body) => body.is_empty(),
@@ -303,9 +402,14 @@ impl Body for Download {
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.source {
+        let hint = match &self.source {
             Source::Upstream(body) => body.size_hint(),
             Source::Local(body) => SizeHint::with_exact(body.len() as u64),
+        };
+        match (&self.shaped, hint.exact()) {
+            (Some(shaped), Some(exact)) => SizeHint::with_exact(exact + shaped.held()),
+            (Some(_), None) => SizeHint::default(),
+            (None, _) => hint,
         }
     }
 }

@@ -8,20 +8,23 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, request};
 
 use super::{
     edit::{OfAnswer, OfRequest},
-    inject,
+    inject::{self, Cut},
     log::Log,
 };
 use crate::{
     error::Error,
     net::body::Incoming,
     observe::Flags,
-    policy::fault::abort,
+    policy::fault::abort::End,
     snapshot::filters::{Filter, Filters},
 };
 
 mod buffer;
 mod cors;
 mod rate_limit;
+
+/// Why a request ended by a fault, as Envoy's `%RESPONSE_CODE_DETAILS%`.
+pub(super) const FAULT: &str = "fault_filter_abort";
 
 /// A filter's answer, in place of the upstream's.
 #[derive(Debug)]
@@ -40,22 +43,45 @@ pub(super) struct Reply {
     pub details: Cow<'static, str>,
 }
 
-/// Takes a request through its filters. The answer of the one that ends it, if one does.
+/// How a filter ends a request.
+#[derive(Debug)]
+pub(super) enum Ended {
+    /// With an answer.
+    Answered(Reply),
+    /// Without one: its client is cut off.
+    Cut(Cut),
+}
+
+/// Takes a request through its filters. How the one that ends it does, if one does.
 pub(super) async fn request(
     log: &mut Log,
     head: &mut request::Parts,
     body: &mut Incoming,
-) -> Result<Option<Reply>, Error> {
-    let filters = match of(log) {
-        Some(filters) if !filters.is_empty() => Arc::clone(filters),
-        _ => return Ok(None),
-    };
+) -> Result<Option<Ended>, Error> {
+    match of(log) {
+        Some(filters) if !filters.is_empty() => {
+            let filters = Arc::clone(filters);
+            // On the heap, so that connections without filters are no larger for them.
+            Box::pin(pass(log, head, body, filters)).await
+        }
+        _ => Ok(None),
+    }
+}
+
+async fn pass(
+    log: &mut Log,
+    head: &mut request::Parts,
+    body: &mut Incoming,
+    filters: Arc<Filters>,
+) -> Result<Option<Ended>, Error> {
     for filter in &*filters {
-        let reply = match filter {
-            Filter::Faults => inject::suffer(log, &head.headers).await?.map(Reply::fault),
-            Filter::RateLimit(limit) => rate_limit::ask(log, head, limit),
-            Filter::Buffer(most) => buffer::gather(log, head, body, *most).await?,
-            Filter::Cors(policy) => cors::ask(policy, log, head),
+        let ended = match filter {
+            Filter::Faults => inject::suffer(log, &head.headers).await?.map(Ended::fault),
+            Filter::RateLimit(limit) => rate_limit::ask(log, head, limit).map(Ended::Answered),
+            Filter::Buffer(most) => buffer::gather(log, head, body, *most)
+                .await?
+                .map(Ended::Answered),
+            Filter::Cors(policy) => cors::ask(policy, log, head).map(Ended::Answered),
             Filter::Headers(steps) => {
                 let mut headers = std::mem::take(&mut head.headers);
                 let render = OfRequest {
@@ -68,8 +94,8 @@ pub(super) async fn request(
                 None
             }
         };
-        if reply.is_some() {
-            return Ok(reply);
+        if ended.is_some() {
+            return Ok(ended);
         }
     }
     Ok(None)
@@ -98,15 +124,20 @@ pub(super) fn answer(log: &mut Log, headers: &mut HeaderMap) {
     }
 }
 
-impl Reply {
-    pub(super) fn fault(abort: abort::Reply) -> Self {
-        Self {
-            status: abort.status,
-            body: abort.body,
-            grpc_status: None,
-            headers: Vec::new(),
-            flags: Flags::FI,
-            details: Cow::Borrowed("fault_filter_abort"),
+impl Ended {
+    /// What a fault does.
+    pub(super) fn fault(end: End) -> Self {
+        match end {
+            End::Reply(reply) => Self::Answered(Reply {
+                status: reply.status,
+                body: reply.body,
+                grpc_status: reply.grpc,
+                headers: Vec::new(),
+                flags: Flags::FI,
+                details: Cow::Borrowed(FAULT),
+            }),
+            End::Reset => Self::Cut(Cut::Stream),
+            End::GoAway => Self::Cut(Cut::Connection),
         }
     }
 }

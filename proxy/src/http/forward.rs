@@ -5,7 +5,12 @@ use std::{rc::Rc, time::Duration};
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Version, request};
 use tokio::time::Instant;
 
-use super::{body::Upload, inject, log::Log, replay::Replay};
+use super::{
+    body::Upload,
+    inject::{self, Shaping},
+    log::Log,
+    replay::Replay,
+};
 use crate::{
     cluster::{
         Cluster,
@@ -41,6 +46,8 @@ pub struct Answer {
     pub sent: Instant,
     /// When the answer's head came.
     pub arrived: Instant,
+    /// What is done to its body.
+    pub shaping: Option<Box<Shaping>>,
 }
 
 /// What a request got.
@@ -69,21 +76,24 @@ pub async fn send(
     } else {
         Instant::now()
     };
+    let tell_attempt = forward.attempt_count;
+    let told_timeout = forward.timeout_ms.clone();
     client.expect_answer(begin, times.whole, forward.idle_timeout);
     cluster.metrics().requests_active.inc();
     // Asked for its retries below, while the log is told of the attempts.
     let local = Rc::clone(&log.local);
+    let route = local.route(log.http, log.route);
     let sender = Sender {
         cluster,
         client: &client,
         version: log.version,
         begin,
         times,
-        tell_attempt: forward.attempt_count,
-        told_timeout: forward.timeout_ms.clone(),
+        tell_attempt,
+        told_timeout: told_timeout.filter(|_| wish.timeout.is_none()),
+        faults: route.and_then(|route| inject::Attempts::of(&route.faults, log)),
     };
     log.sent = Some(begin);
-    let route = local.route(log.http, log.route);
     let retries = route.and_then(|route| {
         let tries = &route.forward()?.tries;
         let view = inject::view(log, &head.headers);
@@ -101,9 +111,8 @@ pub async fn send(
         Upload::Empty => None,
         body => Some(Replay::new(body, kept)),
     };
-    race::Race::new(&sender, head, body, retries, log)
-        .run()
-        .await
+    // On the heap, so that connections without retries are no larger for it.
+    Box::pin(race::Race::new(&sender, head, body, retries, log).run()).await
 }
 
 /// What all attempts of a request have in common.
@@ -117,6 +126,8 @@ struct Sender<'a> {
     tell_attempt: bool,
     /// What the upstream is told of the timeout, where nobody has changed it.
     told_timeout: Option<HeaderValue>,
+    /// The faults that each attempt meets.
+    faults: Option<inject::Attempts<'a>>,
 }
 
 impl Sender<'_> {
@@ -135,15 +146,7 @@ impl Sender<'_> {
         log.upstream = Some(pool.address());
         let progress = Progress::default();
         let request = Request::from_parts(head, body);
-        let result = attempt::run(
-            request,
-            &pool,
-            self.cluster,
-            self.client,
-            &progress,
-            self.begin,
-        )
-        .await;
+        let result = attempt::run(request, &pool, self, &progress, 1).await;
         self.settle(&progress, self.begin, &result, log);
         result.map_err(|failure| failure.error)
     }

@@ -75,6 +75,8 @@ pub(super) struct Connection {
     begun: Cell<u64>,
     refused: Cell<u64>,
     reset_early: Cell<u64>,
+    /// A fault ends it.
+    cut: Cell<bool>,
 }
 
 /// Requests under way, by place.
@@ -125,6 +127,7 @@ where
         begun: Cell::new(0),
         refused: Cell::new(0),
         reset_early: Cell::new(0),
+        cut: Cell::new(false),
     });
     let builder = builder(&settings.http2, settings.max_headers);
     let (io, outlet) = coalesce(stream, Some(Watch::new(settings.http2.clone())));
@@ -261,6 +264,9 @@ impl Connection {
     /// Why the connection is to end at once, if it is.
     fn judge<S: AsyncWrite + Unpin>(&self, outlet: &Outlet<S>) -> Option<Reason> {
         self.count_resets(outlet);
+        if self.cut.get() {
+            return Some(Reason::NO_ERROR);
+        }
         let metrics = &self.client.metrics;
         let (violation, in_head) = outlet.watch(|watch| (watch.violation(), watch.in_head()))?;
         if !in_head {
@@ -333,6 +339,12 @@ impl Connection {
                 self.client.wake();
             }
         }
+    }
+
+    /// It is left at once, with all its requests.
+    pub(super) fn cut(&self) {
+        self.cut.set(true);
+        self.client.wake();
     }
 
     /// A request must have moved on by then.

@@ -1,7 +1,14 @@
 //! The log of one request. From its opening exactly one record leaves, also when the client vanishes: dropping it is the
 //! record.
 
-use std::{borrow::Cow, cell::Cell, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    borrow::Cow,
+    cell::{Cell, RefCell},
+    net::SocketAddr,
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, request, uri::PathAndQuery,
@@ -12,6 +19,7 @@ use super::{
     body::Upload,
     client::{Client, Left},
     core::Local,
+    inject::{Met, Shaping},
     view::{Kept, View},
 };
 use crate::{
@@ -97,6 +105,10 @@ pub struct Log {
     pub considered: Vec<Arc<str>>,
     /// Those that chose it.
     pub hits: Vec<Hit>,
+    /// What its attempts met of them; `None`: they meet none.
+    pub met: Option<Rc<RefCell<Met>>>,
+    /// What is done to its answer.
+    pub shaping: Option<Box<Shaping>>,
     done: bool,
 }
 
@@ -186,6 +198,8 @@ impl Log {
             attempts: Attempts::default(),
             considered: Vec::new(),
             hits: Vec::new(),
+            met: None,
+            shaping: None,
             done: false,
         })
     }
@@ -257,6 +271,12 @@ impl Log {
 
     fn record(&mut self, complete: bool, now: Instant) {
         self.done = true;
+        if let Some(met) = self.met.take() {
+            let met = met.take();
+            self.considered.extend(met.considered);
+            self.hits.extend(met.hits);
+            self.flags.set(met.flags);
+        }
         let duration = now.saturating_duration_since(self.start);
         // Counted first: whoever is told of the request finds it in the counts.
         self.count(duration, now);

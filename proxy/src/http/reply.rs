@@ -53,7 +53,12 @@ pub fn upstream(
         lease,
         sent,
         arrived,
+        shaping,
     } = answer;
+    // What faults do to the body: those of the request, or else of the attempt.
+    if log.shaping.is_none() {
+        log.shaping = shaping;
+    }
     log.status = Some(response.status());
     log.arrived = Some(arrived);
     log.details = Cow::Borrowed("via_upstream");
@@ -89,13 +94,25 @@ pub fn upstream(
     response
 }
 
-/// A filter's answer.
-pub(super) fn filtered(mut log: Box<Log>, reply: filters::Reply) -> Response<Download> {
-    log.flags.set(reply.flags);
-    log.details = reply.details;
-    log.answer_headers.extend(reply.headers);
-    log.grpc_status = reply.grpc_status;
-    plain(log, reply.status, reply.body)
+/// A filter's answer, or the end that it makes.
+pub(super) fn filtered(mut log: Box<Log>, ended: filters::Ended) -> Response<Download> {
+    match ended {
+        filters::Ended::Answered(reply) => {
+            log.flags.set(reply.flags);
+            log.details = reply.details;
+            log.answer_headers.extend(reply.headers);
+            log.grpc_status = reply.grpc_status;
+            plain(log, reply.status, reply.body)
+        }
+        filters::Ended::Cut(cut) => {
+            log.flags.set(Flags::FI);
+            log.details = Cow::Borrowed(filters::FAULT);
+            log.finish(false, Instant::now());
+            let mut response = Response::new(Download::none());
+            response.extensions_mut().insert(cut);
+            response
+        }
+    }
 }
 
 /// A route's own answer.

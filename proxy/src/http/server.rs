@@ -22,6 +22,7 @@ use super::{
     core::{Core, Local},
     date,
     h2::{self, Preface},
+    inject::Cut,
     reply, serve,
 };
 use crate::{
@@ -200,6 +201,14 @@ impl Connection {
         let Some(response) = self.unless_gone(served).await else {
             return After::Abort;
         };
+        match response.extensions().get() {
+            Some(Cut::Stream) => {
+                self.conn.reset_on_close();
+                return After::Abort;
+            }
+            Some(Cut::Connection) => return After::Abort,
+            None => {}
+        }
         self.answer(response, asked).await
     }
 

@@ -1,5 +1,5 @@
 //! Fault rules: which requests are hit, and by what. All matching rules are drawn, in order; delays add up; the first
-//! terminal effect ends it, and those chosen after it are superseded.
+//! terminal effect ends it, and those chosen after it are superseded. What shapes an answer ([`Shape`]) adds up, too.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,7 +12,11 @@ use crate::{
 pub mod abort;
 mod counters;
 pub mod delay;
+pub mod header;
+pub mod rewrite;
+pub mod throttle;
 pub mod tls;
+pub mod truncate;
 
 pub use counters::{Active, Book, Counter, Counters};
 
@@ -31,8 +35,39 @@ pub struct Rule {
     pub select: Select,
     /// Requests that may suffer it at once; more are counted as capped.
     pub max_active: Option<u32>,
+    /// What names the count of those; rules of the same group share it, and a request counts once. `None`: the rule's name.
+    pub group: Option<String>,
+    /// Where requests meet it.
+    pub place: Place,
     /// What happens to a chosen request.
     pub kind: Fault,
+}
+
+/// Where requests meet a fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Place {
+    /// Once, before timeouts and retries, as in Envoy.
+    #[default]
+    Request,
+    /// In each attempt, so that timeouts and retries meet it.
+    Attempt,
+}
+
+impl Default for Rule {
+    /// Every request, always, without a name; and no delay.
+    fn default() -> Self {
+        Self {
+            id: Arc::from(""),
+            name: String::new(),
+            windows: Vec::new(),
+            matcher: Matcher::default(),
+            select: Select::Share(Share::ALL),
+            max_active: None,
+            group: None,
+            place: Place::Request,
+            kind: Fault::Delay(delay::Delay::Fixed(Duration::ZERO)),
+        }
+    }
 }
 
 /// A half-open window of intended time, in milliseconds since the run's start.
@@ -71,19 +106,39 @@ pub enum Select {
 pub enum Fault {
     /// It waits before it is sent on.
     Delay(delay::Delay),
-    /// It is answered here.
+    /// Its answer waits before it is passed on.
+    DelayAnswer(delay::Delay),
+    /// It is answered here, or its client is cut off.
     Abort(abort::Abort),
+    /// Its answer's body comes slowly.
+    Throttle(throttle::Throttle),
+    /// Its answer's body breaks off.
+    Truncate(truncate::Truncate),
+    /// Its answer is another one.
+    Rewrite(rewrite::Rewrite),
+    /// What its own headers ask for.
+    Header(header::Header),
 }
 
 /// How each kind is written in a scenario: its key, its examples. A new kind adds a line.
-pub const KINDS: &[(&str, &[&str])] = &[("delay", delay::EXAMPLES), ("abort", abort::EXAMPLES)];
+pub const KINDS: &[(&str, &[&str])] = &[
+    ("delay", delay::EXAMPLES),
+    ("abort", abort::EXAMPLES),
+    ("throttle", throttle::EXAMPLES),
+    ("truncate", truncate::EXAMPLES),
+    ("rewrite", rewrite::EXAMPLES),
+];
 
 impl Fault {
     /// The key that it has in a scenario.
     pub fn kind(&self) -> &'static str {
         match self {
-            Self::Delay(_) => "delay",
+            Self::Delay(_) | Self::DelayAnswer(_) => "delay",
             Self::Abort(_) => "abort",
+            Self::Throttle(_) => "throttle",
+            Self::Truncate(_) => "truncate",
+            Self::Rewrite(_) => "rewrite",
+            Self::Header(_) => "header",
         }
     }
 
@@ -91,7 +146,12 @@ impl Fault {
     fn compile(&self) -> Result<Effect, String> {
         match self {
             Self::Delay(delay) => delay.check().map(|()| Effect::Delay(delay.clone())),
-            Self::Abort(abort) => abort.reply().map(Effect::Reply),
+            Self::DelayAnswer(delay) => delay.check().map(|()| Effect::DelayAnswer(delay.clone())),
+            Self::Abort(abort) => abort.end().map(Effect::End),
+            Self::Throttle(throttle) => throttle.check().map(|()| Effect::Throttle(*throttle)),
+            Self::Truncate(truncate) => Ok(Effect::Truncate(*truncate)),
+            Self::Rewrite(rewrite) => rewrite.compile().map(|it| Effect::Rewrite(Arc::new(it))),
+            Self::Header(header) => Ok(Effect::Header(*header)),
         }
     }
 }
@@ -110,18 +170,53 @@ struct Compiled {
     matcher: matcher::Compiled,
     select: Select,
     max_active: Option<u32>,
+    group: Option<String>,
+    place: Place,
     effect: Effect,
     choice: Draw,
     amount: Draw,
 }
 
 /// What a kind does, physically.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Effect {
     /// The request goes on after this long.
     Delay(delay::Delay),
-    /// The request ends with this answer.
-    Reply(abort::Reply),
+    /// The answer goes on after this long.
+    DelayAnswer(delay::Delay),
+    /// The request ends so.
+    End(abort::End),
+    /// The answer's body has this rate.
+    Throttle(throttle::Throttle),
+    /// The answer's body ends after this.
+    Truncate(truncate::Truncate),
+    /// The answer is made this.
+    Rewrite(Arc<rewrite::Compiled>),
+    /// What headers ask for.
+    Header(header::Header),
+}
+
+/// What is done to an answer.
+#[derive(Debug, Clone, Default)]
+pub struct Shape {
+    /// It waits so long before it is passed on.
+    pub delay: Duration,
+    /// Its body has this rate.
+    pub throttle: Option<throttle::Throttle>,
+    /// Its body breaks off after this.
+    pub truncate: Option<truncate::Truncate>,
+    /// It is made this, one after the other.
+    pub rewrites: Vec<Arc<rewrite::Compiled>>,
+}
+
+impl Shape {
+    /// Nothing is done to it.
+    pub fn is_empty(&self) -> bool {
+        self.delay.is_zero()
+            && self.throttle.is_none()
+            && self.truncate.is_none()
+            && self.rewrites.is_empty()
+    }
 }
 
 /// Which request is asked about.
@@ -148,8 +243,10 @@ pub struct Decision {
     pub hits: Vec<Chosen>,
     /// The applied delays' sum.
     pub delay: Duration,
-    /// After the delay, the request is answered with this.
-    pub abort: Option<abort::Reply>,
+    /// After the delay, the request ends so.
+    pub end: Option<abort::End>,
+    /// What is done to the answer.
+    pub shape: Shape,
 }
 
 /// A rule chose the request.
@@ -167,10 +264,13 @@ pub struct Chosen {
     pub fate: Fate,
     /// The delay that the rule asks for, applied or not.
     pub asked: Option<Duration>,
+    /// What it does it does to the answer.
+    pub to_answer: bool,
     /// The status that the rule asks for, applied or not.
     pub status: Option<http::StatusCode>,
     /// Its place under `max_active`, while it is held.
     pub active: Option<Active>,
+    group: Option<String>,
 }
 
 /// What becomes of a choice.
@@ -201,19 +301,41 @@ impl Rules {
         self.rules.is_empty()
     }
 
-    /// Draws all rules that concern the request, in order. Delays add up; the first terminal effect ends the request, and
+    /// There are some that are met at this place.
+    pub fn has(&self, place: Place) -> bool {
+        self.rules.iter().any(|rule| rule.place == place)
+    }
+
+    /// Draws all rules of a place that concern the request, in order. Delays add up; the first terminal effect ends the request, and
     /// what is chosen after it is superseded. Places under `max_active` are taken here and held by [`Chosen::active`].
     ///
     /// `counters` must have been made for these rules.
-    pub fn decide(&self, request: &RequestView<'_>, who: Who, counters: &Counters) -> Decision {
+    pub fn decide(
+        &self,
+        place: Place,
+        request: &RequestView<'_>,
+        who: Who,
+        counters: &Counters,
+    ) -> Decision {
         let mut decision = Decision::default();
         for (index, (rule, counter)) in self.rules.iter().zip(&counters.0).enumerate() {
+            if rule.place != place {
+                continue;
+            }
             let Some(since_begin) = rule.since_begin(who.intended_ms) else {
                 continue;
             };
             if !rule.matcher.matches(request) {
                 continue;
             }
+            // What headers ask for is not asked for by every request.
+            let (effect, cap) = match &rule.effect {
+                Effect::Header(header) => match header.asked(request.headers) {
+                    Some((effect, cap)) => (effect, cap),
+                    None => continue,
+                },
+                effect => (effect.clone(), None),
+            };
             decision.considered.push(Arc::clone(&rule.id));
             let key = Key {
                 ordinal: who.ordinal,
@@ -222,8 +344,8 @@ impl Rules {
                 method: request.method,
                 path: request.path,
             };
-            if let Some((u, p)) = rule.chooses(&key, who.side, since_begin, counter) {
-                decision.add(index, rule, &key, (u, p), counter);
+            if let Some(drawn) = rule.chooses(&key, who.side, since_begin, counter, cap) {
+                decision.add(index, rule, effect, &key, drawn, counter);
             }
         }
         decision
@@ -248,6 +370,8 @@ impl Compiled {
             matcher: matcher::Compiled::new(&rule.matcher)?,
             select: rule.select.clone(),
             max_active: rule.max_active,
+            group: rule.group.clone(),
+            place: rule.place,
             effect: rule.kind.compile()?,
             choice: seed.rule(&rule.name),
             amount: seed.rule(&format!("{}#amount", rule.name)),
@@ -274,8 +398,10 @@ impl Compiled {
         side: u8,
         since_begin: u32,
         counter: &Counter,
+        cap: Option<f64>,
     ) -> Option<(f64, f64)> {
         let by_draw = |p: f64| {
+            let p = cap.map_or(p, |cap| p.min(cap));
             let u = self.choice.unit(key);
             (u < p).then_some((u, p))
         };
@@ -307,14 +433,17 @@ impl Decision {
         &mut self,
         index: usize,
         rule: &Compiled,
+        effect: Effect,
         key: &Key<'_>,
         (u, p): (f64, f64),
         counter: &Arc<Counter>,
     ) {
         let mut active = None;
-        let fate = if self.abort.is_some() {
+        let fate = if self.end.is_some() {
             Fate::Superseded
-        } else if let Some(most) = rule.max_active {
+        } else if let Some(most) = rule.max_active
+            && !self.holds(rule)
+        {
             active = Counter::enter(counter, most);
             if active.is_some() {
                 Fate::Applied
@@ -324,21 +453,41 @@ impl Decision {
         } else {
             Fate::Applied
         };
-        let (asked, status) = match &rule.effect {
+        let applied = fate == Fate::Applied;
+        let (mut asked, mut status, mut to_answer) = (None, None, true);
+        match effect {
+            Effect::Delay(delay) | Effect::DelayAnswer(delay) if !applied => {
+                asked = Some(delay.sample(rule.amount.unit(key)));
+            }
             Effect::Delay(delay) => {
-                let asked = delay.sample(rule.amount.unit(key));
-                if fate == Fate::Applied {
-                    self.delay += asked;
-                }
-                (Some(asked), None)
+                let sample = delay.sample(rule.amount.unit(key));
+                (asked, to_answer) = (Some(sample), false);
+                self.delay += sample;
             }
-            Effect::Reply(reply) => {
-                if fate == Fate::Applied {
-                    self.abort = Some(reply.clone());
-                }
-                (None, Some(reply.status))
+            Effect::DelayAnswer(delay) => {
+                let sample = delay.sample(rule.amount.unit(key));
+                asked = Some(sample);
+                self.shape.delay += sample;
             }
-        };
+            Effect::End(end) => {
+                (status, to_answer) = (end.status(), false);
+                if applied {
+                    self.end = Some(end);
+                }
+            }
+            _ if !applied => {}
+            // Of several, the tightest counts.
+            Effect::Throttle(throttle) => {
+                let known = self.shape.throttle.take();
+                self.shape.throttle = Some(known.map_or(throttle, |known| known.min(throttle)));
+            }
+            Effect::Truncate(truncate) => {
+                let known = self.shape.truncate.take();
+                self.shape.truncate = Some(known.map_or(truncate, |known| known.min(truncate)));
+            }
+            Effect::Rewrite(rewrite) => self.shape.rewrites.push(rewrite),
+            Effect::Header(_) => {}
+        }
         self.hits.push(Chosen {
             id: Arc::clone(&rule.id),
             rule: index,
@@ -346,9 +495,20 @@ impl Decision {
             p,
             fate,
             asked,
+            to_answer,
             status,
             active,
+            group: rule.group.clone(),
         });
+    }
+
+    /// The request has a place of the rule's group already.
+    fn holds(&self, rule: &Compiled) -> bool {
+        rule.group.is_some()
+            && self
+                .hits
+                .iter()
+                .any(|hit| hit.active.is_some() && hit.group == rule.group)
     }
 }
 
@@ -356,7 +516,11 @@ impl Decision {
 mod tests {
     use http::HeaderMap;
 
-    use super::{abort::Abort, delay::Delay, *};
+    use super::{
+        abort::{Abort, End},
+        delay::Delay,
+        *,
+    };
 
     const MS: fn(u64) -> Duration = Duration::from_millis;
 
@@ -369,6 +533,7 @@ mod tests {
             select,
             max_active: None,
             kind,
+            ..Rule::default()
         }
     }
 
@@ -381,7 +546,7 @@ mod tests {
     }
 
     fn abort(status: u16) -> Fault {
-        Fault::Abort(Abort { status, body: None })
+        Fault::Abort(Abort::Status { status, body: None })
     }
 
     /// Rules with counters of their own.
@@ -396,7 +561,7 @@ mod tests {
 
         fn decide(&self, who: Who) -> Decision {
             let headers = HeaderMap::new();
-            self.0.decide(&view(&headers), who, &self.1)
+            self.0.decide(Place::Request, &view(&headers), who, &self.1)
         }
 
         fn chosen(&self, ordinals: std::ops::Range<u64>) -> Vec<u64> {
@@ -463,7 +628,15 @@ mod tests {
         );
         let decision = bench.decide(who(0));
         assert_eq!(decision.delay, MS(120));
-        assert_eq!(decision.abort.as_ref().unwrap().status.as_u16(), 503);
+        assert_eq!(
+            decision
+                .end
+                .as_ref()
+                .and_then(End::status)
+                .unwrap()
+                .as_u16(),
+            503
+        );
         assert_eq!(
             fates(&decision),
             [
@@ -640,7 +813,7 @@ mod tests {
             for ordinal in 0..2 {
                 hit.push(
                     !rules
-                        .decide(&view(&headers), who(ordinal), &counters)
+                        .decide(Place::Request, &view(&headers), who(ordinal), &counters)
                         .hits
                         .is_empty(),
                 );
@@ -677,7 +850,7 @@ mod tests {
             fates(&decision),
             [("a", Fate::Capped), ("b", Fate::Applied)]
         );
-        assert_eq!(decision.abort.unwrap().status.as_u16(), 418);
+        assert_eq!(decision.end.unwrap().status().unwrap().as_u16(), 418);
     }
 
     #[test]

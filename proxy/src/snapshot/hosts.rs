@@ -269,6 +269,8 @@ mod tests {
             filters: std::sync::Arc::default(),
             faults: Faults {
                 counters: Counters::new(&rules, &fault::Book::default()),
+                at_request: false,
+                at_attempt: false,
                 rules,
             },
             levels: Vec::new(),

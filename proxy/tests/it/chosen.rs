@@ -49,6 +49,7 @@ fn rule(id: &str, select: Select, kind: Fault) -> Rule {
         select,
         max_active: None,
         kind,
+        ..Rule::default()
     }
 }
 
@@ -57,7 +58,7 @@ fn share(value: f64) -> Select {
 }
 
 fn broken(share_of: f64) -> Rule {
-    let kind = Fault::Abort(Abort {
+    let kind = Fault::Abort(Abort::Status {
         status: 503,
         body: None,
     });

@@ -374,7 +374,7 @@ fn a_fault_filter_is_a_rule_for_its_delay_and_one_for_its_abort() {
     assert_eq!(&*abort.id, "broken.abort");
     assert_eq!(
         abort.kind,
-        Fault::Abort(Abort {
+        Fault::Abort(Abort::Status {
             status: 418,
             body: None
         })
@@ -412,7 +412,7 @@ fn a_route_replaces_or_switches_off_its_faults() {
     assert_eq!(rules[0].name, "broken.abort@main>all/0");
     assert_eq!(
         rules[0].kind,
-        Fault::Abort(Abort {
+        Fault::Abort(Abort::Status {
             status: 503,
             body: None
         })

@@ -27,6 +27,7 @@ fn rule(id: &str, share: f64, kind: Fault) -> Rule {
         select: Select::Share(Share::new(share).unwrap()),
         max_active: None,
         kind,
+        ..Rule::default()
     }
 }
 
@@ -35,7 +36,7 @@ fn delay(millis: u64) -> Fault {
 }
 
 fn abort(status: u16) -> Fault {
-    Fault::Abort(Abort { status, body: None })
+    Fault::Abort(Abort::Status { status, body: None })
 }
 
 #[test]

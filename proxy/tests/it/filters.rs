@@ -19,10 +19,11 @@ fn aborts() -> Vec<Rule> {
         matcher: Matcher::default(),
         select: Select::Share(Share::ALL),
         max_active: None,
-        kind: Fault::Abort(Abort {
+        kind: Fault::Abort(Abort::Status {
             status: 503,
             body: None,
         }),
+        ..Rule::default()
     }]
 }
 

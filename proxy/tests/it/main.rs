@@ -14,6 +14,7 @@ mod chosen;
 mod cli;
 mod envoy;
 mod fault;
+mod fault_kinds;
 mod filters;
 mod grpc;
 mod h2_attack;

@@ -244,10 +244,11 @@ fn an_aborted_request_is_not_mirrored() {
         matcher: Matcher::default(),
         select: Select::Every(2),
         max_active: None,
-        kind: Fault::Abort(Abort {
+        kind: Fault::Abort(Abort::Status {
             status: 503,
             body: None,
         }),
+        ..Rule::default()
     }];
     let proxy = start(config);
     for status in [200, 503, 200, 503] {

@@ -10,15 +10,16 @@ use std::{
 use http::{Method, Request, StatusCode};
 use tokio::time::Instant;
 
-use super::{Answer, Got};
+use super::{Answer, Got, Sender};
 use crate::{
-    cluster::{
-        Cluster,
-        pool::{Failed, Lease, Pool},
-    },
+    cluster::pool::{Failed, Lease, Pool},
     error::Error,
-    http::{body::Upload, client::Client},
+    http::{
+        body::Upload,
+        inject::{Attempts, Course},
+    },
     observe,
+    policy::fault::abort::End,
 };
 
 /// A connection that was idle for longer may have been closed by the server in this very moment. Under load connections
@@ -45,24 +46,70 @@ pub(super) struct Failure {
     pub(super) unsent: bool,
 }
 
-/// Sends the request to the endpoint. `begin` is when the request itself began.
+/// Makes the n-th attempt, from 1: its faults come first, then the endpoint.
 pub(super) async fn run(
+    request: Request<Upload>,
+    pool: &Rc<Pool<Upload>>,
+    sender: &Sender<'_>,
+    progress: &Progress,
+    n: u32,
+) -> Result<Got, Failure> {
+    progress.pool.replace(Some(Rc::clone(pool)));
+    let Some(faults) = &sender.faults else {
+        return exchange(request, pool, sender, progress)
+            .await
+            .map(Got::Upstream);
+    };
+    Box::pin(suffering(request, pool, sender, faults, progress, n)).await
+}
+
+/// An attempt that meets faults.
+async fn suffering(
+    request: Request<Upload>,
+    pool: &Rc<Pool<Upload>>,
+    sender: &Sender<'_>,
+    faults: &Attempts<'_>,
+    progress: &Progress,
+    n: u32,
+) -> Result<Got, Failure> {
+    // The attempt's own time runs while it suffers.
+    progress.connected.set(Some(Instant::now()));
+    let course = faults.suffer(n - 1, &request, sender.client).await;
+    let shaping = match course.map_err(Failure::sent)? {
+        Course::On(shaping) => shaping,
+        Course::End(End::Reply(reply)) => return Ok(Got::Injected(reply)),
+        Course::End(End::Reset) => {
+            return Err(Failure::sent(Error::Reset { refused: false }));
+        }
+        Course::End(End::GoAway) => return Err(Failure::sent(Error::Terminated)),
+    };
+    let mut answer = exchange(request, pool, sender, progress).await?;
+    if let Some(shaping) = shaping {
+        let shaped = faults.shape(&shaping, &mut answer.response, sender.client);
+        shaped.await.map_err(Failure::sent)?;
+        answer.arrived = Instant::now();
+        answer.shaping = Some(shaping);
+    }
+    Ok(Got::Upstream(answer))
+}
+
+/// Sends the request to the endpoint.
+async fn exchange(
     mut request: Request<Upload>,
     pool: &Rc<Pool<Upload>>,
-    cluster: &Cluster<Upload>,
-    client: &Client,
+    sender: &Sender<'_>,
     progress: &Progress,
-    begin: Instant,
-) -> Result<Got, Failure> {
+) -> Result<Answer, Failure> {
+    let client = sender.client;
     let start = Instant::now();
     let mut fresh = false;
-    progress.pool.replace(Some(Rc::clone(pool)));
     loop {
         let idle = if fresh { None } else { pool.idle() };
         let mut lease = match idle {
             Some(lease) => lease,
             None => client
-                .in_time(pool.connect())
+                // On the heap: few requests need a new connection, and each would be larger by it.
+                .in_time(Box::pin(pool.connect()))
                 .await
                 .and_then(|connected| connected)
                 .map_err(Failure::unsent)?,
@@ -73,12 +120,13 @@ pub(super) async fn run(
         let Failed { error, unsent } = match sent {
             Err(error) => return Err(Failure::sent(error)),
             Ok(Ok(response)) => {
-                return Ok(Got::Upstream(Answer {
+                return Ok(Answer {
                     response,
                     lease,
-                    sent: begin,
+                    sent: sender.begin,
                     arrived: Instant::now(),
-                }));
+                    shaping: None,
+                });
             }
             Ok(Err(failed)) => failed,
         };
@@ -88,7 +136,7 @@ pub(super) async fn run(
             Some(again) if lease.idle_since().is_some() => {
                 progress.stale.set(Some(start.elapsed()));
                 progress.connected.set(None);
-                cluster.metrics().stale_connections.inc();
+                sender.cluster.metrics().stale_connections.inc();
                 request = again;
                 fresh = true;
             }

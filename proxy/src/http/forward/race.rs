@@ -155,16 +155,8 @@ impl<'a> Race<'a> {
         sender.dress(&mut head, self.count);
         let request = Request::from_parts(head, body);
         let progress = Rc::new(Progress::default());
-        let shared = Rc::clone(&progress);
-        let exchange = async move {
-            let Sender {
-                cluster,
-                client,
-                begin,
-                ..
-            } = sender;
-            attempt::run(request, &pool, cluster, client, &shared, *begin).await
-        };
+        let (shared, n) = (Rc::clone(&progress), self.count);
+        let exchange = async move { attempt::run(request, &pool, sender, &shared, n).await };
         self.flights.push(Flight {
             exchange: Box::pin(exchange),
             progress,
@@ -354,7 +346,8 @@ impl Failure {
             Error::Connect(_) | Error::ConnectTimeout => Reset::Connect,
             Error::PerTryTimeout { .. } => Reset::TimedOut,
             Error::Terminated | Error::Protocol if self.unsent => Reset::Unsent,
-            Error::Terminated | Error::Protocol => Reset::Broken,
+            Error::Reset { refused: true } => Reset::Refused,
+            Error::Terminated | Error::Protocol | Error::Reset { .. } => Reset::Broken,
             _ => return None,
         })
     }

@@ -21,7 +21,9 @@ use crate::{
     http::{
         body::Download,
         client::{Client, Left},
-        date, serve,
+        date,
+        inject::Cut,
+        serve,
     },
     net::body::Incoming,
 };
@@ -60,6 +62,17 @@ pub(super) async fn run(
     let Some(answer) = answer else {
         return ended(&client);
     };
+    match answer.extensions().get() {
+        Some(Cut::Stream) => {
+            respond.send_reset(Reason::INTERNAL_ERROR);
+            return ended(&client);
+        }
+        Some(Cut::Connection) => {
+            connection.cut();
+            return ended(&client);
+        }
+        None => {}
+    }
     let (head, body) = answer.into_parts();
     let head = Response::from_parts(framed(head), ());
     let last = bodiless || body.is_end_stream();

@@ -71,6 +71,13 @@ impl Conn {
         }))
     }
 
+    /// Its end is a reset, of which the client sees no order: what it was sent may be lost.
+    pub fn reset_on_close(&self) {
+        if let Some(tcp) = self.0.borrow().io.tcp() {
+            let _ = socket2::SockRef::from(tcp).set_linger(Some(std::time::Duration::ZERO));
+        }
+    }
+
     /// The next request's head, and its body as it comes.
     pub fn poll_head(
         self: &Rc<Self>,

@@ -39,7 +39,10 @@ impl Counters {
             rules
                 .rules
                 .iter()
-                .map(|rule| Arc::clone(book.entry(rule.name.clone()).or_default()))
+                .map(|rule| {
+                    let name = rule.group.as_ref().unwrap_or(&rule.name);
+                    Arc::clone(book.entry(name.clone()).or_default())
+                })
                 .collect(),
         )
     }
