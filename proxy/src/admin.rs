@@ -2,7 +2,6 @@
 
 use std::{
     convert::Infallible,
-    fmt::Write,
     net::{SocketAddr, TcpListener},
     sync::Arc,
     time::Duration,
@@ -29,6 +28,7 @@ use crate::{
 
 mod command;
 mod dump;
+mod listing;
 mod query;
 mod server;
 
@@ -137,9 +137,16 @@ fn reply(
         "/memory" => json_answer(&server::memory_json()),
         "/certs" => json_answer(&certificates(controls)),
         "/config_dump" => dumped(query, controls)?,
-        "/clusters" => plain(clusters(&controls.snapshot())),
-        "/listeners" if json => json_answer(&listeners_json(controls.addresses())),
-        "/listeners" => plain(listeners(controls.addresses())),
+        "/clusters" => {
+            let (snapshot, names) = (controls.snapshot(), query.regex("filter")?);
+            if json {
+                json_answer(&listing::clusters_json(&snapshot, names.as_ref()))
+            } else {
+                plain(listing::clusters(&snapshot, names.as_ref()))
+            }
+        }
+        "/listeners" if json => json_answer(&listing::listeners_json(controls.addresses())),
+        "/listeners" => plain(listing::listeners(controls.addresses())),
         "/stats" | "/stats/prometheus" => stats(path, query, watch, controls)?,
         "/runtime" => json_answer(&json!({"entries": {}, "layers": []})),
         "/init_dump" => json_answer(&json!({})),
@@ -258,39 +265,6 @@ fn seconds(since_epoch: i64) -> String {
         clock.write(since, &mut out);
     }
     String::from_utf8(out).unwrap_or_default()
-}
-
-fn clusters(snapshot: &Snapshot) -> String {
-    let mut text = String::new();
-    for roster in &snapshot.rosters {
-        let name = &roster.settings().name;
-        for member in roster.members().iter() {
-            let (address, weight) = (member.address, member.endpoint.weight);
-            let priority = member.endpoint.priority;
-            let _ = writeln!(text, "{name}::{address}::weight::{weight}");
-            let _ = writeln!(text, "{name}::{address}::priority::{priority}");
-            let _ = writeln!(text, "{name}::{address}::health_flags::{}", member.flags());
-        }
-    }
-    text
-}
-
-fn listeners(addresses: &[(Arc<str>, SocketAddr)]) -> String {
-    let mut text = String::new();
-    for (name, address) in addresses {
-        let _ = writeln!(text, "{name}::{address}");
-    }
-    text
-}
-
-fn listeners_json(addresses: &[(Arc<str>, SocketAddr)]) -> Value {
-    let them = addresses.iter().map(|(name, address)| {
-        json!({"name": &**name, "local_address": {"socket_address": {
-            "address": address.ip().to_string(),
-            "port_value": address.port(),
-        }}})
-    });
-    json!({"listener_statuses": them.collect::<Vec<_>>()})
 }
 
 fn config_dump(config: &Config) -> Value {

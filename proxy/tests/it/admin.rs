@@ -101,6 +101,31 @@ fn the_process_tells_what_it_is_and_how_it_is() {
 }
 
 #[test]
+fn clusters_are_told_with_their_endpoints_and_limits() {
+    let up = echo();
+    let admin = Admin::start(config(up));
+    let text = admin.get("/clusters");
+    for line in [
+        "up::default_priority::max_connections::1024\n".to_owned(),
+        "up::high_priority::max_retries::3\n".to_owned(),
+        format!("up::{up}::health_flags::healthy\n"),
+        format!("up::{up}::priority::0\n"),
+    ] {
+        assert!(text.contains(&line), "{line}{text}");
+    }
+    assert_eq!(admin.get("/clusters?filter=^other$"), "");
+    let status = &admin.json("/clusters?format=json")["cluster_statuses"][0];
+    assert_eq!(status["name"], "up");
+    let host = &status["host_statuses"][0];
+    assert_eq!(host["address"]["socket_address"]["port_value"], up.port());
+    assert_eq!(host["health_status"]["eds_health_status"], "HEALTHY");
+    assert_eq!(
+        status["circuit_breakers"]["thresholds"][1]["priority"],
+        "HIGH"
+    );
+}
+
+#[test]
 fn what_changes_something_is_not_done_by_a_get() {
     let admin = Admin::start(config(echo()));
     for path in [
