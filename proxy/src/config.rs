@@ -10,6 +10,7 @@ mod filter;
 mod listener;
 mod problem;
 mod route;
+mod tcp;
 pub mod tls;
 mod tries;
 
@@ -21,6 +22,7 @@ pub use listener::{
 };
 pub use problem::Problem;
 pub use route::{Action, ClusterName, Forward, Port, Route, Routing, Target, VirtualHost};
+pub use tcp::TcpProxy;
 pub use tries::Tries;
 
 /// All that a proxy does.

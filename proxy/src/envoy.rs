@@ -30,6 +30,7 @@ mod retry;
 mod route;
 mod secret;
 mod support;
+mod tcp;
 mod tls;
 
 /// How a file is read.

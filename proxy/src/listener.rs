@@ -20,6 +20,7 @@ use crate::{
     net::io::{Stream, Traffic},
     policy::chain::Seen,
     snapshot::listener::{Chain, Listener as Chains, Serve},
+    tcp,
 };
 
 /// Pause after an accept that failed for want of descriptors or memory: trying at once would only burn the processor.
@@ -87,24 +88,27 @@ async fn serve(
     core: Rc<Core>,
     index: usize,
     metrics: &Accepting,
-    tcp: TcpStream,
+    socket: TcpStream,
     peer: SocketAddr,
 ) {
     let local = core.local();
     let Some(listener) = local.snapshot.listeners.get(index) else {
         return;
     };
-    let Some(chain) = listener.any().or_else(|| choose(listener, &tcp, peer)) else {
+    let Some(chain) = listener.any().or_else(|| choose(listener, &socket, peer)) else {
         return metrics.no_chain.inc();
     };
-    let Serve::Http(http) = chain.serve;
+    let http = match chain.serve {
+        Serve::Http(http) => http,
+        Serve::Tcp(proxy) => return tcp::run(core, local, proxy, socket).await,
+    };
     let traffic = Arc::<Traffic>::default();
     let Some(tls) = &chain.tls else {
-        let stream = Stream::new(tcp, traffic);
+        let stream = Stream::new(socket, traffic);
         return server::run(core, local, http, stream, None, peer).await;
     };
-    let address = tcp.local_addr().ok();
-    let shaken = tls.accept_within(tcp, chain.handshake_timeout).await;
+    let address = socket.local_addr().ok();
+    let shaken = tls.accept_within(socket, chain.handshake_timeout).await;
     core.handshakes(&listener.stat_prefix).count(&shaken);
     if let Ok((tls, mut session)) = shaken {
         session.address = address;

@@ -288,6 +288,24 @@ block!(
 );
 
 block!(
+    /// Of a TCP proxy.
+    Tcp, "tcp", "envoy_tcp_prefix", {
+    /// Connections to be passed on.
+    connections: Counter = "downstream_cx_total",
+    /// Connections to a cluster that there is not.
+    no_cluster: Counter = "downstream_cx_no_route",
+    /// Bytes read from clients.
+    bytes_read: Counter = "downstream_cx_rx_bytes_total",
+    /// Bytes written to clients.
+    bytes_written: Counter = "downstream_cx_tx_bytes_total",
+    /// Connections closed for being idle.
+    idle_timeouts: Counter = "idle_timeout",
+    /// Connections closed for their age.
+    max_durations: Counter = "max_downstream_connection_duration",
+    }
+);
+
+block!(
     /// Of a cluster.
     Upstream, "cluster", "envoy_cluster_name", {
     /// Connections made or tried.
@@ -492,6 +510,7 @@ pub struct Registry {
     listener_tls: Family<ListenerTls>,
     certificates: Family<Certificates>,
     downstream: Family<Downstream>,
+    tcp: Family<Tcp>,
     upstream: Family<Upstream>,
     membership: Family<Membership>,
     mirroring: Family<Mirroring>,
@@ -528,6 +547,11 @@ impl Registry {
     /// A new block for an HTTP connection manager on an event loop.
     pub fn downstream(&self, name: &Arc<str>) -> Arc<Downstream> {
         self.downstream.add(name)
+    }
+
+    /// A new block for a TCP proxy on an event loop.
+    pub fn tcp(&self, name: &Arc<str>) -> Arc<Tcp> {
+        self.tcp.add(name)
     }
 
     /// A new block for a cluster on an event loop.
@@ -589,6 +613,7 @@ impl Registry {
         self.listener_tls.samples(&mut samples);
         self.certificates.samples(&mut samples);
         self.downstream.samples(&mut samples);
+        self.tcp.samples(&mut samples);
         self.upstream.samples(&mut samples);
         self.membership.samples(&mut samples);
         self.mirroring.samples(&mut samples);
@@ -769,7 +794,7 @@ fn without_class(stat: &str) -> (String, Option<char>) {
 /// Ours that Envoy has not begin with `meshbed_`.
 fn prometheus_name(prefix: &str, stat: &str) -> String {
     let owner = match prefix {
-        "http" | "cluster" | "listener" | "http_local_rate_limit" => "envoy",
+        "http" | "cluster" | "listener" | "tcp" | "http_local_rate_limit" => "envoy",
         _ => "meshbed",
     };
     format!("{owner}_{prefix}_{}", stat.replace('.', "_"))

@@ -11,6 +11,8 @@ pub mod frames;
 pub mod h1;
 pub mod io;
 pub mod listen;
+pub mod pipe;
+pub mod stock;
 pub mod timer;
 pub mod tls;
 

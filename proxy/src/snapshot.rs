@@ -39,6 +39,7 @@ pub mod hosts;
 pub mod listener;
 pub mod rate_limit;
 pub mod target;
+pub mod tcp;
 pub mod tries;
 
 use calls::Calls;
@@ -46,6 +47,7 @@ use filters::Filters;
 use hosts::Hosts;
 use listener::{Chain, Listener, Serve};
 use target::{Choice, Target, Targets};
+use tcp::Tcp;
 use tries::Tries;
 
 /// A compiled configuration.
@@ -59,6 +61,8 @@ pub struct Snapshot {
     pub listeners: Vec<Listener>,
     /// What is done with requests, for every chain that reads some.
     pub http: Vec<Http>,
+    /// How connections are passed on, for every chain that does so.
+    pub tcp: Vec<Tcp>,
     /// Clusters.
     pub clusters: Vec<Arc<cluster::Settings>>,
     /// Their endpoints, in the same order.
@@ -390,6 +394,7 @@ impl Snapshot {
             lasting,
             clusters: BTreeMap::new(),
             http: Vec::new(),
+            tcp: Vec::new(),
             mirrors: Vec::new(),
             cache: headers::Cache::default(),
             problems: config.check(),
@@ -398,6 +403,7 @@ impl Snapshot {
         let listeners = compiler.listeners();
         let Compiler {
             http,
+            tcp,
             mirrors,
             problems,
             ..
@@ -425,6 +431,7 @@ impl Snapshot {
             config,
             listeners,
             http,
+            tcp,
             clusters,
             rosters,
             mirrors,
@@ -437,11 +444,10 @@ impl Snapshot {
         let mut successors = vec![None; self.http.len()];
         for (before, after) in self.listeners.iter().zip(&next.listeners) {
             for chain in before.all_chains() {
-                let Serve::Http(index) = chain.serve;
-                if let (Some(successor), Some(chain)) =
-                    (successors.get_mut(index), after.same(chain))
+                if let Serve::Http(index) = chain.serve
+                    && let Some(successor) = successors.get_mut(index)
+                    && let Some(Serve::Http(next)) = after.same(chain).map(|chain| chain.serve)
                 {
-                    let Serve::Http(next) = chain.serve;
                     *successor = Some(next);
                 }
             }
@@ -473,6 +479,7 @@ struct Compiler<'a> {
     lasting: &'a Lasting,
     clusters: BTreeMap<&'a str, usize>,
     http: Vec<Http>,
+    tcp: Vec<Tcp>,
     mirrors: Vec<Arc<Mirror>>,
     cache: headers::Cache,
     problems: Vec<Problem>,
@@ -618,6 +625,11 @@ impl<'a> Compiler<'a> {
                 self.http.push(http);
                 Serve::Http(self.http.len() - 1)
             }
+            config::Serve::Tcp(proxy) => {
+                let tcp = self.tcp(path, listener, proxy);
+                self.tcp.push(tcp);
+                Serve::Tcp(self.tcp.len() - 1)
+            }
         };
         let tls = chain
             .tls
@@ -659,6 +671,25 @@ impl<'a> Compiler<'a> {
             ),
             wrong.what.clone(),
         );
+    }
+
+    fn tcp(&self, path: &str, listener: &config::Listener, proxy: &config::TcpProxy) -> Tcp {
+        Tcp {
+            name: Arc::clone(&listener.name),
+            stat_prefix: proxy.stat_prefix.as_str().into(),
+            place: listener.place.clone(),
+            clusters: proxy
+                .clusters
+                .iter()
+                .map(|(name, weight)| (self.clusters.get(name.as_str()).copied(), *weight))
+                .collect(),
+            choice: self.config.seed.rule(&format!("clusters {path}")),
+            idle_timeout: proxy.idle_timeout,
+            max_duration: proxy.max_duration,
+            max_connect_attempts: proxy.max_connect_attempts,
+            hash_source_ip: proxy.hash_source_ip,
+            arrivals: self.lasting.arrivals(&listener.name),
+        }
     }
 
     fn http(

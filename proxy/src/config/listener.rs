@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use super::{AccessLog, Filter, Routing, VirtualHost, tls};
+use super::{AccessLog, Filter, Routing, TcpProxy, VirtualHost, tls};
 use crate::{
     policy::{
         chain, fault,
@@ -46,6 +46,8 @@ pub struct Chain {
 pub enum Serve {
     /// Requests are read from them.
     Http(Box<HttpManager>),
+    /// They are passed on byte by byte.
+    Tcp(Box<TcpProxy>),
 }
 
 /// The sidecar that a listener is a part of.
@@ -156,6 +158,14 @@ impl Listener {
         }
     }
 
+    /// A listener whose connections are all passed on byte by byte.
+    pub fn tcp(name: impl Into<Arc<str>>, address: SocketAddr, proxy: TcpProxy) -> Self {
+        Self {
+            chains: vec![Chain::tcp(proxy)],
+            ..Self::http(name, address, HttpManager::default())
+        }
+    }
+
     /// Its chains, the default one last.
     pub fn all_chains(&self) -> impl Iterator<Item = &Chain> {
         self.chains.iter().chain(&self.default_chain)
@@ -165,6 +175,7 @@ impl Listener {
     pub fn manager(&self) -> Option<&HttpManager> {
         match &self.chains.first()?.serve {
             Serve::Http(manager) => Some(manager),
+            Serve::Tcp(_) => None,
         }
     }
 
@@ -172,6 +183,7 @@ impl Listener {
     pub fn manager_mut(&mut self) -> Option<&mut HttpManager> {
         match &mut self.chains.first_mut()?.serve {
             Serve::Http(manager) => Some(manager),
+            Serve::Tcp(_) => None,
         }
     }
 }
@@ -185,6 +197,17 @@ impl Chain {
             tls: None,
             handshake_timeout: None,
             serve: Serve::Http(Box::new(manager)),
+        }
+    }
+
+    /// A chain for any connection, passed on byte by byte.
+    pub fn tcp(proxy: TcpProxy) -> Self {
+        Self {
+            name: String::new(),
+            matches: chain::Match::default(),
+            tls: None,
+            handshake_timeout: None,
+            serve: Serve::Tcp(Box::new(proxy)),
         }
     }
 }

@@ -10,7 +10,9 @@ use envoy_types::pb::envoy::{
             filter_chain_match::ConnectionSourceType,
         },
     },
-    extensions::filters::network::http_connection_manager::v3::HttpConnectionManager,
+    extensions::filters::network::{
+        http_connection_manager::v3::HttpConnectionManager, tcp_proxy::v3::TcpProxy,
+    },
 };
 
 use super::{
@@ -18,7 +20,7 @@ use super::{
     filter::{duration, open, unless_zero},
     listener,
     secret::Secrets,
-    tls,
+    tcp, tls,
 };
 use crate::{
     config::{Chain, Serve},
@@ -67,12 +69,14 @@ fn filters(filters: &[Filter], listener: &str, path: &str, notes: &mut Notes) ->
             serve = Some(Serve::Http(Box::new(listener::http(
                 &it, listener, &path, notes,
             ))));
+        } else if let Some(it) = open::<TcpProxy>(any) {
+            serve = Some(Serve::Tcp(Box::new(tcp::convert(&it, &path, notes))));
         }
     }
     if serve.is_none() && filters.is_empty() {
         notes.invalid(
             path,
-            "a filter `envoy.filters.network.http_connection_manager` is needed",
+            "a filter `envoy.filters.network.http_connection_manager` or `envoy.filters.network.tcp_proxy` is needed",
         );
     }
     serve

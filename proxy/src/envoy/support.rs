@@ -64,6 +64,28 @@ const SUPPORTED: &[(&str, &[&str])] = &[
     ),
     ("envoy.config.listener.v3.Filter", &["name", "typed_config"]),
     (
+        "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
+        &[
+            "stat_prefix",
+            "cluster",
+            "weighted_clusters",
+            "idle_timeout",
+            "max_connect_attempts",
+            "max_downstream_connection_duration",
+            "hash_policy",
+        ],
+    ),
+    (
+        "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.WeightedCluster",
+        &["clusters"],
+    ),
+    (
+        "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.WeightedCluster.ClusterWeight",
+        &["name", "weight"],
+    ),
+    ("envoy.type.v3.HashPolicy", &["source_ip"]),
+    ("envoy.type.v3.HashPolicy.SourceIp", &[]),
+    (
         "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         &[
             "codec_type",

@@ -35,6 +35,8 @@ pub struct Chain {
 pub enum Serve {
     /// Requests are read from them; an index into [`Snapshot::http`](super::Snapshot::http).
     Http(usize),
+    /// They are passed on byte by byte, an index into [`Snapshot::tcp`](super::Snapshot::tcp).
+    Tcp(usize),
 }
 
 impl Listener {

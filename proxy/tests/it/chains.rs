@@ -2,7 +2,7 @@
 
 use std::net::{SocketAddr, TcpStream};
 
-use meshbed_proxy::config::{Action, Chain, Config, HttpManager, Serve};
+use meshbed_proxy::config::{Action, Chain, Config};
 
 use crate::support::{Running, Wire, config, nobody, start};
 
@@ -55,12 +55,6 @@ fn body_from(proxy: &Running, source: &str) -> Option<String> {
     ask(&mut connect_from(source, proxy.address))
 }
 
-fn manager(config: &mut Config, chain: usize) -> &mut HttpManager {
-    match &mut config.listeners[0].chains[chain].serve {
-        Serve::Http(manager) => manager,
-    }
-}
-
 #[test]
 fn a_connection_is_served_by_the_chain_that_is_for_it() {
     let proxy = start(chains(
@@ -101,7 +95,7 @@ fn a_kept_connection_follows_its_chain_through_a_swap() {
     let proxy = start(before);
     let mut wire = connect_from("127.0.0.3", proxy.address);
     assert_eq!(ask(&mut wire).as_deref(), Some("127.0.0.3"));
-    manager(&mut after, 0).virtual_hosts[0].routes[0].action = Action::Respond {
+    after.listeners[0].manager_mut().unwrap().virtual_hosts[0].routes[0].action = Action::Respond {
         status: 200,
         body: "new".to_owned(),
     };

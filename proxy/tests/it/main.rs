@@ -24,4 +24,5 @@ mod rate_limit;
 mod reply;
 mod retry;
 mod support;
+mod tcp;
 mod tls;

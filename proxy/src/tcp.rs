@@ -1,0 +1,193 @@
+//! Connections that are passed on byte by byte: to which endpoint, and until when.
+
+use std::{
+    future::poll_fn,
+    rc::Rc,
+    sync::atomic::Ordering,
+    task::{Context, Poll},
+};
+
+use tokio::{net::TcpStream, time::Instant};
+
+mod flow;
+mod log;
+
+use flow::{Broken, Flow, Side};
+use log::Log;
+
+use crate::{
+    error::Error,
+    http::core::{Core, Local},
+    net::{dial, timer::Alarm},
+    observe::Flags,
+    snapshot::tcp::Tcp,
+};
+
+/// Passes a connection on by the TCP proxy with this index in the core's configuration.
+pub async fn run(core: Rc<Core>, local: Rc<Local>, tcp: usize, socket: TcpStream) {
+    let (Some(settings), Some(metrics)) = (local.snapshot.tcp.get(tcp), local.tcp.get(tcp)) else {
+        return;
+    };
+    metrics.connections.inc();
+    let mut log = Log::open(metrics, Instant::now());
+    let ordinal = settings.arrivals.fetch_add(1, Ordering::Relaxed);
+    let Some(upstream) = connect(&local, settings, ordinal, &mut log).await else {
+        return;
+    };
+    let relay = Relay {
+        alarm: core.timer.alarm(),
+        settings,
+        downstream: Side::Tcp(socket),
+        upstream: Side::Tcp(upstream),
+        up: Flow::default(),
+        down: Flow::default(),
+        moved: Instant::now(),
+        core: &core,
+        log: &mut log,
+    };
+    relay.run().await;
+}
+
+/// A connection to an endpoint of the cluster that the connection goes to; `None`: the log says why there is none.
+async fn connect(
+    local: &Local,
+    settings: &Tcp,
+    ordinal: u64,
+    log: &mut Log<'_>,
+) -> Option<TcpStream> {
+    let cluster = settings
+        .cluster(ordinal)
+        .and_then(|index| local.clusters.get(index));
+    let Some(cluster) = cluster else {
+        log.metrics.no_cluster.inc();
+        log.flags.set(Flags::NC);
+        return None;
+    };
+    log.cluster = Some(Rc::clone(cluster));
+    let metrics = cluster.metrics();
+    for _ in 0..settings.max_connect_attempts {
+        let Some(pool) = cluster.next() else {
+            metrics.none_healthy.inc();
+            log.flags.set(Flags::UH);
+            return None;
+        };
+        log.attempts += 1;
+        log.endpoint = Some(pool.address());
+        metrics.connections.inc();
+        match dial::connect(pool.address(), cluster.settings().connect_timeout).await {
+            Ok(upstream) => {
+                metrics.connections_active.inc();
+                log.connected = true;
+                return Some(upstream);
+            }
+            Err(error) => {
+                match error {
+                    Error::ConnectTimeout => metrics.connect_timeouts.inc(),
+                    _ => metrics.connect_failures.inc(),
+                }
+                log.flags.set(Flags::UF);
+                log.failure = Some(error);
+            }
+        }
+    }
+    log.flags.set(Flags::URX);
+    None
+}
+
+/// Both directions of a connection, until both have ended or one breaks.
+struct Relay<'a, 'l> {
+    core: &'a Core,
+    settings: &'a Tcp,
+    downstream: Side,
+    upstream: Side,
+    up: Flow,
+    down: Flow,
+    moved: Instant,
+    alarm: Alarm,
+    log: &'a mut Log<'l>,
+}
+
+/// Why a connection has ended.
+enum End {
+    /// Both sides have said all.
+    Whole,
+    /// One side broke.
+    Broken(Broken),
+    /// No byte moved for too long.
+    Idle,
+    /// It was too old.
+    Age,
+}
+
+impl Relay<'_, '_> {
+    async fn run(mut self) {
+        let end = poll_fn(|cx| self.poll(cx)).await;
+        match end {
+            End::Whole => {}
+            End::Broken(broken) => self.broken(&broken),
+            End::Idle => self.log.metrics.idle_timeouts.inc(),
+            End::Age => {
+                self.log.metrics.max_durations.inc();
+                self.log.flags.set(Flags::DT);
+            }
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        let before = self.up.read + self.down.read + self.up.written + self.down.written;
+        let stock = &self.core.stock;
+        let up = self
+            .up
+            .poll(cx, &mut self.downstream, &mut self.upstream, stock);
+        let down = self
+            .down
+            .poll(cx, &mut self.upstream, &mut self.downstream, stock);
+        self.log.received = self.up.read;
+        self.log.sent = self.down.written;
+        let after = self.up.read + self.down.read + self.up.written + self.down.written;
+        if after != before {
+            self.moved = Instant::now();
+        }
+        match (up, down) {
+            (Poll::Ready(Err(broken)), _) => return Poll::Ready(End::Broken(broken)),
+            // Of the other direction, sides are the other way round.
+            (_, Poll::Ready(Err(broken))) => return Poll::Ready(End::Broken(broken.turned())),
+            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => return Poll::Ready(End::Whole),
+            _ => {}
+        }
+        self.poll_deadline(cx)
+    }
+
+    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        let idle = self.settings.idle_timeout.map(|idle| self.moved + idle);
+        let age = self.settings.max_duration.map(|most| self.log.start + most);
+        let Some(next) = idle.into_iter().chain(age).min() else {
+            return Poll::Pending;
+        };
+        if self.alarm.is_off() {
+            let now = Instant::now();
+            if age.is_some_and(|at| at <= now) {
+                return Poll::Ready(End::Age);
+            }
+            if idle.is_some_and(|at| at <= now) {
+                return Poll::Ready(End::Idle);
+            }
+        }
+        self.alarm.set(next, cx.waker());
+        Poll::Pending
+    }
+
+    /// A reset is passed on as one.
+    fn broken(&mut self, broken: &Broken) {
+        if !broken.is_reset() {
+            return;
+        }
+        match broken {
+            Broken::From(_) => self.upstream.abort(),
+            Broken::To(_) => {
+                self.log.flags.set(Flags::UR);
+                self.downstream.abort();
+            }
+        }
+    }
+}
