@@ -7,6 +7,7 @@ use crate::draw::Seed;
 pub mod access_log;
 mod cluster;
 mod filter;
+mod inspect;
 mod listener;
 mod problem;
 mod route;
@@ -17,6 +18,7 @@ mod tries;
 pub use access_log::AccessLog;
 pub use cluster::{Address, Cluster, Discovery, Dns, Endpoint, Family, Locality, Spread, Status};
 pub use filter::{Filter, RateLimit, Steps};
+pub use inspect::{Except, Inspect, Inspector};
 pub use listener::{
     Chain, ClientCert, Direction, ForwardClientCert, HttpManager, Listener, Place, Serve,
 };

@@ -23,6 +23,7 @@ mod endpoint;
 mod filter;
 mod headers;
 mod health;
+mod inspect;
 mod listener;
 mod place;
 mod protocol;

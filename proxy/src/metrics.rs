@@ -176,6 +176,12 @@ block!(
     accept_failures: Counter = "downstream_cx_accept_fail",
     /// Connections closed, since no filter chain was for them.
     no_chain: Counter = "no_filter_chain_match",
+    /// Connections that had not shown in time what their chain is chosen by.
+    filter_timeouts: Counter = "downstream_pre_cx_timeout",
+    /// Connections closed by their client before that.
+    filter_closed: Counter = "downstream_listener_filter_remote_close",
+    /// Connections closed for what they showed.
+    filter_errors: Counter = "downstream_listener_filter_error",
     }
 );
 

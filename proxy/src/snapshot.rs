@@ -615,7 +615,7 @@ impl<'a> Compiler<'a> {
             .map(|chain| self.chain(&format!("{path}.default_chain"), listener, chain));
         // As Envoy: the address, in which a colon would be a word's end.
         let stat_prefix = bound.to_string().replace(':', "_").into();
-        Listener::new(stat_prefix, chains, default)
+        Listener::new(stat_prefix, listener.inspect.clone(), chains, default)
     }
 
     fn chain(&mut self, path: &str, listener: &config::Listener, chain: &config::Chain) -> Chain {
@@ -673,8 +673,10 @@ impl<'a> Compiler<'a> {
         );
     }
 
-    fn tcp(&self, path: &str, listener: &config::Listener, proxy: &config::TcpProxy) -> Tcp {
+    fn tcp(&mut self, path: &str, listener: &config::Listener, proxy: &config::TcpProxy) -> Tcp {
+        let access = self.access_logs(&format!("{path}.tcp"), &proxy.access_logs);
         Tcp {
+            access,
             name: Arc::clone(&listener.name),
             stat_prefix: proxy.stat_prefix.as_str().into(),
             place: listener.place.clone(),

@@ -2,34 +2,44 @@
 
 use std::{
     future::poll_fn,
+    net::SocketAddr,
     rc::Rc,
     sync::atomic::Ordering,
     task::{Context, Poll},
 };
 
-use tokio::{net::TcpStream, time::Instant};
+use tokio::time::Instant;
 
 mod flow;
 mod log;
 
-use flow::{Broken, Flow, Side};
+pub use flow::Side;
+use flow::{Broken, Flow};
 use log::Log;
 
 use crate::{
+    cluster::Settings,
     error::Error,
     http::core::{Core, Local},
-    net::{dial, timer::Alarm},
+    metrics::Upstream,
+    net::{dial, origin::Origin, timer::Alarm},
     observe::Flags,
     snapshot::tcp::Tcp,
 };
 
 /// Passes a connection on by the TCP proxy with this index in the core's configuration.
-pub async fn run(core: Rc<Core>, local: Rc<Local>, tcp: usize, socket: TcpStream) {
+pub async fn run(
+    core: Rc<Core>,
+    local: Rc<Local>,
+    tcp: usize,
+    downstream: Side,
+    origin: Rc<Origin>,
+) {
     let (Some(settings), Some(metrics)) = (local.snapshot.tcp.get(tcp), local.tcp.get(tcp)) else {
         return;
     };
     metrics.connections.inc();
-    let mut log = Log::open(metrics, Instant::now());
+    let mut log = Log::open(metrics, settings, origin, Instant::now());
     let ordinal = settings.arrivals.fetch_add(1, Ordering::Relaxed);
     let Some(upstream) = connect(&local, settings, ordinal, &mut log).await else {
         return;
@@ -37,8 +47,8 @@ pub async fn run(core: Rc<Core>, local: Rc<Local>, tcp: usize, socket: TcpStream
     let relay = Relay {
         alarm: core.timer.alarm(),
         settings,
-        downstream: Side::Tcp(socket),
-        upstream: Side::Tcp(upstream),
+        downstream,
+        upstream,
         up: Flow::default(),
         down: Flow::default(),
         moved: Instant::now(),
@@ -49,12 +59,7 @@ pub async fn run(core: Rc<Core>, local: Rc<Local>, tcp: usize, socket: TcpStream
 }
 
 /// A connection to an endpoint of the cluster that the connection goes to; `None`: the log says why there is none.
-async fn connect(
-    local: &Local,
-    settings: &Tcp,
-    ordinal: u64,
-    log: &mut Log<'_>,
-) -> Option<TcpStream> {
+async fn connect(local: &Local, settings: &Tcp, ordinal: u64, log: &mut Log<'_>) -> Option<Side> {
     let cluster = settings
         .cluster(ordinal)
         .and_then(|index| local.clusters.get(index));
@@ -74,10 +79,11 @@ async fn connect(
         log.attempts += 1;
         log.endpoint = Some(pool.address());
         metrics.connections.inc();
-        match dial::connect(pool.address(), cluster.settings().connect_timeout).await {
+        match dial(pool.address(), cluster.settings(), metrics).await {
             Ok(upstream) => {
                 metrics.connections_active.inc();
                 log.connected = true;
+                log.upstream_local = upstream.local_addr();
                 return Some(upstream);
             }
             Err(error) => {
@@ -92,6 +98,15 @@ async fn connect(
     }
     log.flags.set(Flags::URX);
     None
+}
+
+async fn dial(address: SocketAddr, settings: &Settings, metrics: &Upstream) -> Result<Side, Error> {
+    let within = settings.connect_timeout;
+    let Some(tls) = &settings.tls else {
+        return dial::connect(address, within).await.map(Side::Tcp);
+    };
+    let (stream, _) = dial::connect_tls(address, within, tls, None, &[], metrics).await?;
+    Ok(Side::Other(Box::new(stream)))
 }
 
 /// Both directions of a connection, until both have ended or one breaks.

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use super::{AccessLog, Filter, Routing, TcpProxy, VirtualHost, tls};
+use super::{AccessLog, Filter, Inspect, Routing, TcpProxy, VirtualHost, tls};
 use crate::{
     policy::{
         chain, fault,
@@ -20,6 +20,8 @@ pub struct Listener {
     pub address: SocketAddr,
     /// Which sidecar it belongs to, in the testbed.
     pub place: Option<Place>,
+    /// What is looked at before a connection's chain is chosen.
+    pub inspect: Inspect,
     /// What is done with its connections, by what is known of them.
     pub chains: Vec<Chain>,
     /// What is done with those that no chain matches; `None`: they are closed.
@@ -153,6 +155,7 @@ impl Listener {
             name: name.into(),
             address,
             place: None,
+            inspect: Inspect::default(),
             chains: vec![Chain::http(manager)],
             default_chain: None,
         }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::AccessLog;
+
 /// How the connections of a chain are passed on; Envoy's TCP proxy.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TcpProxy {
@@ -17,6 +19,8 @@ pub struct TcpProxy {
     pub max_connect_attempts: u32,
     /// Clusters that balance by a hash take the client's address.
     pub hash_source_ip: bool,
+    /// Where a line is written for each connection, when it has ended.
+    pub access_logs: Vec<AccessLog>,
 }
 
 impl TcpProxy {
@@ -42,6 +46,7 @@ impl Default for TcpProxy {
             max_duration: None,
             max_connect_attempts: 1,
             hash_source_ip: false,
+            access_logs: Vec::new(),
         }
     }
 }

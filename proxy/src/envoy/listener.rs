@@ -16,7 +16,7 @@ use envoy_types::pb::envoy::{
 use super::{
     Notes, access_log, chain, endpoint,
     filter::{self, duration, unless_zero},
-    protocol, route,
+    inspect, protocol, route,
     secret::Secrets,
 };
 use crate::{
@@ -88,6 +88,7 @@ pub(super) fn convert(
         name: Arc::from(name),
         address: address?,
         place: None,
+        inspect: inspect::convert(it, path, notes),
         chains,
         default_chain,
     })

@@ -28,6 +28,9 @@ const SUPPORTED: &[(&str, &[&str])] = &[
             "address",
             "filter_chains",
             "default_filter_chain",
+            "listener_filters",
+            "listener_filters_timeout",
+            "continue_on_listener_filters_timeout",
             "enable_reuse_port",
             "traffic_direction*",
             "metadata*",
@@ -43,6 +46,41 @@ const SUPPORTED: &[(&str, &[&str])] = &[
             "transport_socket",
             "transport_socket_connect_timeout",
         ],
+    ),
+    (
+        "envoy.config.listener.v3.ListenerFilter",
+        &["name*", "typed_config", "filter_disabled"],
+    ),
+    (
+        "envoy.config.listener.v3.ListenerFilterChainMatchPredicate",
+        &[
+            "or_match",
+            "and_match",
+            "not_match",
+            "any_match",
+            "destination_port_range",
+        ],
+    ),
+    (
+        "envoy.config.listener.v3.ListenerFilterChainMatchPredicate.MatchSet",
+        &["rules"],
+    ),
+    ("envoy.type.v3.Int32Range", &["start", "end"]),
+    (
+        "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector",
+        &["initial_read_buffer_size*", "max_client_hello_size"],
+    ),
+    (
+        "envoy.extensions.filters.listener.http_inspector.v3.HttpInspector",
+        &[],
+    ),
+    (
+        "envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol",
+        &["allow_requests_without_proxy_protocol"],
+    ),
+    (
+        "envoy.extensions.filters.listener.original_dst.v3.OriginalDst",
+        &[],
     ),
     (
         "envoy.config.listener.v3.FilterChainMatch",
@@ -73,6 +111,7 @@ const SUPPORTED: &[(&str, &[&str])] = &[
             "max_connect_attempts",
             "max_downstream_connection_duration",
             "hash_policy",
+            "access_log",
         ],
     ),
     (

@@ -6,7 +6,7 @@ use envoy_types::pb::envoy::{
 };
 
 use super::{
-    Notes,
+    Notes, access_log,
     filter::{duration, unless_zero},
 };
 use crate::config;
@@ -51,5 +51,6 @@ pub(super) fn convert(it: &TcpProxy, path: &str, notes: &mut Notes) -> config::T
             .hash_policy
             .iter()
             .any(|it| matches!(it.policy_specifier, Some(PolicySpecifier::SourceIp(_)))),
+        access_logs: access_log::convert(&it.access_log, &format!("{path}.access_log"), notes),
     }
 }

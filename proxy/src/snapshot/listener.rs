@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
+    config::Inspect,
     net::tls::Server,
     policy::chain::{self, Match, Seen},
 };
@@ -12,6 +13,8 @@ use crate::{
 pub struct Listener {
     /// The name of its statistics.
     pub stat_prefix: Arc<str>,
+    /// What is looked at before a connection's chain is chosen.
+    pub inspect: Inspect,
     chains: Vec<Chain>,
     default: Option<Chain>,
     any: bool,
@@ -41,7 +44,12 @@ pub enum Serve {
 
 impl Listener {
     /// A listener with these chains, and one for those connections that none of them matches.
-    pub fn new(stat_prefix: Arc<str>, chains: Vec<Chain>, default: Option<Chain>) -> Self {
+    pub fn new(
+        stat_prefix: Arc<str>,
+        inspect: Inspect,
+        chains: Vec<Chain>,
+        default: Option<Chain>,
+    ) -> Self {
         let any = match (chains.as_slice(), &default) {
             ([only], _) => only.matches.is_any(),
             ([], default) => default.is_some(),
@@ -49,6 +57,7 @@ impl Listener {
         };
         Self {
             stat_prefix,
+            inspect,
             chains,
             default,
             any,

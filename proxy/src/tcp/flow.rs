@@ -3,16 +3,17 @@
 
 use std::{
     io::{self, ErrorKind},
+    net::SocketAddr,
     pin::Pin,
     task::{Context, Poll, ready},
 };
 
 use tokio::{
-    io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
+    io::{Interest, ReadBuf},
     net::TcpStream,
 };
 
-use crate::net::{pipe::Pipe, stock::Stock};
+use crate::net::{io::Duplex, pipe::Pipe, stock::Stock};
 
 /// A read of at least this much is a burst: the next one goes through a pipe.
 const BURST: usize = 32 << 10;
@@ -21,9 +22,11 @@ const BURST: usize = 32 << 10;
 const TURNS: usize = 16;
 
 /// One end of a connection.
-pub(super) enum Side {
+pub enum Side {
     /// Plain TCP, whose bytes the kernel can move.
     Tcp(TcpStream),
+    /// Any other, such as TLS.
+    Other(Box<dyn Duplex>),
 }
 
 /// Why a direction ended before its time.
@@ -81,6 +84,7 @@ impl Flow {
                 Poll::Ready(()) => {}
                 Poll::Pending => {
                     self.rest(stock);
+                    let _ = to.poll_flush(cx).map_err(Broken::To)?;
                     return Poll::Pending;
                 }
             }
@@ -105,7 +109,10 @@ impl Flow {
                 }
                 Held::Pipe(pipe) if pipe.held() == 0 => return Poll::Ready(Ok(())),
                 Held::Pipe(pipe) => {
-                    let Side::Tcp(tcp) = &*to;
+                    // Only such sides are given a pipe.
+                    let Side::Tcp(tcp) = &*to else {
+                        return Poll::Ready(Err(ErrorKind::Unsupported.into()));
+                    };
                     ready!(poll_io(cx, tcp, Interest::WRITABLE, || pipe.empty(tcp)))?
                 }
             };
@@ -176,7 +183,9 @@ impl Flow {
         to: &Side,
         stock: &Stock,
     ) -> Option<Poll<io::Result<usize>>> {
-        let (Side::Tcp(from), Side::Tcp(_)) = (from, to);
+        let (Side::Tcp(from), Side::Tcp(_)) = (from, to) else {
+            return None;
+        };
         if !matches!(self.held, Held::Pipe(_)) {
             self.held = Held::Pipe(stock.pipes.take()?);
         }
@@ -196,28 +205,49 @@ impl Flow {
 }
 
 impl Side {
+    fn stream(&mut self) -> Pin<&mut dyn Duplex> {
+        match self {
+            Self::Tcp(tcp) => Pin::new(tcp),
+            Self::Other(other) => Pin::new(&mut **other),
+        }
+    }
+
     fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        let Self::Tcp(tcp) = self;
         let mut buffer = ReadBuf::new(buffer);
-        ready!(Pin::new(tcp).poll_read(cx, &mut buffer))?;
+        ready!(self.stream().poll_read(cx, &mut buffer))?;
         Poll::Ready(Ok(buffer.filled().len()))
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let Self::Tcp(tcp) = self;
-        Pin::new(tcp).poll_write(cx, bytes)
+        self.stream().poll_write(cx, bytes)
+    }
+
+    /// What was written is on its way.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(_) => Poll::Ready(Ok(())),
+            Self::Other(other) => Pin::new(&mut **other).poll_flush(cx),
+        }
     }
 
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Self::Tcp(tcp) = self;
-        Pin::new(tcp).poll_shutdown(cx)
+        self.stream().poll_shutdown(cx)
+    }
+
+    /// Our address.
+    pub(super) fn local_addr(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(tcp) => tcp.local_addr().ok(),
+            Self::Other(_) => None,
+        }
     }
 
     /// When this side is dropped, its peer sees a reset and not an end.
     pub(super) fn abort(&self) {
-        let Self::Tcp(tcp) = self;
-        // Without it the peer sees an end: nothing better can be done.
-        let _ = socket2::SockRef::from(tcp).set_linger(Some(std::time::Duration::ZERO));
+        if let Self::Tcp(tcp) = self {
+            // Without it the peer sees an end: nothing better can be done.
+            let _ = socket2::SockRef::from(tcp).set_linger(Some(std::time::Duration::ZERO));
+        }
     }
 }
 

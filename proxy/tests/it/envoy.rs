@@ -614,6 +614,7 @@ fn a_tcp_proxy_takes_its_settings() {
             max_duration: None,
             max_connect_attempts: 1,
             hash_source_ip: false,
+            access_logs: Vec::new(),
         }
     );
     assert_eq!(
@@ -627,6 +628,7 @@ fn a_tcp_proxy_takes_its_settings() {
             max_duration: Some(Duration::from_secs(2)),
             max_connect_attempts: 4,
             hash_source_ip: true,
+            access_logs: Vec::new(),
         }
     );
     let told = problems(&with_network_filter(

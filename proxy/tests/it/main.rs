@@ -18,6 +18,7 @@ mod grpc;
 mod h2_attack;
 mod http1;
 mod http2;
+mod inspect;
 mod mirror;
 mod oracle;
 mod rate_limit;
