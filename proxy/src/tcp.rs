@@ -18,12 +18,17 @@ use flow::{Broken, Flow};
 use log::Log;
 
 use crate::{
-    cluster::Settings,
+    cluster::{NoHost, Pick, Settings},
     error::Error,
     http::core::{Core, Local},
     metrics::Upstream,
     net::{dial, origin::Origin, timer::Alarm},
     observe::Flags,
+    policy::{
+        balance::hash_key,
+        breaker::{Kind, Priority},
+        outlier::Outcome,
+    },
     snapshot::tcp::Tcp,
 };
 
@@ -70,23 +75,49 @@ async fn connect(local: &Local, settings: &Tcp, ordinal: u64, log: &mut Log<'_>)
     };
     log.cluster = Some(Rc::clone(cluster));
     let metrics = cluster.metrics();
+    let source = log.origin.source.ip();
+    let key = settings
+        .hash_source_ip
+        .then(|| hash_key::xx(source.to_string().as_bytes(), 0));
     for _ in 0..settings.max_connect_attempts {
-        let Some(pool) = cluster.next() else {
-            metrics.none_healthy.inc();
-            log.flags.set(Flags::UH);
+        let Some(permit) = cluster.permit(Kind::Connections, Priority::Default) else {
+            metrics.connection_overflows.inc();
+            log.flags.set(Flags::UO);
             return None;
         };
+        let pick = Pick {
+            key,
+            ..Pick::default()
+        };
+        let turn = cluster
+            .pick(&pick)
+            .and_then(|host| cluster.begin(host, Priority::Default, Instant::now()));
+        let mut turn = match turn {
+            Ok(turn) => turn,
+            Err(NoHost::Unhealthy) => {
+                metrics.none_healthy.inc();
+                log.flags.set(Flags::UH);
+                return None;
+            }
+            Err(NoHost::Overflow | NoHost::Open) => {
+                log.flags.set(Flags::UO);
+                return None;
+            }
+        };
+        let address = turn.host().address();
         log.attempts += 1;
-        log.endpoint = Some(pool.address());
+        log.endpoint = Some(address);
         metrics.connections.inc();
-        match dial(pool.address(), cluster.settings(), metrics).await {
+        match dial(address, cluster.settings(), metrics).await {
             Ok(upstream) => {
+                turn.report(Outcome::Connected);
                 metrics.connections_active.inc();
-                log.connected = true;
                 log.upstream_local = upstream.local_addr();
+                log.turn = Some((turn, permit));
                 return Some(upstream);
             }
             Err(error) => {
+                turn.report(Outcome::Failed);
                 match error {
                     Error::ConnectTimeout => metrics.connect_timeouts.inc(),
                     _ => metrics.connect_failures.inc(),

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, rc::Rc, time::Duration};
 use tokio::time::Instant;
 
 use crate::{
-    cluster::Cluster,
+    cluster::{Cluster, Permit, Turn},
     error::{self, Error},
     http::{body::Upload, view::wall_clock},
     metrics::Tcp as Metrics,
@@ -23,7 +23,8 @@ pub(super) struct Log<'a> {
     /// Its counts.
     pub(super) metrics: &'a Metrics,
     settings: &'a Tcp,
-    origin: Rc<Origin>,
+    /// Where it comes from.
+    pub(super) origin: Rc<Origin>,
     /// When it was accepted.
     pub(super) start: Instant,
     /// Its cluster.
@@ -34,8 +35,8 @@ pub(super) struct Log<'a> {
     pub(super) upstream_local: Option<SocketAddr>,
     /// Tries to connect to an endpoint.
     pub(super) attempts: u32,
-    /// There is a connection to the endpoint.
-    pub(super) connected: bool,
+    /// There is a connection to the endpoint, which counts there as long as it is open.
+    pub(super) turn: Option<(Turn<Upload>, Permit)>,
     /// Why the last try failed.
     pub(super) failure: Option<Error>,
     /// What went wrong.
@@ -63,7 +64,7 @@ impl<'a> Log<'a> {
             endpoint: None,
             upstream_local: None,
             attempts: 0,
-            connected: false,
+            turn: None,
             failure: None,
             flags: Flags::default(),
             received: 0,
@@ -76,7 +77,7 @@ impl Drop for Log<'_> {
     fn drop(&mut self) {
         self.metrics.bytes_read.add(self.received);
         self.metrics.bytes_written.add(self.sent);
-        if let Some(cluster) = self.cluster.as_ref().filter(|_| self.connected) {
+        if let Some(cluster) = self.cluster.as_ref().filter(|_| self.turn.is_some()) {
             cluster.metrics().connections_active.dec();
         }
         self.settings.access.write(self);

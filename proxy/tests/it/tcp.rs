@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use meshbed_proxy::config::{Config, Listener, TcpProxy};
+use meshbed_proxy::{
+    config::{Cluster, Config, Listener, TcpProxy},
+    policy::balance::{Balance, maglev},
+};
 use tokio::time::Instant;
 
 use crate::support::{PATIENCE, Running, Wire, cluster, config, nobody, service, start};
@@ -210,4 +213,38 @@ fn connections_are_spread_over_clusters_by_their_weights() {
     let of_a = (0..200).filter(|_| proxy.connect().rest() == b"a").count();
     // 150 expected, the standard deviation is 6.1.
     assert!((125..=175).contains(&of_a), "{of_a}");
+}
+
+#[test]
+fn a_cluster_takes_no_more_connections_than_its_limit() {
+    let echo = service(|wire| {
+        let _ = std::io::copy(&mut &wire.tcp, &mut &wire.tcp);
+    });
+    let mut config = passing(echo, |_| {});
+    config.clusters[0].limits.default.connections = 1;
+    let proxy = start(config);
+    let mut first = proxy.connect();
+    first.send("x");
+    first.exactly(1);
+    assert_eq!(proxy.connect().rest(), b"");
+    proxy.await_metric("envoy_cluster_upstream_cx_overflow", 1);
+    drop(first);
+    proxy.await_metric("envoy_cluster_upstream_cx_active", 0);
+    let mut next = proxy.connect();
+    next.send("x");
+    next.exactly(1);
+}
+
+#[test]
+fn a_client_finds_the_same_endpoint_by_its_address() {
+    let named = |name: &'static str| service(move |mut wire| wire.send(name));
+    let services: Vec<SocketAddr> = ["a", "b", "c", "d"].into_iter().map(named).collect();
+    let mut config = passing(services[0], |proxy| proxy.hash_source_ip = true);
+    config.clusters[0] = Cluster {
+        balance: Balance::Maglev(maglev::Settings::default()),
+        ..cluster("up", &services)
+    };
+    let proxy = start(config);
+    let first = proxy.connect().rest();
+    assert!((0..20).all(|_| proxy.connect().rest() == first));
 }
