@@ -155,6 +155,7 @@ async fn serve_http(
     core.handshakes(stat_prefix).count(&shaken);
     if let Ok((tls, mut session)) = shaken {
         session.address = Some(origin.destination);
+        session.inspected = !origin.server_name.is_empty();
         let stream = Stream::over(Box::new(tls), traffic);
         server::run(core, local, http, stream, Some(Rc::new(session)), peer).await;
     }
