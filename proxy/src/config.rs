@@ -20,7 +20,8 @@ pub use cluster::{Address, Cluster, Discovery, Dns, Endpoint, Family, Locality, 
 pub use filter::{Filter, RateLimit, Steps};
 pub use inspect::{Except, Inspect, Inspector};
 pub use listener::{
-    Chain, ClientCert, Direction, ForwardClientCert, HttpManager, Listener, Place, Serve,
+    Chain, ClientCert, ConnectionLimit, Direction, ForwardClientCert, HttpManager, Listener, Place,
+    Serve,
 };
 pub use problem::Problem;
 pub use route::{Action, ClusterName, Forward, Port, Route, Routing, Target, VirtualHost};

@@ -19,12 +19,12 @@ use crate::{
         core::{Core, Local},
         server,
     },
-    metrics::Listener as Accepting,
+    metrics::{ConnectionLimit, Listener as Accepting},
     net::{
         io::{Stream, Traffic},
         origin::Origin,
     },
-    snapshot::listener::{Chain, Serve},
+    snapshot::listener::{Chain, Place, Serve},
     tcp,
 };
 
@@ -109,6 +109,20 @@ async fn serve(
     let Some(chain) = listener.any().or_else(|| listener.find(&origin.seen())) else {
         return metrics.no_chain.inc();
     };
+    let _place = match &chain.limit {
+        None => None,
+        Some(limit) => {
+            let metrics = core.connection_limit(&limit.stat_prefix);
+            let Some(place) = limit.enter() else {
+                metrics.limited.inc();
+                if let Some(delay) = limit.delay {
+                    tokio::time::sleep(delay).await;
+                }
+                return;
+            };
+            Some(Limited::new(place, metrics))
+        }
+    };
     match chain.serve {
         Serve::Http(http) => {
             serve_http(
@@ -133,6 +147,28 @@ async fn serve(
                 tcp::run(Rc::clone(&core), Rc::clone(&local), tcp, side, origin).await;
             }
         }
+    }
+}
+
+/// A connection under a limit, counted until this is dropped.
+struct Limited {
+    metrics: Arc<ConnectionLimit>,
+    _place: Place,
+}
+
+impl Limited {
+    fn new(place: Place, metrics: Arc<ConnectionLimit>) -> Self {
+        metrics.active.inc();
+        Self {
+            metrics,
+            _place: place,
+        }
+    }
+}
+
+impl Drop for Limited {
+    fn drop(&mut self) {
+        self.metrics.active.dec();
     }
 }
 

@@ -294,6 +294,16 @@ block!(
 );
 
 block!(
+    /// Of a limit on connections.
+    ConnectionLimit, "connection_limit", "envoy_connection_limit_prefix", {
+    /// Connections that were one too many.
+    limited: Counter = "limited_connections",
+    /// Connections under it.
+    active: Gauge = "active_connections",
+    }
+);
+
+block!(
     /// Of a TCP proxy.
     Tcp, "tcp", "envoy_tcp_prefix", {
     /// Connections to be passed on.
@@ -516,6 +526,7 @@ pub struct Registry {
     listener_tls: Family<ListenerTls>,
     certificates: Family<Certificates>,
     downstream: Family<Downstream>,
+    connection_limit: Family<ConnectionLimit>,
     tcp: Family<Tcp>,
     upstream: Family<Upstream>,
     membership: Family<Membership>,
@@ -553,6 +564,11 @@ impl Registry {
     /// A new block for an HTTP connection manager on an event loop.
     pub fn downstream(&self, name: &Arc<str>) -> Arc<Downstream> {
         self.downstream.add(name)
+    }
+
+    /// A new block for a limit on connections on an event loop.
+    pub fn connection_limit(&self, name: &Arc<str>) -> Arc<ConnectionLimit> {
+        self.connection_limit.add(name)
     }
 
     /// A new block for a TCP proxy on an event loop.
@@ -619,6 +635,7 @@ impl Registry {
         self.listener_tls.samples(&mut samples);
         self.certificates.samples(&mut samples);
         self.downstream.samples(&mut samples);
+        self.connection_limit.samples(&mut samples);
         self.tcp.samples(&mut samples);
         self.upstream.samples(&mut samples);
         self.membership.samples(&mut samples);
@@ -800,7 +817,9 @@ fn without_class(stat: &str) -> (String, Option<char>) {
 /// Ours that Envoy has not begin with `meshbed_`.
 fn prometheus_name(prefix: &str, stat: &str) -> String {
     let owner = match prefix {
-        "http" | "cluster" | "listener" | "tcp" | "http_local_rate_limit" => "envoy",
+        "http" | "cluster" | "connection_limit" | "listener" | "tcp" | "http_local_rate_limit" => {
+            "envoy"
+        }
         _ => "meshbed",
     };
     format!("{owner}_{prefix}_{}", stat.replace('.', "_"))

@@ -258,6 +258,7 @@ pub struct Lasting {
     faults: Book,
     limits: rate_limit::Shelf,
     arrivals: Mutex<HashMap<Arc<str>, Arc<AtomicU64>>>,
+    connections: Mutex<HashMap<String, Arc<AtomicU64>>>,
     calls: Mutex<HashMap<Caller, Arc<Calls>>>,
     ids: AtomicU64,
     /// Contexts of TLS.
@@ -325,6 +326,12 @@ impl Lasting {
     fn arrivals(&self, listener: &Arc<str>) -> Arc<AtomicU64> {
         let mut arrivals = self.arrivals.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(arrivals.entry(Arc::clone(listener)).or_default())
+    }
+
+    fn connections(&self, limit: &str) -> Arc<AtomicU64> {
+        let connections = self.connections.lock();
+        let mut connections = connections.unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(connections.entry(limit.to_owned()).or_default())
     }
 
     fn calls(&self, place: Option<&Place>) -> Option<Arc<Calls>> {
@@ -614,7 +621,11 @@ impl<'a> Compiler<'a> {
             .as_ref()
             .map(|chain| self.chain(&format!("{path}.default_chain"), listener, chain));
         // As Envoy: the address, in which a colon would be a word's end.
-        let stat_prefix = bound.to_string().replace(':', "_").into();
+        let stat_prefix = listener
+            .stat_prefix
+            .clone()
+            .unwrap_or_else(|| bound.to_string().replace(':', "_"))
+            .into();
         Listener::new(stat_prefix, listener.inspect.clone(), chains, default)
     }
 
@@ -645,6 +656,14 @@ impl<'a> Compiler<'a> {
             matches: chain.matches.clone(),
             tls,
             handshake_timeout: chain.handshake_timeout,
+            limit: chain.limit.as_ref().map(|limit| listener::Limit {
+                stat_prefix: limit.stat_prefix.as_str().into(),
+                most: limit.most,
+                delay: limit.delay,
+                active: self
+                    .lasting
+                    .connections(&format!("{} {}", listener.name, limit.stat_prefix)),
+            }),
             serve,
         }
     }
@@ -685,6 +704,7 @@ impl<'a> Compiler<'a> {
                 .iter()
                 .map(|(name, weight)| (self.clusters.get(name.as_str()).copied(), *weight))
                 .collect(),
+            cluster_by_server_name: proxy.cluster_by_server_name,
             choice: self.config.seed.rule(&format!("clusters {path}")),
             idle_timeout: proxy.idle_timeout,
             max_duration: proxy.max_duration,

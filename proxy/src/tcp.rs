@@ -65,9 +65,14 @@ pub async fn run(
 
 /// A connection to an endpoint of the cluster that the connection goes to; `None`: the log says why there is none.
 async fn connect(local: &Local, settings: &Tcp, ordinal: u64, log: &mut Log<'_>) -> Option<Side> {
-    let cluster = settings
-        .cluster(ordinal)
-        .and_then(|index| local.clusters.get(index));
+    let named = &*log.origin.server_name;
+    let cluster = if settings.cluster_by_server_name && !named.is_empty() {
+        let mut clusters = local.clusters.iter();
+        clusters.find(|cluster| &*cluster.settings().name == named)
+    } else {
+        let index = settings.cluster(ordinal);
+        index.and_then(|index| local.clusters.get(index))
+    };
     let Some(cluster) = cluster else {
         log.metrics.no_cluster.inc();
         log.flags.set(Flags::NC);

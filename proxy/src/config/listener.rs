@@ -18,6 +18,12 @@ pub struct Listener {
     pub name: Arc<str>,
     /// Its address; port 0: one that is free, told by [`crate::app`].
     pub address: SocketAddr,
+    /// Further addresses of the same listener.
+    pub more_addresses: Vec<SocketAddr>,
+    /// The name of its statistics; `None`: its address.
+    pub stat_prefix: Option<String>,
+    /// Connections that wait to be accepted, at most; `None`: as many as the system allows.
+    pub backlog: Option<u32>,
     /// Which sidecar it belongs to, in the testbed.
     pub place: Option<Place>,
     /// What is looked at before a connection's chain is chosen.
@@ -39,8 +45,21 @@ pub struct Chain {
     pub tls: Option<tls::Server>,
     /// The handshake must be done within this; `None`: no bound.
     pub handshake_timeout: Option<Duration>,
+    /// Connections beyond this are closed; `None`: no bound.
+    pub limit: Option<ConnectionLimit>,
     /// How they are served.
     pub serve: Serve,
+}
+
+/// How many connections a chain has at once, on all event loops.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConnectionLimit {
+    /// The name of its statistics.
+    pub stat_prefix: String,
+    /// At most so many.
+    pub most: u64,
+    /// One too many is closed after this; `None`: at once.
+    pub delay: Option<Duration>,
 }
 
 /// How the connections of a chain are served.
@@ -154,6 +173,9 @@ impl Listener {
         Self {
             name: name.into(),
             address,
+            more_addresses: Vec::new(),
+            stat_prefix: None,
+            backlog: None,
             place: None,
             inspect: Inspect::default(),
             chains: vec![Chain::http(manager)],
@@ -199,6 +221,7 @@ impl Chain {
             matches: chain::Match::default(),
             tls: None,
             handshake_timeout: None,
+            limit: None,
             serve: Serve::Http(Box::new(manager)),
         }
     }
@@ -210,6 +233,7 @@ impl Chain {
             matches: chain::Match::default(),
             tls: None,
             handshake_timeout: None,
+            limit: None,
             serve: Serve::Tcp(Box::new(proxy)),
         }
     }

@@ -96,14 +96,19 @@ impl Finder<'_> {
     fn addresses(&mut self, listeners: &[Listener]) {
         let mut first = BTreeMap::new();
         for (index, listener) in listeners.iter().enumerate() {
-            if listener.address.port() == 0 {
-                continue;
-            }
-            if let Some(taken) = first.insert(listener.address, index) {
-                self.say(
-                    format!("listeners[{index}].address"),
-                    format!("{} is taken by listeners[{taken}]", listener.address),
-                );
+            for address in [&listener.address]
+                .into_iter()
+                .chain(&listener.more_addresses)
+            {
+                if address.port() == 0 {
+                    continue;
+                }
+                if let Some(taken) = first.insert(address, index) {
+                    self.say(
+                        format!("listeners[{index}].address"),
+                        format!("{address} is taken by listeners[{taken}]"),
+                    );
+                }
             }
         }
     }

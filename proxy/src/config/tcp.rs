@@ -11,6 +11,8 @@ pub struct TcpProxy {
     pub stat_prefix: String,
     /// Clusters and their weights; a connection goes to one of them.
     pub clusters: Vec<(String, u32)>,
+    /// The name that a TLS client was seen to ask for is that of the cluster, where it asks for one.
+    pub cluster_by_server_name: bool,
     /// A connection on which no byte moves for so long is closed; `None`: never.
     pub idle_timeout: Option<Duration>,
     /// A connection is closed when it is so old; `None`: never.
@@ -42,6 +44,7 @@ impl Default for TcpProxy {
         Self {
             stat_prefix: "tcp".to_owned(),
             clusters: Vec::new(),
+            cluster_by_server_name: false,
             idle_timeout: Some(Self::IDLE_TIMEOUT),
             max_duration: None,
             max_connect_attempts: 1,

@@ -11,7 +11,8 @@ use envoy_types::pb::envoy::{
         },
     },
     extensions::filters::network::{
-        http_connection_manager::v3::HttpConnectionManager, tcp_proxy::v3::TcpProxy,
+        connection_limit, http_connection_manager::v3::HttpConnectionManager,
+        sni_cluster::v3::SniCluster, tcp_proxy::v3::TcpProxy,
     },
 };
 
@@ -23,7 +24,7 @@ use super::{
     tcp, tls,
 };
 use crate::{
-    config::{Chain, Serve},
+    config::{Chain, ConnectionLimit, Serve, TcpProxy as TcpProxySettings},
     policy::{
         chain::{Match, SourceType},
         cidr::Cidr,
@@ -53,12 +54,16 @@ pub(super) fn convert(
             notes,
         )
         .and_then(unless_zero),
+        limit: limit(&it.filters, &format!("{path}.filters"), notes),
         serve: filters(&it.filters, listener, &format!("{path}.filters"), notes)?,
     })
 }
 
 fn filters(filters: &[Filter], listener: &str, path: &str, notes: &mut Notes) -> Option<Serve> {
     let mut serve = None;
+    let by_server_name = filters.iter().any(|filter| {
+        matches!(&filter.config_type, Some(ConfigType::TypedConfig(any)) if open::<SniCluster>(any).is_some())
+    });
     for (index, filter) in filters.iter().enumerate() {
         let path = format!("{path}[{index}].typed_config");
         // Filters of other types are reported by the walk.
@@ -70,7 +75,10 @@ fn filters(filters: &[Filter], listener: &str, path: &str, notes: &mut Notes) ->
                 &it, listener, &path, notes,
             ))));
         } else if let Some(it) = open::<TcpProxy>(any) {
-            serve = Some(Serve::Tcp(Box::new(tcp::convert(&it, &path, notes))));
+            serve = Some(Serve::Tcp(Box::new(TcpProxySettings {
+                cluster_by_server_name: by_server_name,
+                ..tcp::convert(&it, &path, notes)
+            })));
         }
     }
     if serve.is_none() && filters.is_empty() {
@@ -80,6 +88,26 @@ fn filters(filters: &[Filter], listener: &str, path: &str, notes: &mut Notes) ->
         );
     }
     serve
+}
+
+fn limit(filters: &[Filter], path: &str, notes: &mut Notes) -> Option<ConnectionLimit> {
+    filters.iter().enumerate().find_map(|(index, filter)| {
+        let Some(ConfigType::TypedConfig(any)) = &filter.config_type else {
+            return None;
+        };
+        let it = open::<connection_limit::v3::ConnectionLimit>(any)?;
+        let path = format!("{path}[{index}].typed_config");
+        let most = it.max_connections.map_or(0, |it| it.value);
+        if most == 0 {
+            notes.invalid(format!("{path}.max_connections"), "it must be above 0");
+        }
+        Some(ConnectionLimit {
+            stat_prefix: it.stat_prefix,
+            most,
+            delay: duration(it.delay.as_ref(), &format!("{path}.delay"), notes)
+                .and_then(unless_zero),
+        })
+    })
 }
 
 fn matches(it: &FilterChainMatch, path: &str, notes: &mut Notes) -> Match {

@@ -28,6 +28,14 @@ const SUPPORTED: &[(&str, &[&str])] = &[
             "address",
             "filter_chains",
             "default_filter_chain",
+            "additional_addresses",
+            "stat_prefix",
+            "tcp_backlog_size",
+            "bind_to_port",
+            // What is read and not written yet is bounded by one buffer, or pipe, a connection.
+            "per_connection_buffer_limit_bytes*",
+            "max_connections_to_accept_per_socket_event*",
+            "drain_type*",
             "listener_filters",
             "listener_filters_timeout",
             "continue_on_listener_filters_timeout",
@@ -46,6 +54,15 @@ const SUPPORTED: &[(&str, &[&str])] = &[
             "transport_socket",
             "transport_socket_connect_timeout",
         ],
+    ),
+    ("envoy.config.listener.v3.AdditionalAddress", &["address"]),
+    (
+        "envoy.extensions.filters.network.connection_limit.v3.ConnectionLimit",
+        &["stat_prefix", "max_connections", "delay"],
+    ),
+    (
+        "envoy.extensions.filters.network.sni_cluster.v3.SniCluster",
+        &[],
     ),
     (
         "envoy.config.listener.v3.ListenerFilter",

@@ -51,6 +51,8 @@ pub(super) fn convert(it: &TcpProxy, path: &str, notes: &mut Notes) -> config::T
             .hash_policy
             .iter()
             .any(|it| matches!(it.policy_specifier, Some(PolicySpecifier::SourceIp(_)))),
+        // Said by a filter of its own.
+        cluster_by_server_name: false,
         access_logs: access_log::convert(&it.access_log, &format!("{path}.access_log"), notes),
     }
 }

@@ -14,7 +14,10 @@ use super::{body::Upload, client::Client, shadow::Shadow};
 use crate::{
     cluster::Cluster,
     drain::{Hold, Watch},
-    metrics::{Downstream, Fault, Listener as Accepting, ListenerTls, RateLimit, Registry, Tcp},
+    metrics::{
+        ConnectionLimit, Downstream, Fault, Listener as Accepting, ListenerTls, RateLimit,
+        Registry, Tcp,
+    },
     net::{stock::Stock, timer::Timer},
     observe::Observer,
     snapshot::{Reader, Route, Snapshot, hosts::RouteId},
@@ -65,6 +68,7 @@ pub struct Local {
 struct Known {
     downstream: HashMap<Arc<str>, Arc<Downstream>>,
     tcp: HashMap<Arc<str>, Arc<Tcp>>,
+    connection_limits: HashMap<Arc<str>, Arc<ConnectionLimit>>,
 }
 
 impl Core {
@@ -118,6 +122,16 @@ impl Core {
             *current = next;
         }
         Rc::clone(&current)
+    }
+
+    /// The counts of a limit on connections.
+    pub fn connection_limit(&self, name: &Arc<str>) -> Arc<ConnectionLimit> {
+        let mut known = self.known.borrow_mut();
+        let block = known
+            .connection_limits
+            .entry(Arc::clone(name))
+            .or_insert_with(|| self.registry.connection_limit(name));
+        Arc::clone(block)
     }
 
     /// The counts of a listener's handshakes, by the name of its statistics.

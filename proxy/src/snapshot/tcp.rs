@@ -18,6 +18,8 @@ pub struct Tcp {
     pub place: Option<Place>,
     /// Clusters, by their indexes, and their weights; `None`: there is no such cluster.
     pub clusters: Vec<(Option<usize>, u32)>,
+    /// See [`config::TcpProxy::cluster_by_server_name`](crate::config::TcpProxy::cluster_by_server_name).
+    pub cluster_by_server_name: bool,
     /// What a cluster is drawn with, where there are several.
     pub choice: Draw,
     /// See [`config::TcpProxy::idle_timeout`](crate::config::TcpProxy::idle_timeout).

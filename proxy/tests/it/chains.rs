@@ -2,9 +2,9 @@
 
 use std::net::{SocketAddr, TcpStream};
 
-use meshbed_proxy::config::{Action, Chain, Config};
+use meshbed_proxy::config::{Action, Chain, Config, ConnectionLimit};
 
-use crate::support::{Running, Wire, config, nobody, start};
+use crate::support::{Running, Wire, config, nobody, start, start_with};
 
 /// A chain that answers every request with this body.
 fn answers(body: &str) -> Chain {
@@ -113,4 +113,39 @@ fn a_kept_connection_whose_chain_is_gone_gets_its_answer_and_is_closed() {
     assert_eq!(ask(&mut wire).as_deref(), Some("127.0.0.3"));
     assert_eq!(wire.rest(), b"");
     assert_eq!(body_from(&proxy, "127.0.0.3").as_deref(), Some("default"));
+}
+
+#[test]
+fn a_listener_has_as_many_addresses_as_it_likes() {
+    let mut config = chains(vec![answers("here")], None);
+    let more = nobody();
+    config.listeners[0].more_addresses = vec![more];
+    let proxy = start_with(config, 2);
+    for address in [proxy.address, more] {
+        assert_eq!(ask(&mut Wire::connect(address)).as_deref(), Some("here"));
+    }
+}
+
+#[test]
+fn connections_beyond_a_chains_limit_are_closed_and_counted() {
+    let mut chain = answers("here");
+    chain.limit = Some(ConnectionLimit {
+        stat_prefix: "few".to_owned(),
+        most: 2,
+        delay: None,
+    });
+    // All event loops together.
+    let proxy = start_with(chains(vec![chain], None), 2);
+    let mut kept: Vec<Wire> = (0..2).map(|_| proxy.connect()).collect();
+    for wire in &mut kept {
+        assert_eq!(ask(wire).as_deref(), Some("here"));
+    }
+    for _ in 0..3 {
+        assert_eq!(proxy.connect().rest(), b"");
+    }
+    proxy.await_metric("envoy_connection_limit_limited_connections", 3);
+    proxy.await_metric("envoy_connection_limit_active_connections", 2);
+    drop(kept.pop());
+    proxy.await_metric("envoy_connection_limit_active_connections", 1);
+    assert_eq!(ask(&mut proxy.connect()).as_deref(), Some("here"));
 }

@@ -151,6 +151,24 @@ fn tls_is_passed_on_by_the_name_that_its_client_asks_for() {
 }
 
 #[test]
+fn the_name_that_is_asked_for_may_be_that_of_the_cluster() {
+    let one = Openssl::serve("one.test");
+    let chain = Chain::tcp(TcpProxy {
+        cluster_by_server_name: true,
+        ..TcpProxy::to("plain")
+    });
+    let clusters = [("one.test", one.1), ("plain", says("plain"))];
+    let proxy = start(listener(&[TLS], vec![chain], None, &clusters));
+    let pem = std::fs::read_to_string(one.2.path().join("cert.pem")).unwrap();
+    assert_eq!(shown(&proxy, "one.test"), pem.trim().replace('\r', ""));
+    assert_eq!(shown(&proxy, "none.test"), "");
+    proxy.await_metric("envoy_tcp_downstream_cx_no_route", 1);
+    let mut wire = proxy.connect();
+    wire.send("no name");
+    assert_eq!(wire.rest(), b"plain");
+}
+
+#[test]
 fn plain_text_goes_its_own_way_beside_tls() {
     let mut plain = to("plain");
     plain.matches.transport_protocol = Some("raw_buffer".to_owned());

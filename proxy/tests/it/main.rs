@@ -25,5 +25,6 @@ mod rate_limit;
 mod reply;
 mod retry;
 mod support;
+mod swap;
 mod tcp;
 mod tls;
