@@ -293,6 +293,14 @@ fn chain(chain: &Chain) -> Value {
         "match": format!("{:?}", chain.matches),
         "http": match &chain.serve {
             Serve::Http(manager) => http(manager),
+            Serve::Tcp(_) => Value::Null,
+        },
+        "tcp": match &chain.serve {
+            Serve::Http(_) => Value::Null,
+            Serve::Tcp(proxy) => json!({
+                "stat_prefix": proxy.stat_prefix,
+                "clusters": proxy.clusters.iter().map(|(name, weight)| json!({"name": name, "weight": weight})).collect::<Vec<_>>(),
+            }),
         },
     })
 }

@@ -118,17 +118,24 @@ impl Proxy {
         let Deps { observer, workers } = deps;
         let count = workers.max(1);
         let mut bound = Vec::new();
-        let mut sockets: Vec<Vec<TcpListener>> = (0..count).map(|_| Vec::new()).collect();
-        for listener in &config.listeners {
-            let (address, of_listener) = bind(&listener.name, listener.address, count)?;
-            bound.push((Arc::clone(&listener.name), address));
-            for (of_worker, socket) in sockets.iter_mut().zip(of_listener) {
-                of_worker.push(socket);
+        let mut sockets: Vec<Vec<(usize, TcpListener)>> = (0..count).map(|_| Vec::new()).collect();
+        for (index, listener) in config.listeners.iter().enumerate() {
+            let backlog = listener.backlog.unwrap_or(listen::BACKLOG);
+            let mut open = |at: SocketAddr| {
+                let (address, of_listener) = bind(&listener.name, at, count, backlog)?;
+                for (of_worker, socket) in sockets.iter_mut().zip(of_listener) {
+                    of_worker.push((index, socket));
+                }
+                Ok(address)
+            };
+            bound.push((Arc::clone(&listener.name), open(listener.address)?));
+            for more in &listener.more_addresses {
+                open(*more)?;
             }
         }
         let admin = config
             .admin
-            .map(|address| bind("admin", address, 1))
+            .map(|address| bind("admin", address, 1, listen::BACKLOG))
             .transpose()?;
         let registry = Arc::<Registry>::default();
         let lasting = Lasting::new(Arc::clone(&observer), Arc::clone(&registry));
@@ -183,8 +190,9 @@ fn bind(
     name: &str,
     address: SocketAddr,
     count: usize,
+    backlog: u32,
 ) -> Result<(SocketAddr, Vec<TcpListener>), StartError> {
-    listen::bind(address, count).map_err(|cause| StartError::Bind {
+    listen::bind(address, count, backlog).map_err(|cause| StartError::Bind {
         listener: name.to_owned(),
         address,
         cause,
@@ -399,7 +407,8 @@ impl admin::Controls for Controls {
 /// What an event loop is started with.
 struct Plan {
     worker: Worker,
-    sockets: Vec<TcpListener>,
+    /// Each with the index of its listener.
+    sockets: Vec<(usize, TcpListener)>,
     observer: Arc<dyn Observer>,
     registry: Arc<Registry>,
     watch: Watch,
@@ -426,7 +435,7 @@ impl Plan {
             self.watch.clone(),
             self.reader,
         ));
-        for (index, socket) in self.sockets.into_iter().enumerate() {
+        for (index, socket) in self.sockets {
             spawn_local(listener::run(
                 Rc::clone(&core),
                 index,

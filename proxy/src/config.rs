@@ -7,20 +7,25 @@ use crate::draw::Seed;
 pub mod access_log;
 mod cluster;
 mod filter;
+mod inspect;
 mod listener;
 mod problem;
 mod route;
+mod tcp;
 pub mod tls;
 mod tries;
 
 pub use access_log::AccessLog;
 pub use cluster::{Address, Cluster, Discovery, Dns, Endpoint, Family, Locality, Spread, Status};
 pub use filter::{Filter, RateLimit, Steps};
+pub use inspect::{Except, Inspect, Inspector};
 pub use listener::{
-    Chain, ClientCert, Direction, ForwardClientCert, HttpManager, Listener, Place, Serve,
+    Chain, ClientCert, ConnectionLimit, Direction, ForwardClientCert, HttpManager, Listener, Place,
+    Serve,
 };
 pub use problem::Problem;
 pub use route::{Action, ClusterName, Forward, Port, Route, Routing, Target, VirtualHost};
+pub use tcp::TcpProxy;
 pub use tries::Tries;
 
 /// All that a proxy does.

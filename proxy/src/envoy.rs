@@ -25,6 +25,7 @@ mod endpoint;
 mod filter;
 mod headers;
 mod health;
+mod inspect;
 mod listener;
 mod place;
 mod protocol;
@@ -32,6 +33,7 @@ mod retry;
 mod route;
 mod secret;
 mod support;
+mod tcp;
 mod tls;
 
 pub use secret::Secret;

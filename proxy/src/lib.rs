@@ -56,4 +56,5 @@ pub mod net;
 pub mod observe;
 pub mod policy;
 pub mod snapshot;
+pub mod tcp;
 pub mod unit;

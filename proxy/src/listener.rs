@@ -15,12 +15,20 @@ use tokio::{
 
 use crate::{
     drain::{Phase, Watch},
-    http::{core::Core, server},
-    metrics::Listener as Accepting,
-    net::io::{Stream, Traffic},
-    policy::chain::Seen,
-    snapshot::listener::{Chain, Listener as Chains, Serve},
+    http::{
+        core::{Core, Local},
+        server,
+    },
+    metrics::{ConnectionLimit, Listener as Accepting},
+    net::{
+        io::{Stream, Traffic},
+        origin::Origin,
+    },
+    snapshot::listener::{Chain, Place, Serve},
+    tcp,
 };
+
+mod inspect;
 
 /// Pause after an accept that failed for want of descriptors or memory: trying at once would only burn the processor.
 const BREATH: Duration = Duration::from_millis(20);
@@ -87,43 +95,110 @@ async fn serve(
     core: Rc<Core>,
     index: usize,
     metrics: &Accepting,
-    tcp: TcpStream,
+    mut socket: TcpStream,
     peer: SocketAddr,
 ) {
     let local = core.local();
     let Some(listener) = local.snapshot.listeners.get(index) else {
         return;
     };
-    let Some(chain) = listener.any().or_else(|| choose(listener, &tcp, peer)) else {
+    let Some(origin) = inspect::run(&core, &listener.inspect, metrics, &mut socket, peer).await
+    else {
+        return;
+    };
+    let Some(chain) = listener.any().or_else(|| listener.find(&origin.seen())) else {
         return metrics.no_chain.inc();
     };
-    let Serve::Http(http) = chain.serve;
-    let traffic = Arc::<Traffic>::default();
-    let Some(tls) = &chain.tls else {
-        let stream = Stream::new(tcp, traffic);
-        return server::run(core, local, http, stream, None, peer).await;
+    let _place = match &chain.limit {
+        None => None,
+        Some(limit) => {
+            let metrics = core.connection_limit(&limit.stat_prefix);
+            let Some(place) = limit.enter() else {
+                metrics.limited.inc();
+                if let Some(delay) = limit.delay {
+                    tokio::time::sleep(delay).await;
+                }
+                return;
+            };
+            Some(Limited::new(place, metrics))
+        }
     };
-    let address = tcp.local_addr().ok();
-    let shaken = tls.accept_within(tcp, chain.handshake_timeout, None).await;
-    core.handshakes(&listener.stat_prefix).count(&shaken);
-    if let Ok((tls, mut session)) = shaken {
-        session.address = address;
-        let stream = Stream::over(Box::new(tls), traffic);
-        server::run(core, local, http, stream, Some(Rc::new(session)), peer).await;
+    match chain.serve {
+        Serve::Http(http) => {
+            serve_http(
+                &core,
+                &local,
+                &listener.stat_prefix,
+                chain,
+                http,
+                socket,
+                &origin,
+            )
+            .await;
+        }
+        Serve::Tcp(tcp) => {
+            let Some(tls) = &chain.tls else {
+                return tcp::run(core, local, tcp, tcp::Side::Tcp(socket), origin).await;
+            };
+            let shaken = tls
+                .accept_within(socket, chain.handshake_timeout, None)
+                .await;
+            core.handshakes(&listener.stat_prefix).count(&shaken);
+            if let Ok((stream, _)) = shaken {
+                let side = tcp::Side::Other(Box::new(stream));
+                tcp::run(Rc::clone(&core), Rc::clone(&local), tcp, side, origin).await;
+            }
+        }
     }
 }
 
-fn choose<'a>(listener: &'a Chains, tcp: &TcpStream, peer: SocketAddr) -> Option<&'a Chain> {
-    let destination = tcp.local_addr().ok()?;
-    let seen = Seen {
-        destination: (destination.ip(), destination.port()),
-        source: (peer.ip(), peer.port()),
-        direct_source: peer.ip(),
-        server_name: "",
-        transport_protocol: "raw_buffer",
-        application_protocols: &[],
+/// A connection under a limit, counted until this is dropped.
+struct Limited {
+    metrics: Arc<ConnectionLimit>,
+    _place: Place,
+}
+
+impl Limited {
+    fn new(place: Place, metrics: Arc<ConnectionLimit>) -> Self {
+        metrics.active.inc();
+        Self {
+            metrics,
+            _place: place,
+        }
+    }
+}
+
+impl Drop for Limited {
+    fn drop(&mut self) {
+        self.metrics.active.dec();
+    }
+}
+
+async fn serve_http(
+    core: &Rc<Core>,
+    local: &Rc<Local>,
+    stat_prefix: &Arc<str>,
+    chain: &Chain,
+    http: usize,
+    socket: TcpStream,
+    origin: &Origin,
+) {
+    let (core, local, peer) = (Rc::clone(core), Rc::clone(local), origin.source);
+    let traffic = Arc::<Traffic>::default();
+    let Some(tls) = &chain.tls else {
+        let stream = Stream::new(socket, traffic);
+        return server::run(core, local, http, stream, None, peer).await;
     };
-    listener.find(&seen)
+    let shaken = tls
+        .accept_within(socket, chain.handshake_timeout, None)
+        .await;
+    core.handshakes(stat_prefix).count(&shaken);
+    if let Ok((tls, mut session)) = shaken {
+        session.address = Some(origin.destination);
+        session.inspected = !origin.server_name.is_empty();
+        let stream = Stream::over(Box::new(tls), traffic);
+        server::run(core, local, http, stream, Some(Rc::new(session)), peer).await;
+    }
 }
 
 fn accept_now(socket: &Listener) -> io::Result<(TcpStream, SocketAddr)> {

@@ -189,6 +189,12 @@ block!(
     accept_failures: Counter = "downstream_cx_accept_fail",
     /// Connections closed, since no filter chain was for them.
     no_chain: Counter = "no_filter_chain_match",
+    /// Connections that had not shown in time what their chain is chosen by.
+    filter_timeouts: Counter = "downstream_pre_cx_timeout",
+    /// Connections closed by their client before that.
+    filter_closed: Counter = "downstream_listener_filter_remote_close",
+    /// Connections closed for what they showed.
+    filter_errors: Counter = "downstream_listener_filter_error",
     }
 );
 
@@ -299,6 +305,34 @@ block!(
     reloads: Counter = "reloads",
     /// Contexts whose files had changed and cannot be used.
     failures: Counter = "reload_failures",
+    }
+);
+
+block!(
+    /// Of a limit on connections.
+    ConnectionLimit, "connection_limit", "envoy_connection_limit_prefix", {
+    /// Connections that were one too many.
+    limited: Counter = "limited_connections",
+    /// Connections under it.
+    active: Gauge = "active_connections",
+    }
+);
+
+block!(
+    /// Of a TCP proxy.
+    Tcp, "tcp", "envoy_tcp_prefix", {
+    /// Connections to be passed on.
+    connections: Counter = "downstream_cx_total",
+    /// Connections to a cluster that there is not.
+    no_cluster: Counter = "downstream_cx_no_route",
+    /// Bytes read from clients.
+    bytes_read: Counter = "downstream_cx_rx_bytes_total",
+    /// Bytes written to clients.
+    bytes_written: Counter = "downstream_cx_tx_bytes_total",
+    /// Connections closed for being idle.
+    idle_timeouts: Counter = "idle_timeout",
+    /// Connections closed for their age.
+    max_durations: Counter = "max_downstream_connection_duration",
     }
 );
 
@@ -518,6 +552,8 @@ pub struct Registry {
     listener_tls: Family<ListenerTls>,
     certificates: Family<Certificates>,
     downstream: Family<Downstream>,
+    connection_limit: Family<ConnectionLimit>,
+    tcp: Family<Tcp>,
     upstream: Family<Upstream>,
     membership: Family<Membership>,
     mirroring: Family<Mirroring>,
@@ -556,6 +592,16 @@ impl Registry {
     /// A new block for an HTTP connection manager on an event loop.
     pub fn downstream(&self, name: &Arc<str>) -> Arc<Downstream> {
         self.downstream.add(name)
+    }
+
+    /// A new block for a limit on connections on an event loop.
+    pub fn connection_limit(&self, name: &Arc<str>) -> Arc<ConnectionLimit> {
+        self.connection_limit.add(name)
+    }
+
+    /// A new block for a TCP proxy on an event loop.
+    pub fn tcp(&self, name: &Arc<str>) -> Arc<Tcp> {
+        self.tcp.add(name)
     }
 
     /// A new block for a cluster on an event loop.
@@ -614,6 +660,8 @@ impl Registry {
         self.listener_tls.samples(&mut samples);
         self.certificates.samples(&mut samples);
         self.downstream.samples(&mut samples);
+        self.connection_limit.samples(&mut samples);
+        self.tcp.samples(&mut samples);
         self.upstream.samples(&mut samples);
         self.membership.samples(&mut samples);
         self.mirroring.samples(&mut samples);
@@ -878,7 +926,9 @@ fn without_class(stat: &str) -> (String, Option<char>) {
 /// Ours that Envoy has not begin with `meshbed_`.
 fn prometheus_name(prefix: &str, stat: &str) -> String {
     let owner = match prefix {
-        "http" | "cluster" | "listener" | "http_local_rate_limit" => "envoy",
+        "http" | "cluster" | "connection_limit" | "listener" | "tcp" | "http_local_rate_limit" => {
+            "envoy"
+        }
         _ => "meshbed",
     };
     format!("{owner}_{prefix}_{}", stat.replace('.', "_"))

@@ -11,6 +11,11 @@ pub mod frames;
 pub mod h1;
 pub mod io;
 pub mod listen;
+pub mod origin;
+pub mod peek;
+pub mod pipe;
+pub mod sniff;
+pub mod stock;
 pub mod timer;
 pub mod tls;
 

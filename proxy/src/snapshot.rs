@@ -39,6 +39,7 @@ pub mod hosts;
 pub mod listener;
 pub mod rate_limit;
 pub mod target;
+pub mod tcp;
 pub mod tries;
 
 use calls::Calls;
@@ -46,6 +47,7 @@ use filters::Filters;
 use hosts::Hosts;
 use listener::{Chain, Listener, Serve};
 use target::{Choice, Target, Targets};
+use tcp::Tcp;
 use tries::Tries;
 
 /// A compiled configuration.
@@ -59,6 +61,8 @@ pub struct Snapshot {
     pub listeners: Vec<Listener>,
     /// What is done with requests, for every chain that reads some.
     pub http: Vec<Http>,
+    /// How connections are passed on, for every chain that does so.
+    pub tcp: Vec<Tcp>,
     /// Clusters.
     pub clusters: Vec<Arc<cluster::Settings>>,
     /// Their endpoints, in the same order.
@@ -258,6 +262,7 @@ pub struct Lasting {
     faults: Book,
     limits: rate_limit::Shelf,
     arrivals: Mutex<HashMap<Arc<str>, Arc<AtomicU64>>>,
+    connections: Mutex<HashMap<String, Arc<AtomicU64>>>,
     calls: Mutex<HashMap<Caller, Arc<Calls>>>,
     ids: AtomicU64,
     /// Contexts of TLS.
@@ -327,6 +332,12 @@ impl Lasting {
         Arc::clone(arrivals.entry(Arc::clone(listener)).or_default())
     }
 
+    fn connections(&self, limit: &str) -> Arc<AtomicU64> {
+        let connections = self.connections.lock();
+        let mut connections = connections.unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(connections.entry(limit.to_owned()).or_default())
+    }
+
     fn calls(&self, place: Option<&Place>) -> Option<Arc<Calls>> {
         let place = place.filter(|place| place.direction == Direction::Outbound)?;
         let key = (Arc::clone(&place.caller), Arc::clone(&place.service));
@@ -394,6 +405,7 @@ impl Snapshot {
             lasting,
             clusters: BTreeMap::new(),
             http: Vec::new(),
+            tcp: Vec::new(),
             mirrors: Vec::new(),
             cache: headers::Cache::default(),
             problems: config.check(),
@@ -402,6 +414,7 @@ impl Snapshot {
         let listeners = compiler.listeners();
         let Compiler {
             http,
+            tcp,
             mirrors,
             problems,
             ..
@@ -429,6 +442,7 @@ impl Snapshot {
             config,
             listeners,
             http,
+            tcp,
             clusters,
             rosters,
             mirrors,
@@ -441,11 +455,10 @@ impl Snapshot {
         let mut successors = vec![None; self.http.len()];
         for (before, after) in self.listeners.iter().zip(&next.listeners) {
             for chain in before.all_chains() {
-                let Serve::Http(index) = chain.serve;
-                if let (Some(successor), Some(chain)) =
-                    (successors.get_mut(index), after.same(chain))
+                if let Serve::Http(index) = chain.serve
+                    && let Some(successor) = successors.get_mut(index)
+                    && let Some(Serve::Http(next)) = after.same(chain).map(|chain| chain.serve)
                 {
-                    let Serve::Http(next) = chain.serve;
                     *successor = Some(next);
                 }
             }
@@ -477,6 +490,7 @@ struct Compiler<'a> {
     lasting: &'a Lasting,
     clusters: BTreeMap<&'a str, usize>,
     http: Vec<Http>,
+    tcp: Vec<Tcp>,
     mirrors: Vec<Arc<Mirror>>,
     cache: headers::Cache,
     problems: Vec<Problem>,
@@ -611,8 +625,12 @@ impl<'a> Compiler<'a> {
             .as_ref()
             .map(|chain| self.chain(&format!("{path}.default_chain"), listener, chain));
         // As Envoy: the address, in which a colon would be a word's end.
-        let stat_prefix = bound.to_string().replace(':', "_").into();
-        Listener::new(stat_prefix, chains, default)
+        let stat_prefix = listener
+            .stat_prefix
+            .clone()
+            .unwrap_or_else(|| bound.to_string().replace(':', "_"))
+            .into();
+        Listener::new(stat_prefix, listener.inspect.clone(), chains, default)
     }
 
     fn chain(&mut self, path: &str, listener: &config::Listener, chain: &config::Chain) -> Chain {
@@ -621,6 +639,11 @@ impl<'a> Compiler<'a> {
                 let http = self.http(&format!("{path}.http"), listener, manager);
                 self.http.push(http);
                 Serve::Http(self.http.len() - 1)
+            }
+            config::Serve::Tcp(proxy) => {
+                let tcp = self.tcp(path, listener, proxy);
+                self.tcp.push(tcp);
+                Serve::Tcp(self.tcp.len() - 1)
             }
         };
         let tls = chain
@@ -637,6 +660,14 @@ impl<'a> Compiler<'a> {
             matches: chain.matches.clone(),
             tls,
             handshake_timeout: chain.handshake_timeout,
+            limit: chain.limit.as_ref().map(|limit| listener::Limit {
+                stat_prefix: limit.stat_prefix.as_str().into(),
+                most: limit.most,
+                delay: limit.delay,
+                active: self
+                    .lasting
+                    .connections(&format!("{} {}", listener.name, limit.stat_prefix)),
+            }),
             serve,
         }
     }
@@ -663,6 +694,28 @@ impl<'a> Compiler<'a> {
             ),
             wrong.what.clone(),
         );
+    }
+
+    fn tcp(&mut self, path: &str, listener: &config::Listener, proxy: &config::TcpProxy) -> Tcp {
+        let access = self.access_logs(&format!("{path}.tcp"), &proxy.access_logs);
+        Tcp {
+            access,
+            name: Arc::clone(&listener.name),
+            stat_prefix: proxy.stat_prefix.as_str().into(),
+            place: listener.place.clone(),
+            clusters: proxy
+                .clusters
+                .iter()
+                .map(|(name, weight)| (self.clusters.get(name.as_str()).copied(), *weight))
+                .collect(),
+            cluster_by_server_name: proxy.cluster_by_server_name,
+            choice: self.config.seed.rule(&format!("clusters {path}")),
+            idle_timeout: proxy.idle_timeout,
+            max_duration: proxy.max_duration,
+            max_connect_attempts: proxy.max_connect_attempts,
+            hash_source_ip: proxy.hash_source_ip,
+            arrivals: self.lasting.arrivals(&listener.name),
+        }
     }
 
     fn http(

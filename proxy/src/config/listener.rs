@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use super::{AccessLog, Filter, Routing, VirtualHost, tls};
+use super::{AccessLog, Filter, Inspect, Routing, TcpProxy, VirtualHost, tls};
 use crate::{
     policy::{
         chain, fault,
@@ -18,8 +18,16 @@ pub struct Listener {
     pub name: Arc<str>,
     /// Its address; port 0: one that is free, told by [`crate::app`].
     pub address: SocketAddr,
+    /// Further addresses of the same listener.
+    pub more_addresses: Vec<SocketAddr>,
+    /// The name of its statistics; `None`: its address.
+    pub stat_prefix: Option<String>,
+    /// Connections that wait to be accepted, at most; `None`: as many as the system allows.
+    pub backlog: Option<u32>,
     /// Which sidecar it belongs to, in the testbed.
     pub place: Option<Place>,
+    /// What is looked at before a connection's chain is chosen.
+    pub inspect: Inspect,
     /// What is done with its connections, by what is known of them.
     pub chains: Vec<Chain>,
     /// What is done with those that no chain matches; `None`: they are closed.
@@ -37,8 +45,21 @@ pub struct Chain {
     pub tls: Option<tls::Server>,
     /// The handshake must be done within this; `None`: no bound.
     pub handshake_timeout: Option<Duration>,
+    /// Connections beyond this are closed; `None`: no bound.
+    pub limit: Option<ConnectionLimit>,
     /// How they are served.
     pub serve: Serve,
+}
+
+/// How many connections a chain has at once, on all event loops.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConnectionLimit {
+    /// The name of its statistics.
+    pub stat_prefix: String,
+    /// At most so many.
+    pub most: u64,
+    /// One too many is closed after this; `None`: at once.
+    pub delay: Option<Duration>,
 }
 
 /// How the connections of a chain are served.
@@ -46,6 +67,8 @@ pub struct Chain {
 pub enum Serve {
     /// Requests are read from them.
     Http(Box<HttpManager>),
+    /// They are passed on byte by byte.
+    Tcp(Box<TcpProxy>),
 }
 
 /// The sidecar that a listener is a part of.
@@ -150,9 +173,21 @@ impl Listener {
         Self {
             name: name.into(),
             address,
+            more_addresses: Vec::new(),
+            stat_prefix: None,
+            backlog: None,
             place: None,
+            inspect: Inspect::default(),
             chains: vec![Chain::http(manager)],
             default_chain: None,
+        }
+    }
+
+    /// A listener whose connections are all passed on byte by byte.
+    pub fn tcp(name: impl Into<Arc<str>>, address: SocketAddr, proxy: TcpProxy) -> Self {
+        Self {
+            chains: vec![Chain::tcp(proxy)],
+            ..Self::http(name, address, HttpManager::default())
         }
     }
 
@@ -165,6 +200,7 @@ impl Listener {
     pub fn manager(&self) -> Option<&HttpManager> {
         match &self.chains.first()?.serve {
             Serve::Http(manager) => Some(manager),
+            Serve::Tcp(_) => None,
         }
     }
 
@@ -172,6 +208,7 @@ impl Listener {
     pub fn manager_mut(&mut self) -> Option<&mut HttpManager> {
         match &mut self.chains.first_mut()?.serve {
             Serve::Http(manager) => Some(manager),
+            Serve::Tcp(_) => None,
         }
     }
 }
@@ -184,7 +221,20 @@ impl Chain {
             matches: chain::Match::default(),
             tls: None,
             handshake_timeout: None,
+            limit: None,
             serve: Serve::Http(Box::new(manager)),
+        }
+    }
+
+    /// A chain for any connection, passed on byte by byte.
+    pub fn tcp(proxy: TcpProxy) -> Self {
+        Self {
+            name: String::new(),
+            matches: chain::Match::default(),
+            tls: None,
+            handshake_timeout: None,
+            limit: None,
+            serve: Serve::Tcp(Box::new(proxy)),
         }
     }
 }

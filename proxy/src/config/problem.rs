@@ -96,14 +96,19 @@ impl Finder<'_> {
     fn addresses(&mut self, listeners: &[Listener]) {
         let mut first = BTreeMap::new();
         for (index, listener) in listeners.iter().enumerate() {
-            if listener.address.port() == 0 {
-                continue;
-            }
-            if let Some(taken) = first.insert(listener.address, index) {
-                self.say(
-                    format!("listeners[{index}].address"),
-                    format!("{} is taken by listeners[{taken}]", listener.address),
-                );
+            for address in [&listener.address]
+                .into_iter()
+                .chain(&listener.more_addresses)
+            {
+                if address.port() == 0 {
+                    continue;
+                }
+                if let Some(taken) = first.insert(address, index) {
+                    self.say(
+                        format!("listeners[{index}].address"),
+                        format!("{address} is taken by listeners[{taken}]"),
+                    );
+                }
             }
         }
     }
@@ -131,6 +136,27 @@ impl Finder<'_> {
     fn chain(&mut self, path: &str, chain: &Chain) {
         match &chain.serve {
             Serve::Http(manager) => self.manager(&format!("{path}.http"), manager),
+            Serve::Tcp(proxy) => {
+                let path = format!("{path}.tcp");
+                // As in Envoy, a cluster that there is not is found out by the connections to it.
+                let total: u64 = proxy
+                    .clusters
+                    .iter()
+                    .map(|(_, weight)| u64::from(*weight))
+                    .sum();
+                if total == 0 || total > u64::from(u32::MAX) {
+                    self.say(
+                        format!("{path}.clusters"),
+                        format!(
+                            "the weights add up to {total}, but must to something from 1 to {}",
+                            u32::MAX
+                        ),
+                    );
+                }
+                if proxy.max_connect_attempts == 0 {
+                    self.say(format!("{path}.max_connect_attempts"), "it must be above 0");
+                }
+            }
         }
     }
 

@@ -10,7 +10,10 @@ use envoy_types::pb::envoy::{
             filter_chain_match::ConnectionSourceType,
         },
     },
-    extensions::filters::network::http_connection_manager::v3::HttpConnectionManager,
+    extensions::filters::network::{
+        connection_limit, http_connection_manager::v3::HttpConnectionManager,
+        sni_cluster::v3::SniCluster, tcp_proxy::v3::TcpProxy,
+    },
 };
 
 use super::{
@@ -18,10 +21,10 @@ use super::{
     filter::{duration, open, unless_zero},
     listener,
     secret::Secrets,
-    tls,
+    tcp, tls,
 };
 use crate::{
-    config::{Chain, Serve},
+    config::{Chain, ConnectionLimit, Serve, TcpProxy as TcpProxySettings},
     policy::{
         chain::{Match, SourceType},
         cidr::Cidr,
@@ -51,12 +54,16 @@ pub(super) fn convert(
             notes,
         )
         .and_then(unless_zero),
+        limit: limit(&it.filters, &format!("{path}.filters"), notes),
         serve: filters(&it.filters, listener, &format!("{path}.filters"), notes)?,
     })
 }
 
 fn filters(filters: &[Filter], listener: &str, path: &str, notes: &mut Notes) -> Option<Serve> {
     let mut serve = None;
+    let by_server_name = filters.iter().any(|filter| {
+        matches!(&filter.config_type, Some(ConfigType::TypedConfig(any)) if open::<SniCluster>(any).is_some())
+    });
     for (index, filter) in filters.iter().enumerate() {
         let path = format!("{path}[{index}].typed_config");
         // Filters of other types are reported by the walk.
@@ -67,15 +74,40 @@ fn filters(filters: &[Filter], listener: &str, path: &str, notes: &mut Notes) ->
             serve = Some(Serve::Http(Box::new(listener::http(
                 &it, listener, &path, notes,
             ))));
+        } else if let Some(it) = open::<TcpProxy>(any) {
+            serve = Some(Serve::Tcp(Box::new(TcpProxySettings {
+                cluster_by_server_name: by_server_name,
+                ..tcp::convert(&it, &path, notes)
+            })));
         }
     }
     if serve.is_none() && filters.is_empty() {
         notes.invalid(
             path,
-            "a filter `envoy.filters.network.http_connection_manager` is needed",
+            "a filter `envoy.filters.network.http_connection_manager` or `envoy.filters.network.tcp_proxy` is needed",
         );
     }
     serve
+}
+
+fn limit(filters: &[Filter], path: &str, notes: &mut Notes) -> Option<ConnectionLimit> {
+    filters.iter().enumerate().find_map(|(index, filter)| {
+        let Some(ConfigType::TypedConfig(any)) = &filter.config_type else {
+            return None;
+        };
+        let it = open::<connection_limit::v3::ConnectionLimit>(any)?;
+        let path = format!("{path}[{index}].typed_config");
+        let most = it.max_connections.map_or(0, |it| it.value);
+        if most == 0 {
+            notes.invalid(format!("{path}.max_connections"), "it must be above 0");
+        }
+        Some(ConnectionLimit {
+            stat_prefix: it.stat_prefix,
+            most,
+            delay: duration(it.delay.as_ref(), &format!("{path}.delay"), notes)
+                .and_then(unless_zero),
+        })
+    })
 }
 
 fn matches(it: &FilterChainMatch, path: &str, notes: &mut Notes) -> Match {

@@ -16,7 +16,7 @@ use envoy_types::pb::envoy::{
 use super::{
     Notes, access_log, chain, endpoint,
     filter::{self, duration, unless_zero},
-    protocol, route,
+    inspect, protocol, route,
     secret::Secrets,
 };
 use crate::{
@@ -49,6 +49,9 @@ pub(super) fn convert(
             format!("{path}.enable_reuse_port"),
             "`false`: every event loop listens for itself",
         );
+    }
+    if it.bind_to_port.is_some_and(|bind| !bind.value) {
+        notes.unsupported(format!("{path}.bind_to_port"), "`false`");
     }
     let name = match (it.name.as_str(), address) {
         ("", Some(address)) => address.to_string(),
@@ -87,7 +90,19 @@ pub(super) fn convert(
     Some(config::Listener {
         name: Arc::from(name),
         address: address?,
+        more_addresses: it
+            .additional_addresses
+            .iter()
+            .enumerate()
+            .filter_map(|(index, it)| {
+                let path = format!("{path}.additional_addresses[{index}].address");
+                endpoint::socket(it.address.as_ref()?, &path, notes)
+            })
+            .collect(),
+        stat_prefix: Some(it.stat_prefix.clone()).filter(|it| !it.is_empty()),
+        backlog: it.tcp_backlog_size.map(|it| it.value),
         place: None,
+        inspect: inspect::convert(it, path, notes),
         chains,
         default_chain,
     })

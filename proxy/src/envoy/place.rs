@@ -19,6 +19,7 @@ pub(super) fn in_file(path: &str) -> String {
         .replace(".chains", ".filter_chains")
         .replace(".matches", ".filter_chain_match")
         .replace(".http.", ".filters[0].typed_config.")
+        .replace(".tcp.", ".filters[0].typed_config.")
         .replace(
             ".typed_config.virtual_hosts",
             ".typed_config.route_config.virtual_hosts",

@@ -14,8 +14,11 @@ use super::{body::Upload, client::Client, shadow::Shadow};
 use crate::{
     cluster::Cluster,
     drain::{Hold, Watch},
-    metrics::{Downstream, Fault, Listener as Accepting, ListenerTls, RateLimit, Registry},
-    net::timer::Timer,
+    metrics::{
+        ConnectionLimit, Downstream, Fault, Listener as Accepting, ListenerTls, RateLimit,
+        Registry, Tcp,
+    },
+    net::{stock::Stock, timer::Timer},
     observe::Observer,
     snapshot::{Reader, Route, Snapshot, hosts::RouteId},
 };
@@ -32,7 +35,9 @@ pub struct Core {
     watch: Watch,
     reader: RefCell<Reader>,
     current: RefCell<Rc<Local>>,
-    downstream: RefCell<HashMap<Arc<str>, Arc<Downstream>>>,
+    /// What connections are passed on with.
+    pub stock: Stock,
+    known: RefCell<Known>,
     handshakes: RefCell<HashMap<Arc<str>, Arc<ListenerTls>>>,
     faults: RefCell<HashMap<Arc<str>, Arc<Fault>>>,
     rate_limits: RefCell<HashMap<Arc<str>, Arc<RateLimit>>>,
@@ -54,6 +59,16 @@ pub struct Local {
     pub accepting: Vec<Arc<Accepting>>,
     /// The counts of the snapshot's HTTP connection managers.
     pub downstream: Vec<Arc<Downstream>>,
+    /// The counts of the snapshot's TCP proxies.
+    pub tcp: Vec<Arc<Tcp>>,
+}
+
+/// Blocks of counts, by name: a configuration that comes back finds its own.
+#[derive(Debug, Default)]
+struct Known {
+    downstream: HashMap<Arc<str>, Arc<Downstream>>,
+    tcp: HashMap<Arc<str>, Arc<Tcp>>,
+    connection_limits: HashMap<Arc<str>, Arc<ConnectionLimit>>,
 }
 
 impl Core {
@@ -66,8 +81,8 @@ impl Core {
         mut reader: Reader,
     ) -> Self {
         let snapshot = Arc::clone(reader.load());
-        let downstream = RefCell::default();
-        let local = Local::build(snapshot, &registry, &timer, &downstream, None);
+        let known = RefCell::default();
+        let local = Local::build(snapshot, &registry, &timer, &known, None);
         Self {
             timer,
             observer,
@@ -75,7 +90,8 @@ impl Core {
             watch,
             reader: RefCell::new(reader),
             current: RefCell::new(Rc::new(local)),
-            downstream,
+            stock: Stock::default(),
+            known,
             handshakes: RefCell::default(),
             faults: RefCell::default(),
             rate_limits: RefCell::default(),
@@ -96,7 +112,7 @@ impl Core {
                 Arc::clone(snapshot),
                 &self.registry,
                 &self.timer,
-                &self.downstream,
+                &self.known,
                 Some(&current),
             ));
             let successors = current.snapshot.successors(&next.snapshot);
@@ -106,6 +122,16 @@ impl Core {
             *current = next;
         }
         Rc::clone(&current)
+    }
+
+    /// The counts of a limit on connections.
+    pub fn connection_limit(&self, name: &Arc<str>) -> Arc<ConnectionLimit> {
+        let mut known = self.known.borrow_mut();
+        let block = known
+            .connection_limits
+            .entry(Arc::clone(name))
+            .or_insert_with(|| self.registry.connection_limit(name));
+        Arc::clone(block)
     }
 
     /// The counts of a listener's handshakes, by the name of its statistics.
@@ -191,7 +217,7 @@ impl Local {
         snapshot: Arc<Snapshot>,
         registry: &Registry,
         timer: &Timer,
-        downstream: &RefCell<HashMap<Arc<str>, Arc<Downstream>>>,
+        known: &RefCell<Known>,
         before: Option<&Self>,
     ) -> Self {
         let clusters: Vec<_> = snapshot
@@ -244,12 +270,24 @@ impl Local {
             },
             |before| before.accepting.clone(),
         );
-        let mut known = downstream.borrow_mut();
+        let mut known = known.borrow_mut();
+        let tcp = snapshot
+            .tcp
+            .iter()
+            .map(|tcp| {
+                let block = known
+                    .tcp
+                    .entry(Arc::clone(&tcp.stat_prefix))
+                    .or_insert_with(|| registry.tcp(&tcp.stat_prefix));
+                Arc::clone(block)
+            })
+            .collect();
         let downstream = snapshot
             .http
             .iter()
             .map(|http| {
                 let block = known
+                    .downstream
                     .entry(Arc::clone(&http.stat_prefix))
                     .or_insert_with(|| registry.downstream(&http.stat_prefix));
                 Arc::clone(block)
@@ -261,6 +299,7 @@ impl Local {
             shadows,
             accepting,
             downstream,
+            tcp,
         }
     }
 

@@ -154,7 +154,8 @@ impl Connection {
                 }
                 Poll::Ready(Err(NoHead::Refused(why))) => Some(Err(Error::from(why))),
                 Poll::Pending => {
-                    if self.client.is_closing() && !self.conn.has_begun() {
+                    // A connection whose chain is gone is told so in its next answer: closing it now could cross a request.
+                    if self.client.core.draining.get() && !self.conn.has_begun() {
                         return Poll::Ready(None);
                     }
                     match self.watch(cx) {

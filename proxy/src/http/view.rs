@@ -310,11 +310,12 @@ impl Source for View<'_> {
     }
 }
 
+/// The time of day, since the Unix epoch.
 #[expect(
     clippy::disallowed_methods,
     reason = "an access log tells the time of day, and follows the clock when it is set"
 )]
-fn wall_clock() -> Option<Duration> {
+pub fn wall_clock() -> Option<Duration> {
     SystemTime::now().duration_since(UNIX_EPOCH).ok()
 }
 

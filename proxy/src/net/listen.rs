@@ -8,24 +8,29 @@ use std::{
 use socket2::{Domain, Protocol, Socket, Type};
 
 /// Connections that wait to be accepted, at most; the kernel caps it by `net.core.somaxconn`.
-const BACKLOG: i32 = 4096;
+pub const BACKLOG: u32 = 4096;
 
 /// Binds `count` sockets to one address, so that the kernel spreads connections over the event loops. Port 0: the first
 /// takes one that is free, the others join it. An address that anybody listens on already is refused, also when that
 /// socket would share it.
-pub fn bind(address: SocketAddr, count: usize) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
+pub fn bind(
+    address: SocketAddr,
+    count: usize,
+    backlog: u32,
+) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
+    let backlog = i32::try_from(backlog).unwrap_or(i32::MAX);
     if count > 1 && address.port() != 0 {
         // Sharing is by consent of both sockets, so another proxy of the same user would let us in: ask without it.
         open(address, false)?;
     }
     let first = open(address, count > 1)?;
-    first.listen(BACKLOG)?;
+    first.listen(backlog)?;
     let first = TcpListener::from(first);
     let bound = first.local_addr()?;
     let mut sockets = vec![first];
     for _ in 1..count {
         let socket = open(bound, true)?;
-        socket.listen(BACKLOG)?;
+        socket.listen(backlog)?;
         sockets.push(TcpListener::from(socket));
     }
     Ok((bound, sockets))
@@ -59,7 +64,7 @@ mod tests {
 
     #[test]
     fn event_loops_share_a_port() {
-        let (bound, sockets) = bind(loopback(), 3).unwrap();
+        let (bound, sockets) = bind(loopback(), 3, BACKLOG).unwrap();
         assert!(bound.port() != 0);
         for socket in &sockets {
             assert_eq!(socket.local_addr().unwrap(), bound);
@@ -69,8 +74,8 @@ mod tests {
     #[test]
     fn a_port_that_is_taken_is_refused_even_if_it_is_shared_by_others() {
         for (theirs, ours) in [(1, 1), (1, 2), (2, 1), (2, 2)] {
-            let (bound, _sockets) = bind(loopback(), theirs).unwrap();
-            let error = bind(bound, ours).unwrap_err();
+            let (bound, _sockets) = bind(loopback(), theirs, BACKLOG).unwrap();
+            let error = bind(bound, ours, BACKLOG).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::AddrInUse, "{theirs} {ours}");
         }
     }

@@ -1,8 +1,15 @@
 //! A listener's filter chains, ready to be asked.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use crate::{
+    config::Inspect,
     net::tls::Server,
     policy::chain::{self, Match, Seen},
 };
@@ -12,6 +19,8 @@ use crate::{
 pub struct Listener {
     /// The name of its statistics.
     pub stat_prefix: Arc<str>,
+    /// What is looked at before a connection's chain is chosen.
+    pub inspect: Inspect,
     chains: Vec<Chain>,
     default: Option<Chain>,
     any: bool,
@@ -26,20 +35,61 @@ pub struct Chain {
     pub tls: Option<Arc<Server>>,
     /// The handshake must be done within this.
     pub handshake_timeout: Option<Duration>,
+    /// How many there may be.
+    pub limit: Option<Limit>,
     /// How they are served.
     pub serve: Serve,
 }
+
+/// How many connections a chain has at once, counted on all event loops and through all configurations.
+#[derive(Debug)]
+pub struct Limit {
+    /// The name of its statistics.
+    pub stat_prefix: Arc<str>,
+    /// At most so many.
+    pub most: u64,
+    /// One too many is closed after this.
+    pub delay: Option<Duration>,
+    /// How many there are.
+    pub active: Arc<AtomicU64>,
+}
+
+/// A connection under a [`Limit`], until this is dropped.
+#[derive(Debug)]
+pub struct Place(Arc<AtomicU64>);
 
 /// How the connections of a chain are served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Serve {
     /// Requests are read from them; an index into [`Snapshot::http`](super::Snapshot::http).
     Http(usize),
+    /// They are passed on byte by byte, an index into [`Snapshot::tcp`](super::Snapshot::tcp).
+    Tcp(usize),
+}
+
+impl Limit {
+    /// One more; `None`: there are as many as there may be.
+    pub fn enter(&self) -> Option<Place> {
+        let place = Place(Arc::clone(&self.active));
+        let before = self.active.fetch_add(1, Ordering::Relaxed);
+        (before < self.most).then_some(place)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Listener {
     /// A listener with these chains, and one for those connections that none of them matches.
-    pub fn new(stat_prefix: Arc<str>, chains: Vec<Chain>, default: Option<Chain>) -> Self {
+    pub fn new(
+        stat_prefix: Arc<str>,
+        inspect: Inspect,
+        chains: Vec<Chain>,
+        default: Option<Chain>,
+    ) -> Self {
         let any = match (chains.as_slice(), &default) {
             ([only], _) => only.matches.is_any(),
             ([], default) => default.is_some(),
@@ -47,6 +97,7 @@ impl Listener {
         };
         Self {
             stat_prefix,
+            inspect,
             chains,
             default,
             any,

@@ -2,9 +2,9 @@
 
 use std::net::{SocketAddr, TcpStream};
 
-use meshbed_proxy::config::{Action, Chain, Config, HttpManager, Serve};
+use meshbed_proxy::config::{Action, Chain, Config, ConnectionLimit};
 
-use crate::support::{Running, Wire, config, nobody, start};
+use crate::support::{Running, Wire, config, nobody, start, start_with};
 
 /// A chain that answers every request with this body.
 fn answers(body: &str) -> Chain {
@@ -55,12 +55,6 @@ fn body_from(proxy: &Running, source: &str) -> Option<String> {
     ask(&mut connect_from(source, proxy.address))
 }
 
-fn manager(config: &mut Config, chain: usize) -> &mut HttpManager {
-    match &mut config.listeners[0].chains[chain].serve {
-        Serve::Http(manager) => manager,
-    }
-}
-
 #[test]
 fn a_connection_is_served_by_the_chain_that_is_for_it() {
     let proxy = start(chains(
@@ -101,7 +95,7 @@ fn a_kept_connection_follows_its_chain_through_a_swap() {
     let proxy = start(before);
     let mut wire = connect_from("127.0.0.3", proxy.address);
     assert_eq!(ask(&mut wire).as_deref(), Some("127.0.0.3"));
-    manager(&mut after, 0).virtual_hosts[0].routes[0].action = Action::Respond {
+    after.listeners[0].manager_mut().unwrap().virtual_hosts[0].routes[0].action = Action::Respond {
         status: 200,
         body: "new".to_owned(),
     };
@@ -119,4 +113,39 @@ fn a_kept_connection_whose_chain_is_gone_gets_its_answer_and_is_closed() {
     assert_eq!(ask(&mut wire).as_deref(), Some("127.0.0.3"));
     assert_eq!(wire.rest(), b"");
     assert_eq!(body_from(&proxy, "127.0.0.3").as_deref(), Some("default"));
+}
+
+#[test]
+fn a_listener_has_as_many_addresses_as_it_likes() {
+    let mut config = chains(vec![answers("here")], None);
+    let more = nobody();
+    config.listeners[0].more_addresses = vec![more];
+    let proxy = start_with(config, 2);
+    for address in [proxy.address, more] {
+        assert_eq!(ask(&mut Wire::connect(address)).as_deref(), Some("here"));
+    }
+}
+
+#[test]
+fn connections_beyond_a_chains_limit_are_closed_and_counted() {
+    let mut chain = answers("here");
+    chain.limit = Some(ConnectionLimit {
+        stat_prefix: "few".to_owned(),
+        most: 2,
+        delay: None,
+    });
+    // All event loops together.
+    let proxy = start_with(chains(vec![chain], None), 2);
+    let mut kept: Vec<Wire> = (0..2).map(|_| proxy.connect()).collect();
+    for wire in &mut kept {
+        assert_eq!(ask(wire).as_deref(), Some("here"));
+    }
+    for _ in 0..3 {
+        assert_eq!(proxy.connect().rest(), b"");
+    }
+    proxy.await_metric("envoy_connection_limit_limited_connections", 3);
+    proxy.await_metric("envoy_connection_limit_active_connections", 2);
+    drop(kept.pop());
+    proxy.await_metric("envoy_connection_limit_active_connections", 1);
+    assert_eq!(ask(&mut proxy.connect()).as_deref(), Some("here"));
 }

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use meshbed_proxy::{
-    config::{Action, Address, Config, Forward, Target},
+    config::{Action, Address, Config, Forward, Serve, Target, TcpProxy},
     draw::Seed,
     envoy::{Loaded, Options, read},
     policy::{
@@ -572,16 +572,23 @@ fn what_is_known_and_not_honoured_is_told_by_its_path() {
     }
 }
 
+/// A second listener with this network filter.
+fn with_network_filter(name: &str, settings: &str) -> String {
+    with(
+        "envoy.extensions.filters.http.router.v3.Router\n  clusters",
+        &format!(
+            "envoy.extensions.filters.http.router.v3.Router\n  - {{name: raw, address: {{socket_address: {{address: 127.0.0.1, port_value: 8081}}}}, filter_chains: [{{filters: [{{name: one, typed_config: {{\"@type\": type.googleapis.com/envoy.extensions.filters.network.{name}, {settings}}}}}]}}]}}\n  clusters"
+        ),
+    )
+}
+
 #[test]
 fn a_listener_of_another_protocol_is_left_out_leniently() {
-    let text = with(
-        "envoy.extensions.filters.http.router.v3.Router\n  clusters",
-        "envoy.extensions.filters.http.router.v3.Router\n  - {name: raw, address: {socket_address: {address: 127.0.0.1, port_value: 8081}}, filter_chains: [{filters: [{name: tcp, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy, stat_prefix: a, cluster: shop}}]}]}\n  clusters",
-    );
+    let text = with_network_filter("echo.v3.Echo", "");
     assert_eq!(
         problems(&text),
         [
-            "not supported yet: static_resources.listeners[1].filter_chains[0].filters[0].typed_config: `envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy` at line 25 column 123"
+            "not supported yet: static_resources.listeners[1].filter_chains[0].filters[0].typed_config: `envoy.extensions.filters.network.echo.v3.Echo` at line 25 column 123"
         ]
     );
     let lenient = Options {
@@ -589,6 +596,53 @@ fn a_listener_of_another_protocol_is_left_out_leniently() {
         ..STRICT
     };
     assert_eq!(read(&text, lenient).unwrap().config.listeners.len(), 1);
+}
+
+#[test]
+fn a_tcp_proxy_takes_its_settings() {
+    let proxy = |settings: &str| {
+        let text = with_network_filter("tcp_proxy.v3.TcpProxy", settings);
+        match &config(&text).listeners[1].chains[0].serve {
+            Serve::Tcp(proxy) => (**proxy).clone(),
+            Serve::Http(_) => panic!("the chain passes bytes on"),
+        }
+    };
+    assert_eq!(
+        proxy("stat_prefix: a, cluster: shop"),
+        TcpProxy {
+            stat_prefix: "a".to_owned(),
+            clusters: vec![("shop".to_owned(), 1)],
+            idle_timeout: Some(Duration::from_hours(1)),
+            cluster_by_server_name: false,
+            max_duration: None,
+            max_connect_attempts: 1,
+            hash_source_ip: false,
+            access_logs: Vec::new(),
+        }
+    );
+    assert_eq!(
+        proxy(
+            "stat_prefix: a, weighted_clusters: {clusters: [{name: shop, weight: 3}, {name: other, weight: 1}]}, idle_timeout: 0s, max_downstream_connection_duration: 2s, max_connect_attempts: 4, hash_policy: [{source_ip: {}}]"
+        ),
+        TcpProxy {
+            stat_prefix: "a".to_owned(),
+            clusters: vec![("shop".to_owned(), 3), ("other".to_owned(), 1)],
+            idle_timeout: None,
+            cluster_by_server_name: false,
+            max_duration: Some(Duration::from_secs(2)),
+            max_connect_attempts: 4,
+            hash_source_ip: true,
+            access_logs: Vec::new(),
+        }
+    );
+    let told = problems(&with_network_filter(
+        "tcp_proxy.v3.TcpProxy",
+        "stat_prefix: a",
+    ));
+    assert!(
+        told[0].contains("a `cluster` or `weighted_clusters` is needed"),
+        "{told:?}"
+    );
 }
 
 #[test]

@@ -51,7 +51,7 @@ async fn peek(client: &Client, tcp: &TcpStream, bytes: &mut [u8]) -> Option<usiz
     let mut alarm = client.core.timer.alarm();
     poll_fn(|cx| {
         client.remember(cx.waker());
-        if client.is_closing() {
+        if client.core.draining.get() {
             return Poll::Ready(None);
         }
         if alarm.is_off() && client.check(Instant::now()) == Verdict::Idle {

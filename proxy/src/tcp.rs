@@ -1,0 +1,244 @@
+//! Connections that are passed on byte by byte: to which endpoint, and until when.
+
+use std::{
+    future::poll_fn,
+    net::SocketAddr,
+    rc::Rc,
+    sync::atomic::Ordering,
+    task::{Context, Poll},
+};
+
+use tokio::time::Instant;
+
+mod flow;
+mod log;
+
+pub use flow::Side;
+use flow::{Broken, Flow};
+use log::Log;
+
+use crate::{
+    cluster::{NoHost, Pick, Settings},
+    error::Error,
+    http::core::{Core, Local},
+    metrics::Upstream,
+    net::{dial, origin::Origin, timer::Alarm},
+    observe::Flags,
+    policy::{
+        balance::hash_key,
+        breaker::{Kind, Priority},
+        outlier::Outcome,
+    },
+    snapshot::tcp::Tcp,
+};
+
+/// Passes a connection on by the TCP proxy with this index in the core's configuration.
+pub async fn run(
+    core: Rc<Core>,
+    local: Rc<Local>,
+    tcp: usize,
+    downstream: Side,
+    origin: Rc<Origin>,
+) {
+    let (Some(settings), Some(metrics)) = (local.snapshot.tcp.get(tcp), local.tcp.get(tcp)) else {
+        return;
+    };
+    metrics.connections.inc();
+    let mut log = Log::open(metrics, settings, origin, Instant::now());
+    let ordinal = settings.arrivals.fetch_add(1, Ordering::Relaxed);
+    let Some(upstream) = connect(&local, settings, ordinal, &mut log).await else {
+        return;
+    };
+    let relay = Relay {
+        alarm: core.timer.alarm(),
+        settings,
+        downstream,
+        upstream,
+        up: Flow::default(),
+        down: Flow::default(),
+        moved: Instant::now(),
+        core: &core,
+        log: &mut log,
+    };
+    relay.run().await;
+}
+
+/// A connection to an endpoint of the cluster that the connection goes to; `None`: the log says why there is none.
+async fn connect(local: &Local, settings: &Tcp, ordinal: u64, log: &mut Log<'_>) -> Option<Side> {
+    let named = &*log.origin.server_name;
+    let cluster = if settings.cluster_by_server_name && !named.is_empty() {
+        let mut clusters = local.clusters.iter();
+        clusters.find(|cluster| &*cluster.settings().name == named)
+    } else {
+        let index = settings.cluster(ordinal);
+        index.and_then(|index| local.clusters.get(index))
+    };
+    let Some(cluster) = cluster else {
+        log.metrics.no_cluster.inc();
+        log.flags.set(Flags::NC);
+        return None;
+    };
+    log.cluster = Some(Rc::clone(cluster));
+    let metrics = cluster.metrics();
+    let source = log.origin.source.ip();
+    let key = settings
+        .hash_source_ip
+        .then(|| hash_key::xx(source.to_string().as_bytes(), 0));
+    for _ in 0..settings.max_connect_attempts {
+        let Some(permit) = cluster.permit(Kind::Connections, Priority::Default) else {
+            metrics.connection_overflows.inc();
+            log.flags.set(Flags::UO);
+            return None;
+        };
+        let pick = Pick {
+            key,
+            ..Pick::default()
+        };
+        let turn = cluster
+            .pick(&pick)
+            .and_then(|host| cluster.begin(host, Priority::Default, Instant::now()));
+        let mut turn = match turn {
+            Ok(turn) => turn,
+            Err(NoHost::Unhealthy) => {
+                metrics.none_healthy.inc();
+                log.flags.set(Flags::UH);
+                return None;
+            }
+            Err(NoHost::Overflow | NoHost::Open) => {
+                log.flags.set(Flags::UO);
+                return None;
+            }
+        };
+        let address = turn.host().address();
+        log.attempts += 1;
+        log.endpoint = Some(address);
+        metrics.connections.inc();
+        match dial(address, cluster.settings(), metrics).await {
+            Ok(upstream) => {
+                turn.report(Outcome::Connected);
+                metrics.connections_active.inc();
+                log.upstream_local = upstream.local_addr();
+                log.turn = Some((turn, permit));
+                return Some(upstream);
+            }
+            Err(error) => {
+                turn.report(Outcome::Failed);
+                match error {
+                    Error::ConnectTimeout => metrics.connect_timeouts.inc(),
+                    _ => metrics.connect_failures.inc(),
+                }
+                log.flags.set(Flags::UF);
+                log.failure = Some(error);
+            }
+        }
+    }
+    log.flags.set(Flags::URX);
+    None
+}
+
+async fn dial(address: SocketAddr, settings: &Settings, metrics: &Upstream) -> Result<Side, Error> {
+    let within = settings.connect_timeout;
+    let Some(tls) = &settings.tls else {
+        return dial::connect(address, within).await.map(Side::Tcp);
+    };
+    let (stream, _) = dial::connect_tls(address, within, tls, None, &[], metrics).await?;
+    Ok(Side::Other(Box::new(stream)))
+}
+
+/// Both directions of a connection, until both have ended or one breaks.
+struct Relay<'a, 'l> {
+    core: &'a Core,
+    settings: &'a Tcp,
+    downstream: Side,
+    upstream: Side,
+    up: Flow,
+    down: Flow,
+    moved: Instant,
+    alarm: Alarm,
+    log: &'a mut Log<'l>,
+}
+
+/// Why a connection has ended.
+enum End {
+    /// Both sides have said all.
+    Whole,
+    /// One side broke.
+    Broken(Broken),
+    /// No byte moved for too long.
+    Idle,
+    /// It was too old.
+    Age,
+}
+
+impl Relay<'_, '_> {
+    async fn run(mut self) {
+        let end = poll_fn(|cx| self.poll(cx)).await;
+        match end {
+            End::Whole => {}
+            End::Broken(broken) => self.broken(&broken),
+            End::Idle => self.log.metrics.idle_timeouts.inc(),
+            End::Age => {
+                self.log.metrics.max_durations.inc();
+                self.log.flags.set(Flags::DT);
+            }
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        let before = self.up.read + self.down.read + self.up.written + self.down.written;
+        let stock = &self.core.stock;
+        let up = self
+            .up
+            .poll(cx, &mut self.downstream, &mut self.upstream, stock);
+        let down = self
+            .down
+            .poll(cx, &mut self.upstream, &mut self.downstream, stock);
+        self.log.received = self.up.read;
+        self.log.sent = self.down.written;
+        let after = self.up.read + self.down.read + self.up.written + self.down.written;
+        if after != before {
+            self.moved = Instant::now();
+        }
+        match (up, down) {
+            (Poll::Ready(Err(broken)), _) => return Poll::Ready(End::Broken(broken)),
+            // Of the other direction, sides are the other way round.
+            (_, Poll::Ready(Err(broken))) => return Poll::Ready(End::Broken(broken.turned())),
+            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => return Poll::Ready(End::Whole),
+            _ => {}
+        }
+        self.poll_deadline(cx)
+    }
+
+    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        let idle = self.settings.idle_timeout.map(|idle| self.moved + idle);
+        let age = self.settings.max_duration.map(|most| self.log.start + most);
+        let Some(next) = idle.into_iter().chain(age).min() else {
+            return Poll::Pending;
+        };
+        if self.alarm.is_off() {
+            let now = Instant::now();
+            if age.is_some_and(|at| at <= now) {
+                return Poll::Ready(End::Age);
+            }
+            if idle.is_some_and(|at| at <= now) {
+                return Poll::Ready(End::Idle);
+            }
+        }
+        self.alarm.set(next, cx.waker());
+        Poll::Pending
+    }
+
+    /// A reset is passed on as one.
+    fn broken(&mut self, broken: &Broken) {
+        if !broken.is_reset() {
+            return;
+        }
+        match broken {
+            Broken::From(_) => self.upstream.abort(),
+            Broken::To(_) => {
+                self.log.flags.set(Flags::UR);
+                self.downstream.abort();
+            }
+        }
+    }
+}
