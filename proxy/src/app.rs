@@ -33,6 +33,7 @@ use tokio::{
 
 use crate::{
     admin,
+    cluster::keeper::Keeper,
     config::{Config, Problem},
     drain::{Drain, Phase, Watch},
     http::core::Core,
@@ -75,6 +76,7 @@ struct Shared {
     drain: Drain,
     quit: tokio::sync::watch::Sender<bool>,
     publishing: Mutex<()>,
+    keeper: Keeper,
 }
 
 /// An event loop's thread, as the kernel knows it; 0: it has not begun.
@@ -137,6 +139,7 @@ impl Proxy {
             drain: Drain::default(),
             quit: tokio::sync::watch::Sender::new(false),
             publishing: Mutex::default(),
+            keeper: Keeper::default(),
         });
         shared.registry.certificates(shared.lasting.tls.metrics());
         let mut handle = Handle {
@@ -145,6 +148,10 @@ impl Proxy {
             workers: Vec::new(),
             threads: Vec::new(),
         };
+        // Nobody is served before the first health checks have come in.
+        let snapshot = shared.publisher.current();
+        let kept = shared.keeper.keep(&snapshot.rosters);
+        kept.map_err(StartError::Worker)?;
         for (index, sockets) in sockets.into_iter().enumerate() {
             let worker = Worker::default();
             let plan = Plan {
@@ -241,6 +248,7 @@ impl Handle {
 
     fn stop(&mut self) {
         self.shared.drain.enter(Phase::Stopped);
+        self.shared.keeper.stop();
         for thread in self.threads.drain(..) {
             // A thread that panicked has ended too.
             let _ = thread.join();
@@ -296,6 +304,12 @@ impl Shared {
             return Err(problems);
         }
         let snapshot = Snapshot::compile(config, &self.bound, &self.lasting)?;
+        if let Err(cause) = self.keeper.keep(&snapshot.rosters) {
+            return Err(vec![Problem {
+                path: "clusters".to_owned(),
+                what: format!("they cannot be cared for: {cause}"),
+            }]);
+        }
         self.publisher.publish(snapshot);
         Ok(())
     }

@@ -13,7 +13,7 @@ use crate::{
     },
     error::Error,
     net::body::Incoming,
-    policy::fault::abort,
+    policy::{fault::abort, outlier::Outcome},
 };
 
 mod attempt;
@@ -45,6 +45,10 @@ pub struct Answer {
 
 /// What a request got.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "answers are the rule: a box would cost each of them"
+)]
 pub enum Got {
     /// The upstream's answer.
     Upstream(Answer),
@@ -192,6 +196,14 @@ impl Sender<'_> {
             stale.why = Some("stale connection".into());
             log.attempts.push(stale);
         }
+        if let Some(pool) = &pool {
+            if progress.connected.get().is_some() {
+                pool.report(Outcome::Connected, Duration::ZERO);
+            }
+            if let Some(outcome) = outcome(result) {
+                pool.report(outcome, start.elapsed());
+            }
+        }
         match result {
             Ok(got) => metrics.class(got.status().as_u16()).inc(),
             Err(failure) => match failure.error {
@@ -203,14 +215,33 @@ impl Sender<'_> {
                 _ => {}
             },
         }
+        // It was sent nowhere.
+        let refused = matches!(result, Err(failure) if matches!(failure.error, Error::Overflow));
         log.attempts.push(attempt::record(
-            pool.as_ref(),
+            pool.as_ref().filter(|_| !refused),
             start.elapsed(),
             result
                 .as_ref()
                 .map(Got::status)
                 .map_err(|failure| &failure.error),
         ));
+    }
+}
+
+/// What an attempt tells of its endpoint; `None`: nothing.
+fn outcome(result: &Result<Got, Failure>) -> Option<Outcome> {
+    match result {
+        Ok(Got::Upstream(answer)) => Some(Outcome::Status(answer.response.status().as_u16())),
+        Ok(Got::Injected(_)) => None,
+        Err(failure) => match failure.error {
+            Error::Connect(_) | Error::Terminated | Error::Protocol | Error::Reset { .. } => {
+                Some(Outcome::Failed)
+            }
+            Error::ConnectTimeout | Error::Timeout | Error::PerTryTimeout { .. } => {
+                Some(Outcome::Timeout)
+            }
+            _ => None,
+        },
     }
 }
 
