@@ -29,6 +29,7 @@ mod protocol;
 mod retry;
 mod route;
 mod secret;
+mod sticky;
 mod support;
 mod tls;
 

@@ -2,18 +2,20 @@
 
 use std::{rc::Rc, time::Duration};
 
-use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Version, request};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version, request};
 use tokio::time::Instant;
 
-use super::{body::Upload, inject, log::Log, replay::Replay};
+use super::{body::Upload, core::Local, inject, log::Log, replay::Replay};
 use crate::{
     cluster::{
-        Cluster,
+        Cluster, Pick,
         pool::{Lease, Pool},
+        roster::Member,
     },
     error::Error,
     net::body::Incoming,
-    policy::{fault::abort, outlier::Outcome},
+    policy::{balance::subset::Metadata, fault::abort, outlier::Outcome, sticky},
+    snapshot::Route,
 };
 
 mod attempt;
@@ -65,6 +67,9 @@ pub async fn send(
 ) -> Result<Got, Error> {
     let client = Rc::clone(&log.client);
     let wish = wish::take(&mut head.headers, log.internal);
+    // Asked for its retries below, while the log is told of the attempts.
+    let local = Rc::clone(&log.local);
+    let (key, metadata) = bind(&local, &head.headers, log);
     let forward = log.forward().ok_or(Error::NoRoute)?;
     let times = Times::of(forward, &wish);
     // The head was read just now, unless a fault has delayed it.
@@ -75,11 +80,11 @@ pub async fn send(
     };
     client.expect_answer(begin, times.whole, forward.idle_timeout);
     cluster.metrics().requests_active.inc();
-    // Asked for its retries below, while the log is told of the attempts.
-    let local = Rc::clone(&log.local);
     let sender = Sender {
         cluster,
         client: &client,
+        key,
+        metadata,
         version: log.version,
         begin,
         times,
@@ -110,10 +115,40 @@ pub async fn send(
         .await
 }
 
+/// What binds the request to an endpoint, and what it asks for of one. A client is given the cookies that bind it.
+fn bind<'a>(
+    local: &'a Local,
+    headers: &HeaderMap,
+    log: &mut Log,
+) -> (Option<u64>, Option<&'a Metadata>) {
+    let route = local.route(log.http, log.route);
+    let Some(forward) = route.and_then(Route::forward) else {
+        return (None, None);
+    };
+    let target = forward.targets.get(log.target);
+    let metadata = target.and_then(|target| target.metadata.as_ref());
+    if forward.sticky.is_empty() {
+        return (None, metadata);
+    }
+    let peer = log.client.peer;
+    let bound = forward.sticky.bind(&sticky::Request {
+        headers,
+        query: log.path.as_ref().and_then(|path| path.query()),
+        peer,
+        local: log.client.local.get().unwrap_or(peer),
+    });
+    log.cookies = bound.cookies;
+    (bound.key, metadata)
+}
+
 /// What all attempts of a request have in common.
 struct Sender<'a> {
     cluster: &'a Rc<Cluster<Upload>>,
     client: &'a super::client::Client,
+    /// What binds it to an endpoint.
+    key: Option<u64>,
+    /// What it asks for of an endpoint's metadata.
+    metadata: Option<&'a Metadata>,
     /// What the client speaks.
     version: Version,
     begin: Instant,
@@ -133,8 +168,9 @@ impl Sender<'_> {
     ) -> Result<Got, Error> {
         self.dress(&mut head, 1);
         log.tries = 1;
-        let Some(pool) = self.next() else {
-            return Err(self.no_endpoint(log));
+        let pool = match self.next(None, 0) {
+            Ok(pool) => pool,
+            Err(error) => return Err(self.no_endpoint(error, log)),
         };
         log.upstream = Some(pool.address());
         let progress = Progress::default();
@@ -152,9 +188,20 @@ impl Sender<'_> {
         result.map_err(|failure| failure.error)
     }
 
-    /// The endpoint whose turn it is, by the connections that suit the client's protocol.
-    fn next(&self) -> Option<Rc<Pool<Upload>>> {
-        Some(Rc::clone(self.cluster.next()?.for_client(self.version)))
+    /// The connections, such as suit the client's protocol, to the endpoint whose turn it is; if it is rejected, to
+    /// another one, sought so often.
+    fn next(
+        &self,
+        reject: Option<&dyn Fn(&Member) -> bool>,
+        others: u32,
+    ) -> Result<Rc<Pool<Upload>>, Error> {
+        let host = self.cluster.pick(&Pick {
+            key: self.key,
+            metadata: self.metadata,
+            reject,
+            attempts: others,
+        })?;
+        Ok(Rc::clone(host.pool.for_client(self.version)))
     }
 
     /// Tells the upstream which attempt it is, and how long it has.
@@ -173,8 +220,7 @@ impl Sender<'_> {
         }
     }
 
-    fn no_endpoint(&self, log: &mut Log) -> Error {
-        let error = Error::NoEndpoint;
+    fn no_endpoint(&self, error: Error, log: &mut Log) -> Error {
         self.cluster.metrics().none_healthy.inc();
         log.attempts
             .push(attempt::record(None, Duration::ZERO, Err(&error)));
@@ -217,6 +263,9 @@ impl Sender<'_> {
         }
         // It was sent nowhere.
         let refused = matches!(result, Err(failure) if matches!(failure.error, Error::Overflow));
+        if refused {
+            log.upstream = None;
+        }
         log.attempts.push(attempt::record(
             pool.as_ref().filter(|_| !refused),
             start.elapsed(),

@@ -80,6 +80,11 @@ pub fn upstream(
         millis(arrived.saturating_duration_since(sent).as_millis()),
     );
     set_server(&mut head.headers, &log);
+    for cookie in log.cookies.drain(..) {
+        if let Ok(cookie) = HeaderValue::try_from(cookie) {
+            head.headers.append(header::SET_COOKIE, cookie);
+        }
+    }
     set_attempts(&mut head.headers, &log);
     close_early(&mut head.headers, &log);
     edit::answer(&log, &mut head.headers);
