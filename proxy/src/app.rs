@@ -34,6 +34,7 @@ use tokio::{
 
 use crate::{
     admin,
+    cluster::keeper::Keeper,
     config::{Config, Problem},
     drain::{Drain, Phase, Watch},
     http::core::Core,
@@ -80,6 +81,7 @@ struct Shared {
     workers: usize,
     well: AtomicBool,
     bootstrap: OnceLock<Arc<serde_json::Value>>,
+    keeper: Keeper,
 }
 
 /// An event loop's thread, as the kernel knows it; 0: it has not begun.
@@ -153,6 +155,7 @@ impl Proxy {
             workers: count,
             well: AtomicBool::new(true),
             bootstrap: OnceLock::new(),
+            keeper: Keeper::default(),
         });
         shared.registry.certificates(shared.lasting.tls.metrics());
         let mut handle = Handle {
@@ -161,6 +164,10 @@ impl Proxy {
             workers: Vec::new(),
             threads: Vec::new(),
         };
+        // Nobody is served before the first health checks have come in.
+        let snapshot = shared.publisher.current();
+        let kept = shared.keeper.keep(&snapshot.rosters);
+        kept.map_err(StartError::Worker)?;
         for (index, sockets) in sockets.into_iter().enumerate() {
             let worker = Worker::default();
             let plan = Plan {
@@ -263,6 +270,7 @@ impl Handle {
 
     fn stop(&mut self) {
         self.shared.drain.enter(Phase::Stopped);
+        self.shared.keeper.stop();
         for thread in self.threads.drain(..) {
             // A thread that panicked has ended too.
             let _ = thread.join();
@@ -318,6 +326,12 @@ impl Shared {
             return Err(problems);
         }
         let snapshot = Snapshot::compile(config, &self.bound, &self.lasting)?;
+        if let Err(cause) = self.keeper.keep(&snapshot.rosters) {
+            return Err(vec![Problem {
+                path: "clusters".to_owned(),
+                what: format!("they cannot be cared for: {cause}"),
+            }]);
+        }
         self.publisher.publish(snapshot);
         Ok(())
     }

@@ -13,10 +13,10 @@ use std::{
 };
 
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
-use tokio::time::Instant;
 
 use crate::{
     config,
+    error::Error,
     metrics::Upstream,
     net::tls,
     policy::{
@@ -25,17 +25,20 @@ use crate::{
             subset::{self, Choice, Metadata, Subsets},
         },
         breaker::{Kind, Limits, Priority, trip},
-        health, outlier, protocol,
+        health as checks, outlier, protocol,
     },
 };
 
+mod health;
 pub mod host;
+pub mod keeper;
 pub mod pool;
+mod resolve;
 pub mod roster;
 pub mod usage;
 mod view;
 
-pub use host::{Host, Turn};
+pub use host::{Host, Site};
 use pool::Pool;
 use roster::{Member, Roster};
 pub use usage::Permit;
@@ -92,7 +95,7 @@ pub struct Settings {
     /// Endpoints whose answers are bad are put aside.
     pub outlier: Option<outlier::Settings>,
     /// Endpoints are asked whether they are well.
-    pub health: Vec<health::Check>,
+    pub health: Vec<checks::Check>,
     /// A connection must be made within this.
     pub connect_timeout: Duration,
     /// An idle connection is closed after this.
@@ -182,10 +185,17 @@ pub struct Pick<'a> {
 pub enum NoHost {
     /// None is usable.
     Unhealthy,
-    /// The cluster has too much under way.
-    Overflow,
     /// The cluster's breaker is open.
     Open,
+}
+
+impl From<NoHost> for Error {
+    fn from(why: NoHost) -> Self {
+        match why {
+            NoHost::Unhealthy => Self::NoEndpoint,
+            NoHost::Open => Self::BreakerOpen,
+        }
+    }
 }
 
 impl<B> Cluster<B> {
@@ -233,6 +243,9 @@ impl<B> Cluster<B> {
 
     /// The endpoint that is next for this request.
     pub fn pick(&self, pick: &Pick<'_>) -> Result<Rc<Host<B>>, NoHost> {
+        if !self.roster.admit() {
+            return Err(NoHost::Open);
+        }
         self.refresh();
         let mut layout = self.layout.borrow_mut();
         let layout = &mut *layout;
@@ -241,7 +254,7 @@ impl<B> Cluster<B> {
             let Some(host) = layout.pick(self, pick, attempt) else {
                 break;
             };
-            let rejected = pick.reject.is_some_and(|reject| reject(&host.member));
+            let rejected = pick.reject.is_some_and(|reject| reject(&host.site.member));
             found = Some(host);
             if !rejected {
                 break;
@@ -254,24 +267,6 @@ impl<B> Cluster<B> {
     pub fn next(&self) -> Option<Rc<Pool<B>>> {
         let host = self.pick(&Pick::default()).ok()?;
         Some(Rc::clone(&host.pool))
-    }
-
-    /// A request is sent to an endpoint, where the cluster's limits allow it.
-    pub fn begin(
-        &self,
-        host: Rc<Host<B>>,
-        priority: Priority,
-        now: Instant,
-    ) -> Result<Turn<B>, NoHost> {
-        self.roster.touch();
-        let request = self
-            .permit(Kind::Requests, priority)
-            .ok_or(NoHost::Overflow)?;
-        if !self.roster.admit() {
-            return Err(NoHost::Open);
-        }
-        let (roster, random) = (Arc::clone(&self.roster), Rc::clone(&self.random));
-        Ok(Turn::new(host, roster, random, request, now))
     }
 
     /// One more of this kind is under way until the permit is dropped; `None`: the limit does not allow it.
@@ -306,20 +301,9 @@ impl<B> Cluster<B> {
             .iter()
             .map(|member| {
                 let mut hosts = before.iter().flat_map(|before| &before.hosts);
-                match hosts.find(|host| host.address() == member.address) {
-                    Some(host) if Arc::ptr_eq(&host.member, member) => Rc::clone(host),
-                    Some(host) => {
-                        let pool = Rc::clone(&host.pool);
-                        Rc::new(Host::new(Arc::clone(member), pool, Some(host)))
-                    }
-                    None => {
-                        let pool = self
-                            .settings
-                            .pool(member.address, Arc::clone(&self.metrics));
-                        let pool = Rc::new(pool);
-                        Rc::new(Host::new(Arc::clone(member), pool, None))
-                    }
-                }
+                let before = hosts.find(|host| host.address() == member.address);
+                let same = before.filter(|host| host.site.is_of(member, &self.roster));
+                same.map_or_else(|| self.new_host(member, before), Rc::clone)
             })
             .collect();
         let indexes: Vec<_> = (0..members.len()).collect();
@@ -341,6 +325,27 @@ impl<B> Cluster<B> {
             all,
             subsets,
         }
+    }
+}
+
+impl<B> Cluster<B> {
+    fn new_host(&self, member: &Arc<Member>, before: Option<&Rc<Host<B>>>) -> Rc<Host<B>> {
+        let site = Site::new(
+            Arc::clone(member),
+            Arc::clone(&self.roster),
+            Rc::clone(&self.usage),
+            Rc::clone(&self.random),
+            before.map(|before| &*before.site),
+        );
+        let pool = before.map_or_else(
+            || {
+                let metrics = Arc::clone(&self.metrics);
+                Rc::new(self.settings.pool(member.address, metrics))
+            },
+            |before| Rc::clone(&before.pool),
+        );
+        pool.stand_at(&site);
+        Rc::new(Host { site, pool })
     }
 }
 
@@ -445,24 +450,24 @@ struct Going<'a, B> {
 
 impl<B> Loads for Going<'_, B> {
     fn active(&self, index: usize) -> u32 {
-        self.hosts.get(index).map_or(0, |host| host.active())
+        self.hosts.get(index).map_or(0, |host| host.site.active())
     }
 
     fn active_in_all(&self) -> u32 {
-        self.hosts.iter().map(|host| host.active()).sum()
+        self.hosts.iter().map(|host| host.site.active()).sum()
     }
 
     fn cost(&self, index: usize, settings: &peak_ewma::Settings) -> f64 {
         self.hosts.get(index).map_or(f64::INFINITY, |host| {
-            let average = host.load.average.get();
-            average.cost(host.active(), roster::now(), settings)
+            let average = host.site.average();
+            average.cost(host.site.active(), roster::now(), settings)
         })
     }
 
     fn healthy_for(&self, index: usize) -> Duration {
         self.hosts
             .get(index)
-            .map_or(Duration::ZERO, |host| host.member.state.healthy_for())
+            .map_or(Duration::ZERO, |host| host.site.member.state.healthy_for())
     }
 }
 

@@ -32,6 +32,7 @@ mod protocol;
 mod retry;
 mod route;
 mod secret;
+mod sticky;
 mod support;
 mod tcp;
 mod tls;

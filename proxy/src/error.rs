@@ -23,6 +23,10 @@ pub enum Error {
     NoCluster,
     /// The cluster has no endpoint that may be used.
     NoEndpoint,
+    /// The cluster has too much under way.
+    Overflow,
+    /// The cluster's breaker is open.
+    BreakerOpen,
     /// No connection to the endpoint could be made.
     Connect(Arc<io::Error>),
     /// No connection to the endpoint could be made in time.
@@ -88,6 +92,8 @@ impl Error {
         match self {
             Self::NoRoute | Self::NoPath | Self::NoCluster => Side::Proxy,
             Self::NoEndpoint
+            | Self::Overflow
+            | Self::BreakerOpen
             | Self::Connect(_)
             | Self::ConnectTimeout
             | Self::Terminated
@@ -152,6 +158,8 @@ impl fmt::Display for Error {
         match self {
             Self::NoRoute => f.write_str("no route is for the request"),
             Self::NoCluster => f.write_str("the route's cluster does not exist"),
+            Self::Overflow => f.write_str("the cluster has too much under way"),
+            Self::BreakerOpen => f.write_str("the cluster's breaker is open"),
             Self::NoEndpoint => f.write_str("the cluster has no usable endpoint"),
             Self::Connect(cause) => f.write_str(&cause_of(cause)),
             Self::ConnectTimeout => f.write_str("connect timeout"),

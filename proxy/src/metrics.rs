@@ -439,6 +439,10 @@ block!(
     ejections_active: Gauge = "outlier_detection.ejections_active",
     /// Endpoints not put aside, since too many are.
     ejections_overflow: Counter = "outlier_detection.ejections_overflow",
+    /// Names of endpoints resolved, or tried to be.
+    resolutions: Counter = "update_attempt",
+    /// Names of endpoints that could not be resolved.
+    resolutions_failed: Counter = "update_failure",
     /// Health checks.
     checks: Counter = "health_check.attempt",
     /// Health checks that succeeded.

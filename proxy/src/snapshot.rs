@@ -23,12 +23,14 @@ use crate::{
     net::tls,
     observe::{Observer, Silent},
     policy::{
+        balance::subset::Metadata,
         fault::{self, Book, Counters},
         headers::Mutations,
         matcher, mirror,
         path::Normalization,
         protocol::{Codec, Http2},
         rewrite::{CompiledHost, CompiledPath, CompiledRedirect, Redirect},
+        sticky,
     },
 };
 
@@ -221,6 +223,8 @@ pub struct Forward {
     pub append_forwarded_host: bool,
     /// Indexes into [`Snapshot::mirrors`].
     pub mirrors: Vec<usize>,
+    /// What binds requests to endpoints.
+    pub sticky: sticky::Compiled,
 }
 
 /// A mirror, ready to be asked.
@@ -920,6 +924,8 @@ impl<'a> Compiler<'a> {
                     .host_rewrite
                     .as_deref()
                     .and_then(|host| HeaderValue::from_str(host).ok()),
+                metadata: Some(merged(&forward.metadata, &target.metadata))
+                    .filter(|metadata| !metadata.is_empty()),
             });
         }
         if all.is_empty() {
@@ -950,6 +956,10 @@ impl<'a> Compiler<'a> {
                 .timeout
                 .and_then(|timeout| HeaderValue::from_str(&timeout.as_millis().to_string()).ok()),
             idle_timeout: forward.idle_timeout,
+            sticky: sticky::Compiled::new(&forward.sticky).unwrap_or_else(|what| {
+                self.problem(format!("{path}.sticky"), what);
+                sticky::Compiled::default()
+            }),
             attempt_count: forward.attempt_count,
             attempt_count_in_answer: forward.attempt_count_in_answer,
             tries: Box::new(Tries::compile(&forward.tries).unwrap_or_else(|what| {
@@ -1030,6 +1040,13 @@ fn to_tls() -> config::Route {
         },
         ..config::Route::default()
     }
+}
+
+/// What a route asks for, and what one of its clusters asks for besides, which counts more.
+fn merged(route: &Metadata, target: &Metadata) -> Metadata {
+    let mut merged = route.clone();
+    merged.extend(target.clone());
+    merged
 }
 
 /// An address on which a listener at `bound` can be reached from this machine.

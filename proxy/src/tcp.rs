@@ -6,6 +6,7 @@ use std::{
     rc::Rc,
     sync::atomic::Ordering,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use tokio::time::Instant;
@@ -94,35 +95,36 @@ async fn connect(local: &Local, settings: &Tcp, ordinal: u64, log: &mut Log<'_>)
             key,
             ..Pick::default()
         };
-        let turn = cluster
-            .pick(&pick)
-            .and_then(|host| cluster.begin(host, Priority::Default, Instant::now()));
-        let mut turn = match turn {
-            Ok(turn) => turn,
+        let host = match cluster.pick(&pick) {
+            Ok(host) => host,
             Err(NoHost::Unhealthy) => {
                 metrics.none_healthy.inc();
                 log.flags.set(Flags::UH);
                 return None;
             }
-            Err(NoHost::Overflow | NoHost::Open) => {
+            Err(NoHost::Open) => {
                 log.flags.set(Flags::UO);
                 return None;
             }
         };
-        let address = turn.host().address();
+        let Some(turn) = host.site.begin(Priority::Default) else {
+            log.flags.set(Flags::UO);
+            return None;
+        };
+        let address = host.address();
         log.attempts += 1;
         log.endpoint = Some(address);
         metrics.connections.inc();
         match dial(address, cluster.settings(), metrics).await {
             Ok(upstream) => {
-                turn.report(Outcome::Connected);
+                host.site.report(Outcome::Connected, Duration::ZERO);
                 metrics.connections_active.inc();
                 log.upstream_local = upstream.local_addr();
                 log.turn = Some((turn, permit));
                 return Some(upstream);
             }
             Err(error) => {
-                turn.report(Outcome::Failed);
+                host.site.report(Outcome::Failed, Duration::ZERO);
                 match error {
                     Error::ConnectTimeout => metrics.connect_timeouts.inc(),
                     _ => metrics.connect_failures.inc(),

@@ -6,130 +6,242 @@ use std::{
     net::SocketAddr,
     rc::Rc,
     sync::Arc,
+    time::Duration,
 };
 
 use rand::{RngExt, rngs::SmallRng};
-use tokio::time::Instant;
+use tokio::sync::Notify;
 
 use super::{
     pool::Pool,
     roster::{Member, Roster, now},
-    usage::Permit,
+    usage::{self, Permit},
 };
 use crate::policy::{
     balance::{Balance, peak_ewma::Average},
+    breaker::{Kind, Priority},
     outlier::Outcome,
 };
 
-/// An endpoint on one event loop.
+/// An endpoint on one event loop, and its connections.
 pub struct Host<B> {
-    /// Who it is, and how it is.
-    pub member: Arc<Member>,
+    /// Who it is, and what is under way there.
+    pub site: Rc<Site>,
     /// Its connections.
     pub pool: Rc<Pool<B>>,
-    pub(super) load: Rc<Load>,
+}
+
+/// An endpoint on one event loop.
+pub struct Site {
+    /// Who it is, and how it is.
+    pub member: Arc<Member>,
+    roster: Arc<Roster>,
+    usage: Rc<usage::Local>,
+    random: Rc<RefCell<SmallRng>>,
+    load: Rc<Load>,
 }
 
 /// What is going on at an endpoint, as far as this event loop knows; it outlives configurations.
 #[derive(Debug, Default)]
-pub(super) struct Load {
-    pub(super) active: Cell<u32>,
-    pub(super) average: Cell<Average>,
+struct Load {
+    active: Cell<u32>,
+    average: Cell<Average>,
+    connections: Cell<u32>,
+    waiting: Cell<u32>,
+    freed: Notify,
 }
 
 /// A request is under way at an endpoint, until this is dropped.
-pub struct Turn<B> {
-    host: Rc<Host<B>>,
-    roster: Arc<Roster>,
-    random: Rc<RefCell<SmallRng>>,
-    begin: Instant,
-    reported: bool,
-    _request: Permit,
+#[derive(Debug)]
+pub struct Turn {
+    site: Rc<Site>,
+    priority: Priority,
+}
+
+/// A connection to an endpoint is open, until this is dropped.
+#[derive(Debug)]
+pub struct Open {
+    load: Rc<Load>,
+    _connection: Permit,
+}
+
+/// A request waits for a connection, until this is dropped.
+#[derive(Debug)]
+pub struct Waiting {
+    load: Rc<Load>,
+    _pending: Permit,
 }
 
 impl<B> Host<B> {
-    pub(super) fn new(member: Arc<Member>, pool: Rc<Pool<B>>, before: Option<&Self>) -> Self {
-        Self {
-            member,
-            pool,
-            load: before.map_or_else(Rc::default, |before| Rc::clone(&before.load)),
-        }
-    }
-
     /// Its address.
     pub fn address(&self) -> SocketAddr {
-        self.member.address
+        self.site.member.address
+    }
+}
+
+impl Site {
+    pub(super) fn new(
+        member: Arc<Member>,
+        roster: Arc<Roster>,
+        usage: Rc<usage::Local>,
+        random: Rc<RefCell<SmallRng>>,
+        before: Option<&Self>,
+    ) -> Rc<Self> {
+        Rc::new(Self {
+            member,
+            roster,
+            usage,
+            random,
+            load: before.map_or_else(Rc::default, |before| Rc::clone(&before.load)),
+        })
+    }
+
+    pub(super) fn is_of(&self, member: &Arc<Member>, roster: &Arc<Roster>) -> bool {
+        Arc::ptr_eq(&self.member, member) && Arc::ptr_eq(&self.roster, roster)
     }
 
     /// Requests of this event loop that are under way there.
     pub fn active(&self) -> u32 {
         self.load.active.get()
     }
-}
 
-impl<B> Turn<B> {
-    pub(super) fn new(
-        host: Rc<Host<B>>,
-        roster: Arc<Roster>,
-        random: Rc<RefCell<SmallRng>>,
-        request: Permit,
-        begin: Instant,
-    ) -> Self {
-        let active = &host.load.active;
+    /// How long its answers take.
+    pub(super) fn average(&self) -> Average {
+        self.load.average.get()
+    }
+
+    /// A request is sent there, where the cluster's limit allows it.
+    pub fn begin(self: &Rc<Self>, priority: Priority) -> Option<Turn> {
+        self.roster.touch();
+        // Kept by the turn: it is smaller without a permit of its own.
+        self.permit(Kind::Requests, priority)?.keep();
+        let active = &self.load.active;
         active.set(active.get() + 1);
-        Self {
-            host,
-            roster,
-            random,
-            begin,
-            reported: false,
-            _request: request,
+        Some(Turn {
+            site: Rc::clone(self),
+            priority,
+        })
+    }
+
+    /// A connection is made, where limits allow it; the first of an endpoint always.
+    pub fn open(&self, priority: Priority) -> Option<Open> {
+        let connections = self.load.connections.get();
+        let limits = &self.roster.settings().limits;
+        let fits = limits
+            .host_connections
+            .is_none_or(|most| connections < most);
+        let permit = self.permit(Kind::Connections, priority).filter(|_| fits);
+        if permit.is_none() && connections > 0 {
+            return None;
+        }
+        Some(self.opened(permit, priority))
+    }
+
+    fn opened(&self, permit: Option<Permit>, priority: Priority) -> Open {
+        let connections = &self.load.connections;
+        connections.set(connections.get() + 1);
+        Open {
+            load: Rc::clone(&self.load),
+            _connection: permit.unwrap_or_else(|| self.usage.force(Kind::Connections, priority)),
         }
     }
 
-    /// Where it is under way.
-    pub fn host(&self) -> &Rc<Host<B>> {
-        &self.host
+    /// A request waits for a connection, where the cluster's limit allows it.
+    pub fn wait(&self, priority: Priority) -> Option<Waiting> {
+        let pending = self.permit(Kind::Pending, priority)?;
+        let waiting = &self.load.waiting;
+        waiting.set(waiting.get() + 1);
+        Some(Waiting {
+            load: Rc::clone(&self.load),
+            _pending: pending,
+        })
     }
 
-    /// Tells what became of it. To be told once, of its first outcome; a connection that is made may be told before.
-    pub fn report(&mut self, outcome: Outcome) {
+    /// Requests wait for a connection.
+    pub fn is_waited_for(&self) -> bool {
+        self.load.waiting.get() > 0
+    }
+
+    /// A connection is free: one of those that wait for it looks again.
+    pub fn freed(&self) {
+        self.load.freed();
+    }
+
+    /// Tells what became of a try at the endpoint, which took so long.
+    pub fn report(&self, outcome: Outcome, took: Duration) {
         let draw = || self.random.borrow_mut().random();
-        self.roster.report(&self.host.member, outcome, draw);
-        if outcome == Outcome::Connected || self.reported {
+        self.roster.report(&self.member, outcome, draw);
+        if outcome == Outcome::Connected {
             return;
         }
-        self.reported = true;
         let failed = !matches!(outcome, Outcome::Status(status) if status < 500);
         self.roster.ended(failed);
         if let Balance::PeakEwma(settings) = &self.roster.settings().balance {
-            let mut average = self.host.load.average.get();
-            average.observe(self.begin.elapsed(), now(), settings);
-            self.host.load.average.set(average);
+            let mut average = self.load.average.get();
+            average.observe(took, now(), settings);
+            self.load.average.set(average);
+        }
+    }
+
+    fn permit(&self, kind: Kind, priority: Priority) -> Option<Permit> {
+        let limits = &self.roster.settings().limits;
+        self.usage.admit(kind, priority, limits)
+    }
+}
+
+impl Load {
+    fn freed(&self) {
+        if self.waiting.get() > 0 {
+            self.freed.notify_one();
         }
     }
 }
 
-impl<B> Drop for Turn<B> {
-    fn drop(&mut self) {
-        let active = &self.host.load.active;
-        active.set(active.get().saturating_sub(1));
+impl Waiting {
+    /// Ends when a connection was freed.
+    pub async fn freed(&self) {
+        self.load.freed.notified().await;
     }
 }
 
-impl<B> fmt::Debug for Host<B> {
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let active = &self.site.load.active;
+        active.set(active.get().saturating_sub(1));
+        self.site.usage.release(Kind::Requests, self.priority);
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let connections = &self.load.connections;
+        connections.set(connections.get().saturating_sub(1));
+        self.load.freed();
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let waiting = &self.load.waiting;
+        waiting.set(waiting.get().saturating_sub(1));
+        // Whoever woke it may have meant the next one, too.
+        self.load.freed();
+    }
+}
+
+impl fmt::Debug for Site {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Host")
+        f.debug_struct("Site")
             .field("member", &self.member)
             .field("load", &self.load)
             .finish_non_exhaustive()
     }
 }
 
-impl<B> fmt::Debug for Turn<B> {
+impl<B> fmt::Debug for Host<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Turn")
-            .field("host", &self.host)
+        f.debug_struct("Host")
+            .field("site", &self.site)
             .finish_non_exhaustive()
     }
 }

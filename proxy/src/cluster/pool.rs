@@ -10,6 +10,7 @@ use http::{Request, Response, Version};
 use http_body::Body;
 use tokio::time::Instant;
 
+use super::host::{Open, Site, Turn, Waiting};
 use crate::{
     error::Error,
     metrics::Upstream,
@@ -20,7 +21,7 @@ use crate::{
         io::Stream,
         tls::{self, Alpn},
     },
-    policy::protocol,
+    policy::{breaker::Priority, outlier::Outcome, protocol},
 };
 
 mod h2;
@@ -42,6 +43,8 @@ pub struct Pool<B> {
     /// Where the client's version is spoken: the pool for clients of HTTP/2.
     twin: Option<Rc<Self>>,
     tls: Option<Arc<tls::Client>>,
+    /// Whose connections they are: there the limits are kept.
+    site: RefCell<Option<Rc<Site>>>,
     metrics: Arc<Upstream>,
     body: PhantomData<fn(B)>,
 }
@@ -54,6 +57,7 @@ struct Idle {
 /// A connection, counted as long as it is not dropped.
 struct Held {
     conn: Rc<Conn>,
+    _open: Option<Open>,
     metrics: Arc<Upstream>,
 }
 
@@ -62,6 +66,8 @@ pub struct Lease<B> {
     way: Way,
     pool: Rc<Pool<B>>,
     idle_since: Option<Instant>,
+    /// The request that is under way.
+    _turn: Option<Turn>,
 }
 
 /// What carries a request.
@@ -87,6 +93,7 @@ impl<B> Pool<B> {
             alpn: false,
             twin: None,
             tls: None,
+            site: RefCell::default(),
             metrics,
             body: PhantomData,
         }
@@ -96,6 +103,21 @@ impl<B> Pool<B> {
     #[must_use]
     pub fn over_tls(self, tls: Option<Arc<tls::Client>>) -> Self {
         Self { tls, ..self }
+    }
+
+    /// From now on they are the connections of this endpoint.
+    pub(super) fn stand_at(&self, site: &Rc<Site>) {
+        self.site.replace(Some(Rc::clone(site)));
+        if let Some(twin) = &self.twin {
+            twin.stand_at(site);
+        }
+    }
+
+    /// Tells what became of a try at the endpoint, which took so long.
+    pub fn report(&self, outcome: Outcome, took: Duration) {
+        if let Some(site) = &*self.site.borrow() {
+            site.report(outcome, took);
+        }
     }
 
     /// It speaks HTTP/2; a connection carries so many requests in all.
@@ -132,32 +154,67 @@ impl<B> Pool<B> {
         self.address
     }
 
-    /// An idle connection, if there is one that is still open.
+    /// An idle connection, if there is one that is still open, nobody waits for it, and the limits allow a request on it.
     pub fn idle(self: &Rc<Self>) -> Option<Lease<B>> {
+        let site = self.site.borrow().clone();
+        if site.as_ref().is_some_and(|site| site.is_waited_for()) {
+            return None;
+        }
+        self.free(site.as_ref()).ok()?
+    }
+
+    /// An idle connection, whoever waits for one; the error: there is one, and the limits allow no request on it.
+    fn free(self: &Rc<Self>, site: Option<&Rc<Site>>) -> Result<Option<Lease<B>>, Error> {
+        let Some((way, idle_since)) = self.take() else {
+            return Ok(None);
+        };
+        self.lease(way, idle_since, site).map(Some)
+    }
+
+    fn take(&self) -> Option<(Way, Option<Instant>)> {
         if let Some(http2) = &self.http2 {
-            let slot = http2.idle();
-            if slot.is_some() || !self.alpn {
-                return slot.map(|slot| self.lease(slot));
+            if let Some(slot) = http2.idle() {
+                let idle_since = slot.idle_since;
+                return Some((Way::Stream(slot), idle_since));
+            }
+            if !self.alpn {
+                return None;
             }
         }
         loop {
             let Idle { held, since } = self.idle.borrow_mut().pop()?;
             if held.conn.is_open() {
-                return Some(Lease {
-                    way: Way::Connection(held),
-                    pool: Rc::clone(self),
-                    idle_since: Some(since),
-                });
+                return Some((Way::Connection(held), Some(since)));
             }
         }
     }
 
-    fn lease(self: &Rc<Self>, slot: h2::Slot) -> Lease<B> {
-        Lease {
-            idle_since: slot.idle_since,
-            way: Way::Stream(slot),
-            pool: Rc::clone(self),
+    /// The connection, lent to one more request where the limits allow it.
+    fn lease(
+        self: &Rc<Self>,
+        way: Way,
+        idle_since: Option<Instant>,
+        site: Option<&Rc<Site>>,
+    ) -> Result<Lease<B>, Error> {
+        let turn = site.map(|site| site.begin(Priority::Default));
+        if let Some(None) = turn {
+            if let Way::Connection(held) = way {
+                let since = idle_since.unwrap_or_else(Instant::now);
+                self.idle.borrow_mut().push(Idle { held, since });
+            }
+            return Err(self.overflow());
         }
+        Ok(Lease {
+            way,
+            pool: Rc::clone(self),
+            idle_since,
+            _turn: turn.flatten(),
+        })
+    }
+
+    fn overflow(&self) -> Error {
+        self.metrics.overflows.inc();
+        Error::Overflow
     }
 
     /// Closes connections that were idle too long, and those that the endpoint has closed.
@@ -182,8 +239,49 @@ impl<B> Pool<B> {
         });
     }
 
-    /// A new connection, or a place on one that another request has made meanwhile.
+    /// A new connection, or a place on one that another request has made meanwhile. Where there are as many connections as
+    /// there may be, it waits for one of them.
     pub async fn connect(self: &Rc<Self>) -> Result<Lease<B>, Error> {
+        let site = self.site.borrow().clone();
+        let Some(site) = site else {
+            return Box::pin(self.made(None, None)).await;
+        };
+        let mut waiting = None;
+        loop {
+            let first = waiting.is_none();
+            // Whoever comes later waits behind those that wait.
+            let behind = first && site.is_waited_for();
+            if first {
+                let wait = site
+                    .wait(Priority::Default)
+                    .ok_or_else(|| self.overflow())?;
+                waiting = Some(Pending::new(wait, &self.metrics));
+            }
+            if !behind {
+                if self.http2.is_some() {
+                    // One connection for many requests: they are bounded by what is under way.
+                    return Box::pin(self.made(None, Some(&site))).await;
+                }
+                if !first && let Some(lease) = self.free(Some(&site))? {
+                    return Ok(lease);
+                }
+                if let Some(open) = site.open(Priority::Default) {
+                    return Box::pin(self.made(Some(open), Some(&site))).await;
+                }
+                self.metrics.connection_overflows.inc();
+            }
+            if let Some(waiting) = &waiting {
+                waiting.wait.freed().await;
+            }
+        }
+    }
+
+    /// Boxed by its callers: a connection is made rarely, and its state is large.
+    async fn made(
+        self: &Rc<Self>,
+        open: Option<Open>,
+        site: Option<&Rc<Site>>,
+    ) -> Result<Lease<B>, Error> {
         let made = match &self.http2 {
             Some(http2) => http2.connect(|| self.dial()).await?,
             None => Made::Other(self.dial().await?.0),
@@ -192,14 +290,10 @@ impl<B> Pool<B> {
             Made::Slot(slot) => Way::Stream(slot),
             Made::Other(stream) => {
                 let conn = Conn::new(stream, Limits::default());
-                Way::Connection(Held::new(conn, &self.metrics))
+                Way::Connection(Held::new(conn, open, &self.metrics))
             }
         };
-        Ok(Lease {
-            way,
-            pool: Rc::clone(self),
-            idle_since: None,
-        })
+        self.lease(way, None, site)
     }
 
     /// A connection, and whether HTTP/2 is spoken on it.
@@ -236,11 +330,34 @@ impl<B> Pool<B> {
     }
 }
 
+/// A request that waits for a connection, counted until this is dropped.
+struct Pending {
+    wait: Waiting,
+    metrics: Arc<Upstream>,
+}
+
+impl Pending {
+    fn new(wait: Waiting, metrics: &Arc<Upstream>) -> Self {
+        metrics.pending.inc();
+        Self {
+            wait,
+            metrics: Arc::clone(metrics),
+        }
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        self.metrics.pending.dec();
+    }
+}
+
 impl Held {
-    fn new(conn: Conn, metrics: &Arc<Upstream>) -> Self {
+    fn new(conn: Conn, open: Option<Open>, metrics: &Arc<Upstream>) -> Self {
         metrics.connections_active.inc();
         Self {
             conn: Rc::new(conn),
+            _open: open,
             metrics: Arc::clone(metrics),
         }
     }
@@ -278,12 +395,17 @@ impl<B> Lease<B> {
 
     /// Gives the connection back once the answer has been read. One on which an exchange has not ended is closed.
     pub fn give_back(self, now: Instant) {
-        let Self { way, pool, .. } = self;
+        let Self {
+            way, pool, _turn, ..
+        } = self;
         // A stream's place is free again when it is dropped.
         if let Way::Connection(held) = way
             && held.conn.is_idle()
         {
             pool.idle.borrow_mut().push(Idle { held, since: now });
+            if let Some(site) = &*pool.site.borrow() {
+                site.freed();
+            }
         }
     }
 }

@@ -39,6 +39,7 @@ pub struct Permit {
     local: Rc<Local>,
     kind: Kind,
     priority: Priority,
+    kept: bool,
 }
 
 impl Usage {
@@ -116,15 +117,29 @@ impl Local {
             local: Rc::clone(self),
             kind,
             priority,
+            kept: false,
         }
+    }
+
+    /// One less.
+    pub(super) fn release(&self, kind: Kind, priority: Priority) {
+        let count = self.own.get(kind, priority);
+        self.own.set(kind, priority, count.saturating_sub(1));
+    }
+}
+
+impl Permit {
+    /// Whoever was given it calls [`Local::release`] in its place.
+    pub(super) fn keep(mut self) {
+        self.kept = true;
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let own = &self.local.own;
-        let count = own.get(self.kind, self.priority);
-        own.set(self.kind, self.priority, count.saturating_sub(1));
+        if !self.kept {
+            self.local.release(self.kind, self.priority);
+        }
     }
 }
 

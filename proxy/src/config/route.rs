@@ -5,12 +5,14 @@ use std::{sync::Arc, time::Duration};
 use super::{Filter, Tries};
 use crate::{
     policy::{
+        balance::subset::Metadata,
         fault,
         headers::Edits,
         matcher,
         mirror::Mirror,
         path::Normalization,
         rewrite::{HostRewrite, PathRewrite, Redirect},
+        sticky,
     },
     unit::Share,
 };
@@ -130,6 +132,10 @@ pub struct Forward {
     pub tries: Box<Tries>,
     /// Shadows.
     pub mirrors: Vec<Mirror>,
+    /// What binds requests to endpoints.
+    pub sticky: Vec<sticky::Policy>,
+    /// What is asked for of endpoints' metadata.
+    pub metadata: Metadata,
 }
 
 /// A cluster that requests are sent to, and its share.
@@ -143,6 +149,8 @@ pub struct Target {
     pub edits: Option<Arc<Edits>>,
     /// Replaces the host, before the route's rewrite does.
     pub host_rewrite: Option<String>,
+    /// What else is asked for of endpoints' metadata.
+    pub metadata: Metadata,
 }
 
 /// How a cluster is named.
@@ -181,6 +189,8 @@ impl Default for Forward {
             attempt_count_in_answer: false,
             tries: Box::default(),
             mirrors: Vec::new(),
+            sticky: Vec::new(),
+            metadata: Metadata::new(),
         }
     }
 }

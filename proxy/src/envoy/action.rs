@@ -13,7 +13,7 @@ use envoy_types::pb::envoy::{
     r#type::matcher::v3::RegexMatchAndSubstitute,
 };
 
-use super::{Notes, filter::open, headers};
+use super::{Notes, balance, filter::open, headers};
 use crate::{
     config::{Action, ClusterName, Target},
     policy::{
@@ -72,6 +72,7 @@ fn weighted(it: &WeightedCluster, path: &str, notes: &mut Notes) -> (Vec<Target>
             cluster,
             weight: it.weight.map_or(0, |weight| weight.value),
             edits: headers::edits(headers::operations!(it), &path, notes),
+            metadata: balance::metadata(it.metadata_match.as_ref()),
             host_rewrite: match &it.host_rewrite_specifier {
                 Some(TargetHost::HostRewriteLiteral(host)) => {
                     Some(host.clone()).filter(|host| !host.is_empty())

@@ -68,6 +68,9 @@ pub(super) fn convert(
     }
     for (index, check) in it.health_checks.iter().enumerate() {
         let path = format!("{path}.health_checks[{index}]");
+        if index > 0 {
+            notes.invalid(&path, "a cluster has one health check");
+        }
         cluster.health.extend(health::check(check, &path, notes));
     }
     cluster

@@ -19,10 +19,10 @@ use envoy_types::pb::envoy::{
 };
 
 use super::{
-    Notes, action,
+    Notes, action, balance,
     filter::{self, Faults, Overrides, duration, open, share, unless_zero},
     headers::{self, operations},
-    retry,
+    retry, sticky,
 };
 use crate::{
     config::{self, Forward},
@@ -394,6 +394,8 @@ fn forward(
         path_rewrite: action::path_rewrite(it, matcher, path, notes),
         host_rewrite: action::host_rewrite(it),
         append_forwarded_host: it.append_x_forwarded_host,
+        sticky: sticky::convert(&it.hash_policy, path, notes),
+        metadata: balance::metadata(it.metadata_match.as_ref()),
         attempt_count: false,
         attempt_count_in_answer: false,
         tries: Box::default(),

@@ -2,23 +2,26 @@
 
 use std::{rc::Rc, time::Duration};
 
-use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Version, request};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version, request};
 use tokio::time::Instant;
 
 use super::{
     body::Upload,
+    core::Local,
     inject::{self, Shaping},
     log::Log,
     replay::Replay,
 };
 use crate::{
     cluster::{
-        Cluster,
+        Cluster, Pick,
         pool::{Lease, Pool},
+        roster::Member,
     },
     error::Error,
     net::body::Incoming,
-    policy::fault::abort,
+    policy::{balance::subset::Metadata, fault::abort, outlier::Outcome, sticky},
+    snapshot::Route,
 };
 
 mod attempt;
@@ -52,6 +55,10 @@ pub struct Answer {
 
 /// What a request got.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "answers are the rule: a box would cost each of them"
+)]
 pub enum Got {
     /// The upstream's answer.
     Upstream(Answer),
@@ -68,6 +75,9 @@ pub async fn send(
 ) -> Result<Got, Error> {
     let client = Rc::clone(&log.client);
     let wish = wish::take(&mut head.headers, log.internal);
+    // Asked for its retries below, while the log is told of the attempts.
+    let local = Rc::clone(&log.local);
+    let (key, metadata) = bind(&local, &head.headers, log);
     let forward = log.forward().ok_or(Error::NoRoute)?;
     let times = Times::of(forward, &wish);
     // The head was read just now, unless a fault has delayed it.
@@ -80,12 +90,12 @@ pub async fn send(
     let told_timeout = forward.timeout_ms.clone();
     client.expect_answer(begin, times.whole, forward.idle_timeout);
     cluster.metrics().requests_active.inc();
-    // Asked for its retries below, while the log is told of the attempts.
-    let local = Rc::clone(&log.local);
     let route = local.route(log.http, log.route);
     let sender = Sender {
         cluster,
         client: &client,
+        key,
+        metadata,
         version: log.version,
         begin,
         times,
@@ -115,10 +125,40 @@ pub async fn send(
     Box::pin(race::Race::new(&sender, head, body, retries, log).run()).await
 }
 
+/// What binds the request to an endpoint, and what it asks for of one. A client is given the cookies that bind it.
+fn bind<'a>(
+    local: &'a Local,
+    headers: &HeaderMap,
+    log: &mut Log,
+) -> (Option<u64>, Option<&'a Metadata>) {
+    let route = local.route(log.http, log.route);
+    let Some(forward) = route.and_then(Route::forward) else {
+        return (None, None);
+    };
+    let target = forward.targets.get(log.target);
+    let metadata = target.and_then(|target| target.metadata.as_ref());
+    if forward.sticky.is_empty() {
+        return (None, metadata);
+    }
+    let peer = log.client.peer;
+    let bound = forward.sticky.bind(&sticky::Request {
+        headers,
+        query: log.path.as_ref().and_then(|path| path.query()),
+        peer,
+        local: log.client.local.get().unwrap_or(peer),
+    });
+    log.cookies = bound.cookies;
+    (bound.key, metadata)
+}
+
 /// What all attempts of a request have in common.
 struct Sender<'a> {
     cluster: &'a Rc<Cluster<Upload>>,
     client: &'a super::client::Client,
+    /// What binds it to an endpoint.
+    key: Option<u64>,
+    /// What it asks for of an endpoint's metadata.
+    metadata: Option<&'a Metadata>,
     /// What the client speaks.
     version: Version,
     begin: Instant,
@@ -140,8 +180,9 @@ impl Sender<'_> {
     ) -> Result<Got, Error> {
         self.dress(&mut head, 1);
         log.tries = 1;
-        let Some(pool) = self.next() else {
-            return Err(self.no_endpoint(log));
+        let pool = match self.next(None, 0) {
+            Ok(pool) => pool,
+            Err(error) => return Err(self.no_endpoint(error, log)),
         };
         log.upstream = Some(pool.address());
         let progress = Progress::default();
@@ -151,9 +192,20 @@ impl Sender<'_> {
         result.map_err(|failure| failure.error)
     }
 
-    /// The endpoint whose turn it is, by the connections that suit the client's protocol.
-    fn next(&self) -> Option<Rc<Pool<Upload>>> {
-        Some(Rc::clone(self.cluster.next()?.for_client(self.version)))
+    /// The connections, such as suit the client's protocol, to the endpoint whose turn it is; if it is rejected, to
+    /// another one, sought so often.
+    fn next(
+        &self,
+        reject: Option<&dyn Fn(&Member) -> bool>,
+        others: u32,
+    ) -> Result<Rc<Pool<Upload>>, Error> {
+        let host = self.cluster.pick(&Pick {
+            key: self.key,
+            metadata: self.metadata,
+            reject,
+            attempts: others,
+        })?;
+        Ok(Rc::clone(host.pool.for_client(self.version)))
     }
 
     /// Tells the upstream which attempt it is, and how long it has.
@@ -172,8 +224,7 @@ impl Sender<'_> {
         }
     }
 
-    fn no_endpoint(&self, log: &mut Log) -> Error {
-        let error = Error::NoEndpoint;
+    fn no_endpoint(&self, error: Error, log: &mut Log) -> Error {
         self.cluster.metrics().none_healthy.inc();
         log.attempts
             .push(attempt::record(None, Duration::ZERO, Err(&error)));
@@ -195,6 +246,14 @@ impl Sender<'_> {
             stale.why = Some("stale connection".into());
             log.attempts.push(stale);
         }
+        if let Some(pool) = &pool {
+            if progress.connected.get().is_some() {
+                pool.report(Outcome::Connected, Duration::ZERO);
+            }
+            if let Some(outcome) = outcome(result) {
+                pool.report(outcome, start.elapsed());
+            }
+        }
         match result {
             Ok(got) => metrics.answered(got.status().as_u16()),
             Err(failure) => match failure.error {
@@ -206,14 +265,36 @@ impl Sender<'_> {
                 _ => {}
             },
         }
+        // It was sent nowhere.
+        let refused = matches!(result, Err(failure) if matches!(failure.error, Error::Overflow));
+        if refused {
+            log.upstream = None;
+        }
         log.attempts.push(attempt::record(
-            pool.as_ref(),
+            pool.as_ref().filter(|_| !refused),
             start.elapsed(),
             result
                 .as_ref()
                 .map(Got::status)
                 .map_err(|failure| &failure.error),
         ));
+    }
+}
+
+/// What an attempt tells of its endpoint; `None`: nothing.
+fn outcome(result: &Result<Got, Failure>) -> Option<Outcome> {
+    match result {
+        Ok(Got::Upstream(answer)) => Some(Outcome::Status(answer.response.status().as_u16())),
+        Ok(Got::Injected(_)) => None,
+        Err(failure) => match failure.error {
+            Error::Connect(_) | Error::Terminated | Error::Protocol | Error::Reset { .. } => {
+                Some(Outcome::Failed)
+            }
+            Error::ConnectTimeout | Error::Timeout | Error::PerTryTimeout { .. } => {
+                Some(Outcome::Timeout)
+            }
+            _ => None,
+        },
     }
 }
 

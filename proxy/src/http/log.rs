@@ -99,6 +99,8 @@ pub struct Log {
     pub internal: bool,
     /// How often it was tried, as `x-envoy-attempt-count`: hedges count, a stale connection does not.
     pub tries: u32,
+    /// Cookies that its client is given.
+    pub cookies: Vec<String>,
     /// Tries to send it on.
     pub attempts: Attempts,
     /// Fault rules that were drawn.
@@ -195,6 +197,7 @@ impl Log {
             answer_headers: Vec::new(),
             internal: false,
             tries: 0,
+            cookies: Vec::new(),
             attempts: Attempts::default(),
             considered: Vec::new(),
             hits: Vec::new(),

@@ -32,6 +32,9 @@ const SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-servi
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
+/// `x-envoy-overloaded`.
+const OVERLOADED: HeaderName = HeaderName::from_static("x-envoy-overloaded");
+
 /// What an error is answered.
 struct Local {
     status: StatusCode,
@@ -83,6 +86,11 @@ pub fn upstream(
         head.headers.insert(SERVICE_TIME, millis(took.as_millis()));
     }
     set_server(&mut head.headers, &log);
+    for cookie in log.cookies.drain(..) {
+        if let Ok(cookie) = HeaderValue::try_from(cookie) {
+            head.headers.append(header::SET_COOKIE, cookie);
+        }
+    }
     set_attempts(&mut head.headers, &log);
     close_early(&mut head.headers, &log);
     edit::answer(&log, &mut head.headers);
@@ -204,6 +212,11 @@ pub fn error(mut log: Box<Log>, error: &Error) -> Response<Download> {
         Cow::Owned(text) => Bytes::from(text),
     };
     let mut response = plain(log, local.status, body);
+    if matches!(error, Error::Overflow | Error::BreakerOpen) {
+        response
+            .headers_mut()
+            .insert(OVERLOADED, HeaderValue::from_static("true"));
+    }
     if local.close {
         response
             .headers_mut()
@@ -306,6 +319,13 @@ impl Local {
             Error::NoRoute => (404, "", Flags::NR, "route_not_found"),
             Error::NoCluster => (503, "", Flags::NC, "cluster_not_found"),
             Error::NoEndpoint => (503, "no healthy upstream", Flags::UH, "no_healthy_upstream"),
+            Error::Overflow => (
+                503,
+                "upstream connect error or disconnect/reset before headers. reset reason: overflow",
+                Flags::UO,
+                "upstream_reset_before_response_started{overflow}",
+            ),
+            Error::BreakerOpen => (503, "breaker open", Flags::UO, "breaker_open"),
             Error::Connect(cause) => return Self::refused(cause),
             Error::ConnectTimeout => (
                 503,

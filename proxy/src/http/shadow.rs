@@ -453,7 +453,9 @@ impl Job {
                     Error::Connect(_)
                     | Error::ConnectTimeout
                     | Error::NoEndpoint
-                    | Error::NoCluster => "connect",
+                    | Error::NoCluster
+                    | Error::Overflow
+                    | Error::BreakerOpen => "connect",
                     Error::Protocol => "protocol",
                     _ => "reset",
                 };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::headers::Level;
-use crate::draw::Draw;
+use crate::{draw::Draw, policy::balance::subset::Metadata};
 
 /// The clusters of a route.
 #[derive(Debug)]
@@ -27,6 +27,8 @@ pub struct Target {
     pub level: Option<Arc<Level>>,
     /// Replaces the host.
     pub host: Option<HeaderValue>,
+    /// What is asked for of endpoints' metadata; the route's is in it.
+    pub metadata: Option<Metadata>,
 }
 
 /// How a cluster is chosen.

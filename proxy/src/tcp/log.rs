@@ -5,7 +5,7 @@ use std::{net::SocketAddr, rc::Rc, time::Duration};
 use tokio::time::Instant;
 
 use crate::{
-    cluster::{Cluster, Permit, Turn},
+    cluster::{Cluster, Permit, host::Turn},
     error::{self, Error},
     http::{body::Upload, view::wall_clock},
     metrics::Tcp as Metrics,
@@ -36,7 +36,7 @@ pub(super) struct Log<'a> {
     /// Tries to connect to an endpoint.
     pub(super) attempts: u32,
     /// There is a connection to the endpoint, which counts there as long as it is open.
-    pub(super) turn: Option<(Turn<Upload>, Permit)>,
+    pub(super) turn: Option<(Turn, Permit)>,
     /// Why the last try failed.
     pub(super) failure: Option<Error>,
     /// What went wrong.

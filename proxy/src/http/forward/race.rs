@@ -16,7 +16,7 @@ use super::{
     attempt::{self, Progress},
 };
 use crate::{
-    cluster::Permit,
+    cluster::{Permit, pool::Pool, roster::Member},
     error::Error,
     http::{body::Upload, log::Log, replay::Replay},
     net::timer::Sleep,
@@ -142,8 +142,9 @@ impl<'a> Race<'a> {
         self.count += 1;
         self.log.tries = self.count;
         let sender = self.sender;
-        let Some(pool) = self.pick() else {
-            return Err(sender.no_endpoint(self.log));
+        let pool = match self.pick() {
+            Ok(pool) => pool,
+            Err(error) => return Err(sender.no_endpoint(error, self.log)),
         };
         self.tried.push(pool.address());
         self.log.upstream = Some(pool.address());
@@ -170,21 +171,17 @@ impl<'a> Race<'a> {
     }
 
     /// The next endpoint; where the policy asks for it, one that was not tried yet.
-    fn pick(&self) -> Option<Rc<crate::cluster::pool::Pool<Upload>>> {
+    fn pick(&self) -> Result<Rc<Pool<Upload>>, Error> {
         let others = self
             .retries
             .as_ref()
             .filter(|_| self.count > 1)
-            .and_then(Retries::other_hosts)
-            .unwrap_or_default();
-        let mut picked = self.sender.next()?;
-        for _ in 0..others {
-            if !self.tried.contains(&picked.address()) {
-                break;
-            }
-            picked = self.sender.next()?;
+            .and_then(Retries::other_hosts);
+        let tried = |member: &Member| self.tried.contains(&member.address);
+        match others {
+            Some(others) => self.sender.next(Some(&tried), others),
+            None => self.sender.next(None, 0),
         }
-        Some(picked)
     }
 
     /// An attempt's time is over.
