@@ -20,7 +20,7 @@ use crate::{
         io::Stream,
         tls::{self, Alpn},
     },
-    policy::protocol,
+    policy::{http1::Http1, protocol},
 };
 
 mod h2;
@@ -39,6 +39,7 @@ pub struct Pool<B> {
     http2: Option<h2::Connections>,
     /// It is for the endpoint to choose between HTTP/2 and HTTP/1.
     alpn: bool,
+    http1: Http1,
     /// Where the client's version is spoken: the pool for clients of HTTP/2.
     twin: Option<Rc<Self>>,
     tls: Option<Arc<tls::Client>>,
@@ -54,6 +55,8 @@ struct Idle {
 /// A connection, counted as long as it is not dropped.
 struct Held {
     conn: Rc<Conn>,
+    /// When it was made, where its age counts.
+    born: Option<Instant>,
     metrics: Arc<Upstream>,
 }
 
@@ -85,6 +88,7 @@ impl<B> Pool<B> {
             idle: RefCell::default(),
             http2: None,
             alpn: false,
+            http1: Http1::default(),
             twin: None,
             tls: None,
             metrics,
@@ -96,6 +100,13 @@ impl<B> Pool<B> {
     #[must_use]
     pub fn over_tls(self, tls: Option<Arc<tls::Client>>) -> Self {
         Self { tls, ..self }
+    }
+
+    /// How it speaks HTTP/1.
+    #[must_use]
+    pub fn with_http1(mut self, http1: Http1) -> Self {
+        self.http1 = http1;
+        self
     }
 
     /// It speaks HTTP/2; a connection carries so many requests in all.
@@ -178,7 +189,7 @@ impl<B> Pool<B> {
             if old {
                 self.metrics.idle_timeouts.inc();
             }
-            !old
+            !old && !idle.held.is_spent(&self.http1, now)
         });
     }
 
@@ -191,8 +202,9 @@ impl<B> Pool<B> {
         let way = match made {
             Made::Slot(slot) => Way::Stream(slot),
             Made::Other(stream) => {
-                let conn = Conn::new(stream, Limits::default());
-                Way::Connection(Held::new(conn, &self.metrics))
+                let conn = Conn::new(stream, Limits::of_servers(&self.http1));
+                let born = self.http1.max_age.map(|_| Instant::now());
+                Way::Connection(Held::new(conn, born, &self.metrics))
             }
         };
         Ok(Lease {
@@ -237,12 +249,23 @@ impl<B> Pool<B> {
 }
 
 impl Held {
-    fn new(conn: Conn, metrics: &Arc<Upstream>) -> Self {
+    fn new(conn: Conn, born: Option<Instant>, metrics: &Arc<Upstream>) -> Self {
         metrics.connections_active.inc();
         Self {
+            born,
             conn: Rc::new(conn),
             metrics: Arc::clone(metrics),
         }
+    }
+}
+
+impl Held {
+    fn is_spent(&self, http1: &Http1, now: Instant) -> bool {
+        let old = http1.max_age.zip(self.born);
+        old.is_some_and(|(most, born)| now.saturating_duration_since(born) >= most)
+            || http1
+                .max_requests
+                .is_some_and(|most| self.conn.served() >= most)
     }
 }
 
@@ -282,6 +305,7 @@ impl<B> Lease<B> {
         // A stream's place is free again when it is dropped.
         if let Way::Connection(held) = way
             && held.conn.is_idle()
+            && !held.is_spent(&pool.http1, now)
         {
             pool.idle.borrow_mut().push(Idle { held, since: now });
         }

@@ -245,6 +245,11 @@ impl Client {
         self.moved.set(now);
     }
 
+    /// The request has no end of its own: it is an upgrade.
+    pub fn request_goes_on(&self) {
+        self.request_complete.set(false);
+    }
+
     /// The request has come in full.
     pub fn request_complete(&self, now: Instant) {
         self.moved.set(now);

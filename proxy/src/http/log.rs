@@ -97,6 +97,8 @@ pub struct Log {
     pub answer_headers: Vec<(HeaderName, HeaderValue)>,
     /// Its client is of the mesh, and may ask for what others may not.
     pub internal: bool,
+    /// Its id, where answers carry it.
+    pub request_id: Option<HeaderValue>,
     /// How often it was tried, as `x-envoy-attempt-count`: hedges count, a stale connection does not.
     pub tries: u32,
     /// Tries to send it on.
@@ -194,6 +196,7 @@ impl Log {
             bytes_out: 0,
             answer_headers: Vec::new(),
             internal: false,
+            request_id: None,
             tries: 0,
             attempts: Attempts::default(),
             considered: Vec::new(),
