@@ -83,12 +83,12 @@ pub async fn run(
     let chosen = client.tls.as_ref().map(|tls| tls.protocol());
     let preface = match (codec, chosen, stream.tcp()) {
         (Codec::Http2, ..) | (Codec::Auto, Some(Alpn::Http2), _) => Preface::Http2,
-        (Codec::Auto, None, Some(tcp)) => h2::preface(&client, tcp).await,
+        (Codec::Auto, None, Some(tcp)) => Box::pin(h2::preface(&client, tcp)).await,
         _ => Preface::Other,
     };
     match preface {
         Preface::Other => serve_http1(client, stream, limits, life).await,
-        Preface::Http2 => h2::serve(&client, stream, http2).await,
+        Preface::Http2 => Box::pin(h2::serve(&client, stream, http2)).await,
         Preface::None => {}
     }
     drop(guard);
@@ -224,8 +224,11 @@ impl Connection {
             keep_alive: keep_alive && parts.method != http::Method::CONNECT,
         };
         let request = http::Request::from_parts(parts, body);
-        let served = serve(Rc::clone(&self.client), request);
-        let Some(response) = self.unless_gone(served).await else {
+        let response = {
+            let served = pin!(serve(Rc::clone(&self.client), request));
+            self.unless_gone(served).await
+        };
+        let Some(response) = response else {
             return After::Abort;
         };
         match response.extensions().get() {
@@ -240,8 +243,7 @@ impl Connection {
     }
 
     /// The future's output; `None`: the client has left before.
-    async fn unless_gone<F: Future>(&self, future: F) -> Option<F::Output> {
-        let mut future = pin!(future);
+    async fn unless_gone<F: Future>(&self, mut future: Pin<&mut F>) -> Option<F::Output> {
         poll_fn(|cx| {
             if let Poll::Ready(Err(_)) = self.conn.poll_flush(cx) {
                 return Poll::Ready(None);
