@@ -195,6 +195,7 @@ pub fn error(mut log: Box<Log>, error: &Error) -> Response<Download> {
     log.details = local.details;
     match error {
         Error::NoRoute => log.client.metrics.no_route.inc(),
+        Error::BadBody => log.client.metrics.protocol_errors.inc(),
         Error::RequestTimeout => log.client.metrics.request_timeouts.inc(),
         Error::StreamIdle { .. } => log.client.metrics.stream_idle_timeouts.inc(),
         _ => {}

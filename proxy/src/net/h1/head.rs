@@ -342,7 +342,8 @@ fn other_version(input: &[u8]) -> Result<(), Refused> {
     };
     let mut words = line.split(|byte| *byte == b' ');
     let (method, path, version) = (words.next(), words.next(), words.next());
-    let known = method.is_some_and(|method| METHODS.contains(&method)) && path.is_some();
+    let known = method.is_some_and(|method| METHODS.contains(&method))
+        && path.is_some_and(|path| path.iter().all(u8::is_ascii_graphic));
     let versioned = version.is_none_or(|version| version.starts_with(b"HTTP/"));
     if known && versioned && words.next().is_none() {
         return Err(Refused::Version);
