@@ -25,7 +25,7 @@ use crate::{
             subset::{self, Choice, Metadata, Subsets},
         },
         breaker::{Kind, Limits, Priority, trip},
-        health as checks, outlier, protocol,
+        health as checks, http1, outlier, protocol,
     },
 };
 
@@ -104,6 +104,8 @@ pub struct Settings {
     pub protocol: protocol::Upstream,
     /// Bounds of HTTP/2 connections.
     pub http2: protocol::Http2,
+    /// How HTTP/1 is spoken.
+    pub http1: http1::Http1,
     /// A connection is closed after so many requests.
     pub max_requests: Option<u64>,
     /// TLS is begun on connections.
@@ -115,6 +117,7 @@ impl Settings {
         let plain = |metrics| {
             Pool::new(address, self.connect_timeout, self.idle_timeout, metrics)
                 .over_tls(self.tls.clone())
+                .with_http1(self.http1.clone())
         };
         let streams = |metrics| plain(metrics).with_http2(self.http2.clone(), self.max_requests);
         match self.protocol {
@@ -132,6 +135,7 @@ impl Settings {
         self.connect_timeout == other.connect_timeout
             && self.idle_timeout == other.idle_timeout
             && self.protocol == other.protocol
+            && self.http1 == other.http1
             && self.http2 == other.http2
             && self.max_requests == other.max_requests
             && self.tls == other.tls

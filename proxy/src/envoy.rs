@@ -25,6 +25,7 @@ mod endpoint;
 mod filter;
 mod headers;
 mod health;
+mod http1;
 mod inspect;
 mod listener;
 mod place;

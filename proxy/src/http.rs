@@ -19,6 +19,7 @@ pub mod inject;
 mod locate;
 pub mod log;
 mod normalize;
+mod origin;
 pub mod replay;
 pub mod reply;
 pub mod server;
@@ -49,7 +50,10 @@ pub async fn serve(client: Rc<Client>, request: Request<Incoming>) -> Response<D
     let mut log = open(&client, local, http, &head, &body);
     // What is for this hop alone is taken off, and the request gets its host, its ids, and its place in the schedule.
     match settle(&mut log, &mut head) {
-        Ok(Some(_)) => body.switch(),
+        Ok(Some(_)) => {
+            body.switch();
+            log.client.request_goes_on();
+        }
         Ok(None) => {}
         Err(error) => return reply::error(log, &error),
     }
@@ -136,6 +140,7 @@ fn settle(log: &mut Log, head: &mut request::Parts) -> Result<Option<String>, Er
     let local = Rc::clone(&log.local);
     let listener = local.snapshot.http.get(log.http).ok_or(Error::NoRoute)?;
     let settled = normalize::request(head, &log.client, &listener.manager);
+    log.internal = settled.as_ref().is_ok_and(|settled| settled.internal);
     locate::host(head, &listener.manager);
     log.keep_request(head);
     log.authority = head.headers.get(http::header::HOST).cloned();
@@ -147,7 +152,12 @@ fn settle(log: &mut Log, head: &mut request::Parts) -> Result<Option<String>, Er
         log.method.as_str(),
         log.path(),
     );
-    settled
+    let settled = settled?;
+    log.remote = settled.client;
+    if listener.manager.answer_request_id {
+        log.request_id = head.headers.get(normalize::REQUEST_ID).cloned();
+    }
+    Ok(settled.upgrade)
 }
 
 fn find_route(log: &Log, head: &request::Parts) -> Option<RouteId> {

@@ -102,8 +102,9 @@ async fn serve(
     let Some(listener) = local.snapshot.listeners.get(index) else {
         return;
     };
-    let Some(origin) = inspect::run(&core, &listener.inspect, metrics, &mut socket, peer).await
-    else {
+    let inspected = inspect::run(&core, &listener.inspect, metrics, &mut socket, peer);
+    // On the heap, as all that most connections do not do for long.
+    let Some(origin) = Box::pin(inspected).await else {
         return;
     };
     let Some(chain) = listener.any().or_else(|| listener.find(&origin.seen())) else {
@@ -138,15 +139,21 @@ async fn serve(
         }
         Serve::Tcp(tcp) => {
             let Some(tls) = &chain.tls else {
-                return tcp::run(core, local, tcp, tcp::Side::Tcp(socket), origin).await;
+                let side = tcp::Side::Tcp(socket);
+                return Box::pin(tcp::run(core, local, tcp, side, origin)).await;
             };
-            let shaken = tls
-                .accept_within(socket, chain.handshake_timeout, None)
-                .await;
+            let shaken = Box::pin(tls.accept_within(socket, chain.handshake_timeout, None)).await;
             core.handshakes(&listener.stat_prefix).count(&shaken);
             if let Ok((stream, _)) = shaken {
                 let side = tcp::Side::Other(Box::new(stream));
-                tcp::run(Rc::clone(&core), Rc::clone(&local), tcp, side, origin).await;
+                Box::pin(tcp::run(
+                    Rc::clone(&core),
+                    Rc::clone(&local),
+                    tcp,
+                    side,
+                    origin,
+                ))
+                .await;
             }
         }
     }
@@ -185,20 +192,21 @@ async fn serve_http(
 ) {
     let (core, local, peer) = (Rc::clone(core), Rc::clone(local), origin.source);
     let traffic = Arc::<Traffic>::default();
-    let Some(tls) = &chain.tls else {
-        let stream = Stream::new(socket, traffic);
-        return server::run(core, local, http, stream, None, peer).await;
-    };
-    let shaken = tls
-        .accept_within(socket, chain.handshake_timeout, None)
-        .await;
-    core.handshakes(stat_prefix).count(&shaken);
-    if let Ok((tls, mut session)) = shaken {
+    let (stream, session) = if let Some(tls) = &chain.tls {
+        // On the heap: a connection that is idle must not own the memory of its handshake.
+        let shaken = Box::pin(tls.accept_within(socket, chain.handshake_timeout, None)).await;
+        core.handshakes(stat_prefix).count(&shaken);
+        let Ok((tls, mut session)) = shaken else {
+            return;
+        };
         session.address = Some(origin.destination);
         session.inspected = !origin.server_name.is_empty();
         let stream = Stream::over(Box::new(tls), traffic);
-        server::run(core, local, http, stream, Some(Rc::new(session)), peer).await;
-    }
+        (stream, Some(Rc::new(session)))
+    } else {
+        (Stream::new(socket, traffic), None)
+    };
+    server::run(core, local, http, stream, session, peer).await;
 }
 
 fn accept_now(socket: &Listener) -> io::Result<(TcpStream, SocketAddr)> {

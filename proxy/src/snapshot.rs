@@ -26,7 +26,9 @@ use crate::{
         balance::subset::Metadata,
         fault::{self, Book, Counters},
         headers::Mutations,
+        http1::Http1,
         matcher, mirror,
+        origin::Origin,
         path::Normalization,
         protocol::{Codec, Http2},
         rewrite::{CompiledHost, CompiledPath, CompiledRedirect, Redirect},
@@ -102,8 +104,14 @@ pub struct Manager {
     pub server_name: Option<HeaderValue>,
     /// A request without `x-request-id` is given one.
     pub generate_request_id: bool,
-    /// The downstream address is appended to `x-forwarded-for`.
-    pub use_remote_address: bool,
+    /// See [`config::HttpManager::preserve_request_id`].
+    pub preserve_request_id: bool,
+    /// See [`config::HttpManager::answer_request_id`].
+    pub answer_request_id: bool,
+    /// See [`config::HttpManager::origin`].
+    pub origin: Origin,
+    /// See [`config::HttpManager::http1`].
+    pub http1: Http1,
     /// See [`config::HttpManager::idle_timeout`].
     pub idle_timeout: Option<Duration>,
     /// See [`config::HttpManager::stream_idle_timeout`].
@@ -539,6 +547,7 @@ impl<'a> Compiler<'a> {
                 connect_timeout: cluster.connect_timeout,
                 idle_timeout: cluster.idle_timeout,
                 protocol: cluster.protocol,
+                http1: cluster.http1.clone(),
                 http2: cluster.http2.clone(),
                 max_requests: cluster.max_requests,
                 tls: self.client_tls(&format!("clusters[{index}]"), cluster.tls.as_ref()),
@@ -772,7 +781,10 @@ impl<'a> Compiler<'a> {
             manager: Manager {
                 server_name,
                 generate_request_id: http.generate_request_id,
-                use_remote_address: http.use_remote_address,
+                preserve_request_id: http.preserve_request_id,
+                answer_request_id: http.answer_request_id,
+                origin: http.origin.clone(),
+                http1: http.http1.clone(),
                 idle_timeout: http.idle_timeout,
                 stream_idle_timeout: http.stream_idle_timeout,
                 request_timeout: http.request_timeout,

@@ -21,7 +21,7 @@ use crate::{
         io::Stream,
         tls::{self, Alpn},
     },
-    policy::{breaker::Priority, outlier::Outcome, protocol},
+    policy::{breaker::Priority, http1::Http1, outlier::Outcome, protocol},
 };
 
 mod h2;
@@ -40,6 +40,7 @@ pub struct Pool<B> {
     http2: Option<h2::Connections>,
     /// It is for the endpoint to choose between HTTP/2 and HTTP/1.
     alpn: bool,
+    http1: Http1,
     /// Where the client's version is spoken: the pool for clients of HTTP/2.
     twin: Option<Rc<Self>>,
     tls: Option<Arc<tls::Client>>,
@@ -58,6 +59,8 @@ struct Idle {
 struct Held {
     conn: Rc<Conn>,
     _open: Option<Open>,
+    /// When it was made, where its age counts.
+    born: Option<Instant>,
     metrics: Arc<Upstream>,
 }
 
@@ -91,6 +94,7 @@ impl<B> Pool<B> {
             idle: RefCell::default(),
             http2: None,
             alpn: false,
+            http1: Http1::default(),
             twin: None,
             tls: None,
             site: RefCell::default(),
@@ -118,6 +122,13 @@ impl<B> Pool<B> {
         if let Some(site) = &*self.site.borrow() {
             site.report(outcome, took);
         }
+    }
+
+    /// How it speaks HTTP/1.
+    #[must_use]
+    pub fn with_http1(mut self, http1: Http1) -> Self {
+        self.http1 = http1;
+        self
     }
 
     /// It speaks HTTP/2; a connection carries so many requests in all.
@@ -235,7 +246,7 @@ impl<B> Pool<B> {
             if old {
                 self.metrics.idle_timeouts.inc();
             }
-            !old
+            !old && !idle.held.is_spent(&self.http1, now)
         });
     }
 
@@ -289,8 +300,9 @@ impl<B> Pool<B> {
         let way = match made {
             Made::Slot(slot) => Way::Stream(slot),
             Made::Other(stream) => {
-                let conn = Conn::new(stream, Limits::default());
-                Way::Connection(Held::new(conn, open, &self.metrics))
+                let conn = Conn::new(stream, Limits::of_servers(&self.http1));
+                let born = self.http1.max_age.map(|_| Instant::now());
+                Way::Connection(Held::new(conn, born, open, &self.metrics))
             }
         };
         self.lease(way, None, site)
@@ -353,13 +365,24 @@ impl Drop for Pending {
 }
 
 impl Held {
-    fn new(conn: Conn, open: Option<Open>, metrics: &Arc<Upstream>) -> Self {
+    fn new(conn: Conn, born: Option<Instant>, open: Option<Open>, metrics: &Arc<Upstream>) -> Self {
         metrics.connections_active.inc();
         Self {
+            born,
             conn: Rc::new(conn),
             _open: open,
             metrics: Arc::clone(metrics),
         }
+    }
+}
+
+impl Held {
+    fn is_spent(&self, http1: &Http1, now: Instant) -> bool {
+        let old = http1.max_age.zip(self.born);
+        old.is_some_and(|(most, born)| now.saturating_duration_since(born) >= most)
+            || http1
+                .max_requests
+                .is_some_and(|most| self.conn.served() >= most)
     }
 }
 
@@ -401,6 +424,7 @@ impl<B> Lease<B> {
         // A stream's place is free again when it is dropped.
         if let Way::Connection(held) = way
             && held.conn.is_idle()
+            && !held.is_spent(&pool.http1, now)
         {
             pool.idle.borrow_mut().push(Idle { held, since: now });
             if let Some(site) = &*pool.site.borrow() {

@@ -9,7 +9,7 @@ use std::{
 use super::tls;
 use crate::policy::{
     balance::{Balance, subset},
-    breaker, health, outlier, protocol,
+    breaker, health, http1, outlier, protocol,
 };
 
 /// A set of endpoints that serve the same.
@@ -43,6 +43,8 @@ pub struct Cluster {
     pub protocol: protocol::Upstream,
     /// Bounds of HTTP/2 connections.
     pub http2: protocol::Http2,
+    /// How HTTP/1 is spoken.
+    pub http1: http1::Http1,
     /// A connection is closed after so many requests; `None`: no bound.
     pub max_requests: Option<u64>,
     /// TLS is begun on connections; `None`: they are plain.
@@ -193,6 +195,7 @@ impl Default for Cluster {
             idle_timeout: Some(Self::IDLE_TIMEOUT),
             protocol: protocol::Upstream::default(),
             http2: protocol::Http2::default(),
+            http1: http1::Http1::default(),
             max_requests: None,
             tls: None,
         }

@@ -6,6 +6,8 @@ use super::{AccessLog, Filter, Inspect, Routing, TcpProxy, VirtualHost, tls};
 use crate::{
     policy::{
         chain, fault,
+        http1::Http1,
+        origin::Origin,
         protocol::{Codec, Http2},
     },
     unit::ByteSize,
@@ -100,8 +102,12 @@ pub struct HttpManager {
     pub server_name: Option<String>,
     /// A request without `x-request-id` is given one.
     pub generate_request_id: bool,
-    /// The downstream address is used and appended to `x-forwarded-for`.
-    pub use_remote_address: bool,
+    /// A request's own `x-request-id` is kept, though it enters the mesh here.
+    pub preserve_request_id: bool,
+    /// Answers carry `x-request-id`.
+    pub answer_request_id: bool,
+    /// Whom to believe about its clients.
+    pub origin: Origin,
     /// Hosts, each with its routes; the most specific host wins.
     pub virtual_hosts: Vec<VirtualHost>,
     /// What is done with hosts and paths before that.
@@ -122,6 +128,8 @@ pub struct HttpManager {
     pub accept_http_10: bool,
     /// Which HTTP version its clients speak.
     pub codec: Codec,
+    /// How HTTP/1 is spoken.
+    pub http1: Http1,
     /// Bounds of HTTP/2 connections.
     pub http2: Http2,
     /// Fault rules of every route that has none of its own.
@@ -245,7 +253,9 @@ impl Default for HttpManager {
             stat_prefix: "http".to_owned(),
             server_name: Some("meshbed".to_owned()),
             generate_request_id: true,
-            use_remote_address: false,
+            preserve_request_id: false,
+            answer_request_id: false,
+            origin: Origin::default(),
             virtual_hosts: Vec::new(),
             routing: Routing::default(),
             idle_timeout: Some(Duration::from_hours(1)),
@@ -256,6 +266,7 @@ impl Default for HttpManager {
             max_request_headers: ByteSize(60 << 10),
             accept_http_10: false,
             codec: Codec::Auto,
+            http1: Http1::default(),
             http2: Http2::default(),
             faults: Vec::new(),
             access_logs: Vec::new(),

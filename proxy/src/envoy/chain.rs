@@ -166,7 +166,8 @@ fn port(it: u32, path: &str, notes: &mut Notes) -> Option<u16> {
     port
 }
 
-fn ranges(all: &[CidrRange], path: &str, field: &str, notes: &mut Notes) -> Vec<Cidr> {
+/// Ranges of addresses, in this field.
+pub(super) fn ranges(all: &[CidrRange], path: &str, field: &str, notes: &mut Notes) -> Vec<Cidr> {
     all.iter()
         .enumerate()
         .filter_map(|(index, it)| range(it, &format!("{path}.{field}[{index}]"), notes))

@@ -52,6 +52,7 @@ pub(super) fn convert(
         .unwrap_or(config::Cluster::CONNECT_TIMEOUT),
         idle_timeout: spoken.idle_timeout,
         protocol: spoken.protocol,
+        http1: spoken.http1,
         http2: spoken.http2,
         max_requests: spoken.max_requests,
         tls,

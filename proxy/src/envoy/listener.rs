@@ -16,7 +16,7 @@ use envoy_types::pb::envoy::{
 use super::{
     Notes, access_log, chain, endpoint,
     filter::{self, duration, unless_zero},
-    inspect, protocol, route,
+    http1, inspect, protocol, route,
     secret::Secrets,
 };
 use crate::{
@@ -184,7 +184,9 @@ pub(super) fn http(
         ),
         server_name: server_name(it, defaults.server_name, path, notes),
         generate_request_id: it.generate_request_id.is_none_or(|it| it.value),
-        use_remote_address: it.use_remote_address.is_some_and(|it| it.value),
+        preserve_request_id: it.preserve_external_request_id,
+        answer_request_id: it.always_set_request_id_in_response,
+        origin: http1::origin(it, path, notes),
         virtual_hosts,
         routing: routing(it),
         upgrades: upgrades(&it.upgrade_configs),
@@ -194,6 +196,7 @@ pub(super) fn http(
             .as_ref()
             .is_some_and(|http1| http1.accept_http_10),
         codec,
+        http1: http1::downstream(it, path, notes),
         http2,
         access_logs: access_log::convert(&it.access_log, &format!("{path}.access_log"), notes),
         faults: manager_faults,

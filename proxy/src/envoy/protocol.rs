@@ -21,11 +21,15 @@ use envoy_types::pb::{
 use super::{
     Notes,
     filter::{duration, open, unless_zero},
+    http1,
     support::{join, key_step},
 };
 use crate::{
     config,
-    policy::protocol::{Http2, Keepalive, Upstream},
+    policy::{
+        http1::Http1,
+        protocol::{Http2, Keepalive, Upstream},
+    },
 };
 
 /// Envoy's bounds on both windows.
@@ -40,6 +44,7 @@ pub(super) struct Spoken {
     pub(super) http2: Http2,
     pub(super) idle_timeout: Option<Duration>,
     pub(super) max_requests: Option<u64>,
+    pub(super) http1: Http1,
 }
 
 impl Default for Spoken {
@@ -49,6 +54,7 @@ impl Default for Spoken {
             http2: Http2::default(),
             idle_timeout: Some(config::Cluster::IDLE_TIMEOUT),
             max_requests: None,
+            http1: Http1::default(),
         }
     }
 }
@@ -105,6 +111,21 @@ fn newer(it: &HttpProtocolOptions, path: &str, spoken: &mut Spoken, notes: &mut 
         ),
     };
     spoken.protocol = protocol;
+    let options1 = match &it.upstream_protocol_options {
+        None => None,
+        Some(UpstreamProtocolOptions::ExplicitHttpConfig(it)) => match &it.protocol_config {
+            Some(ProtocolConfig::HttpProtocolOptions(options)) => Some(options),
+            _ => None,
+        },
+        Some(UpstreamProtocolOptions::UseDownstreamProtocolConfig(it)) => {
+            it.http_protocol_options.as_ref()
+        }
+        Some(UpstreamProtocolOptions::AutoConfig(it)) => it.http_protocol_options.as_ref(),
+    };
+    if let Some(options) = options1 {
+        let at = format!("{path}.http_protocol_options");
+        http1::options(options, &at, &mut spoken.http1, notes);
+    }
     let at = format!("{path}.{step}.http2_protocol_options");
     spoken.http2 = http2(options, &at, notes);
     if let Some(it) = &it.common_http_protocol_options {
@@ -146,8 +167,9 @@ fn common(it: &Common, path: &str, spoken: &mut Spoken, notes: &mut Notes) {
     if let Some(idle) = duration(it.idle_timeout.as_ref(), &at, notes) {
         spoken.idle_timeout = unless_zero(idle);
     }
-    if let Some(most) = &it.max_requests_per_connection {
-        spoken.max_requests = Some(u64::from(most.value)).filter(|most| *most > 0);
+    http1::common(it, path, &mut spoken.http1, notes);
+    if spoken.http1.max_requests.is_some() {
+        spoken.max_requests = spoken.http1.max_requests;
     }
 }
 

@@ -152,6 +152,13 @@ const SUPPORTED: &[(&str, &[&str])] = &[
             "server_header_transformation",
             "generate_request_id",
             "use_remote_address",
+            "xff_num_trusted_hops",
+            "skip_xff_append",
+            "internal_address_config",
+            "preserve_external_request_id",
+            "always_set_request_id_in_response",
+            "delayed_close_timeout",
+            "drain_timeout",
             "common_http_protocol_options",
             "http_protocol_options",
             "http2_protocol_options",
@@ -185,11 +192,42 @@ const SUPPORTED: &[(&str, &[&str])] = &[
     ),
     (
         "envoy.config.core.v3.HttpProtocolOptions",
-        &["idle_timeout"],
+        &[
+            "idle_timeout",
+            "max_connection_duration",
+            "max_headers_count",
+            "max_requests_per_connection",
+            "max_response_headers_kb",
+            "headers_with_underscores_action",
+        ],
     ),
     (
         "envoy.config.core.v3.Http1ProtocolOptions",
-        &["accept_http_10"],
+        &[
+            "accept_http_10",
+            "default_host_for_http_10",
+            "allow_absolute_url",
+            "allow_chunked_length",
+            "allow_custom_methods",
+            "enable_trailers",
+            "header_key_format",
+        ],
+    ),
+    (
+        "envoy.config.core.v3.Http1ProtocolOptions.HeaderKeyFormat",
+        &["proper_case_words", "stateful_formatter"],
+    ),
+    (
+        "envoy.config.core.v3.Http1ProtocolOptions.HeaderKeyFormat.ProperCaseWords",
+        &[],
+    ),
+    (
+        "envoy.extensions.http.header_formatters.preserve_case.v3.PreserveCaseFormatterConfig",
+        &[],
+    ),
+    (
+        "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.InternalAddressConfig",
+        &["unix_sockets", "cidr_ranges"],
     ),
     (
         "envoy.config.core.v3.Http2ProtocolOptions",

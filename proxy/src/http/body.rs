@@ -217,6 +217,7 @@ impl Download {
             Error::ClientLeft => return,
             Error::Timeout => (Flags::UT, "response_timeout"),
             Error::StreamIdle { .. } => (Flags::SI, "stream_idle_timeout"),
+            Error::BadBody => (Flags::DPE, "http1.codec_error"),
             Error::RequestTimeout => (Flags::DT, "request_overall_timeout"),
             Error::Reset { refused: false } => (
                 Flags::UR,

@@ -5,7 +5,7 @@ use std::{
     cell::{Cell, RefCell},
     future::{Future, poll_fn},
     net::SocketAddr,
-    pin::pin,
+    pin::{Pin, pin},
     rc::Rc,
     sync::Arc,
     task::{Poll, Waker},
@@ -245,6 +245,11 @@ impl Client {
         self.moved.set(now);
     }
 
+    /// The request has no end of its own: it is an upgrade.
+    pub fn request_goes_on(&self) {
+        self.request_complete.set(false);
+    }
+
     /// The request has come in full.
     pub fn request_complete(&self, now: Instant) {
         self.moved.set(now);
@@ -289,7 +294,14 @@ impl Client {
 
     /// The future's result, unless a bound of the request is crossed first.
     pub async fn in_time<F: Future>(&self, future: F) -> Result<F::Output, Error> {
-        let mut future = pin!(future);
+        self.in_time_pinned(pin!(future)).await
+    }
+
+    /// The same, for a future that has its place already: it is not moved into this one.
+    pub async fn in_time_pinned<F: Future>(
+        &self,
+        mut future: Pin<&mut F>,
+    ) -> Result<F::Output, Error> {
         poll_fn(|cx| {
             if let Some(error) = self.overdue() {
                 return Poll::Ready(Err(error));

@@ -6,6 +6,8 @@ use bytes::Bytes;
 use http::HeaderValue;
 use tokio::time::Instant;
 
+use crate::net::h1::encode::Head;
+
 /// As long as `Sun, 06 Nov 1994 08:49:37 GMT`.
 const LENGTH: usize = 29;
 
@@ -32,15 +34,13 @@ pub(super) fn value() -> HeaderValue {
 }
 
 /// Adds the header.
-pub(super) fn row(out: &mut Vec<u8>) {
+pub(super) fn row(out: &mut Head<'_>) {
     NOW.with_borrow_mut(|now| {
         let at = Instant::now();
         if now.until.is_none_or(|until| until <= at) {
             now.refresh(at);
         }
-        out.extend_from_slice(b"date: ");
-        out.extend_from_slice(&now.text);
-        out.extend_from_slice(b"\r\n");
+        out.row("date", &now.text);
     });
 }
 
@@ -70,11 +70,12 @@ impl Now {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::http1::Names;
 
     #[test]
     fn the_date_has_the_form_of_http() {
         let mut out = Vec::new();
-        row(&mut out);
+        row(&mut Head::new(&mut out, Names::Lower, None));
         let text = String::from_utf8(out).unwrap();
         let date = text.strip_prefix("date: ").unwrap().trim_end();
         assert!(httpdate::parse_http_date(date).is_ok(), "{date}");

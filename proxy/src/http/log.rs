@@ -97,6 +97,8 @@ pub struct Log {
     pub answer_headers: Vec<(HeaderName, HeaderValue)>,
     /// Its client is of the mesh, and may ask for what others may not.
     pub internal: bool,
+    /// Its id, where answers carry it.
+    pub request_id: Option<HeaderValue>,
     /// How often it was tried, as `x-envoy-attempt-count`: hedges count, a stale connection does not.
     pub tries: u32,
     /// Cookies that its client is given.
@@ -196,6 +198,7 @@ impl Log {
             bytes_out: 0,
             answer_headers: Vec::new(),
             internal: false,
+            request_id: None,
             tries: 0,
             cookies: Vec::new(),
             attempts: Attempts::default(),

@@ -1,6 +1,6 @@
 //! Headers between hop and hop: what is for this hop alone is taken off, the host is settled, the request gets its id.
 
-use std::net::IpAddr;
+use std::net::SocketAddr;
 
 use bytes::Bytes;
 use http::{
@@ -8,15 +8,13 @@ use http::{
     uri::{PathAndQuery, Uri},
 };
 
-use super::{client::Client, identity, xfcc};
+use super::{client::Client, identity, origin, xfcc};
 use crate::{error::Error, snapshot::Manager};
 
 /// `x-request-id`.
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// `x-forwarded-proto`.
 pub(super) const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-/// `x-forwarded-for`.
-pub(super) const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// `traceparent`.
 pub(super) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -37,26 +35,49 @@ struct Seen {
     request_id: bool,
     forwarded_proto: bool,
     client_cert: bool,
+    forwarded_for: bool,
+    envoys: bool,
     hosts: usize,
 }
 
-/// Makes the head what is sent on. The upgrade that it asks for, lower case, if there is one and the listener takes it.
+/// What is known of a request once its head is settled.
+#[derive(Debug)]
+pub(super) struct Settled {
+    /// The upgrade that it asks for, lower case, if there is one and the listener takes it.
+    pub(super) upgrade: Option<String>,
+    /// Its client, where it is not the connection's peer.
+    pub(super) client: Option<SocketAddr>,
+    /// The client is one of the mesh's own.
+    pub(super) internal: bool,
+}
+
+/// Makes the head what is sent on.
 pub(super) fn request(
     head: &mut request::Parts,
     client: &Client,
     manager: &Manager,
-) -> Result<Option<String>, Error> {
+) -> Result<Settled, Error> {
     let seen = Seen::look(&head.headers);
-    settle_host(head, &seen)?;
+    settle_host(head, &seen, manager)?;
     let upgrade = settle_connection(head, &seen, manager)?;
     if seen.expect {
         // Answered here, when the body is first asked for.
         head.headers.remove(header::EXPECT);
     }
-    if manager.use_remote_address {
-        append_forwarded_for(&mut head.headers, client.peer.ip());
-    }
-    if !seen.forwarded_proto || manager.use_remote_address {
+    let found = if manager.origin.use_remote_address || seen.forwarded_for || seen.envoys {
+        let headers = &mut head.headers;
+        origin::settle(
+            headers,
+            client,
+            &manager.origin,
+            seen.forwarded_for,
+            seen.envoys,
+        )
+    } else {
+        manager.origin.find(client.peer.ip(), None)
+    };
+    let untrusted = manager.origin.use_remote_address && manager.origin.trusted_hops == 0;
+    if !seen.forwarded_proto || untrusted {
         head.headers
             .insert(FORWARDED_PROTO, HeaderValue::from_static(client.scheme()));
     }
@@ -67,12 +88,18 @@ pub(super) fn request(
         session,
         manager.client_cert,
     );
-    if !seen.request_id && manager.generate_request_id {
+    let known = seen.request_id && (!found.edge || manager.preserve_request_id);
+    if !known && manager.generate_request_id {
         head.headers
             .insert(REQUEST_ID, request_id(client.core.random()));
     }
     head.version = Version::HTTP_11;
-    Ok(upgrade)
+    let client = found.client.filter(|found| *found != client.peer.ip());
+    Ok(Settled {
+        upgrade,
+        client: client.map(|address| SocketAddr::new(address, 0)),
+        internal: found.internal,
+    })
 }
 
 /// Takes off an answer's headers that are for this hop alone.
@@ -116,15 +143,20 @@ impl Seen {
             "proxy-connection" => self.proxy_connection = true,
             "x-forwarded-proto" => self.forwarded_proto = true,
             "x-forwarded-client-cert" => self.client_cert = true,
-            _ => {}
+            "x-forwarded-for" => self.forwarded_for = true,
+            _ => self.envoys |= name.starts_with("x-envoy-"),
         }
     }
 }
 
 /// RFC 9112 §3.2: a request has one host; an absolute target's takes its place.
-fn settle_host(head: &mut request::Parts, seen: &Seen) -> Result<(), Error> {
+fn settle_host(head: &mut request::Parts, seen: &Seen, manager: &Manager) -> Result<(), Error> {
     if seen.hosts > 1 {
         return Err(Error::ManyHosts);
+    }
+    let absolute = head.uri.scheme().is_some() && head.version < Version::HTTP_2;
+    if head.uri.path() == "*" || (absolute && !manager.http1.absolute_targets) {
+        return Err(Error::NoPath);
     }
     if let Some(authority) = head.uri.authority() {
         let value = HeaderValue::from_str(authority.as_str()).map_err(|_| Error::MissingHost)?;
@@ -133,8 +165,12 @@ fn settle_host(head: &mut request::Parts, seen: &Seen) -> Result<(), Error> {
             let path = head.uri.path_and_query().cloned();
             head.uri = Uri::from(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
         }
-    } else if seen.hosts == 0 && head.version != Version::HTTP_10 {
-        return Err(Error::MissingHost);
+    } else if seen.hosts == 0 {
+        let default = manager.http1.default_host.as_deref();
+        let default = default.filter(|_| head.version == Version::HTTP_10);
+        let value = default.and_then(|host| HeaderValue::from_str(host).ok());
+        let value = value.ok_or(Error::MissingHost)?;
+        head.headers.insert(header::HOST, value);
     }
     Ok(())
 }
@@ -157,24 +193,34 @@ fn settle_connection(
             .insert(header::TE, HeaderValue::from_static("trailers"));
     }
     // RFC 9113 §3.1 took `h2c` back: it is not passed on, and the request is one like any other.
-    let Some((name, value)) = wanted.filter(|(name, _)| name != "h2c") else {
+    let Some(wanted) = wanted.filter(|wanted| wanted.name != "h2c") else {
         return Ok(None);
     };
-    if !manager.upgrades.contains(&name) {
+    if !manager.upgrades.contains(&wanted.name) {
         return Err(Error::UpgradeDenied);
     }
-    head.headers
-        .insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-    head.headers.insert(header::UPGRADE, value);
-    Ok(Some(name))
+    head.headers.insert(header::CONNECTION, wanted.connection);
+    head.headers.insert(header::UPGRADE, wanted.value);
+    Ok(Some(wanted.name))
 }
 
-fn wanted_upgrade(headers: &HeaderMap) -> Option<(String, HeaderValue)> {
+/// An upgrade that is asked for. Both headers go on as they came.
+struct Wanted {
+    name: String,
+    connection: HeaderValue,
+    value: HeaderValue,
+}
+
+fn wanted_upgrade(headers: &HeaderMap) -> Option<Wanted> {
     let asked =
         tokens(headers, &header::CONNECTION).any(|token| token.eq_ignore_ascii_case("upgrade"));
     let value = headers.get(header::UPGRADE).filter(|_| asked)?;
     let name = value.to_str().ok()?.trim().to_ascii_lowercase();
-    Some((name, value.clone()))
+    Some(Wanted {
+        name,
+        connection: headers.get(header::CONNECTION)?.clone(),
+        value: value.clone(),
+    })
 }
 
 /// RFC 9110 §7.6.1: the headers of this hop, and those that `connection` names.
@@ -245,19 +291,6 @@ fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item =
         .flat_map(|value| value.split(','))
         .map(str::trim)
         .filter(|token| !token.is_empty())
-}
-
-pub(super) fn append_forwarded_for(headers: &mut HeaderMap, address: IpAddr) {
-    let known = headers
-        .get(FORWARDED_FOR)
-        .and_then(|value| value.to_str().ok());
-    let value = match known {
-        Some(known) => format!("{known},{address}"),
-        None => address.to_string(),
-    };
-    if let Ok(value) = HeaderValue::try_from(value) {
-        headers.insert(FORWARDED_FOR, value);
-    }
 }
 
 /// A version 4 UUID (RFC 9562 §5.4).

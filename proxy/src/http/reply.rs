@@ -92,13 +92,13 @@ pub fn upstream(
         }
     }
     set_attempts(&mut head.headers, &log);
-    close_early(&mut head.headers, &log);
     edit::answer(&log, &mut head.headers);
     filters::answer(&mut log, &mut head.headers);
     log.keep_answer(&head.headers);
     let mut response = Response::new(Download::upstream(body, log, lease, primaries));
     *response.status_mut() = head.status;
     *response.headers_mut() = head.headers;
+    *response.extensions_mut() = head.extensions;
     response
 }
 
@@ -203,6 +203,7 @@ pub fn error(mut log: Box<Log>, error: &Error) -> Response<Download> {
     log.details = local.details;
     match error {
         Error::NoRoute => log.client.metrics.no_route.inc(),
+        Error::BadBody => log.client.metrics.protocol_errors.inc(),
         Error::RequestTimeout => log.client.metrics.request_timeouts.inc(),
         Error::StreamIdle { .. } => log.client.metrics.stream_idle_timeouts.inc(),
         _ => {}
@@ -249,7 +250,6 @@ fn plain(mut log: Box<Log>, mut status: StatusCode, mut body: Bytes) -> Response
     }
     set_server(&mut headers, &log);
     set_attempts(&mut headers, &log);
-    close_early(&mut headers, &log);
     filters::answer(&mut log, &mut headers);
     log.keep_answer(&headers);
     let mut response = Response::new(Download::local(body, log));
@@ -285,14 +285,10 @@ fn call(log: &Log, status: StatusCode, text: &[u8], headers: &mut HeaderMap) {
     }
 }
 
-/// What is left of a request that is answered already is not waited for.
-fn close_early(headers: &mut HeaderMap, log: &Log) {
-    if !log.client.is_request_complete() {
-        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-    }
-}
-
 fn set_server(headers: &mut HeaderMap, log: &Log) {
+    if let Some(id) = &log.request_id {
+        headers.insert(normalize::REQUEST_ID, id.clone());
+    }
     let name = log
         .listener()
         .and_then(|listener| listener.manager.server_name.clone());

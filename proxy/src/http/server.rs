@@ -2,7 +2,7 @@
 //! answer, and begins anew.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     future::poll_fn,
     net::SocketAddr,
     pin::{Pin, pin},
@@ -28,6 +28,7 @@ use super::{
 use crate::{
     error::Error,
     net::{
+        body::Incoming,
         h1::{
             encode::{self, Encoder},
             head::{Limits, RequestHead},
@@ -37,15 +38,11 @@ use crate::{
         timer::Alarm,
         tls::{Alpn, Session},
     },
-    policy::protocol::Codec,
+    policy::{http1::Http1, protocol::Codec},
 };
 
 /// What waits to be written is no more than this before more of the answer is asked for.
 const ENOUGH: usize = 64 << 10;
-
-/// So long a client that is told to close may take to read its answer: closing at once, while it still sends, would
-/// reset the connection and the answer with it. Envoy's `delayed_close_timeout`.
-const DELAYED_CLOSE: Duration = Duration::from_secs(1);
 
 /// Serves a connection by the HTTP connection manager with this index in the core's configuration.
 /// `tls`: what its handshake settled.
@@ -73,35 +70,40 @@ pub async fn run(
     let client = Rc::new(client.over_tls(tls));
     let over = client.tls.as_ref().and_then(|tls| tls.address);
     client.local.set(stream.local_addr().or(over));
-    let limits = Limits {
-        bytes: settings.manager.max_request_headers,
-        http_10: settings.manager.accept_http_10,
-        ..Limits::default()
-    };
+    let manager = &settings.manager;
+    let limits = Limits::of_clients(
+        &manager.http1,
+        manager.max_request_headers,
+        manager.accept_http_10,
+    );
+    let life = Life::of(&manager.http1);
     let (codec, http2) = (settings.manager.codec, h2::Settings::of(&settings.manager));
     drop(local);
     let guard = Guard::new(&client);
     let chosen = client.tls.as_ref().map(|tls| tls.protocol());
     let preface = match (codec, chosen, stream.tcp()) {
         (Codec::Http2, ..) | (Codec::Auto, Some(Alpn::Http2), _) => Preface::Http2,
-        (Codec::Auto, None, Some(tcp)) => h2::preface(&client, tcp).await,
+        (Codec::Auto, None, Some(tcp)) => Box::pin(h2::preface(&client, tcp)).await,
         _ => Preface::Other,
     };
     match preface {
-        Preface::Other => serve_http1(client, stream, &limits).await,
-        Preface::Http2 => h2::serve(&client, stream, http2).await,
+        Preface::Other => serve_http1(client, stream, limits, life).await,
+        Preface::Http2 => Box::pin(h2::serve(&client, stream, http2)).await,
         Preface::None => {}
     }
     drop(guard);
 }
 
-async fn serve_http1(client: Rc<Client>, stream: Stream, limits: &Limits) {
+async fn serve_http1(client: Rc<Client>, stream: Stream, limits: Limits, life: Life) {
     let connection = Connection {
+        limits,
+        life,
+        served: Cell::new(0),
         alarm: RefCell::new(client.core.timer.alarm()),
         conn: Rc::new(Conn::new(stream)),
         client,
     };
-    connection.serve(limits).await;
+    connection.serve().await;
 }
 
 /// A client's connection and what looks after it.
@@ -109,6 +111,32 @@ struct Connection {
     client: Rc<Client>,
     conn: Rc<Conn>,
     alarm: RefCell<Alarm>,
+    limits: Limits,
+    life: Life,
+    served: Cell<u64>,
+}
+
+/// How long a connection may serve, and how it ends.
+#[derive(Debug, Clone, Copy)]
+struct Life {
+    requests: u64,
+    /// From then on answers say that they are the last.
+    last: Option<Instant>,
+    /// Then it ends, if it has no request.
+    end: Option<Instant>,
+    delayed_close: Duration,
+}
+
+impl Life {
+    fn of(http1: &Http1) -> Self {
+        let last = http1.max_age.map(|age| Instant::now() + age);
+        Self {
+            requests: http1.max_requests.unwrap_or(u64::MAX),
+            last,
+            end: last.map(|last| last + http1.drain),
+            delayed_close: http1.delayed_close,
+        }
+    }
 }
 
 /// How the exchange that ended leaves the connection.
@@ -123,9 +151,9 @@ enum After {
 }
 
 impl Connection {
-    async fn serve(&self, limits: &Limits) {
+    async fn serve(&self) {
         loop {
-            let after = match self.head(limits).await {
+            let after = match self.head().await {
                 Some(Ok((head, body))) => self.exchange(head, body).await,
                 Some(Err(error)) => self.refuse(&error).await,
                 None => return,
@@ -139,12 +167,9 @@ impl Connection {
     }
 
     /// The next request's head, or why it is none; `None`: there will be no other.
-    async fn head(
-        &self,
-        limits: &Limits,
-    ) -> Option<Result<(RequestHead, crate::net::body::Incoming), Error>> {
+    async fn head(&self) -> Option<Result<(RequestHead, Incoming), Error>> {
         poll_fn(|cx| {
-            let head = self.conn.poll_head(cx, limits);
+            let head = self.conn.poll_head(cx, &self.limits);
             Poll::Ready(match head {
                 Poll::Ready(Ok(request)) => Some(Ok(request)),
                 Poll::Ready(Err(NoHead::Closed)) => None,
@@ -155,7 +180,7 @@ impl Connection {
                 Poll::Ready(Err(NoHead::Refused(why))) => Some(Err(Error::from(why))),
                 Poll::Pending => {
                     // A connection whose chain is gone is told so in its next answer: closing it now could cross a request.
-                    if self.client.core.draining.get() && !self.conn.has_begun() {
+                    if self.is_over() && !self.conn.has_begun() {
                         return Poll::Ready(None);
                     }
                     match self.watch(cx) {
@@ -179,13 +204,14 @@ impl Connection {
     }
 
     /// Serves a request and writes its answer.
-    async fn exchange(&self, head: RequestHead, body: crate::net::body::Incoming) -> After {
+    async fn exchange(&self, head: RequestHead, body: Incoming) -> After {
         let RequestHead {
             parts,
             keep_alive,
             expects,
             ..
         } = head;
+        self.served.set(self.served.get() + 1);
         if expects {
             // Answered here, at once, as Envoy does: it is written before the answer, or with it.
             self.conn
@@ -198,8 +224,11 @@ impl Connection {
             keep_alive: keep_alive && parts.method != http::Method::CONNECT,
         };
         let request = http::Request::from_parts(parts, body);
-        let served = serve(Rc::clone(&self.client), request);
-        let Some(response) = self.unless_gone(served).await else {
+        let response = {
+            let served = pin!(serve(Rc::clone(&self.client), request));
+            self.unless_gone(served).await
+        };
+        let Some(response) = response else {
             return After::Abort;
         };
         match response.extensions().get() {
@@ -214,8 +243,7 @@ impl Connection {
     }
 
     /// The future's output; `None`: the client has left before.
-    async fn unless_gone<F: Future>(&self, future: F) -> Option<F::Output> {
-        let mut future = pin!(future);
+    async fn unless_gone<F: Future>(&self, mut future: Pin<&mut F>) -> Option<F::Output> {
         poll_fn(|cx| {
             if let Poll::Ready(Err(_)) = self.conn.poll_flush(cx) {
                 return Poll::Ready(None);
@@ -254,10 +282,12 @@ impl Connection {
         let close = !asked.keep_alive
             || (!self.conn.is_read() && !switches)
             || self.client.is_closing()
+            || self.is_last()
             || head.headers.contains_key(header::CONNECTION);
         let mut encoder = self.conn.with_out(|out| {
-            let mut answer = Answer {
-                out: out.head(),
+            let spelling = head.extensions.get();
+            let answer = Answer {
+                out: encode::Head::new(out.head(), self.limits.names, spelling),
                 asked,
                 status: head.status,
                 headers: &head.headers,
@@ -309,7 +339,8 @@ impl Connection {
                     Some(Ok(data)) => self.conn.with_out(|out| encoder.data(out, data)),
                     Some(Err(frame)) => {
                         ended = true;
-                        self.end(encoder, frame.trailers_ref())
+                        let trailers = frame.trailers_ref().filter(|_| self.limits.trailers);
+                        self.end(encoder, trailers)
                     }
                     None => {
                         ended = true;
@@ -359,7 +390,10 @@ impl Connection {
 
     /// Says that no more comes, and waits a little for the client to have read it.
     async fn close(&self) {
-        let by = Instant::now() + DELAYED_CLOSE;
+        if self.life.delayed_close.is_zero() {
+            return;
+        }
+        let by = Instant::now() + self.life.delayed_close;
         let mut sleep = pin!(self.client.core.timer.sleep_until(by));
         poll_fn(|cx| {
             if sleep.as_mut().poll(cx).is_ready() {
@@ -384,9 +418,24 @@ impl Connection {
     }
 
     fn set_alarm(&self, cx: &mut Context<'_>) {
-        if let Some(at) = self.client.next_deadline() {
+        let at = match (self.client.next_deadline(), self.life.end) {
+            (Some(at), Some(end)) => Some(at.min(end)),
+            (at, end) => at.or(end),
+        };
+        if let Some(at) = at {
             self.alarm.borrow_mut().set(at, cx.waker());
         }
+    }
+
+    /// The answer is the connection's last.
+    fn is_last(&self) -> bool {
+        self.served.get() >= self.life.requests
+            || self.life.last.is_some_and(|last| Instant::now() >= last)
+    }
+
+    /// No request may begin on it any more.
+    fn is_over(&self) -> bool {
+        self.client.is_closing() || self.life.end.is_some_and(|end| Instant::now() >= end)
     }
 }
 
@@ -400,15 +449,15 @@ struct Asked {
 
 /// An answer's head on its way out.
 struct Answer<'a> {
-    out: &'a mut Vec<u8>,
+    out: encode::Head<'a>,
     asked: Asked,
     status: StatusCode,
     headers: &'a HeaderMap,
 }
 
 impl Answer<'_> {
-    fn write(&mut self, body: &Download, close: bool) -> Encoder {
-        encode::status(self.out, self.asked.version, self.status);
+    fn write(mut self, body: &Download, close: bool) -> Encoder {
+        self.out.status(self.asked.version, self.status);
         let switches = self.status == StatusCode::SWITCHING_PROTOCOLS;
         let (mut length, mut dated) = (None, false);
         for (name, value) in self.headers {
@@ -420,10 +469,10 @@ impl Answer<'_> {
                 header::DATE => dated = true,
                 _ => {}
             }
-            encode::row(self.out, name, value);
+            self.out.row(name.as_str(), value.as_bytes());
         }
         if !dated {
-            date::row(self.out);
+            date::row(&mut self.out);
         }
         let encoder = if switches {
             Encoder::Raw
@@ -431,11 +480,11 @@ impl Answer<'_> {
             self.framing(body, length)
         };
         if close || encoder == Encoder::Raw && !switches {
-            encode::plain_row(self.out, "connection", b"close");
+            self.out.row("connection", b"close");
         } else if self.asked.version == Version::HTTP_10 {
-            encode::plain_row(self.out, "connection", b"keep-alive");
+            self.out.row("connection", b"keep-alive");
         }
-        self.out.extend_from_slice(b"\r\n");
+        self.out.end();
         encoder
     }
 
@@ -447,7 +496,7 @@ impl Answer<'_> {
         if self.asked.head {
             // As Envoy: how an answer to GET would be framed.
             if length.is_none() && self.asked.version == Version::HTTP_11 {
-                encode::plain_row(self.out, "transfer-encoding", b"chunked");
+                self.out.row("transfer-encoding", b"chunked");
             }
             return Encoder::Nothing;
         }
@@ -455,13 +504,13 @@ impl Answer<'_> {
             return Encoder::Length(length);
         }
         if let Some(length) = body.size_hint().exact() {
-            encode::length_row(self.out, length);
+            self.out.length(length);
             return Encoder::Length(length);
         }
         if self.asked.version == Version::HTTP_10 {
             return Encoder::Raw;
         }
-        encode::plain_row(self.out, "transfer-encoding", b"chunked");
+        self.out.row("transfer-encoding", b"chunked");
         Encoder::Chunks
     }
 }

@@ -17,7 +17,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header, reques
 use http_body_util::BodyExt;
 use tokio::{task::spawn_local, time::Instant};
 
-use super::{body::Upload, edit::OfRequest, forward::EXPECTED_TIMEOUT, log::Log, normalize};
+use super::{
+    body::Upload, edit::OfRequest, forward::EXPECTED_TIMEOUT, log::Log, normalize, origin,
+};
 use crate::{
     cluster::{Cluster, pool::Lease},
     error::Error,
@@ -33,7 +35,7 @@ use crate::{
 mod own;
 mod pair;
 
-use own::own_address;
+pub(super) use own::own_address;
 pub use pair::Primary;
 use pair::{Pair, Recorder};
 
@@ -222,6 +224,7 @@ impl Shadow {
         head.method = primary.method.clone();
         head.uri = primary.uri.clone();
         head.headers = primary.headers.clone();
+        head.extensions = primary.extensions.clone();
         let settings = &self.mirror.settings;
         if settings.side != 0 && log.identity.scheduled {
             normalize::replace_side(&mut head.headers, settings.side);
@@ -244,7 +247,7 @@ impl Shadow {
         if settings.internal {
             head.headers
                 .insert(INTERNAL, HeaderValue::from_static("true"));
-            normalize::append_forwarded_for(&mut head.headers, own_address());
+            origin::append(&mut head.headers, own_address());
         }
         let render = OfRequest {
             log,

@@ -114,7 +114,7 @@ fn the_plain_file_is_read() {
     assert_eq!(listener.manager().unwrap().stat_prefix, "ingress");
     assert!(
         listener.manager().unwrap().generate_request_id
-            && !listener.manager().unwrap().use_remote_address
+            && !listener.manager().unwrap().origin.use_remote_address
     );
     assert_eq!(
         listener.manager().unwrap().idle_timeout,
@@ -160,7 +160,7 @@ fn the_manager_takes_its_settings() {
         None
     );
     assert!(!http("generate_request_id: false").generate_request_id);
-    assert!(http("use_remote_address: true").use_remote_address);
+    assert!(http("use_remote_address: true").origin.use_remote_address);
     assert_eq!(
         http("stream_idle_timeout: 0.25s").stream_idle_timeout,
         Some(Duration::from_millis(250))

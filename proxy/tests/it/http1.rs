@@ -226,7 +226,7 @@ fn an_upgrade_passes_bytes_both_ways() {
     let up = service(|mut wire| {
         let head = wire.head().unwrap();
         assert!(
-            head.contains("upgrade: WebSocket\r\n") && head.contains("connection: upgrade\r\n")
+            head.contains("upgrade: WebSocket\r\n") && head.contains("connection: Upgrade\r\n")
         );
         wire.send("HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\nx-accept: y\r\n\r\nhello");
         let said = wire.exactly(4);
@@ -281,7 +281,9 @@ fn clients_of_http_1_0_are_served_where_that_is_asked_for() {
     assert!(record.flags.has(Flags::DPE) && record.details == "low_version");
 
     let mut config = config(up);
-    config.listeners[0].manager_mut().unwrap().accept_http_10 = true;
+    let manager = config.listeners[0].manager_mut().unwrap();
+    manager.accept_http_10 = true;
+    manager.http1.default_host = Some("old.test".to_owned());
     let proxy = start(config);
     let mut wire = proxy.connect();
     wire.send("GET / HTTP/1.0\r\n\r\n");

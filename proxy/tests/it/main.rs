@@ -26,6 +26,7 @@ mod oracle;
 mod rate_limit;
 mod reply;
 mod retry;
+mod smuggling;
 mod support;
 mod swap;
 mod tcp;

@@ -2,6 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    pin::pin,
     rc::Rc,
     sync::Arc,
     time::Duration,
@@ -116,7 +117,7 @@ async fn exchange(
         };
         let spare = spare(&request, &lease, start);
         progress.connected.set(Some(Instant::now()));
-        let sent = client.in_time(lease.exchange(request)).await;
+        let sent = client.in_time_pinned(pin!(lease.exchange(request))).await;
         let Failed { error, unsent } = match sent {
             Err(error) => return Err(Failure::sent(error)),
             Ok(Ok(response)) => {

@@ -9,7 +9,7 @@ use std::{
 const ELSEWHERE: (Ipv4Addr, u16) = (Ipv4Addr::new(192, 0, 2, 1), 9);
 
 /// This machine's address towards others; the loopback's where it has none. Nothing is sent to find out.
-pub(super) fn own_address() -> IpAddr {
+pub(in crate::http) fn own_address() -> IpAddr {
     static OWN: OnceLock<IpAddr> = OnceLock::new();
     *OWN.get_or_init(|| ask().unwrap_or(Ipv4Addr::LOCALHOST.into()))
 }

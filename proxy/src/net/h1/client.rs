@@ -16,7 +16,7 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::{
     buffer::{Inbox, Outbox},
-    encode::{self, Encoder},
+    encode::{Encoder, Head},
     framing::{Decoder, Piece},
     head::{self, Limits},
 };
@@ -45,6 +45,8 @@ struct Inner {
     answer: Decoder,
     keep_alive: bool,
     phase: Phase,
+    /// So many requests it has carried.
+    served: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,7 +87,13 @@ impl Conn {
             answer: Decoder::default(),
             keep_alive: true,
             phase: Phase::Idle,
+            served: 0,
         }))
+    }
+
+    /// So many requests it has carried.
+    pub fn served(&self) -> u64 {
+        self.0.borrow().served
     }
 
     /// It may be lent once more, as far as is known: asks the event loop, not the kernel. A server that has closed it, or
@@ -179,8 +187,13 @@ impl Inner {
     /// Writes the head to the buffer. Whether it asks for another protocol.
     fn begin<B: Body>(&mut self, parts: &http::request::Parts, body: &B) -> bool {
         self.phase = Phase::Busy;
-        let out = self.out.head();
-        encode::request(out, &parts.method, &parts.uri, &parts.headers);
+        self.served += 1;
+        let spelling = parts.extensions.get();
+        let mut out = Head::new(self.out.head(), self.limits.names, spelling);
+        out.request(&parts.method, &parts.uri);
+        for (name, value) in &parts.headers {
+            out.row(name.as_str(), value.as_bytes());
+        }
         let ended = body.is_end_stream();
         let upgrades = !ended && parts.headers.contains_key(header::UPGRADE);
         self.encoder = if upgrades {
@@ -189,19 +202,19 @@ impl Inner {
             // RFC 9110 §8.6: methods that may have a body say so if they have none.
             if !wants_no_body(&parts.method) && !parts.headers.contains_key(header::CONTENT_LENGTH)
             {
-                encode::length_row(out, 0);
+                out.length(0);
             }
             Encoder::Nothing
         } else if let Some(length) = length(&parts.headers) {
             Encoder::Length(length)
         } else if let Some(length) = body.size_hint().exact() {
-            encode::length_row(out, length);
+            out.length(length);
             Encoder::Length(length)
         } else {
-            out.extend_from_slice(b"transfer-encoding: chunked\r\n");
+            out.row("transfer-encoding", b"chunked");
             Encoder::Chunks
         };
-        out.extend_from_slice(b"\r\n");
+        out.end();
         upgrades
     }
 

@@ -1,9 +1,10 @@
 //! Heads and bodies to bytes.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version, header};
+use http::{HeaderMap, Method, StatusCode, Uri, Version, header};
 
-use super::buffer::Outbox;
+use super::{buffer::Outbox, head::Spelling};
+use crate::policy::http1::Names;
 
 /// The framing of a body that goes out, and how far it has gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,8 +56,9 @@ impl Encoder {
                 let mut last = Vec::new();
                 if let Some(trailers) = trailers {
                     last.extend_from_slice(b"0\r\n");
+                    let mut rows = Head::new(&mut last, Names::Lower, None);
                     for (name, value) in trailers {
-                        row(&mut last, name, value);
+                        rows.row(name.as_str(), value.as_bytes());
                     }
                     last.extend_from_slice(b"\r\n");
                     out.put(&last);
@@ -70,62 +72,100 @@ impl Encoder {
     }
 }
 
-/// A request's line and headers, without the empty line that ends them.
-pub fn request(out: &mut Vec<u8>, method: &Method, uri: &Uri, headers: &HeaderMap) {
-    out.extend_from_slice(method.as_str().as_bytes());
-    out.push(b' ');
-    match uri.path_and_query() {
-        Some(path) if *method != Method::CONNECT => out.extend_from_slice(path.as_str().as_bytes()),
-        _ => {
-            let authority = uri.authority().map_or("/", |authority| authority.as_str());
-            out.extend_from_slice(authority.as_bytes());
+/// Writes a head, its names as they are wanted.
+#[derive(Debug)]
+pub struct Head<'a> {
+    out: &'a mut Vec<u8>,
+    names: Names,
+    spelling: Option<&'a Spelling>,
+}
+
+impl<'a> Head<'a> {
+    /// A head that is added to the buffer; `spelling` is how the peer on the other side has written its names.
+    pub fn new(out: &'a mut Vec<u8>, names: Names, spelling: Option<&'a Spelling>) -> Self {
+        Self {
+            out,
+            names,
+            spelling,
         }
     }
-    out.extend_from_slice(b" HTTP/1.1\r\n");
-    for (name, value) in headers {
-        row(out, name, value);
+
+    /// A request's line.
+    pub fn request(&mut self, method: &Method, uri: &Uri) {
+        self.out.extend_from_slice(method.as_str().as_bytes());
+        self.out.push(b' ');
+        match uri.path_and_query() {
+            Some(path) if *method != Method::CONNECT => {
+                self.out.extend_from_slice(path.as_str().as_bytes());
+            }
+            _ => {
+                let authority = uri.authority().map_or("/", |authority| authority.as_str());
+                self.out.extend_from_slice(authority.as_bytes());
+            }
+        }
+        self.out.extend_from_slice(b" HTTP/1.1\r\n");
     }
-}
 
-/// An answer's line.
-pub fn status(out: &mut Vec<u8>, version: Version, status: StatusCode) {
-    if status == StatusCode::OK && version == Version::HTTP_11 {
-        out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
-        return;
+    /// An answer's line.
+    pub fn status(&mut self, version: Version, status: StatusCode) {
+        if status == StatusCode::OK && version == Version::HTTP_11 {
+            self.out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
+            return;
+        }
+        let protocol: &[u8] = if version == Version::HTTP_10 {
+            b"HTTP/1.0 "
+        } else {
+            b"HTTP/1.1 "
+        };
+        self.out.extend_from_slice(protocol);
+        self.out.extend_from_slice(status.as_str().as_bytes());
+        self.out.push(b' ');
+        let reason = status.canonical_reason().unwrap_or("Unknown");
+        self.out.extend_from_slice(reason.as_bytes());
+        self.out.extend_from_slice(b"\r\n");
     }
-    let line: &[u8] = if version == Version::HTTP_10 {
-        b"HTTP/1.0 "
-    } else {
-        b"HTTP/1.1 "
-    };
-    out.extend_from_slice(line);
-    out.extend_from_slice(status.as_str().as_bytes());
-    out.push(b' ');
-    let reason = status.canonical_reason().unwrap_or("Unknown");
-    out.extend_from_slice(reason.as_bytes());
-    out.extend_from_slice(b"\r\n");
-}
 
-/// A header.
-pub fn row(out: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue) {
-    plain_row(out, name.as_str(), value.as_bytes());
-}
+    /// A header.
+    pub fn row(&mut self, name: &str, value: &[u8]) {
+        match self.names {
+            Names::Lower => self.out.extend_from_slice(name.as_bytes()),
+            Names::Words => self.words(name),
+            Names::AsSent => {
+                let spelled = self.spelling.and_then(|spelling| spelling.of(name));
+                let spelled = spelled.unwrap_or(name.as_bytes());
+                self.out.extend_from_slice(spelled);
+            }
+        }
+        self.out.extend_from_slice(b": ");
+        self.out.extend_from_slice(value);
+        self.out.extend_from_slice(b"\r\n");
+    }
 
-/// A header of ours.
-pub fn plain_row(out: &mut Vec<u8>, name: &str, value: &[u8]) {
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b": ");
-    out.extend_from_slice(value);
-    out.extend_from_slice(b"\r\n");
-}
+    /// `content-length`.
+    pub fn length(&mut self, length: u64) {
+        self.row(
+            header::CONTENT_LENGTH.as_str(),
+            decimal(length, &mut [0; 20]),
+        );
+    }
 
-/// `content-length`.
-pub fn length_row(out: &mut Vec<u8>, length: u64) {
-    plain_row(
-        out,
-        header::CONTENT_LENGTH.as_str(),
-        decimal(length, &mut [0; 20]),
-    );
+    /// The head ends.
+    pub fn end(self) {
+        self.out.extend_from_slice(b"\r\n");
+    }
+
+    fn words(&mut self, name: &str) {
+        let mut begins = true;
+        for byte in name.bytes() {
+            let written = if begins {
+                byte.to_ascii_uppercase()
+            } else {
+                byte
+            };
+            self.out.push(written);
+            begins = !byte.is_ascii_alphanumeric();
+        }
+    }
 }
 
 fn decimal(mut number: u64, text: &mut [u8; 20]) -> &[u8] {
@@ -187,6 +227,21 @@ mod tests {
             chunk_size(usize::MAX, &mut [0; 18]),
             b"FFFFFFFFFFFFFFFF\r\n"
         );
+    }
+
+    #[test]
+    fn names_are_written_as_they_are_wanted() {
+        for (names, name, expected) in [
+            (Names::Lower, "x-foo", "x-foo: 1\r\n"),
+            (Names::Words, "x-foo", "X-Foo: 1\r\n"),
+            (Names::Words, "x_u-v$w", "X_U-V$W: 1\r\n"),
+            (Names::Words, "etag", "Etag: 1\r\n"),
+            (Names::AsSent, "x-foo", "x-foo: 1\r\n"),
+        ] {
+            let mut out = Vec::new();
+            Head::new(&mut out, names, None).row(name, b"1");
+            assert_eq!(String::from_utf8(out).unwrap(), expected);
+        }
     }
 
     #[test]

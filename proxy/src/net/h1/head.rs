@@ -10,7 +10,10 @@ use http::{
 use httparse::{ParserConfig, Status};
 
 use super::framing::Decoder;
-use crate::error::Error;
+use crate::{
+    error::Error,
+    policy::http1::{Http1, Names, Underscores},
+};
 
 /// Headers that a stack frame has room for; a listener that allows more pays for an allocation.
 const ROWS: usize = 100;
@@ -32,20 +35,33 @@ pub struct Limits {
     pub custom_methods: bool,
     /// What becomes of headers with an underscore in their name.
     pub underscores: Underscores,
-    /// The spelling of headers' names is remembered, in [`Spelling`].
-    pub spelling: bool,
+    /// How the names of headers are written. As they were sent: what is read is remembered, in [`Spelling`].
+    pub names: Names,
 }
 
-/// What becomes of headers with an underscore in their name: some services take it for a hyphen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Underscores {
-    /// They are headers like others.
-    #[default]
-    Allow,
-    /// They are left out.
-    Drop,
-    /// Their request is refused.
-    Reject,
+impl Limits {
+    /// What a listener's clients are held against.
+    pub fn of_clients(http1: &Http1, max_head: usize, http_10: bool) -> Self {
+        Self {
+            bytes: max_head,
+            http_10,
+            custom_methods: http1.custom_methods,
+            underscores: http1.underscores,
+            ..Self::of_servers(http1)
+        }
+    }
+
+    /// What a cluster's endpoints are held against.
+    pub fn of_servers(http1: &Http1) -> Self {
+        Self {
+            bytes: http1.max_answer_head,
+            count: http1.max_headers as usize,
+            chunked_length: http1.chunked_length,
+            trailers: http1.trailers,
+            names: http1.names,
+            ..Self::default()
+        }
+    }
 }
 
 /// The names of a head's headers as they were spelled, where that differs from lower case. An extension of the message.
@@ -143,7 +159,7 @@ impl Default for Limits {
             http_10: false,
             custom_methods: false,
             underscores: Underscores::Allow,
-            spelling: false,
+            names: Names::Lower,
         }
     }
 }
@@ -175,7 +191,7 @@ pub fn request(input: &mut Bytes, limits: &Limits) -> Result<Option<RequestHead>
     parts.uri = target(&text, parsed.path.ok_or(Refused::Malformed)?, &parts.method)?;
     let mut seen = Seen::default();
     parts.headers = headers(&text, parsed.headers, &mut seen, limits.underscores)?;
-    if limits.spelling {
+    if limits.names == Names::AsSent {
         parts.extensions.insert(spelling(&text, parsed.headers));
     }
     let body = match (seen.encoding, seen.length) {
@@ -229,7 +245,7 @@ pub fn answer(
     parts.version = version(parsed.version)?;
     let mut seen = Seen::default();
     parts.headers = headers(&text, parsed.headers, &mut seen, Underscores::Allow)?;
-    if limits.spelling {
+    if limits.names == Names::AsSent {
         parts.extensions.insert(spelling(&text, parsed.headers));
     }
     let none = bodiless
@@ -326,7 +342,8 @@ fn other_version(input: &[u8]) -> Result<(), Refused> {
     };
     let mut words = line.split(|byte| *byte == b' ');
     let (method, path, version) = (words.next(), words.next(), words.next());
-    let known = method.is_some_and(|method| METHODS.contains(&method)) && path.is_some();
+    let known = method.is_some_and(|method| METHODS.contains(&method))
+        && path.is_some_and(|path| path.iter().all(u8::is_ascii_graphic));
     let versioned = version.is_none_or(|version| version.starts_with(b"HTTP/"));
     if known && versioned && words.next().is_none() {
         return Err(Refused::Version);
@@ -680,7 +697,7 @@ mod tests {
         let limits = Limits {
             http_10: true,
             custom_methods: true,
-            spelling: true,
+            names: Names::AsSent,
             underscores: Underscores::Drop,
             ..Limits::default()
         };
