@@ -454,7 +454,7 @@ impl Job {
                     | Error::ConnectTimeout
                     | Error::NoEndpoint
                     | Error::NoCluster
-                    | Error::Overflow
+                    | Error::Overflow { .. }
                     | Error::BreakerOpen => "connect",
                     Error::Protocol => "protocol",
                     _ => "reset",
