@@ -24,7 +24,10 @@ pub enum Error {
     /// The cluster has no endpoint that may be used.
     NoEndpoint,
     /// The cluster has too much under way.
-    Overflow,
+    Overflow {
+        /// Too many requests wait for a connection; else too many are under way.
+        waiting: bool,
+    },
     /// The cluster's breaker is open.
     BreakerOpen,
     /// No connection to the endpoint could be made.
@@ -92,7 +95,7 @@ impl Error {
         match self {
             Self::NoRoute | Self::NoPath | Self::NoCluster => Side::Proxy,
             Self::NoEndpoint
-            | Self::Overflow
+            | Self::Overflow { .. }
             | Self::BreakerOpen
             | Self::Connect(_)
             | Self::ConnectTimeout
@@ -158,7 +161,7 @@ impl fmt::Display for Error {
         match self {
             Self::NoRoute => f.write_str("no route is for the request"),
             Self::NoCluster => f.write_str("the route's cluster does not exist"),
-            Self::Overflow => f.write_str("the cluster has too much under way"),
+            Self::Overflow { .. } => f.write_str("the cluster has too much under way"),
             Self::BreakerOpen => f.write_str("the cluster's breaker is open"),
             Self::NoEndpoint => f.write_str("the cluster has no usable endpoint"),
             Self::Connect(cause) => f.write_str(&cause_of(cause)),

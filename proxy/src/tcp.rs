@@ -6,7 +6,6 @@ use std::{
     rc::Rc,
     sync::atomic::Ordering,
     task::{Context, Poll},
-    time::Duration,
 };
 
 use tokio::time::Instant;
@@ -107,24 +106,21 @@ async fn connect(local: &Local, settings: &Tcp, ordinal: u64, log: &mut Log<'_>)
                 return None;
             }
         };
-        let Some(turn) = host.site.begin(Priority::Default) else {
-            log.flags.set(Flags::UO);
-            return None;
-        };
+        let (turn, begin) = (host.site.carry(), Instant::now());
         let address = host.address();
         log.attempts += 1;
         log.endpoint = Some(address);
         metrics.connections.inc();
         match dial(address, cluster.settings(), metrics).await {
             Ok(upstream) => {
-                host.site.report(Outcome::Connected, Duration::ZERO);
+                host.site.report(Outcome::Connected, begin.elapsed());
                 metrics.connections_active.inc();
                 log.upstream_local = upstream.local_addr();
                 log.turn = Some((turn, permit));
                 return Some(upstream);
             }
             Err(error) => {
-                host.site.report(Outcome::Failed, Duration::ZERO);
+                host.site.report(Outcome::Failed, begin.elapsed());
                 match error {
                     Error::ConnectTimeout => metrics.connect_timeouts.inc(),
                     _ => metrics.connect_failures.inc(),

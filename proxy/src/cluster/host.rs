@@ -115,12 +115,23 @@ impl Site {
         self.roster.touch();
         // Kept by the turn: it is smaller without a permit of its own.
         self.permit(Kind::Requests, priority)?.keep();
+        Some(self.turn(priority))
+    }
+
+    /// Something that is no request is carried there: it counts for the balance, and no limit of requests bounds it.
+    pub fn carry(self: &Rc<Self>) -> Turn {
+        self.roster.touch();
+        self.usage.force(Kind::Requests, Priority::Default).keep();
+        self.turn(Priority::Default)
+    }
+
+    fn turn(self: &Rc<Self>, priority: Priority) -> Turn {
         let active = &self.load.active;
         active.set(active.get() + 1);
-        Some(Turn {
+        Turn {
             site: Rc::clone(self),
             priority,
-        })
+        }
     }
 
     /// A connection is made, where limits allow it; the first of an endpoint always.

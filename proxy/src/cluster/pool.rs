@@ -213,7 +213,7 @@ impl<B> Pool<B> {
                 let since = idle_since.unwrap_or_else(Instant::now);
                 self.idle.borrow_mut().push(Idle { held, since });
             }
-            return Err(self.overflow());
+            return Err(self.overflow(false));
         }
         Ok(Lease {
             way,
@@ -223,9 +223,9 @@ impl<B> Pool<B> {
         })
     }
 
-    fn overflow(&self) -> Error {
+    fn overflow(&self, waiting: bool) -> Error {
         self.metrics.overflows.inc();
-        Error::Overflow
+        Error::Overflow { waiting }
     }
 
     /// Closes connections that were idle too long, and those that the endpoint has closed.
@@ -265,7 +265,7 @@ impl<B> Pool<B> {
             if first {
                 let wait = site
                     .wait(Priority::Default)
-                    .ok_or_else(|| self.overflow())?;
+                    .ok_or_else(|| self.overflow(true))?;
                 waiting = Some(Pending::new(wait, &self.metrics));
             }
             if !behind {

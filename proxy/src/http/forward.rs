@@ -265,8 +265,11 @@ impl Sender<'_> {
                 _ => {}
             },
         }
-        // It was sent nowhere.
-        let refused = matches!(result, Err(failure) if matches!(failure.error, Error::Overflow));
+        // It did not come as far as an endpoint.
+        let refused = matches!(
+            result,
+            Err(failure) if matches!(failure.error, Error::Overflow { waiting: true })
+        );
         if refused {
             log.upstream = None;
         }

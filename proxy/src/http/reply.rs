@@ -213,7 +213,7 @@ pub fn error(mut log: Box<Log>, error: &Error) -> Response<Download> {
         Cow::Owned(text) => Bytes::from(text),
     };
     let mut response = plain(log, local.status, body);
-    if matches!(error, Error::Overflow | Error::BreakerOpen) {
+    if matches!(error, Error::Overflow { .. } | Error::BreakerOpen) {
         response
             .headers_mut()
             .insert(OVERLOADED, HeaderValue::from_static("true"));
@@ -315,7 +315,7 @@ impl Local {
             Error::NoRoute => (404, "", Flags::NR, "route_not_found"),
             Error::NoCluster => (503, "", Flags::NC, "cluster_not_found"),
             Error::NoEndpoint => (503, "no healthy upstream", Flags::UH, "no_healthy_upstream"),
-            Error::Overflow => (
+            Error::Overflow { .. } => (
                 503,
                 "upstream connect error or disconnect/reset before headers. reset reason: overflow",
                 Flags::UO,

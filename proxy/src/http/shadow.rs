@@ -457,7 +457,7 @@ impl Job {
                     | Error::ConnectTimeout
                     | Error::NoEndpoint
                     | Error::NoCluster
-                    | Error::Overflow
+                    | Error::Overflow { .. }
                     | Error::BreakerOpen => "connect",
                     Error::Protocol => "protocol",
                     _ => "reset",
