@@ -273,6 +273,8 @@ pub struct Hop {
 pub struct Hit {
     /// The fault.
     pub fault: Id,
+    /// Which try it was drawn for, from 0; 0 where the fault's place is the request.
+    pub attempt: u32,
     /// The draw; `None`: the rule counts.
     pub u: Option<f64>,
     /// What it was held against; `None`: the rule counts.

@@ -10,9 +10,7 @@ use std::sync::Arc;
 use meshbed_proxy::{
     draw::Seed,
     policy::{
-        fault::{
-            Book, Counters, Fault as ProxyFault, Rule, Rules, Select as ProxySelect, Who, Window,
-        },
+        fault::{Book, Counters, Rule, Rules, Select as ProxySelect, Who, Window},
         matcher::{Compiled as CompiledMatcher, RequestView},
         mirror,
     },
@@ -22,7 +20,7 @@ use crate::{
     event::{Id, Micros},
     measure::CLIENT,
     replay::schedule::{self, Planned, Schedule, TraceFacts},
-    scenario::{Fault, FaultKind, Scenario, Select, Shadow},
+    scenario::{Fault, Scenario, Select, Shadow},
 };
 
 mod power;
@@ -277,10 +275,9 @@ pub fn rule(fault: &Fault, caller: &str, ordinals: Option<Arc<[u64]>>) -> Rule {
         matcher: fault.matcher.clone(),
         select,
         max_active: fault.max_active,
-        kind: match &fault.kind {
-            FaultKind::Delay(delay) => ProxyFault::Delay(delay.clone()),
-            FaultKind::Abort(abort) => ProxyFault::Abort(abort.clone()),
-        },
+        place: fault.place,
+        kind: fault.kind.clone(),
+        ..Rule::default()
     }
 }
 
@@ -343,7 +340,7 @@ fn choice(seed: Seed, rule: Rule, fault: &Fault, schedule: &Schedule) -> Result<
             attempt: 0,
             intended_ms: Some(due_ms),
         };
-        let decision = rules.decide(&view(planned), who, &counters);
+        let decision = rules.decide(fault.place, &view(planned), who, &counters);
         choice.considered += decision.considered.len() as u64;
         if !decision.hits.is_empty() {
             choice.chosen.push(planned.ordinal);

@@ -12,7 +12,6 @@ use std::{
 use meshbed_proxy::{
     draw::Seed,
     policy::{
-        fault::{abort::Abort, delay::Delay},
         matcher::Matcher,
         mirror::{Limits, SampleKey},
     },
@@ -38,6 +37,8 @@ mod yaml;
 
 pub use problem::{Part, Problem, Problems, Standing, Warning};
 pub use resolve::Overrides;
+
+pub use meshbed_proxy::policy::fault::{Fault as FaultKind, Place};
 
 pub use crate::measure::ErrorRule;
 use crate::{event::Id, expr::Expr, shadow::Rules};
@@ -348,6 +349,8 @@ pub struct Fault {
     pub max_active: Option<u32>,
     /// Off by then, counted from when it is switched on, whatever happens.
     pub ttl: Duration,
+    /// Where requests meet it.
+    pub place: Place,
     /// What it does.
     pub kind: FaultKind,
 }
@@ -363,15 +366,6 @@ pub enum Select {
     First(u64),
     /// Every so many-th.
     Every(u64),
-}
-
-/// What a fault does.
-#[derive(Debug, Clone, PartialEq)]
-pub enum FaultKind {
-    /// Requests wait.
-    Delay(Delay),
-    /// Requests are answered at once.
-    Abort(Abort),
 }
 
 /// A condition that must hold before anything is broken.
@@ -573,7 +567,9 @@ checks:
         assert_eq!(scenario.faults[0].windows, [(25_000, 35_000)]);
         assert_eq!(
             scenario.faults[0].kind,
-            FaultKind::Delay(Delay::Fixed(Duration::from_millis(400)))
+            FaultKind::Delay(meshbed_proxy::policy::fault::delay::Delay::Fixed(
+                Duration::from_millis(400)
+            ))
         );
         assert_eq!(
             scenario.faults[1].windows,

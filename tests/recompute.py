@@ -335,7 +335,7 @@ class Run:
     def recompute_faults(self):
         chosen = defaultdict(dict)
         for hit in self.hits:
-            key = (hit["ord"], hit["side"], hit["n"], hit["caller"], hit["service"], hit["method"], hit["path"])
+            key = (hit["ord"], hit["side"], hit["n"], hit["caller"], hit["service"], hit["method"], hit["path"], hit["attempt"])
             if key in chosen[hit["fault"]]:
                 self.wrong.append(f"choice {hit['fault']}: {key} is told twice")
             chosen[hit["fault"]][key] = hit
@@ -401,16 +401,18 @@ class Run:
     def expect(self, fault, hop, begin_us, expected):
         path = without_query(hop["path"])
         name = rule_name(fault, hop)
-        bytes_ = xxh3.key(hop["ord"], hop["n"], 0, hop["method"], path)
-        u = xxh3.unit(xxh3.rule(self.seed, name), bytes_)
         p = share(fault.get("percent", "100%"))
         if "ramp" in fault:
             begin = share(fault["ramp"]["from"])
             over_ms = micros(fault["ramp"]["over"]) / 1000
             elapsed = (hop["due_us"] - begin_us) / 1000
             p = p if elapsed >= over_ms else begin + (p - begin) * (elapsed / over_ms)
-        if u < p:
-            expected[(hop["ord"], hop["side"], hop["n"], hop["caller"], hop["service"], hop["method"], path)] = (u, p, None)
+        # A stale connection is replaced within an attempt, of which there is always a first one.
+        tries = sum(attempt["why"] != "stale connection" for attempt in hop["attempts"]) if fault.get("place") == "attempt" else 1
+        for attempt in range(max(1, tries)):
+            u = xxh3.unit(xxh3.rule(self.seed, name), xxh3.key(hop["ord"], hop["n"], attempt, hop["method"], path))
+            if u < p:
+                expected[(hop["ord"], hop["side"], hop["n"], hop["caller"], hop["service"], hop["method"], path, attempt)] = (u, p, None)
 
     def counted_choices(self, fault, chosen, considered, expected):
         """`first` and `every`: by ordinal where traffic drives the target, else by arrival, of which only the number is sure."""
@@ -435,7 +437,7 @@ class Run:
         """What a delay asks for, in microseconds; None: not a delay."""
         if "delay" not in fault:
             return None
-        u = xxh3.unit(xxh3.rule(self.seed, rule_name(fault, hit) + "#amount"), xxh3.key(hit["ord"], hit["n"], 0, hit["method"], hit["path"]))
+        u = xxh3.unit(xxh3.rule(self.seed, rule_name(fault, hit) + "#amount"), xxh3.key(hit["ord"], hit["n"], hit["attempt"], hit["method"], hit["path"]))
         delay = fault["delay"]
         if not isinstance(delay, dict):
             return micros(delay)

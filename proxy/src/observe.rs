@@ -113,6 +113,8 @@ pub struct Attempt {
 pub struct Hit {
     /// The rule's id.
     pub fault: Arc<str>,
+    /// Which try it was drawn for, from 0; 0 outside the retry loop.
+    pub attempt: u32,
     /// The draw; `NaN` where the rule does not draw (`first`, `every`).
     pub u: f64,
     /// What it was held against.

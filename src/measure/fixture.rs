@@ -122,6 +122,7 @@ pub(crate) fn hop(
 
 pub(crate) fn hit(fault: &str, effect: &'static str) -> Hit {
     Hit {
+        attempt: 0,
         fault: fault.into(),
         u: Some(0.25),
         p: Some(0.5),

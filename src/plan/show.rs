@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{Choice, Need, Plan, Power, rule_name};
 use crate::{
     event::Micros,
-    scenario::{Fault, FaultKind, Scenario, Select},
+    scenario::{Fault, FaultKind, Place, Scenario, Select},
 };
 
 /// Ordinals that are shown of each choice; `--json` has all.
@@ -353,7 +353,6 @@ fn portion(select: Select) -> String {
 /// What a fault does, in words.
 fn what(fault: &Fault) -> String {
     let kind = match &fault.kind {
-        FaultKind::Abort(abort) => format!("abort {}", abort.status),
         FaultKind::Delay(delay) => match delay {
             Delay::Fixed(fixed) => format!("delay {}", show_duration(*fixed)),
             Delay::Uniform { low, high } => {
@@ -370,11 +369,16 @@ fn what(fault: &Fault) -> String {
             }
             Delay::Table(points) => format!("delay by a table of {} quantiles", points.len()),
         },
+        other => other.words(),
     };
     let by = fault
         .from
         .as_ref()
         .map_or_else(String::new, |from| format!(" by {from}"));
+    let kind = match fault.place {
+        Place::Request => kind,
+        Place::Attempt => format!("{kind} in attempts"),
+    };
     format!(
         "{kind} for {} of calls to {}{by}",
         portion(fault.select),

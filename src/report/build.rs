@@ -10,7 +10,7 @@ use crate::{
         Latency, PhasePart, RequestsPart, Run, SCHEMA, ScenarioPart, Schedule, ShadowPart, Spread,
         SteadyPart, Trace,
     },
-    scenario::{Fault, FaultKind, Scenario},
+    scenario::{Fault, Place, Scenario},
     score::{Quality, Score},
     stats::{histogram::Histogram, quantile::Quantile},
 };
@@ -148,16 +148,16 @@ fn faults(scenario: &Scenario, measured: &Measured, on: &[(Id, bool)]) -> Vec<Fa
             id: fault.id.to_string(),
             target: fault.target.to_string(),
             from: fault.from.iter().map(ToString::to_string).collect(),
-            place: "request".to_owned(),
+            place: match fault.place {
+                Place::Request => "request".to_owned(),
+                Place::Attempt => "attempt".to_owned(),
+            },
             window_us: [
                 windows.first().map_or(0, |[begin, _]| *begin),
                 windows.last().map_or(0, |[_, end]| *end),
             ],
             windows_us: windows,
-            kind: match &fault.kind {
-                FaultKind::Delay(_) => "delay".to_owned(),
-                FaultKind::Abort(_) => "abort".to_owned(),
-            },
+            kind: fault.kind.kind().to_owned(),
             considered: faulted.considered,
             chosen: faulted.chosen,
             applied: faulted.applied,

@@ -65,7 +65,7 @@ pub(super) fn of_event(event: &RunEvent, check_id: impl Fn(usize) -> Option<Stri
 fn hits(hop: &Hop) -> Vec<Value> {
     let line = |hit: &crate::event::Hit| {
         json!({
-            "t_us": hop.start_us, "kind": "hit", "ord": hop.ordinal, "side": hop.side, "n": hop.n, "attempt": 0,
+            "t_us": hop.start_us, "kind": "hit", "ord": hop.ordinal, "side": hop.side, "n": hop.n, "attempt": hit.attempt,
             "caller": &*hop.caller, "service": &*hop.service, "method": hop.method, "path": without_query(&hop.path),
             "intended_ms": hop.intended_ms, "scheduled": hop.scheduled,
             "fault": &*hit.fault, "u": hit.u, "p": hit.p, "effect": hit.effect, "asked_us": hit.asked_us,

@@ -183,6 +183,7 @@ fn hit(hit: &observe::Hit) -> Hit {
     let us = |duration: std::time::Duration| duration.as_micros() as Micros;
     Hit {
         fault: hit.fault.clone(),
+        attempt: hit.attempt,
         u: drawn(hit.u),
         p: drawn(hit.p),
         effect: hit.effect.name(),
@@ -404,6 +405,7 @@ mod tests {
             attempts: &[],
             considered: &[],
             hits: &[observe::Hit {
+                attempt: 0,
                 fault: "slow".into(),
                 u: f64::NAN,
                 p: f64::NAN,

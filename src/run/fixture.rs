@@ -13,7 +13,7 @@ use meshbed_proxy::{
 };
 
 use crate::scenario::{
-    Arrival, Backing, Connections, Diff, ErrorRule, Fault, FaultKind, Phase, Protocol,
+    Arrival, Backing, Connections, Diff, ErrorRule, Fault, FaultKind, Phase, Place, Protocol,
     ReportSettings, Requests, Rewrite, Role, Scenario, Select, Service, Shadow, Source, SourceKind,
     Standing, Template,
 };
@@ -103,6 +103,7 @@ pub(crate) fn scenario() -> Scenario {
             phase("recovery", 4_000_000, 5_000_000),
         ],
         faults: vec![Fault {
+            place: Place::Request,
             id: "slow-cart".into(),
             target: "cart".into(),
             from: None,

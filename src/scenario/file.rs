@@ -944,7 +944,7 @@ const FAULT: Table = Table {
         ),
         key(
             "place",
-            Kind::Word(&[word("request"), later("attempt")]),
+            Kind::Word(&[word("request"), word("attempt")]),
             Default("request"),
             "`request`: before timeouts and retries, as Envoy; `attempt`: inside the retry loop",
         ),
@@ -970,7 +970,7 @@ const FAULT: Table = Table {
         .example("400ms"),
         key(
             "of",
-            Kind::Word(&[word("request"), later("response")]),
+            Kind::Word(&[word("request"), word("response")]),
             Default("request"),
             "what a `delay` holds up: the request, or the answer",
         ),
@@ -978,30 +978,27 @@ const FAULT: Table = Table {
             "abort",
             Kind::Map(&ABORT),
             OneOf("fault"),
-            "requests are answered at once",
+            "requests are answered at once, or their clients cut off",
         )
         .example("{ status: 503 }"),
         key(
             "throttle",
-            Kind::Anything,
+            Kind::Map(&THROTTLE),
             OneOf("fault"),
-            "bodies come slowly",
-        )
-        .later(),
+            "the bodies of answers come slowly",
+        ),
         key(
             "truncate",
-            Kind::Anything,
+            Kind::Map(&TRUNCATE),
             OneOf("fault"),
-            "bodies end early",
-        )
-        .later(),
+            "the bodies of answers break off",
+        ),
         key(
             "rewrite",
-            Kind::Anything,
+            Kind::Map(&REWRITTEN),
             OneOf("fault"),
-            "answers are changed",
-        )
-        .later(),
+            "answers are made other ones",
+        ),
         key("latency", Kind::Anything, OneOf("fault"), "bytes come late").later(),
         key(
             "bandwidth",
@@ -1289,21 +1286,58 @@ const ABORT: Table = Table {
             "the body",
         )
         .example("no"),
-        key("grpc", Kind::Anything, OneOf("abort"), "a gRPC status").later(),
+        key(
+            "grpc",
+            Kind::Text,
+            OneOf("abort"),
+            "a gRPC status by name; clients that don't call gRPC get a 200",
+        )
+        .example("UNAVAILABLE"),
         key(
             "stream",
-            Kind::Anything,
+            Kind::Word(&[word("reset")]),
             OneOf("abort"),
-            "the stream is reset",
+            "HTTP/2's `RST_STREAM`; an HTTP/1 connection is reset",
         )
-        .later(),
+        .example("reset"),
         key(
             "goaway",
-            Kind::Anything,
+            Kind::Flag,
             OneOf("abort"),
-            "the connection says goodbye",
+            "HTTP/2's `GOAWAY`; an HTTP/1 connection is closed",
         )
-        .later(),
+        .example("true"),
+    ],
+};
+
+const THROTTLE: Table = Table {
+    name: "throttle",
+    keys: &[key("rate", Kind::Text, Required, "bytes a second").example("64KiB/s")],
+};
+
+const TRUNCATE: Table = Table {
+    name: "truncate",
+    keys: &[key("after", Kind::Size, Required, "so much comes").example("1KiB")],
+};
+
+const REWRITTEN: Table = Table {
+    name: "rewrite",
+    keys: &[
+        key(
+            "status",
+            Kind::Whole(200, 599),
+            Optional("the service's"),
+            "the status",
+        )
+        .example("500"),
+        key(
+            "headers",
+            Kind::Named(Free, &Kind::Text),
+            Default("{}"),
+            "headers that are set",
+        )
+        .example("{ x-broken: \"1\" }"),
+        key("body", Kind::Text, Optional("the service's"), "the body").example("nonsense"),
     ],
 };
 

@@ -3,8 +3,15 @@
 use std::time::Duration;
 
 use meshbed_proxy::{
-    policy::fault::{abort::Abort, delay::Delay},
-    unit::{Share, show_duration},
+    policy::fault::{
+        Place,
+        abort::{Abort, GRPC},
+        delay::Delay,
+        rewrite::Rewrite,
+        throttle::Throttle,
+        truncate::Truncate,
+    },
+    unit::{ByteSize, Share, show_duration},
 };
 
 use super::{
@@ -117,6 +124,10 @@ impl Resolver<'_> {
                     matcher,
                     max_active: item.whole("max_active").map(|number| number as u32),
                     ttl,
+                    place: match item.text("place") {
+                        Some("attempt") => Place::Attempt,
+                        _ => Place::Request,
+                    },
                     kind,
                 });
             }
@@ -260,19 +271,87 @@ impl Resolver<'_> {
 
     fn fault_kind(&mut self, item: &Item) -> Option<FaultKind> {
         if let Some(abort) = item.get("abort") {
-            return Some(FaultKind::Abort(Abort {
-                status: abort.whole("status")? as u16,
-                body: abort.text("body").map(str::to_owned),
+            return self.abort(abort).map(FaultKind::Abort);
+        }
+        if let Some(throttle) = item.get("throttle") {
+            return self
+                .throttle(throttle.get("rate")?)
+                .map(FaultKind::Throttle);
+        }
+        if let Some(truncate) = item.get("truncate") {
+            let Value::Size(after) = &truncate.get("after")?.value else {
+                return None;
+            };
+            return Some(FaultKind::Truncate(Truncate { after: after.0 }));
+        }
+        if let Some(rewrite) = item.get("rewrite") {
+            return Some(FaultKind::Rewrite(Rewrite {
+                status: rewrite.whole("status").map(|status| status as u16),
+                headers: rewrite.pairs("headers"),
+                body: rewrite.text("body").map(str::to_owned),
             }));
         }
-        let delay = item.get("delay")?;
+        let delay = self.delay(item.get("delay")?)?;
+        Some(match item.text("of") {
+            Some("response") => FaultKind::DelayAnswer(delay),
+            _ => FaultKind::Delay(delay),
+        })
+    }
+
+    fn abort(&mut self, item: &Item) -> Option<Abort> {
+        if let Some(name) = item.get("grpc") {
+            let code = Abort::grpc_code(name.as_text()?);
+            if code.is_none() {
+                self.tell(
+                    name,
+                    format!("`{}` is not a gRPC status", name.as_text()?),
+                    format!("one of {}", GRPC.map(|name| format!("`{name}`")).join(", ")),
+                );
+            }
+            return code.map(Abort::Grpc);
+        }
+        if item.has("stream") {
+            return Some(Abort::Reset);
+        }
+        if let Some(goaway) = item.get("goaway") {
+            if item.flag("goaway") != Some(true) {
+                self.tell(goaway, "a fault that does nothing", "`true`");
+            }
+            return Some(Abort::GoAway);
+        }
+        Some(Abort::Status {
+            status: item.whole("status")? as u16,
+            body: item.text("body").map(str::to_owned),
+        })
+    }
+
+    /// `64KiB/s`.
+    fn throttle(&mut self, item: &Item) -> Option<Throttle> {
+        let text = item.as_text()?;
+        let size = text
+            .strip_suffix("/s")
+            .and_then(|size| ByteSize::parse(size).ok())
+            .filter(|size| size.0 > 0);
+        if size.is_none() {
+            self.tell(
+                item,
+                format!("`{text}` is not a rate of bytes"),
+                "a size a second such as `64KiB/s`",
+            );
+        }
+        size.map(|size| Throttle {
+            bytes_per_second: size.0,
+        })
+    }
+
+    fn delay(&mut self, delay: &Item) -> Option<Delay> {
         if let Some(fixed) = delay.as_duration() {
             if fixed.is_zero() {
                 self.tell(delay, "a delay of no length", "more than `0s`");
             }
-            return Some(FaultKind::Delay(Delay::Fixed(fixed)));
+            return Some(Delay::Fixed(fixed));
         }
-        let delay =
+        Some(
             if let Some(Value::Span(low, high)) = delay.get("uniform").map(|span| &span.value) {
                 Delay::Uniform {
                     low: *low,
@@ -294,8 +373,8 @@ impl Resolver<'_> {
                 }
             } else {
                 self.table(delay.get("table")?)?
-            };
-        Some(FaultKind::Delay(delay))
+            },
+        )
     }
 
     /// A table of quantiles.

@@ -24,7 +24,7 @@ pub fn fault(fault: &Fault) -> String {
             format!("delay from {}", show_duration(*scale))
         }
         FaultKind::Delay(Delay::Table(_)) => "delay by table".to_owned(),
-        FaultKind::Abort(abort) => format!("abort {}", abort.status),
+        other => other.words(),
     };
     match fault.select {
         Select::Share(share) | Select::Ramp(_, _, share) => format!("{kind} {share}"),

@@ -22,6 +22,10 @@ const SHIPPED: &[(&str, &[&str])] = &[
         "catalog-errors",
         &["warmup=1s", "steady=3s", "fault=6s", "recovery=3s"],
     ),
+    (
+        "broken-answers",
+        &["warmup=1s", "steady=3s", "fault=6s", "recovery=3s"],
+    ),
     ("shadow-v2", &["warmup=1s", "steady=10s"]),
     ("same-build", &["warmup=1s", "steady=8s"]),
     ("own-process", &["steady=3s", "fault=4s"]),
@@ -178,6 +182,7 @@ each! {
     demo "demo";
     slow_payments "slow-payments";
     catalog_errors "catalog-errors";
+    broken_answers "broken-answers";
     shadow_v2 "shadow-v2";
     same_build "same-build";
     own_process "own-process";

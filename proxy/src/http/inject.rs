@@ -2,7 +2,7 @@
 
 use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
 
-use http::{HeaderMap, Request, Response, header};
+use http::{HeaderMap, Request, Response, header, uri::PathAndQuery};
 use tokio::time::Instant;
 
 use super::{body::Upload, client::Client, log::Log};
@@ -50,6 +50,8 @@ pub struct Met {
 pub(super) struct Attempts<'a> {
     faults: &'a Faults,
     identity: Identity,
+    /// As it came: what is sent on may be rewritten.
+    path: Option<PathAndQuery>,
     met: Rc<RefCell<Met>>,
 }
 
@@ -79,7 +81,7 @@ pub(super) async fn suffer(log: &mut Log, headers: &HeaderMap) -> Result<Option<
     if decision.hits.is_empty() {
         return Ok(None);
     }
-    log.hits = decision.hits.iter().map(hit).collect();
+    log.hits = decision.hits.iter().map(|it| hit(it, 0)).collect();
     count_overflow(&log.client, &log.hits);
     if !decision.delay.is_zero() {
         log.flags.set(Flags::DI);
@@ -134,6 +136,7 @@ impl<'a> Attempts<'a> {
         faults.at_attempt.then(|| Self {
             faults,
             identity: log.identity,
+            path: log.path.clone(),
             met: Rc::clone(log.met.get_or_insert_default()),
         })
     }
@@ -152,7 +155,8 @@ impl<'a> Attempts<'a> {
         let first = {
             let mut met = self.met.borrow_mut();
             let first = met.hits.len();
-            met.hits.extend(decision.hits.iter().map(hit));
+            met.hits
+                .extend(decision.hits.iter().map(|it| hit(it, attempt)));
             count_overflow(client, met.hits.get(first..).unwrap_or_default());
             first
         };
@@ -192,8 +196,8 @@ impl<'a> Attempts<'a> {
         let view = RequestView {
             method: request.method().as_str(),
             authority: host.unwrap_or_default(),
-            path: request.uri().path(),
-            query: request.uri().query(),
+            path: self.path.as_ref().map_or("", PathAndQuery::path),
+            query: self.path.as_ref().and_then(PathAndQuery::query),
             headers,
         };
         let who = who(self.identity, attempt);
@@ -287,9 +291,10 @@ fn rewrite(response: &mut Response<Incoming>, rewrites: &[Arc<rewrite::Compiled>
 }
 
 /// What is chosen and may be done is abandoned until it is done.
-fn hit(chosen: &Chosen) -> Hit {
+fn hit(chosen: &Chosen, attempt: u32) -> Hit {
     Hit {
         fault: chosen.id.clone(),
+        attempt,
         u: chosen.u,
         p: chosen.p,
         effect: match chosen.fate {

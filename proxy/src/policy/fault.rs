@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use super::matcher::{self, Matcher, RequestView};
 use crate::{
     draw::{Draw, Key, Seed},
-    unit::Share,
+    unit::{ByteSize, Share},
 };
 
 pub mod abort;
@@ -139,6 +139,24 @@ impl Fault {
             Self::Truncate(_) => "truncate",
             Self::Rewrite(_) => "rewrite",
             Self::Header(_) => "header",
+        }
+    }
+
+    /// What it does, in a few words, for kinds that are not delays: `abort 503`, `truncate after 1KiB`.
+    pub fn words(&self) -> String {
+        match self {
+            Self::Delay(_) => "delay".to_owned(),
+            Self::DelayAnswer(_) => "delay of the answer".to_owned(),
+            Self::Abort(abort) => abort.words(),
+            Self::Throttle(throttle) => {
+                format!("throttle to {}/s", ByteSize(throttle.bytes_per_second))
+            }
+            Self::Truncate(truncate) => format!("truncate after {}", ByteSize(truncate.after)),
+            Self::Rewrite(rewrite) => match rewrite.status {
+                Some(status) => format!("rewrite to {status}"),
+                None => "rewrite".to_owned(),
+            },
+            Self::Header(_) => "what headers ask for".to_owned(),
         }
     }
 

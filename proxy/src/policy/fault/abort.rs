@@ -86,6 +86,22 @@ impl Abort {
         }
     }
 
+    /// What it does, in a few words.
+    pub(super) fn words(&self) -> String {
+        match self {
+            Self::Status { status, .. } => format!("abort {status}"),
+            Self::Grpc(code) => {
+                let name = usize::try_from(*code).ok().and_then(|code| GRPC.get(code));
+                name.map_or_else(
+                    || format!("abort gRPC {code}"),
+                    |name| format!("abort {name}"),
+                )
+            }
+            Self::Reset => "reset".to_owned(),
+            Self::GoAway => "goaway".to_owned(),
+        }
+    }
+
     /// The code of a gRPC status that is named.
     pub fn grpc_code(name: &str) -> Option<u32> {
         let code = GRPC.iter().position(|known| *known == name)?;
