@@ -189,10 +189,6 @@ pub struct Faults {
 
 /// What is done with a routed request.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "most routes send on: a box would cost them more than the others save"
-)]
 pub enum Action {
     /// It is sent on.
     Forward(Forward),

@@ -80,10 +80,6 @@ pub struct Route {
 
 /// What is done with a routed request.
 #[derive(Debug, Clone, PartialEq)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "most routes send on: a box would cost them more than the others save"
-)]
 pub enum Action {
     /// It is sent on.
     Forward(Forward),

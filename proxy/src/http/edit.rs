@@ -120,7 +120,7 @@ fn levels(route: &Route, target: usize) -> impl Iterator<Item = &Level> {
     levels.map(|level| &**level)
 }
 
-/// A weighted cluster's rewrite, then the route's; each tells what was there before it.
+/// A weighted cluster's rewrite, then the route's, which tells what was there before it.
 fn rewrite_host(forward: &Forward, target: usize, uri: &Uri, headers: &mut HeaderMap) {
     let target = forward.targets.get(target).and_then(|it| it.host.clone());
     let by_route = forward.host_rewrite.as_ref();
@@ -128,7 +128,7 @@ fn rewrite_host(forward: &Forward, target: usize, uri: &Uri, headers: &mut Heade
         return;
     }
     if let Some(host) = target {
-        replace_host(host, forward.append_forwarded_host, headers);
+        headers.insert(header::HOST, host);
     }
     let path = uri.path_and_query().map_or("", |path| path.as_str());
     if let Some(host) = by_route.and_then(|rewrite| rewrite.host(headers, path)) {

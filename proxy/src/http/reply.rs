@@ -384,7 +384,6 @@ impl Local {
             Error::RequestTimeout => (408, "request timeout", Flags::DT, "request_overall_timeout"),
             Error::ClientLeft => (400, "", Flags::DC, "downstream_remote_disconnect"),
             Error::NoPath => (404, "", Flags::default(), "absolute_path_rejected"),
-            Error::BadPath => (400, "", Flags::default(), "path_normalization_failed"),
             Error::MissingHost => (400, "", Flags::default(), "missing_host_header"),
             Error::ManyHosts => (400, "Bad Request", Flags::DPE, "http1.many_hosts"),
             Error::BadBody => (400, "Bad Request", Flags::DPE, "http1.codec_error"),
@@ -395,7 +394,9 @@ impl Local {
                 Flags::default(),
                 "request_header_timeout",
             ),
-            Error::Fragment => (400, "", Flags::default(), "path_normalization_failed"),
+            Error::BadPath | Error::Fragment => {
+                (400, "", Flags::default(), "path_normalization_failed")
+            }
             Error::Encoding => (
                 501,
                 "Not Implemented",

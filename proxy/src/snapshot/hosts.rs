@@ -2,7 +2,12 @@
 //! `*.suffix`, then the longest `prefix.*`, then `*`. The port is a part of the name, unless it is ignored. Within the host
 //! it is the first route that matches; what that costs depends little on how many there are.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    hash::{BuildHasherDefault, Hasher},
+};
+
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::Route;
 use crate::policy::matcher::{Key, RequestView};
@@ -40,14 +45,42 @@ pub struct RouteId {
 /// With fewer routes than this, asking each of them costs less than looking them up.
 const WORTH_AN_INDEX: usize = 12;
 
+/// With more lengths of prefixes than this, a search among all of them costs less than a look for each length.
+const MOST_LENGTHS: usize = 16;
+
 /// Routes by their paths: places in the list, ascending.
 #[derive(Debug, Default)]
 struct Index {
-    exact: HashMap<String, Vec<usize>>,
+    exact: Texts<Vec<usize>>,
     /// Ascending by prefix.
     prefixes: Vec<Prefix>,
+    /// Their places, and their lengths, the longest first.
+    places: Texts<usize>,
+    lengths: Vec<usize>,
     /// Those that no path rules out.
     others: Vec<usize>,
+}
+
+/// What requests are looked up in: the texts are the configuration's, so that nobody can make them collide.
+type Texts<T> = HashMap<String, T, BuildHasherDefault<Quick>>;
+
+/// A hash for short texts.
+#[derive(Debug, Default)]
+struct Quick(u64);
+
+impl Hasher for Quick {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = xxh3_64_with_seed(bytes, self.0);
+    }
+
+    fn write_u8(&mut self, byte: u8) {
+        // What ends a text.
+        self.0 ^= u64::from(byte);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 #[derive(Debug)]
@@ -184,12 +217,16 @@ impl Index {
                 }
                 shorter = before.shorter;
             }
+            index.places.insert(text.clone(), index.prefixes.len());
+            index.lengths.push(text.len());
             index.prefixes.push(Prefix {
                 text,
                 routes,
                 shorter,
             });
         }
+        index.lengths.sort_unstable_by(|a, b| b.cmp(a));
+        index.lengths.dedup();
         index
     }
 
@@ -211,9 +248,17 @@ impl Index {
         }
     }
 
+    fn longest_prefix(&self, path: &str) -> Option<usize> {
+        if self.lengths.len() > MOST_LENGTHS {
+            return self.search(path);
+        }
+        let mut lengths = self.lengths.iter();
+        lengths.find_map(|length| self.places.get(path.get(..*length)?).copied())
+    }
+
     /// All that lie between a prefix of the path and the path begin with that prefix: it is the last one that is not
     /// after the path, or one of those that this one begins with.
-    fn longest_prefix(&self, path: &str) -> Option<usize> {
+    fn search(&self, path: &str) -> Option<usize> {
         let after = self
             .prefixes
             .partition_point(|prefix| prefix.text.as_str() <= path);
@@ -350,6 +395,34 @@ mod tests {
         }
     }
 
+    #[test]
+    fn ten_thousand_routes_are_not_asked_one_by_one() {
+        for how in [matcher::How::Exact, matcher::How::Prefix] {
+            let mut routes: Vec<_> = (0..10_000)
+                .map(|n| route("", &text(how(format!("/service-{n}/items")), false)))
+                .collect();
+            routes.push(route(
+                "",
+                &text(matcher::How::Prefix("/".to_owned()), false),
+            ));
+            let index = Index::of(&routes);
+            let headers = http::HeaderMap::new();
+            for (path, expected) in [
+                ("/service-0/items", 0),
+                ("/service-9999/items", 9999),
+                ("/none", 10_000),
+            ] {
+                let count = std::cell::Cell::new(0);
+                let request = self::asked("a", path, &headers);
+                let found = index.first(path, |at| {
+                    count.set(count.get() + 1);
+                    routes[at].matcher.matches(&request)
+                });
+                assert_eq!((found, count.get()), (Some(expected), 1), "{path}");
+            }
+        }
+    }
+
     proptest! {
         /// The index only leaves out what cannot match.
         #[test]
@@ -375,6 +448,7 @@ mod tests {
                 let each = routes.iter().position(|route| route.matcher.matches(&request));
                 let found = index.first(path, |at| routes[at].matcher.matches(&request));
                 prop_assert_eq!(found, each, "{}", path);
+                prop_assert_eq!(index.longest_prefix(path), index.search(path));
             }
         }
     }

@@ -125,9 +125,9 @@ fn what_cannot_be_used_is_exit_code_2() {
         (
             file(0).replace(
                 "stat_prefix: main",
-                "stat_prefix: main\n          merge_slashes: true",
+                "stat_prefix: main\n          add_user_agent: true",
             ),
-            "not supported yet: static_resources.listeners[0].filter_chains[0].filters[0].typed_config.merge_slashes at line 11 column 11",
+            "not supported yet: static_resources.listeners[0].filter_chains[0].filters[0].typed_config.add_user_agent at line 11 column 11",
         ),
     ] {
         let output = proxy(&folder.write(&text), &[]).output().unwrap();

@@ -8,6 +8,7 @@ use meshbed_proxy::{
     envoy::{Loaded, Options, read},
     policy::{
         fault::{Fault, Select, abort::Abort, delay::Delay},
+        headers::{Addition, Append, Mutation},
         matcher::{How, Named, Text},
         rewrite::{HostRewrite, PathRewrite},
     },
@@ -329,10 +330,16 @@ fn mirrors_are_as_envoys() {
     assert_eq!(mirrors[0].limits.deadline, Forward::TIMEOUT);
     assert_eq!(mirrors[1].share, Share::new(0.0005).unwrap());
     assert_eq!(mirrors[1].host_suffix, "");
-    assert_eq!(mirrors[1].remove_headers, ["cookie"]);
+    assert!(mirrors[1].internal);
+    let copy = Addition {
+        name: "x-copy".to_owned(),
+        value: "100%%".to_owned(),
+        how: Append::Overwrite,
+        keep_empty: false,
+    };
     assert_eq!(
-        mirrors[1].set_headers,
-        [("x-copy".to_owned(), "100%".to_owned())]
+        mirrors[1].mutations,
+        [Mutation::Remove("cookie".to_owned()), Mutation::Add(copy)]
     );
 }
 
@@ -495,11 +502,11 @@ fn a_wrong_file_is_told_with_path_and_place() {
         ),
         (
             with("match: {prefix: /}", "match: {headers: []}"),
-            format!("{first}.match: one of `prefix`, `path`, `safe_regex`, `path_separated_prefix` is needed at line 19 column 17"),
+            format!("{first}.match: one of `prefix`, `path`, `safe_regex`, `path_separated_prefix`, `path_match_policy`, `connect_matcher` is needed at line 19 column 17"),
         ),
         (
             with("route: {cluster: shop}", "route: {}"),
-            format!("{first}.route: a `cluster` or `weighted_clusters` is needed at line 20 column 17"),
+            format!("{first}.route: a `cluster`, `cluster_header` or `weighted_clusters` is needed at line 20 column 17"),
         ),
         (
             with("envoy.extensions.filters.http.router.v3.Router", "envoy.extensions.filters.http.router.v3.Rooter"),
@@ -647,7 +654,7 @@ fn a_tcp_proxy_takes_its_settings() {
 
 #[test]
 fn all_problems_are_told_at_once_in_the_files_order() {
-    let text = with("codec_type: AUTO", "merge_slashes: true")
+    let text = with("codec_type: AUTO", "add_user_agent: true")
         .replace("type: STATIC", "type: EDS")
         .replace(
             "address: 127.0.0.1, port_value: 8080",

@@ -34,6 +34,8 @@ struct Row {
     body: &'static str,
     flags: &'static str,
     details: &'static str,
+    /// Lines that the answer's header must have.
+    header: &'static [&'static str],
     /// Least time until the answer; what is asked is 150 ms, and Envoy's timers fire up to a millisecond early.
     least: Duration,
 }
@@ -45,6 +47,12 @@ fn get(path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nhost: shop.test\r\nconnection: close\r\n\r\n")
 }
 
+fn cors(method: &str, origin: &str) -> String {
+    let asked = format!("\r\norigin: {origin}\r\naccess-control-request-method: PUT\r\n\r\n");
+    let request = get("/cors").replace("GET", method);
+    request.replace("\r\n\r\n", &asked)
+}
+
 fn rows() -> Vec<Row> {
     let row = |name, request, status, body, flags, details| Row {
         name,
@@ -53,8 +61,10 @@ fn rows() -> Vec<Row> {
         body,
         flags,
         details,
+        header: &[],
         least: Duration::ZERO,
     };
+    let told = |row, header| Row { header, ..row };
     let late = |row| Row {
         least: Duration::from_millis(149),
         ..row
@@ -168,6 +178,201 @@ fn rows() -> Vec<Row> {
             "DPE",
             "http1.headers_too_large",
         ),
+        told(
+            row(
+                "redirect",
+                get("/moved/a?q=1"),
+                308,
+                "",
+                "-",
+                "direct_response",
+            ),
+            &["location: https://new.test/np/a?q=1"],
+        ),
+        told(
+            row(
+                "redirect by an expression",
+                get("/regex/x/y"),
+                301,
+                "",
+                "-",
+                "direct_response",
+            ),
+            &["location: http://shop.test/y-x"],
+        ),
+        told(
+            row(
+                "a direct answer that redirects",
+                get("/made"),
+                201,
+                "",
+                "-",
+                "direct_response",
+            ),
+            &["location: http://shop.test/made"],
+        ),
+        row(
+            "unknown cluster",
+            get("/unknown"),
+            503,
+            "",
+            "NC",
+            "cluster_not_found",
+        ),
+        row(
+            "unknown cluster, told as 404",
+            get("/unknown404"),
+            404,
+            "",
+            "NC",
+            "cluster_not_found",
+        ),
+        row(
+            "no cluster's header",
+            get("/named"),
+            503,
+            "",
+            "NC",
+            "cluster_not_found",
+        ),
+        row(
+            "a cluster's header",
+            get("/named").replace("\r\n\r\n", "\r\nx-cluster: up\r\n\r\n"),
+            200,
+            "ok",
+            "-",
+            "via_upstream",
+        ),
+        row(
+            "nothing to do",
+            get("/nothing"),
+            503,
+            "",
+            "NC",
+            "cluster_not_found",
+        ),
+        row(
+            "dots in the path",
+            get("/x/%2e./direct"),
+            299,
+            "here",
+            "-",
+            "direct_response",
+        ),
+        row(
+            "a path that nobody may ask for",
+            get("/a%00"),
+            400,
+            "",
+            "-",
+            "path_normalization_failed",
+        ),
+        row(
+            "slashes in the path",
+            get("//direct"),
+            299,
+            "here",
+            "-",
+            "direct_response",
+        ),
+        row(
+            "a path that is none",
+            get("*").replace("GET", "OPTIONS"),
+            404,
+            "",
+            "-",
+            "absolute_path_rejected",
+        ),
+        told(
+            row(
+                "header operations",
+                get("/headers"),
+                200,
+                "ok",
+                "-",
+                "via_upstream",
+            ),
+            &[
+                "x-level: config",
+                "x-last: config",
+                "x-code: 200",
+                "x-asked: /headers",
+                "x-from: up",
+                "x-flags: -",
+            ],
+        ),
+        told(
+            row(
+                "header operations of an answer of ours",
+                get("/refused"),
+                503,
+                "upstream connect error or disconnect/reset before headers. reset reason: remote connection failure",
+                "UF",
+                "upstream_reset_before_response_started{remote_connection_failure|delayed_connect_error:_Connection_refused}",
+            ),
+            &["x-level: config", "x-code: 0"],
+        ),
+        told(
+            row(
+                "preflight",
+                cors("OPTIONS", "https://a.test"),
+                200,
+                "",
+                "-",
+                "cors_response",
+            ),
+            &[
+                "access-control-allow-origin: https://a.test",
+                "access-control-allow-methods: PUT",
+                "access-control-expose-headers: x-seen",
+            ],
+        ),
+        row(
+            "preflight of another origin",
+            cors("OPTIONS", "https://b.test"),
+            200,
+            "ok",
+            "-",
+            "via_upstream",
+        ),
+        told(
+            row(
+                "request of an origin",
+                cors("GET", "https://a.test"),
+                200,
+                "ok",
+                "-",
+                "via_upstream",
+            ),
+            &[
+                "access-control-allow-origin: https://a.test",
+                "access-control-expose-headers: x-seen",
+            ],
+        ),
+        row(
+            "template",
+            get("/t/1/x/2/3"),
+            200,
+            "/2/3/1",
+            "-",
+            "via_upstream",
+        ),
+        row(
+            "cookie",
+            get("/cookie").replace("\r\n\r\n", "\r\ncookie: a=b; c=v\r\n\r\n"),
+            202,
+            "",
+            "-",
+            "direct_response",
+        ),
+        row(
+            "another cookie",
+            get("/cookie"),
+            203,
+            "",
+            "-",
+            "direct_response",
+        ),
         row(
             "upstream dies in the body",
             get("/half"),
@@ -217,11 +422,36 @@ fn file(port: u16, upstream: u16, refused: u16, log: &str) -> String {
         ("/ok", "route: {cluster: up}"),
         ("/close", "route: {cluster: up}"),
         ("/half", "route: {cluster: up}"),
+        ("/unknown", "route: {cluster: nowhere}"),
+        (
+            "/unknown404",
+            "route: {cluster: nowhere, cluster_not_found_response_code: NOT_FOUND}",
+        ),
+        ("/named", "route: {cluster_header: x-cluster}"),
+        ("/nothing", "non_forwarding_action: {}"),
+        ("/made", "direct_response: {status: 201}"),
+        (
+            "/headers",
+            "route: {cluster: up}, response_headers_to_add: [{header: {key: x-last, value: route}, append_action: OVERWRITE_IF_EXISTS_OR_ADD}, {header: {key: x-asked, value: '%REQ(:PATH)%'}}, {header: {key: x-from, value: '%UPSTREAM_CLUSTER%'}}, {header: {key: x-flags, value: '%RESPONSE_FLAGS%'}}]",
+        ),
+        (
+            "/cors",
+            "route: {cluster: up}, typed_per_filter_config: {cors: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.cors.v3.CorsPolicy, allow_origin_string_match: [{exact: 'https://a.test'}], allow_methods: PUT, expose_headers: x-seen}}",
+        ),
     ] {
         let _ = writeln!(
             routes,
             "              - {{match: {{path: {path}}}, {route}}}"
         );
+    }
+    for route in [
+        "match: {prefix: /moved/}, redirect: {https_redirect: true, host_redirect: new.test, prefix_rewrite: /np/, response_code: PERMANENT_REDIRECT}",
+        "match: {prefix: /regex/}, redirect: {regex_rewrite: {pattern: {regex: '^/regex/(.)/(.)$'}, substitution: '/\\2-\\1'}}",
+        "match: {path_match_policy: {name: t, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig, path_template: '/t/{a}/x/{b=**}'}}}, route: {cluster: up, path_rewrite_policy: {name: r, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.path.rewrite.uri_template.v3.UriTemplateRewriteConfig, path_template_rewrite: '/{b}/{a}'}}}",
+        "match: {path: /cookie, cookies: [{name: c, string_match: {exact: v}}]}, direct_response: {status: 202}",
+        "match: {path: /cookie}, direct_response: {status: 203}",
+    ] {
+        let _ = writeln!(routes, "              - {{{route}}}");
     }
     let endpoint = |port: u16| {
         format!(
@@ -256,12 +486,21 @@ fn file(port: u16, upstream: u16, refused: u16, log: &str) -> String {
               "@type": type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog
               path: {log}
               log_format: {{text_format_source: {{inline_string: "%RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS%\n"}}}}
+          normalize_path: true
+          merge_slashes: true
           route_config:
+            validate_clusters: false
+            response_headers_to_add:
+            - {{header: {{key: x-level, value: config}}}}
+            - {{header: {{key: x-last, value: config}}, append_action: OVERWRITE_IF_EXISTS_OR_ADD}}
+            - {{header: {{key: x-code, value: "%RESPONSE_CODE%"}}}}
             virtual_hosts:
             - name: shop
               domains: [shop.test]
               routes:
 {routes}          http_filters:
+          - name: cors
+            typed_config: {{"@type": type.googleapis.com/envoy.extensions.filters.http.cors.v3.Cors}}
           - name: faults
             typed_config: {{{fault}}}
           - name: router
@@ -288,6 +527,9 @@ async fn upstream() -> u16 {
                         sleep(Duration::from_secs(2)).await;
                         ""
                     }
+                    Some("/2/3/1") => {
+                        "HTTP/1.1 200 OK\r\ncontent-length: 6\r\nconnection: close\r\n\r\n/2/3/1"
+                    }
                     _ => "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok",
                 };
                 let _ = stream.write_all(answer.as_bytes()).await;
@@ -304,8 +546,8 @@ async fn free_port() -> u16 {
     listener.local_addr().unwrap().port()
 }
 
-/// What came back: status, body, and after how long.
-async fn send(to: SocketAddr, request: &str) -> (u16, String, Duration) {
+/// What came back: status, header, body, and after how long.
+async fn send(to: SocketAddr, request: &str) -> (u16, String, String, Duration) {
     let begin = Instant::now();
     let mut stream = TcpStream::connect(to).await.unwrap();
     // The rest of a header that is too large may meet a closed connection.
@@ -325,8 +567,8 @@ async fn send(to: SocketAddr, request: &str) -> (u16, String, Duration) {
         .nth(1)
         .and_then(|code| code.parse().ok())
         .unwrap_or(0);
-    let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-    (status, body.to_owned(), elapsed)
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+    (status, head.to_owned(), body.to_owned(), elapsed)
 }
 
 /// `FLAGS DETAILS` of each request, in order.
@@ -345,7 +587,7 @@ async fn compare(to: SocketAddr, log: impl Fn() -> Vec<String>) -> Vec<(&'static
     let mut wrong = Vec::new();
     for row in rows() {
         let before = log().len();
-        let (status, body, elapsed) = send(to, &row.request).await;
+        let (status, head, body, elapsed) = send(to, &row.request).await;
         let mut told = None;
         // A log may be written a little after the answer.
         for _ in 0..50 {
@@ -362,6 +604,11 @@ async fn compare(to: SocketAddr, log: impl Fn() -> Vec<String>) -> Vec<(&'static
         let got = format!("{status} {body:?} {}", told.unwrap_or_default());
         if got != expected {
             wrong.push((row.name, format!("expected {expected}, got {got}")));
+        }
+        for line in row.header {
+            if !head.lines().any(|got| got.eq_ignore_ascii_case(line)) {
+                wrong.push((row.name, format!("no `{line}` in {head}")));
+            }
         }
         if elapsed < row.least {
             wrong.push((row.name, format!("after {elapsed:?}, not {:?}", row.least)));
