@@ -140,9 +140,7 @@ async fn serve(
             let Some(tls) = &chain.tls else {
                 return tcp::run(core, local, tcp, tcp::Side::Tcp(socket), origin).await;
             };
-            let shaken = tls
-                .accept_within(socket, chain.handshake_timeout, None)
-                .await;
+            let shaken = tls.accept_within(socket, chain.handshake_timeout).await;
             core.handshakes(&listener.stat_prefix).count(&shaken);
             if let Ok((stream, _)) = shaken {
                 let side = tcp::Side::Other(Box::new(stream));
@@ -189,9 +187,7 @@ async fn serve_http(
         let stream = Stream::new(socket, traffic);
         return server::run(core, local, http, stream, None, peer).await;
     };
-    let shaken = tls
-        .accept_within(socket, chain.handshake_timeout, None)
-        .await;
+    let shaken = tls.accept_within(socket, chain.handshake_timeout).await;
     core.handshakes(stat_prefix).count(&shaken);
     if let Ok((tls, mut session)) = shaken {
         session.address = Some(origin.destination);
