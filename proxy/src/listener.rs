@@ -142,7 +142,7 @@ async fn serve(
                 let side = tcp::Side::Tcp(socket);
                 return Box::pin(tcp::run(core, local, tcp, side, origin)).await;
             };
-            let shaken = Box::pin(tls.accept_within(socket, chain.handshake_timeout, None)).await;
+            let shaken = Box::pin(tls.accept_within(socket, chain.handshake_timeout)).await;
             core.handshakes(&listener.stat_prefix).count(&shaken);
             if let Ok((stream, _)) = shaken {
                 let side = tcp::Side::Other(Box::new(stream));
@@ -194,7 +194,7 @@ async fn serve_http(
     let traffic = Arc::<Traffic>::default();
     let (stream, session) = if let Some(tls) = &chain.tls {
         // On the heap: a connection that is idle must not own the memory of its handshake.
-        let shaken = Box::pin(tls.accept_within(socket, chain.handshake_timeout, None)).await;
+        let shaken = Box::pin(tls.accept_within(socket, chain.handshake_timeout)).await;
         core.handshakes(stat_prefix).count(&shaken);
         let Ok((tls, mut session)) = shaken else {
             return;

@@ -295,6 +295,8 @@ block!(
     tls_1_2: Counter = "ssl.versions.TLSv1.2",
     /// Handshakes by TLS 1.3.
     tls_1_3: Counter = "ssl.versions.TLSv1.3",
+    /// Handshakes spoilt by a fault; they are in none of the other counts.
+    tls_spoilt: Counter = "ssl.faults_injected",
     }
 );
 

@@ -655,16 +655,17 @@ impl<'a> Compiler<'a> {
                 Serve::Tcp(self.tcp.len() - 1)
             }
         };
-        let tls = chain
-            .tls
-            .as_ref()
-            .and_then(|it| match self.lasting.tls.server(it) {
-                Ok(server) => Some(server),
-                Err(wrong) => {
-                    self.wrong_tls(path, &wrong);
-                    None
-                }
-            });
+        let tls =
+            chain
+                .tls
+                .as_ref()
+                .and_then(|it| match self.lasting.tls.server(it, self.config.seed) {
+                    Ok(server) => Some(server),
+                    Err(wrong) => {
+                        self.wrong_tls(path, &wrong);
+                        None
+                    }
+                });
         Chain {
             matches: chain.matches.clone(),
             tls,

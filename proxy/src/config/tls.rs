@@ -3,10 +3,10 @@
 
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
-use crate::policy::matcher::Text;
+use crate::policy::{fault::tls::Rule, matcher::Text};
 
 /// How a listener ends TLS.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Server {
     /// What both sides have in common.
     pub common: Common,
@@ -23,6 +23,8 @@ pub struct Server {
     pub stateful_resumption: Toggle,
     /// A ticket is good for so long; `None`: 12 h.
     pub session_timeout: Option<Duration>,
+    /// Handshakes that are spoilt.
+    pub faults: Vec<Rule>,
     /// Who issues the certificates of faults; `None`: an authority that nobody knows.
     pub issuer: Option<Certificate>,
 }

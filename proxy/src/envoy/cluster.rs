@@ -8,10 +8,7 @@ use envoy_types::pb::envoy::config::cluster::v3::{
 };
 
 use super::{Notes, balance, endpoint, filter::duration, health, protocol, secret::Secrets, tls};
-use crate::{
-    config::{self, Discovery, Dns, Family},
-    policy::protocol::Upstream,
-};
+use crate::config::{self, Discovery, Dns, Family};
 
 pub(super) fn convert(
     it: &Cluster,
@@ -34,12 +31,6 @@ pub(super) fn convert(
     }
     let spoken = protocol::upstream(it, path, notes);
     let tls = tls::upstream(it.transport_socket.as_ref(), secrets, path, notes);
-    if spoken.protocol == Upstream::Alpn && it.transport_socket.is_none() {
-        notes.invalid(
-            format!("{path}.typed_extension_protocol_options"),
-            "with an `auto_config` the endpoint chooses by ALPN, which needs TLS: a `transport_socket`",
-        );
-    }
     let mut cluster = config::Cluster {
         name: Arc::from(it.name.as_str()),
         discovery,

@@ -91,7 +91,7 @@ pub(super) fn downstream(
             &format!("{path}.session_timeout"),
             notes,
         ),
-        issuer: None,
+        ..Server::default()
     })
 }
 

@@ -62,6 +62,8 @@ pub struct Session {
     pub curve: &'static str,
     /// It goes on with an earlier session.
     pub resumed: bool,
+    /// A fault has spoilt it, and the peer did not mind.
+    pub spoilt: bool,
     /// The peer's certificate; `None`: it showed none.
     pub peer: Option<Peer>,
     /// What our certificate says; `None`: we showed none.
@@ -93,13 +95,15 @@ pub enum Failure {
     Io(io::Error),
     /// What the peer sent is not TLS, or nothing fits both.
     Protocol(rustls::Error),
+    /// It was spoilt by a fault, and ended so.
+    Spoilt(Box<Self>),
 }
 
 macro_rules! count {
-    ($block:ident) => {
+    ($block:ident, $visible:vis $count:ident) => {
         impl $block {
             /// Counts how a handshake ended.
-            pub fn count<S>(&self, shaken: &Result<(S, Session), Failure>) {
+            $visible fn $count<S>(&self, shaken: &Result<(S, Session), Failure>) {
                 match shaken {
                     Ok((_, session)) => {
                         self.tls_handshakes.inc();
@@ -120,15 +124,27 @@ macro_rules! count {
                     Err(Failure::Refused(_) | Failure::Untrusted(_)) => self.tls_fail_chain.inc(),
                     Err(Failure::Protocol(_)) => self.tls_errors.inc(),
                     // As Envoy: a connection that just ends is no error of TLS.
-                    Err(Failure::Timeout | Failure::Io(_)) => {}
+                    Err(Failure::Timeout | Failure::Io(_) | Failure::Spoilt(_)) => {}
                 }
             }
         }
     };
 }
 
-count!(ListenerTls);
-count!(Upstream);
+count!(ListenerTls, count_genuine);
+count!(Upstream, pub count);
+
+impl ListenerTls {
+    /// Counts how a handshake ended, or that it was spoilt.
+    pub fn count<S>(&self, shaken: &Result<(S, Session), Failure>) {
+        match shaken {
+            Ok((_, Session { spoilt: true, .. })) | Err(Failure::Spoilt(_)) => {
+                self.tls_spoilt.inc();
+            }
+            genuine => self.count_genuine(genuine),
+        }
+    }
+}
 
 impl Peer {
     fn new(chain: Option<&[CertificateDer<'static>]>) -> Option<Self> {
@@ -249,6 +265,7 @@ impl fmt::Display for Failure {
             ),
             Self::Refused(refusal) => verify(f, refusal),
             Self::Timeout => f.write_str("connection timeout"),
+            Self::Spoilt(failure) => failure.fmt(f),
             Self::Io(error) => error.fmt(f),
             Self::Protocol(error) => {
                 let (number, words) = protocol_words(error);
@@ -359,10 +376,12 @@ mod tests {
     use super::*;
     use crate::{
         config::tls::{self, Certificate, Name, NameKind, Source, Validation, Version},
+        draw::Seed,
         policy::{
-            fault::tls::Tls,
+            fault::tls::{Rule, Tls},
             matcher::{How, Text},
         },
+        unit::Share,
     };
 
     /// An authority that issues certificates.
@@ -460,7 +479,7 @@ mod tests {
         server: tls::Server,
         client: tls::Client,
     ) -> (Result<Session, Failure>, Result<Session, Failure>) {
-        let server = Server::new(server).unwrap();
+        let server = Server::new(server, Seed(1)).unwrap();
         let client = Client::new(client).unwrap();
         meet_again(&server, &client).await
     }
@@ -668,7 +687,10 @@ mod tests {
             ours.common.params.max = Some(version);
             let mut theirs = client(&ca, "shop.test");
             theirs.common.certificates = vec![ca.issue(&["spiffe://t/sa/cart"])];
-            let (ours, theirs) = (Server::new(ours).unwrap(), Client::new(theirs).unwrap());
+            let (ours, theirs) = (
+                Server::new(ours, Seed(1)).unwrap(),
+                Client::new(theirs).unwrap(),
+            );
             let (first, _) = meet_again(&ours, &theirs).await;
             assert!(!first.unwrap().resumed);
             let (second, _) = meet_again(&ours, &theirs).await;
@@ -688,6 +710,15 @@ mod tests {
         assert_eq!(ours.unwrap().protocol(), Alpn::None);
     }
 
+    fn always(kind: Tls) -> Rule {
+        Rule {
+            id: "f".into(),
+            name: "f@client>shop".to_owned(),
+            share: Share::ALL,
+            kind,
+        }
+    }
+
     #[tokio::test]
     async fn a_spoilt_handshake_has_one_thing_wrong() {
         let ca = Ca::new("ca");
@@ -697,19 +728,19 @@ mod tests {
             key: inline(&ca.0.key().serialize_pem()),
             ..Certificate::default()
         });
-        let server = Server::new(settings).unwrap();
         let mut theirs = client(&ca, "shop.test");
         theirs.auto_san_validation = true;
         let client = Client::new(theirs).unwrap();
         let address = SocketAddr::from(([127, 0, 0, 1], 1));
         for kind in [Tls::Expired, Tls::WrongName, Tls::UnknownCa] {
+            settings.faults = vec![always(kind)];
+            let server = Server::new(settings.clone(), Seed(1)).unwrap();
             let (near, far) = duplex(64 << 10);
-            let within = Some(Duration::from_secs(20));
             let (ours, theirs) = tokio::join!(
-                server.accept_within(near, within, Some(kind)),
+                server.accept_within(near, None),
                 client.connect(far, address, None, &[])
             );
-            assert!(ours.is_err(), "{kind:?}");
+            assert!(matches!(ours, Err(Failure::Spoilt(_))), "{kind:?}");
             let failure = theirs.map(drop).unwrap_err();
             let expected = match kind {
                 Tls::Expired => matches!(
@@ -726,18 +757,23 @@ mod tests {
     #[tokio::test]
     async fn a_stalled_handshake_ends_with_the_client_or_its_time() {
         let ca = Ca::new("ca");
-        let server = Server::new(server(vec![ca.issue(&["shop.test"])])).unwrap();
+        let mut settings = server(vec![ca.issue(&["shop.test"])]);
+        settings.faults = vec![always(Tls::Stall)];
+        let server = Server::new(settings, Seed(1)).unwrap();
         let (near, far) = duplex(64 << 10);
         let begin = tokio::time::Instant::now();
         let within = Some(Duration::from_millis(50));
-        let stalled = server.accept_within(near, within, Some(Tls::Stall)).await;
-        assert!(matches!(stalled, Err(Failure::Timeout)));
+        let stalled = server.accept_within(near, within).await;
+        let Err(Failure::Spoilt(failure)) = stalled else {
+            panic!("it was not spoilt");
+        };
+        assert!(matches!(*failure, Failure::Timeout));
         assert!(begin.elapsed() >= Duration::from_millis(50));
         drop(far);
         let (near, far) = duplex(64 << 10);
         drop(far);
-        let stalled = server.accept_within(near, None, Some(Tls::Stall)).await;
-        assert!(matches!(stalled, Err(Failure::Io(_))));
+        let stalled = server.accept_within(near, None).await;
+        assert!(matches!(stalled, Err(Failure::Spoilt(_))));
     }
 
     #[test]
@@ -776,7 +812,7 @@ mod tests {
             ),
         ];
         for (certificate, expected) in rows {
-            let wrong = Server::new(server(vec![certificate])).unwrap_err();
+            let wrong = Server::new(server(vec![certificate]), Seed(1)).unwrap_err();
             assert_eq!(wrong.to_string(), expected);
         }
     }

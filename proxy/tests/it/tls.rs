@@ -26,9 +26,11 @@ use meshbed_proxy::{
     envoy::{Options, read},
     observe::Flags,
     policy::{
+        fault,
         matcher::{How, Text},
         protocol::{self, Upstream},
     },
+    unit::Share,
 };
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair,
@@ -404,6 +406,52 @@ fn a_handshake_that_stalls_is_ended() {
     tcp.set_read_timeout(Some(PATIENCE)).unwrap();
     assert_eq!(tcp.read(&mut [0]).unwrap(), 0);
     running.await_metric("envoy_listener_downstream_cx_active", 0);
+}
+
+#[test]
+fn faults_spoil_the_handshakes_that_they_choose() {
+    let ca = Ca::new();
+    let mut tls = server(vec![ca.issue("shop", &["shop.test"])]);
+    ca.put("ca.key", &ca.issuer.key().serialize_pem());
+    tls.issuer = Some(Certificate {
+        chain: Source::File(ca.path("ca.pem")),
+        key: Source::File(ca.path("ca.key")),
+        ..Certificate::default()
+    });
+    let rules = vec![fault::tls::Rule {
+        id: "old".into(),
+        name: "old@client>shop".to_owned(),
+        share: Share::new(0.5).unwrap(),
+        kind: fault::tls::Tls::Expired,
+    }];
+    tls.faults = rules.clone();
+    let config = over_tls(echo(), tls);
+    let seed = config.seed;
+    let running = start(config);
+    let client = ca.client(None, &[]);
+    // Connections are numbered as they arrive: which are hit follows from the seed.
+    let expected: Vec<bool> = (0..20)
+        .map(|connection| {
+            fault::tls::Rules::new(&rules, seed)
+                .decide(connection, 0)
+                .is_some()
+        })
+        .collect();
+    let failed: Vec<bool> = (0..20)
+        .map(|_| {
+            let answer = get(&mut connect(running.address, &client), "");
+            let expired = answer
+                .as_ref()
+                .is_err_and(|error| error.to_string().contains("certificate expired"));
+            assert!(expired || answer.is_ok(), "{answer:?}");
+            expired
+        })
+        .collect();
+    assert_eq!(failed, expected);
+    let count = failed.iter().filter(|failed| **failed).count() as u64;
+    assert!((1..20).contains(&count));
+    running.await_metric("envoy_listener_ssl_faults_injected", count);
+    running.await_metric("envoy_listener_ssl_handshake", 20 - count);
 }
 
 /// A service behind a proxy of its own that ends TLS.

@@ -3,7 +3,10 @@
 use std::{
     future::Future,
     io::ErrorKind,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -30,7 +33,8 @@ use super::{
 };
 use crate::{
     config::tls::{self, Toggle, Version},
-    policy::fault::tls::Tls,
+    draw::Seed,
+    policy::fault::tls::{Rules, Tls},
 };
 
 /// Sessions that are kept to be resumed by their id, of those who cannot use tickets.
@@ -41,6 +45,9 @@ const SESSIONS: usize = 1024;
 pub struct Server {
     settings: tls::Server,
     current: ArcSwap<Built>,
+    faults: Rules,
+    /// Connections so far, of those that faults may choose.
+    connections: AtomicU64,
 }
 
 /// What the settings and the files come to.
@@ -83,10 +90,12 @@ pub enum Alpn {
 }
 
 impl Server {
-    /// Reads what the settings name.
-    pub fn new(settings: tls::Server) -> Result<Self, Wrong> {
+    /// Reads what the settings name. `seed`: that of its faults' draws.
+    pub fn new(settings: tls::Server, seed: Seed) -> Result<Self, Wrong> {
         let built = Built::new(&settings)?;
         Ok(Self {
+            faults: Rules::new(&settings.faults, seed),
+            connections: AtomicU64::new(0),
             settings,
             current: ArcSwap::from_pointee(built),
         })
@@ -135,8 +144,29 @@ impl Server {
         Ok((stream, session))
     }
 
-    /// [`Server::accept`], but with a certificate that has this wrong, or without an answer.
-    pub async fn accept_spoilt<S>(
+    /// [`Server::accept`], within so long; but spoilt, where a fault has chosen the connection.
+    pub async fn accept_within<S>(
+        &self,
+        stream: S,
+        within: Option<Duration>,
+    ) -> Result<(TlsStream<S>, Session), Failure>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        if self.faults.is_empty() {
+            return in_time(self.accept(stream), within).await;
+        }
+        let connection = self.connections.fetch_add(1, Ordering::Relaxed);
+        match self.faults.decide(connection, 0) {
+            None => in_time(self.accept(stream), within).await,
+            Some(rule) => in_time(self.accept_spoilt(stream, rule.kind), within)
+                .await
+                .map_err(|failure| Failure::Spoilt(Box::new(failure))),
+        }
+    }
+
+    /// With a certificate that has this wrong, or without an answer.
+    async fn accept_spoilt<S>(
         &self,
         mut stream: S,
         kind: Tls,
@@ -154,24 +184,9 @@ impl Server {
             .spoilt(kind, &self.settings)
             .map_err(|wrong| Failure::Protocol(rustls::Error::General(wrong.to_string())))?;
         let stream = TlsAcceptor::from(config).accept(stream).await?;
-        let session = session(&stream, &facts);
+        let mut session = session(&stream, &facts);
+        session.spoilt = true;
         Ok((stream, session))
-    }
-
-    /// [`Server::accept`], within so long; or [`Server::accept_spoilt`].
-    pub async fn accept_within<S>(
-        &self,
-        stream: S,
-        within: Option<Duration>,
-        spoilt: Option<Tls>,
-    ) -> Result<(TlsStream<S>, Session), Failure>
-    where
-        S: AsyncRead + AsyncWrite + Unpin,
-    {
-        match spoilt {
-            None => in_time(self.accept(stream), within).await,
-            Some(kind) => in_time(self.accept_spoilt(stream, kind), within).await,
-        }
     }
 }
 
