@@ -14,13 +14,15 @@ use crate::{
 mod filter;
 pub mod sink;
 
-use filter::Filter;
+pub use filter::Filter;
 use sink::{Sink, Sinks};
 
 /// The access logs of one connection manager.
 #[derive(Debug, Default)]
 pub struct Logs {
-    logs: Vec<Log>,
+    all: Vec<Log>,
+    /// Somebody else wants headers, too.
+    shared: bool,
     /// Headers that they look at, each once.
     pub wanted: Wanted,
 }
@@ -62,7 +64,7 @@ impl Logs {
                 Line::Json { format, .. } => logs.wanted.add(format.headers()),
             }
             let sink = sinks.open(&settings.target).map_err(|what| (index, what))?;
-            logs.logs.push(Log {
+            logs.all.push(Log {
                 sink,
                 line: settings.line.clone(),
                 filter,
@@ -71,14 +73,20 @@ impl Logs {
         Ok(logs)
     }
 
-    /// There is none.
+    /// Requests need not be kept: there are no logs, and nobody else wants their headers.
     pub fn is_empty(&self) -> bool {
-        self.logs.is_empty()
+        self.all.is_empty() && !self.shared
+    }
+
+    /// Headers that somebody else wants to know as well.
+    pub fn share(&mut self, headers: impl IntoIterator<Item = (Message, Name)>) {
+        self.shared = true;
+        self.wanted.add(headers);
     }
 
     /// Writes the lines of a request that has ended.
     pub fn write(&self, source: &dyn Source) {
-        for log in &self.logs {
+        for log in &self.all {
             if log.filter.as_ref().is_none_or(|it| it.passes(source)) {
                 log.sink.append(|out| match &log.line {
                     Line::Text { format, unset } => format.render(source, unset, out),

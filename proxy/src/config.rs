@@ -9,6 +9,7 @@ mod cluster;
 mod filter;
 mod inspect;
 mod listener;
+mod local_reply;
 mod problem;
 mod route;
 mod tcp;
@@ -23,6 +24,7 @@ pub use listener::{
     Chain, ClientCert, ConnectionLimit, Direction, ForwardClientCert, HttpManager, Listener, Place,
     Serve,
 };
+pub use local_reply::{BodyFormat, LocalReplies, Mapper};
 pub use problem::Problem;
 pub use route::{Action, ClusterName, Forward, Port, Route, Routing, Target, VirtualHost};
 pub use tcp::TcpProxy;

@@ -28,6 +28,7 @@ mod health;
 mod http1;
 mod inspect;
 mod listener;
+mod local_reply;
 mod place;
 mod protocol;
 mod retry;

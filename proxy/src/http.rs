@@ -16,6 +16,7 @@ pub mod forward;
 pub mod h2;
 mod identity;
 pub mod inject;
+mod local;
 mod locate;
 pub mod log;
 mod normalize;

@@ -42,6 +42,7 @@ pub mod headers;
 pub mod hosts;
 pub mod listener;
 pub mod rate_limit;
+pub mod replies;
 pub mod target;
 pub mod tcp;
 pub mod tries;
@@ -50,6 +51,7 @@ use calls::Calls;
 use filters::Filters;
 use hosts::Hosts;
 use listener::{Chain, Listener, Serve};
+use replies::Replies;
 use target::{Choice, Target, Targets};
 use tcp::Tcp;
 use tries::Tries;
@@ -132,6 +134,8 @@ pub struct Manager {
     pub http2: Http2,
     /// See [`config::HttpManager::access_logs`].
     pub access: Logs,
+    /// See [`config::HttpManager::local_replies`].
+    pub replies: Replies,
     /// See [`config::HttpManager::client_cert`].
     pub client_cert: config::ClientCert,
     /// What is done with paths before they are routed.
@@ -761,6 +765,11 @@ impl<'a> Compiler<'a> {
                 );
             }
         }
+        let replies = self.replies(path, &http.local_replies);
+        let mut access = self.access_logs(path, &http.access_logs);
+        if !replies.is_empty() {
+            access.share(replies.headers());
+        }
         let server_name = http.server_name.as_deref().and_then(|name| {
             let value = HeaderValue::from_str(name).ok();
             if value.is_none() {
@@ -795,7 +804,8 @@ impl<'a> Compiler<'a> {
                 accept_http_10: http.accept_http_10,
                 codec: http.codec,
                 http2: http.http2.clone(),
-                access: self.access_logs(path, &http.access_logs),
+                access,
+                replies,
                 client_cert: http.client_cert,
                 path: http.routing.path,
                 strip_port: match http.routing.port {
@@ -814,6 +824,15 @@ impl<'a> Compiler<'a> {
             arrivals: self.lasting.arrivals(&listener.name),
             calls: self.lasting.calls(listener.place.as_ref()),
         }
+    }
+
+    fn replies(&mut self, path: &str, settings: &config::LocalReplies) -> Replies {
+        Replies::compile(settings).unwrap_or_else(|(index, what)| {
+            let place =
+                index.map_or_else(|| "format".to_owned(), |index| format!("mappers[{index}]"));
+            self.problem(format!("{path}.local_replies.{place}"), what);
+            Replies::default()
+        })
     }
 
     fn access_logs(&mut self, path: &str, settings: &[config::AccessLog]) -> Logs {

@@ -15,7 +15,8 @@ use crate::{
 
 /// A filter, ready to be asked.
 #[derive(Debug)]
-pub(super) enum Filter {
+#[expect(missing_docs, reason = "as in the setting")]
+pub enum Filter {
     Status(Comparison),
     Duration(Comparison),
     Always,
@@ -40,7 +41,7 @@ const ID_BITS: std::ops::Range<usize> = 0..8;
 
 impl Filter {
     /// The error says what cannot be: a header's name, a regular expression.
-    pub(super) fn compile(it: &access_log::Filter) -> Result<Self, String> {
+    pub fn compile(it: &access_log::Filter) -> Result<Self, String> {
         let all = |them: &[access_log::Filter]| {
             them.iter()
                 .map(Self::compile)
@@ -72,7 +73,7 @@ impl Filter {
     }
 
     /// Whether the request is logged.
-    pub(super) fn passes(&self, source: &dyn Source) -> bool {
+    pub fn passes(&self, source: &dyn Source) -> bool {
         match self {
             Self::Status(comparison) => {
                 comparison.holds(source.count(Count::Status).unwrap_or_default())
@@ -110,7 +111,7 @@ impl Filter {
     }
 
     /// The headers that it looks at.
-    pub(super) fn headers(&self) -> Vec<(Message, Name)> {
+    pub fn headers(&self) -> Vec<(Message, Name)> {
         match self {
             Self::Header(name, _) => vec![(Message::Request, name.clone())],
             Self::Share { .. } => vec![(Message::Request, request_id())],

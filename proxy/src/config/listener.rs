@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use super::{AccessLog, Filter, Inspect, Routing, TcpProxy, VirtualHost, tls};
+use super::{AccessLog, Filter, Inspect, LocalReplies, Routing, TcpProxy, VirtualHost, tls};
 use crate::{
     policy::{
         chain, fault,
@@ -136,6 +136,8 @@ pub struct HttpManager {
     pub faults: Vec<fault::Rule>,
     /// Its access logs.
     pub access_logs: Vec<AccessLog>,
+    /// What becomes of our own answers.
+    pub local_replies: LocalReplies,
     /// What is told of the client's certificate.
     pub client_cert: ClientCert,
     /// What requests pass on their way, in this order, where their route says nothing else; the router is not among them.
@@ -270,6 +272,7 @@ impl Default for HttpManager {
             http2: Http2::default(),
             faults: Vec::new(),
             access_logs: Vec::new(),
+            local_replies: LocalReplies::default(),
             client_cert: ClientCert::default(),
             filters: Vec::new(),
         }

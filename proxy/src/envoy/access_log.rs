@@ -117,11 +117,12 @@ fn file_line(format: Option<&AccessLogFormat>, path: &str, notes: &mut Notes) ->
     }
 }
 
+/// What a line says; `None` where it cannot be, with the reason among the notes.
 #[expect(
     deprecated,
     reason = "files in use still have the older forms, and Envoy takes them"
 )]
-fn line(it: &SubstitutionFormatString, path: &str, notes: &mut Notes) -> Option<Line> {
+pub(super) fn line(it: &SubstitutionFormatString, path: &str, notes: &mut Notes) -> Option<Line> {
     let omit = it.omit_empty_values;
     match &it.format {
         None => Some(Line::default()),
@@ -197,7 +198,7 @@ fn json(it: &Value) -> serde_json::Value {
 }
 
 /// `None` where it cannot be made, with the reason among the notes.
-fn filter(it: &AccessLogFilter, path: &str, notes: &mut Notes) -> Option<Filter> {
+pub(super) fn filter(it: &AccessLogFilter, path: &str, notes: &mut Notes) -> Option<Filter> {
     let all = |them: &[AccessLogFilter], name: &str, notes: &mut Notes| {
         let path = format!("{path}.{name}.filters");
         if them.len() < 2 {

@@ -16,7 +16,7 @@ use envoy_types::pb::envoy::{
 use super::{
     Notes, access_log, chain, endpoint,
     filter::{self, duration, unless_zero},
-    http1, inspect, protocol, route,
+    http1, inspect, local_reply, protocol, route,
     secret::Secrets,
 };
 use crate::{
@@ -198,6 +198,11 @@ pub(super) fn http(
         codec,
         http1: http1::downstream(it, path, notes),
         http2,
+        local_replies: local_reply::convert(
+            it.local_reply_config.as_ref(),
+            &format!("{path}.local_reply_config"),
+            notes,
+        ),
         access_logs: access_log::convert(&it.access_log, &format!("{path}.access_log"), notes),
         faults: manager_faults,
         client_cert: client_cert(it),

@@ -174,6 +174,7 @@ const SUPPORTED: &[(&str, &[&str])] = &[
             "strip_trailing_host_dot",
             "upgrade_configs",
             "access_log",
+            "local_reply_config",
             "forward_client_cert_details",
             "set_current_client_cert_details",
         ],
@@ -406,6 +407,20 @@ const SUPPORTED: &[(&str, &[&str])] = &[
     (
         "envoy.type.v3.FractionalPercent",
         &["numerator", "denominator"],
+    ),
+    (
+        "envoy.extensions.filters.network.http_connection_manager.v3.LocalReplyConfig",
+        &["mappers", "body_format"],
+    ),
+    (
+        "envoy.extensions.filters.network.http_connection_manager.v3.ResponseMapper",
+        &[
+            "filter",
+            "status_code",
+            "body",
+            "body_format_override",
+            "headers_to_add",
+        ],
     ),
     (
         "envoy.config.accesslog.v3.AccessLog",

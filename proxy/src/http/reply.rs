@@ -15,6 +15,7 @@ use super::{
     client::Client,
     edit, filters,
     forward::{self, Answer},
+    local,
     locate::Elsewhere,
     log::Log,
     normalize::{self, FORWARDED_PROTO},
@@ -238,6 +239,8 @@ fn plain(mut log: Box<Log>, mut status: StatusCode, mut body: Bytes) -> Response
     let mut headers = HeaderMap::new();
     // Envoy's routes don't see the status of our own answers, either.
     edit::answer(&log, &mut headers);
+    log.status = Some(status);
+    local::rewrite(&mut log, &mut status, &mut body, &mut headers);
     if log.grpc {
         call(&log, status, &std::mem::take(&mut body), &mut headers);
         status = StatusCode::OK;

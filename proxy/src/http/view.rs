@@ -28,6 +28,8 @@ pub struct View<'a> {
     now: Instant,
     request: Option<Asked<'a>>,
     answer: Option<&'a HeaderMap>,
+    /// Of an answer of ours.
+    body: Option<&'a [u8]>,
 }
 
 /// The head of a request under way.
@@ -101,6 +103,7 @@ impl<'a> View<'a> {
             now,
             request: None,
             answer: None,
+            body: None,
         }
     }
 
@@ -120,6 +123,7 @@ impl<'a> View<'a> {
                 headers,
             }),
             answer: None,
+            body: None,
         }
     }
 
@@ -134,6 +138,16 @@ impl<'a> View<'a> {
                 headers: &head.headers,
             }),
             answer: Some(headers),
+            body: None,
+        }
+    }
+
+    /// The same, with the body of an answer of ours.
+    #[must_use]
+    pub fn with_body(self, body: &'a [u8]) -> Self {
+        Self {
+            body: Some(body),
+            ..self
         }
     }
 
@@ -237,6 +251,10 @@ impl Source for View<'_> {
                 .is_some_and(|name| put(name, out)),
             Text::UpstreamTransportFailure => put(&log.transport_failure, out),
             Text::ConnectionTerminationDetails => put(log.termination, out),
+            Text::LocalReplyBody => {
+                out.extend_from_slice(self.body.unwrap_or_default());
+                self.body.is_some()
+            }
             Text::StreamId | Text::UniqueId => {
                 let id = Name::Header(super::normalize::REQUEST_ID);
                 self.request_header(&id, out)
@@ -249,7 +267,6 @@ impl Source for View<'_> {
                 .is_some_and(|session| tls::requested_name(session, out)),
             Text::DownstreamTransportFailure
             | Text::FilterChain
-            | Text::LocalReplyBody
             | Text::UpstreamTls(_)
             | Text::VirtualCluster => false,
         }

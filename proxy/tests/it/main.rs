@@ -21,6 +21,7 @@ mod h2_attack;
 mod http1;
 mod http2;
 mod inspect;
+mod local_reply;
 mod mirror;
 mod oracle;
 mod rate_limit;
