@@ -138,6 +138,8 @@ pub struct HttpManager {
     pub access_logs: Vec<AccessLog>,
     /// What is told of the client's certificate.
     pub client_cert: ClientCert,
+    /// A whole exchange ends after this, where its route says nothing else; `None`: never.
+    pub max_stream_duration: Option<Duration>,
     /// What requests pass on their way, in this order, where their route says nothing else; the router is not among them.
     pub filters: Vec<Filter>,
 }
@@ -271,6 +273,7 @@ impl Default for HttpManager {
             faults: Vec::new(),
             access_logs: Vec::new(),
             client_cert: ClientCert::default(),
+            max_stream_duration: None,
             filters: Vec::new(),
         }
     }

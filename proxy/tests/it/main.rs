@@ -23,6 +23,7 @@ mod http2;
 mod inspect;
 mod mirror;
 mod oracle;
+mod pressure;
 mod rate_limit;
 mod reply;
 mod retry;
