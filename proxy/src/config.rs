@@ -18,7 +18,7 @@ mod tries;
 
 pub use access_log::AccessLog;
 pub use cluster::{Address, Cluster, Discovery, Dns, Endpoint, Family, Locality, Spread, Status};
-pub use filter::{Filter, RateLimit, Steps};
+pub use filter::{Filter, Named, RateLimit, Steps};
 pub use inspect::{Except, Inspect, Inspector};
 pub use listener::{
     Chain, ClientCert, ConnectionLimit, Direction, ForwardClientCert, HttpManager, Listener, Place,

@@ -1,6 +1,6 @@
 //! HTTP: what becomes of a request, from its head to the last byte of its answer.
 
-use std::{cell::Cell, rc::Rc};
+use std::{cell::Cell, rc::Rc, time::Duration};
 
 use http::{Request, Response, request};
 use http_body::Body;
@@ -11,7 +11,7 @@ pub mod client;
 pub mod core;
 mod date;
 mod edit;
-mod filters;
+pub mod filters;
 pub mod forward;
 pub mod h2;
 mod identity;
@@ -63,6 +63,8 @@ pub async fn serve(client: Rc<Client>, request: Request<Incoming>) -> Response<D
     }
     // The first route of the most specific host is taken, and one of its clusters.
     route(&mut log, &head);
+    // How long all of it may take is known now.
+    bound(&log, &head.headers);
     // It passes the filters: faults are drawn and suffered, limits kept; one may answer it.
     match filters::request(&mut log, &mut head, &mut body).await {
         Ok(None) => {}
@@ -101,6 +103,53 @@ pub async fn serve(client: Rc<Client>, request: Request<Incoming>) -> Response<D
         // Without one, the client is told why.
         Err(error) => failed(log, primaries, &error),
     }
+}
+
+/// As Envoy: a gRPC client's own deadline, where the route lets it count, else the route's bound, else the manager's.
+fn bound(log: &Log, headers: &http::HeaderMap) {
+    let Some(listener) = log.listener() else {
+        return;
+    };
+    let tries = log.forward().map(|forward| &forward.tries);
+    let own = tries.and_then(|tries| {
+        let most = tries.grpc_timeout_max?;
+        let asked = headers.get("grpc-timeout")?.to_str().ok()?;
+        let asked = grpc_deadline(asked)?;
+        let bounded = if most.is_zero() {
+            asked
+        } else {
+            asked.min(most)
+        };
+        Some(bounded.saturating_sub(tries.grpc_timeout_offset))
+    });
+    let routes = tries.and_then(|tries| tries.max_duration);
+    let within = own.or_else(|| {
+        routes
+            .or(listener.manager.max_stream_duration)
+            .filter(|within| !within.is_zero())
+    });
+    if let Some(within) = within {
+        log.client.end_by(log.start + within);
+    }
+}
+
+/// `grpc-timeout`: up to eight digits and a unit.
+fn grpc_deadline(text: &str) -> Option<Duration> {
+    let digits = text.len().checked_sub(1)?;
+    let (number, unit) = (text.get(..digits)?, text.get(digits..)?);
+    if number.len() > 8 || !number.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let number: u64 = number.parse().ok()?;
+    Some(match unit {
+        "H" => Duration::from_secs(number * 3600),
+        "M" => Duration::from_secs(number * 60),
+        "S" => Duration::from_secs(number),
+        "m" => Duration::from_millis(number),
+        "u" => Duration::from_micros(number),
+        "n" => Duration::from_nanos(number),
+        _ => return None,
+    })
 }
 
 fn failed(log: Box<Log>, primaries: Vec<Primary>, error: &Error) -> Response<Download> {

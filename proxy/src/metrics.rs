@@ -261,6 +261,10 @@ block!(
     completed: Counter = "downstream_rq_completed",
     /// Time to serve a request.
     time: Histogram = "downstream_rq_time",
+    /// Requests that found the adaptive bound reached.
+    concurrency_blocked: Counter = "adaptive_concurrency.gradient_controller.rq_blocked",
+    /// Requests that admission control turned away.
+    admission_rejected: Counter = "admission_control.rq_rejected",
     /// Delays injected.
     delays: Counter = "fault.delays_injected",
     /// Aborts injected.

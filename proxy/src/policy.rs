@@ -1,5 +1,7 @@
 //! Policies: settings and a pure decision. Nothing below awaits, reads a clock, or owns randomness.
 
+pub mod adaptive;
+pub mod admission;
 pub mod balance;
 pub mod breaker;
 pub mod chain;

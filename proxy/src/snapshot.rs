@@ -41,8 +41,10 @@ pub mod filters;
 pub mod headers;
 pub mod hosts;
 pub mod listener;
+pub mod pressure;
 pub mod rate_limit;
 pub mod replies;
+mod shelf;
 pub mod target;
 pub mod tcp;
 pub mod tries;
@@ -118,6 +120,8 @@ pub struct Manager {
     pub idle_timeout: Option<Duration>,
     /// See [`config::HttpManager::stream_idle_timeout`].
     pub stream_idle_timeout: Option<Duration>,
+    /// See [`config::HttpManager::max_stream_duration`].
+    pub max_stream_duration: Option<Duration>,
     /// See [`config::HttpManager::request_timeout`].
     pub request_timeout: Option<Duration>,
     /// See [`config::HttpManager::request_headers_timeout`].
@@ -272,7 +276,7 @@ pub struct Lasting {
     pub sinks: Sinks,
     rosters: Rosters,
     faults: Book,
-    limits: rate_limit::Shelf,
+    known: filters::Known,
     arrivals: Mutex<HashMap<Arc<str>, Arc<AtomicU64>>>,
     connections: Mutex<HashMap<String, Arc<AtomicU64>>>,
     calls: Mutex<HashMap<Caller, Arc<Calls>>>,
@@ -793,6 +797,7 @@ impl<'a> Compiler<'a> {
                 http1: http.http1.clone(),
                 idle_timeout: http.idle_timeout,
                 stream_idle_timeout: http.stream_idle_timeout,
+                max_stream_duration: http.max_stream_duration,
                 request_timeout: http.request_timeout,
                 request_headers_timeout: http.request_headers_timeout,
                 upgrades: http
@@ -923,7 +928,7 @@ impl<'a> Compiler<'a> {
     }
 
     fn filters(&mut self, path: &str, list: &[config::Filter], faults: bool) -> Arc<Filters> {
-        let filters = Filters::compile(list, faults, &self.lasting.limits, &mut self.cache);
+        let filters = Filters::compile(list, faults, &self.lasting.known, &mut self.cache);
         Arc::new(filters.unwrap_or_else(|(index, what)| {
             self.problem(format!("{path}[{index}]"), what);
             Filters::default()

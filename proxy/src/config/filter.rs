@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::{
-    policy::{cors, headers::Mutation, rate_limit},
-    unit::ByteSize,
+    policy::{adaptive, admission, cors, headers::Mutation, rate_limit},
+    unit::{ByteSize, Share},
 };
 
 /// An HTTP filter that is switched on.
@@ -20,6 +20,19 @@ pub enum Filter {
     Cors(Arc<cors::Policy>),
     /// Headers are changed.
     Headers(Arc<Steps>),
+    /// So many may be under way as go quickly.
+    Adaptive(Box<Named<adaptive::Settings>>),
+    /// The more fail, the more are turned away, of this share of the requests.
+    Admission(Box<Named<admission::Settings>>, Share),
+}
+
+/// Settings of something that goes on when the configuration is swapped, for as long as they stay the same.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Named<S> {
+    /// What names its state.
+    pub name: String,
+    /// The settings.
+    pub settings: S,
 }
 
 /// A limit on requests, kept in this process.

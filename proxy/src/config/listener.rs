@@ -140,6 +140,8 @@ pub struct HttpManager {
     pub local_replies: LocalReplies,
     /// What is told of the client's certificate.
     pub client_cert: ClientCert,
+    /// A whole exchange ends after this, where its route says nothing else; `None`: never.
+    pub max_stream_duration: Option<Duration>,
     /// What requests pass on their way, in this order, where their route says nothing else; the router is not among them.
     pub filters: Vec<Filter>,
 }
@@ -274,6 +276,7 @@ impl Default for HttpManager {
             access_logs: Vec::new(),
             local_replies: LocalReplies::default(),
             client_cert: ClientCert::default(),
+            max_stream_duration: None,
             filters: Vec::new(),
         }
     }

@@ -7,6 +7,8 @@ use envoy_types::pb::{
         config::route::v3::{FilterConfig, Route, VirtualHost, route},
         extensions::filters::{
             http::{
+                adaptive_concurrency::v3::AdaptiveConcurrency,
+                admission_control::v3::AdmissionControl,
                 buffer::v3::{Buffer, BufferPerRoute, buffer_per_route},
                 cors::v3::{Cors, CorsPolicy},
                 fault::v3::HttpFault,
@@ -40,6 +42,7 @@ mod cors;
 mod fault;
 mod mutation;
 pub(super) mod own;
+mod pressure;
 mod rate_limit;
 
 /// The filters of a connection manager, in their order.
@@ -65,6 +68,8 @@ pub(super) enum Settings {
     Own(Box<own::Own>),
     Buffer(Option<u32>),
     RateLimit(Box<rate_limit::Limit>),
+    /// `None`: it is off.
+    Pressure(Option<Filter>),
     /// `None`: nothing is allowed or refused.
     Cors(Option<Arc<Policy>>),
     /// A filter's own steps, and those of routes; the most specific come last if the filter says so.
@@ -87,6 +92,12 @@ impl Settings {
         if let Some(limit) = open::<LocalRateLimit>(any) {
             let limit = rate_limit::convert(&limit, path, notes);
             return Some(Self::RateLimit(Box::new(limit)));
+        }
+        if let Some(it) = open::<AdaptiveConcurrency>(any) {
+            return Some(Self::Pressure(pressure::adaptive(&it, path, notes)));
+        }
+        if let Some(it) = open::<AdmissionControl>(any) {
+            return Some(Self::Pressure(pressure::admission(&it, path, notes)));
         }
         if open::<Cors>(any).is_some() {
             return Some(Self::Cors(None));
@@ -128,6 +139,7 @@ impl Settings {
                 .map(|most| Filter::Buffer(ByteSize(most.into())))
                 .into_iter()
                 .collect(),
+            Self::Pressure(it) => it.clone().into_iter().collect(),
             Self::RateLimit(it) => vec![Filter::RateLimit(Box::new(it.config.clone()))],
             Self::Cors(policy) => policy.clone().map(Filter::Cors).into_iter().collect(),
             Self::Headers {

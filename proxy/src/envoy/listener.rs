@@ -16,7 +16,7 @@ use envoy_types::pb::envoy::{
 use super::{
     Notes, access_log, chain, endpoint,
     filter::{self, duration, unless_zero},
-    http1, inspect, local_reply, protocol, route,
+    http1, inspect, local_reply, protocol, retry, route,
     secret::Secrets,
 };
 use crate::{
@@ -57,7 +57,7 @@ pub(super) fn convert(
         ("", Some(address)) => address.to_string(),
         (name, _) => name.to_owned(),
     };
-    let chains: Vec<_> = it
+    let mut chains: Vec<_> = it
         .filter_chains
         .iter()
         .enumerate()
@@ -71,7 +71,7 @@ pub(super) fn convert(
             )
         })
         .collect();
-    let default_chain = it.default_filter_chain.as_ref().and_then(|it| {
+    let mut default_chain = it.default_filter_chain.as_ref().and_then(|it| {
         chain::convert(
             it,
             secrets,
@@ -82,6 +82,13 @@ pub(super) fn convert(
     });
     if it.filter_chains.is_empty() && it.default_filter_chain.is_none() {
         notes.invalid(format!("{path}.filter_chains"), "a filter chain is needed");
+    }
+    if let Some(limit) = it.per_connection_buffer_limit_bytes {
+        for chain in chains.iter_mut().chain(default_chain.as_mut()) {
+            if let config::Serve::Http(manager) = &mut chain.serve {
+                retry::bound_bodies(manager, ByteSize(limit.value.into()));
+            }
+        }
     }
     // Read leniently, what is left of a listener may be nothing.
     if chains.is_empty() && default_chain.is_none() {
@@ -175,6 +182,11 @@ pub(super) fn http(
             it.stream_idle_timeout.as_ref(),
             "stream_idle_timeout",
             defaults.stream_idle_timeout,
+        ),
+        max_stream_duration: timeout(
+            common.and_then(|common| common.max_stream_duration.as_ref()),
+            "common_http_protocol_options.max_stream_duration",
+            None,
         ),
         request_timeout: timeout(it.request_timeout.as_ref(), "request_timeout", None),
         request_headers_timeout: timeout(

@@ -76,6 +76,19 @@ pub(super) fn apply(
     forward.attempt_count_in_answer = host.include_attempt_count_in_response;
 }
 
+/// Where nothing else is said, a body is kept for a retry as far as its connection is buffered.
+pub(super) fn bound_bodies(manager: &mut config::HttpManager, limit: ByteSize) {
+    let routes = manager
+        .virtual_hosts
+        .iter_mut()
+        .flat_map(|it| &mut it.routes);
+    for route in routes {
+        if let config::Action::Forward(forward) = &mut route.action {
+            forward.tries.kept_body.get_or_insert(limit);
+        }
+    }
+}
+
 fn action_of(it: &Route) -> Option<&RouteAction> {
     use envoy_types::pb::envoy::config::route::v3::route::Action;
     match &it.action {

@@ -201,6 +201,7 @@ const SUPPORTED: &[(&str, &[&str])] = &[
             "max_response_headers_kb",
             "headers_with_underscores_action",
         ],
+        &["idle_timeout", "max_stream_duration"],
     ),
     (
         "envoy.config.core.v3.Http1ProtocolOptions",
@@ -328,6 +329,74 @@ const SUPPORTED: &[(&str, &[&str])] = &[
         ],
     ),
     ("envoy.type.v3.HttpStatus", &["code"]),
+    (
+        "envoy.extensions.filters.http.adaptive_concurrency.v3.AdaptiveConcurrency",
+        &[
+            "gradient_controller_config",
+            "enabled",
+            "concurrency_limit_exceeded_status",
+        ],
+    ),
+    (
+        "envoy.extensions.filters.http.adaptive_concurrency.v3.GradientControllerConfig",
+        &[
+            "sample_aggregate_percentile",
+            "concurrency_limit_params",
+            "min_rtt_calc_params",
+        ],
+    ),
+    (
+        "envoy.extensions.filters.http.adaptive_concurrency.v3.GradientControllerConfig.ConcurrencyLimitCalculationParams",
+        &["max_concurrency_limit", "concurrency_update_interval"],
+    ),
+    (
+        "envoy.extensions.filters.http.adaptive_concurrency.v3.GradientControllerConfig.MinimumRTTCalculationParams",
+        &[
+            "interval",
+            "request_count",
+            "min_concurrency",
+            "buffer",
+            // It only shifts when the best time is measured.
+            "jitter*",
+        ],
+    ),
+    (
+        "envoy.extensions.filters.http.admission_control.v3.AdmissionControl",
+        &[
+            "enabled",
+            "success_criteria",
+            "sampling_window",
+            "aggression",
+            "sr_threshold",
+            "rps_threshold",
+            "max_rejection_probability",
+        ],
+    ),
+    (
+        "envoy.extensions.filters.http.admission_control.v3.AdmissionControl.SuccessCriteria",
+        &["http_criteria"],
+    ),
+    (
+        "envoy.extensions.filters.http.admission_control.v3.AdmissionControl.SuccessCriteria.HttpCriteria",
+        &["http_success_status"],
+    ),
+    ("envoy.type.v3.Int32Range", &["start", "end"]),
+    (
+        "envoy.config.core.v3.RuntimeFeatureFlag",
+        &["default_value", "runtime_key*"],
+    ),
+    (
+        "envoy.config.core.v3.RuntimePercent",
+        &["default_value", "runtime_key*"],
+    ),
+    (
+        "envoy.config.core.v3.RuntimeDouble",
+        &["default_value", "runtime_key*"],
+    ),
+    (
+        "envoy.config.core.v3.RuntimeUInt32",
+        &["default_value", "runtime_key*"],
+    ),
     (
         "envoy.type.v3.TokenBucket",
         &["max_tokens", "tokens_per_fill", "fill_interval"],
@@ -897,6 +966,8 @@ const SUPPORTED: &[(&str, &[&str])] = &[
             // Nothing is served before the first checks and addresses.
             "wait_for_warm_on_init*",
             "load_assignment",
+            // Bodies pass in pieces that are smaller than any bound.
+            "per_connection_buffer_limit_bytes*",
             "http2_protocol_options",
             "protocol_selection",
             "common_http_protocol_options",

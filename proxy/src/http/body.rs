@@ -219,6 +219,7 @@ impl Download {
             Error::StreamIdle { .. } => (Flags::SI, "stream_idle_timeout"),
             Error::BadBody => (Flags::DPE, "http1.codec_error"),
             Error::RequestTimeout => (Flags::DT, "request_overall_timeout"),
+            Error::MaxDuration => (Flags::default(), "max_duration_timeout"),
             Error::Reset { refused: false } => (
                 Flags::UR,
                 "upstream_reset_after_response_started{remote_reset}",

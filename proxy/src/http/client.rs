@@ -57,6 +57,7 @@ pub struct Client {
     request_end: Cell<Option<Instant>>,
     answer_within: Cell<Option<Duration>>,
     answer_by: Cell<Option<Instant>>,
+    stream_by: Cell<Option<Instant>>,
     expired: Cell<Option<Expired>>,
     left: Cell<Option<Left>>,
 }
@@ -76,6 +77,7 @@ enum Expired {
     Answer,
     Request,
     Stream,
+    Duration,
 }
 
 /// What is to be done with a connection whose alarm has rung.
@@ -123,6 +125,7 @@ impl Client {
             request_end: Cell::new(None),
             answer_within: Cell::new(None),
             answer_by: Cell::new(None),
+            stream_by: Cell::new(None),
             expired: Cell::new(None),
             left: Cell::new(None),
         }
@@ -191,6 +194,7 @@ impl Client {
             request_end: Cell::new(None),
             answer_within: Cell::new(None),
             answer_by: Cell::new(None),
+            stream_by: Cell::new(None),
             expired: Cell::new(None),
             left: Cell::new(None),
         }
@@ -220,7 +224,13 @@ impl Client {
             .set(manager.request_timeout.map(|within| now + within));
         self.answer_within.set(None);
         self.answer_by.set(None);
+        self.stream_by.set(None);
         self.expired.set(None);
+    }
+
+    /// The whole exchange must have ended by then.
+    pub fn end_by(&self, at: Instant) {
+        self.stream_by.set(Some(at));
     }
 
     /// The request is sent on: from its end on, the answer has so long.
@@ -316,6 +326,7 @@ impl Client {
         Some(match self.expired.get()? {
             Expired::Answer => Error::Timeout,
             Expired::Request => Error::RequestTimeout,
+            Expired::Duration => Error::MaxDuration,
             Expired::Stream => Error::StreamIdle {
                 request_complete: self.request_complete.get(),
             },
@@ -346,7 +357,8 @@ impl Client {
                 .get()
                 .filter(|_| !self.request_complete.get());
             let stream = self.stream_idle.get().map(|idle| self.moved.get() + idle);
-            return earlier(earlier(request, stream), self.answer_by.get());
+            let bounds = earlier(self.answer_by.get(), self.stream_by.get());
+            return earlier(earlier(request, stream), bounds);
         }
         let idle = self.idle.get().map(|idle| self.moved.get() + idle);
         let Some(within) = self.headers_within.get() else {
@@ -380,6 +392,8 @@ impl Client {
             Some(Expired::Answer)
         } else if past(self.request_by.get()) && !self.request_complete.get() {
             Some(Expired::Request)
+        } else if past(self.stream_by.get()) {
+            Some(Expired::Duration)
         } else if silent(self.stream_idle.get()) {
             Some(Expired::Stream)
         } else {
@@ -390,6 +404,7 @@ impl Client {
             // Crossed once; the alarm must not ring for it again.
             self.answer_by.set(None);
             self.request_by.set(None);
+            self.stream_by.set(None);
             self.stream_idle.set(None);
         }
         Verdict::GoOn

@@ -1,10 +1,15 @@
 //! What a request passes between its route and its cluster, filter by filter, in the order of the file; and what the
 //! answer passes on its way back, in the opposite order. Where there are no filters it is one branch.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{
+    borrow::Cow,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, request};
+use tokio::time::Instant;
 
 use super::{
     edit::{OfAnswer, OfRequest},
@@ -21,6 +26,7 @@ use crate::{
 
 mod buffer;
 mod cors;
+pub mod pressure;
 mod rate_limit;
 
 /// Why a request ended by a fault, as Envoy's `%RESPONSE_CODE_DETAILS%`.
@@ -78,6 +84,8 @@ async fn pass(
         let ended = match filter {
             Filter::Faults => inject::suffer(log, &head.headers).await?.map(Ended::fault),
             Filter::RateLimit(limit) => rate_limit::ask(log, head, limit).map(Ended::Answered),
+            Filter::Adaptive(adaptive) => pressure::bound(log, adaptive).map(Ended::Answered),
+            Filter::Admission(admission) => pressure::admit(log, admission).map(Ended::Answered),
             Filter::Buffer(most) => buffer::gather(log, head, body, *most)
                 .await?
                 .map(Ended::Answered),
@@ -140,6 +148,12 @@ impl Ended {
             End::GoAway => Self::Cut(Cut::Connection),
         }
     }
+}
+
+/// The time of filters that all event loops share: since the process first asked.
+fn now() -> Duration {
+    static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
+    Instant::now().saturating_duration_since(*EPOCH)
 }
 
 /// The route's filters; where there is no route, the listener's.

@@ -19,6 +19,7 @@ use super::{
     body::Upload,
     client::{Client, Left},
     core::Local,
+    filters::pressure::Watched,
     inject::{Met, Shaping},
     view::{Kept, View},
 };
@@ -111,6 +112,8 @@ pub struct Log {
     pub hits: Vec<Hit>,
     /// What its attempts met of them; `None`: they meet none.
     pub met: Option<Rc<RefCell<Met>>>,
+    /// Filters that want to know its end.
+    pub watched: Vec<Watched>,
     /// What is done to its answer.
     pub shaping: Option<Box<Shaping>>,
     done: bool,
@@ -205,6 +208,7 @@ impl Log {
             considered: Vec::new(),
             hits: Vec::new(),
             met: None,
+            watched: Vec::new(),
             shaping: None,
             done: false,
         })
@@ -277,6 +281,9 @@ impl Log {
 
     fn record(&mut self, complete: bool, now: Instant) {
         self.done = true;
+        for watched in self.watched.drain(..) {
+            watched.end(self.status, complete, now);
+        }
         if let Some(met) = self.met.take() {
             let met = met.take();
             self.considered.extend(met.considered);

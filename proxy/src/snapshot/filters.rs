@@ -4,9 +4,17 @@ use std::sync::Arc;
 
 use super::{
     headers::{Cache, Steps},
-    rate_limit::{RateLimit, Shelf},
+    pressure::{Adaptive, Admission, Shelves},
+    rate_limit::RateLimit,
+    shelf::Shelf,
 };
-use crate::{config, policy::cors};
+use crate::{
+    config,
+    policy::{
+        cors,
+        rate_limit::{Buckets, Settings},
+    },
+};
 
 /// What requests pass, in order.
 #[derive(Debug, Default)]
@@ -27,6 +35,17 @@ pub enum Filter {
     Cors(Arc<cors::Compiled>),
     /// Headers are changed.
     Headers(Arc<Steps>),
+    /// So many may be under way as go quickly.
+    Adaptive(Arc<Adaptive>),
+    /// The more fail, the more are turned away.
+    Admission(Arc<Admission>),
+}
+
+/// What filters know beyond one configuration.
+#[derive(Debug, Default)]
+pub struct Known {
+    limits: Shelf<Settings, Buckets>,
+    pressure: Shelves,
 }
 
 impl Filters {
@@ -35,7 +54,7 @@ impl Filters {
     pub(super) fn compile(
         list: &[config::Filter],
         faults: bool,
-        shelf: &Shelf,
+        known: &Known,
         cache: &mut Cache,
     ) -> Result<Self, (usize, String)> {
         let told = list.contains(&config::Filter::Faults);
@@ -47,11 +66,19 @@ impl Filters {
                 config::Filter::Faults => Filter::Faults,
                 config::Filter::Buffer(size) => Filter::Buffer(size.0),
                 config::Filter::RateLimit(limit) => {
-                    let limit = RateLimit::compile(limit, shelf).map_err(|what| (index, what))?;
+                    let limit =
+                        RateLimit::compile(limit, &known.limits).map_err(|what| (index, what))?;
                     Filter::RateLimit(Box::new(limit))
                 }
                 config::Filter::Cors(policy) => {
                     Filter::Cors(cache.cors(policy).map_err(|what| (index, what))?)
+                }
+                config::Filter::Adaptive(it) => {
+                    Filter::Adaptive(Arc::new(Adaptive::compile(it, &known.pressure)))
+                }
+                config::Filter::Admission(it, enabled) => {
+                    let compiled = Admission::compile(it, *enabled, &known.pressure);
+                    Filter::Admission(Arc::new(compiled))
                 }
                 config::Filter::Headers(steps) => {
                     Filter::Headers(cache.steps(steps).map_err(|what| (index, what))?)

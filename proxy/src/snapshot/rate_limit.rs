@@ -1,12 +1,10 @@
 //! A limit on requests, compiled; its buckets outlive the configuration.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, StatusCode};
 
+use super::shelf::Shelf;
 use crate::{
     config,
     policy::rate_limit::{Buckets, Describe, Settings},
@@ -31,33 +29,17 @@ pub struct RateLimit {
     pub request_headers: Vec<(HeaderName, HeaderValue)>,
 }
 
-/// The buckets of all limits, by name, with the settings that they were made for.
-#[derive(Debug, Default)]
-pub struct Shelf(Mutex<HashMap<String, (Settings, Arc<Buckets>)>>);
-
-impl Shelf {
-    fn buckets(&self, limit: &config::RateLimit) -> Arc<Buckets> {
-        let mut shelf = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((settings, buckets)) = shelf.get(&limit.name)
-            && *settings == limit.settings
-        {
-            return Arc::clone(buckets);
-        }
-        let buckets = Arc::new(Buckets::new(&limit.settings));
-        let made = (limit.settings.clone(), Arc::clone(&buckets));
-        shelf.insert(limit.name.clone(), made);
-        buckets
-    }
-}
-
 impl RateLimit {
     /// Compiles a limit; the error says what of it cannot be.
-    pub(super) fn compile(limit: &config::RateLimit, shelf: &Shelf) -> Result<Self, String> {
+    pub(super) fn compile(
+        limit: &config::RateLimit,
+        shelf: &Shelf<Settings, Buckets>,
+    ) -> Result<Self, String> {
         let settings = limit.settings.clone();
         let describe = limit.actions.iter().map(|actions| Describe::new(actions));
         Ok(Self {
             stat_prefix: settings.stat_prefix.as_str().into(),
-            buckets: shelf.buckets(limit),
+            buckets: shelf.get(&limit.name, &limit.settings, Buckets::new),
             describe: describe.collect::<Result<_, _>>()?,
             status: StatusCode::from_u16(settings.status)
                 .map_err(|_| format!("{} is not a status", settings.status))?,

@@ -24,6 +24,7 @@ mod inspect;
 mod local_reply;
 mod mirror;
 mod oracle;
+mod pressure;
 mod rate_limit;
 mod reply;
 mod retry;

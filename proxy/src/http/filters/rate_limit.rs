@@ -1,10 +1,7 @@
 //! Holds back what a limit does not let pass.
 
-use std::sync::LazyLock;
-
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, request};
-use tokio::time::Instant;
 
 use super::Reply;
 use crate::{
@@ -24,9 +21,6 @@ const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 /// gRPC's `RESOURCE_EXHAUSTED`.
 const RESOURCE_EXHAUSTED: u32 = 8;
 
-/// What the buckets' time is counted from; all event loops count from the same moment.
-static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
-
 /// Takes a token for the request; the answer where there is none.
 pub(super) fn ask(log: &mut Log, head: &mut request::Parts, limit: &RateLimit) -> Option<Reply> {
     let settings = &limit.settings;
@@ -43,9 +37,7 @@ pub(super) fn ask(log: &mut Log, head: &mut request::Parts, limit: &RateLimit) -
         let each = limit.describe.iter();
         each.filter_map(|it| it.describe(&subject)).collect()
     };
-    let now_s = Instant::now()
-        .saturating_duration_since(*EPOCH)
-        .as_secs_f64();
+    let now_s = super::now().as_secs_f64();
     let verdict = limit.buckets.take(&described, now_s);
     if settings.tells
         && let Some(left) = verdict.left
