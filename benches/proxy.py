@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-"""HTTP/1.1 through the proxy, beside Envoy and HAProxy.
+"""HTTP/1.1 through the proxy, beside Envoy and HAProxy: `proxy.py [plain] [mirror] [latency] [memory] [routes] [shadow]`.
 
 The metric is requests per CPU-second of the proxy's process: a busy machine moves it little, and ratios within one run
 less. The proxy under test has CPU 0 for itself; backend, shadow and load generator share CPU 1. Programs take turns
 within each round; medians over the rounds count. Envoy and meshbed read the same file.
+
+A bench is a function that prints its table and returns its checks; BENCHES names them.
 
 Exit code 1: a bound was missed. 2: something could not be run.
 """
@@ -11,6 +13,7 @@ Exit code 1: a bound was missed. 2: something could not be run.
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -36,12 +39,27 @@ HEADERS = {
     "Traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
 }
 
-# (what, figure, bound): a ratio must not be below its bound.
-BOUNDS = {
-    "plain_vs_envoy": 2.3,
-    "plain_vs_haproxy": 0.85,
-    "mirror_vs_envoy": 2.2,
+# What a figure must not be below.
+LEAST = {
+    "plain_vs_envoy": 2.5,
+    "plain_vs_haproxy": 0.95,
+    "mirror_vs_envoy": 2.5,
 }
+# What a figure must not be above.
+MOST = {
+    # The upper end of the interval of the blocks' ratios.
+    "p50_vs_envoy": 1.05,
+    "p90_vs_envoy": 1.05,
+    "idle_process_mib": 12.0,
+    # With its share of the upstream connections.
+    "idle_connection_kib": 16.0,
+    "routes_10000_vs_10": 1.10,
+}
+# Latency is taken at this rate, in so many blocks in which the proxies take turns.
+RATE = 8_000
+BLOCKS = 10
+IDLE_CONNECTIONS = 2_000
+IDLE_AT_ONCE = 100
 # The primary's p50 beside a shadow that hangs or refuses, at half of capacity: within either of these of no mirror.
 P50_RATIO = 1.10
 P50_MORE_US = 20.0
@@ -69,8 +87,13 @@ def address(port):
     return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
 
 
-def envoy_file(listen, backend, shadow, share):
-    """Faults and a mirror are there; `share` of a million requests is mirrored, and one in a million is delayed."""
+def envoy_file(listen, backend, shadow, share, routes=1):
+    """Faults and a mirror are there; `share` of a million requests is mirrored, and one in a million is delayed. Of `routes`
+    routes, the last is the one that is asked for."""
+    others = [
+        {"match": {"path": f"/other/{n}"} if n % 2 else {"prefix": f"/others/{n}/"}, "route": {"cluster": "backend"}}
+        for n in range(routes - 1)
+    ]
     share = {"default_value": {"numerator": share, "denominator": "MILLION"}}
     connect = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
     fault = "type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault"
@@ -84,7 +107,8 @@ def envoy_file(listen, backend, shadow, share):
                 {
                     "name": "all",
                     "domains": ["*"],
-                    "routes": [
+                    "routes": others
+                    + [
                         {
                             "match": {"prefix": "/"},
                             "route": {
@@ -183,6 +207,11 @@ class Process:
             total += int(words[11]) + int(words[12])
         return user, total
 
+    def resident_kib(self):
+        """Memory of the process, as the kernel counts it."""
+        text = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(re.search(r"VmRSS:\s+(\d+)", text).group(1))
+
     def await_port(self, port):
         for _ in range(200):
             with socket.socket() as s:
@@ -216,7 +245,7 @@ def peer(kind, port=None):
 class Proxy:
     """A proxy under test."""
 
-    def __init__(self, name, folder, backend, shadow, share):
+    def __init__(self, name, folder, backend, shadow, share, routes=1):
         self.name, self.port, self.backend = name, free_port(), backend
         file = Path(folder) / f"{name}-{self.port}"
         if name == "haproxy":
@@ -224,7 +253,7 @@ class Proxy:
             command = [program("haproxy", "haproxy", "/usr/sbin/haproxy"), "-db", "-f", file]
         else:
             file = file.with_suffix(".json")
-            file.write_text(json.dumps(envoy_file(self.port, backend, shadow, share)))
+            file.write_text(json.dumps(envoy_file(self.port, backend, shadow, share, routes)))
             if name == "envoy":
                 envoy = program("Envoy", os.environ.get("MESHBED_ENVOY"), ROOT / "target/bench/venv/bin/envoy", "envoy")
                 command = [envoy, "-c", file, "--concurrency", "1", "-l", "error", "--disable-hot-restart"]
@@ -309,7 +338,6 @@ def saturated(title, names, folder, backend, shadow, share):
     return result, results
 
 
-
 def beside_a_bad_shadow(folder, capacity):
     rate, backend = int(capacity / 2), free_port()
     kinds = {"none": (peer("serve"), 0), "hangs": (peer("hang"), 1_000_000), "refuses": (free_port(), 1_000_000)}
@@ -329,44 +357,150 @@ def beside_a_bad_shadow(folder, capacity):
     return rate, result, results
 
 
+def plain(folder, backend):
+    title = "HTTP/1.1 keep-alive, 1,000 bytes; faults and mirror configured, not hitting"
+    table, results = saturated(title, ["meshbed", "envoy", "haproxy"], folder, backend, peer("serve"), 0)
+    checks = {"plain_vs_envoy": ratio(results, "meshbed", "envoy"), "plain_vs_haproxy": ratio(results, "meshbed", "haproxy")}
+    return table, checks
+
+
+def mirror(folder, backend):
+    title = "every request mirrored to a shadow that is well"
+    table, results = saturated(title, ["meshbed", "envoy"], folder, backend, peer("serve"), 1_000_000)
+    return table, {"mirror_vs_envoy": ratio(results, "meshbed", "envoy")}
+
+
+def latency(folder, backend):
+    shadow = peer("serve")
+    proxies = [Proxy(name, folder, backend, shadow, 0) for name in ("meshbed", "envoy")]
+    blocks = {proxy.name: [] for proxy in proxies}
+    for block in range(BLOCKS + 1):
+        # Who comes first changes, so that neither has the better half of every block.
+        for proxy in proxies if block % 2 else proxies[::-1]:
+            figures = proxy.steady(RATE, 1)
+            if block > 0:
+                blocks[proxy.name].append(figures)
+    for proxy in proxies:
+        proxy.process.stop()
+    table = medians(blocks)
+    print(f"\n{RATE} requests a second, open loop, {BLOCKS} blocks in turns\n{'':10} {'p50 us':>8} {'p90 us':>8} {'done':>8}")
+    for name, row in table.items():
+        print(f"{name:10} {row['p50_us']:8.1f} {row['p90_us']:8.1f} {row['done']:8.0f}")
+    checks = {}
+    for key in ("p50", "p90"):
+        ratios = sorted(a[f"{key}_us"] / b[f"{key}_us"] for a, b in zip(blocks["meshbed"], blocks["envoy"]))
+        low, high = interval(ratios)
+        print(f"{key} vs Envoy: median {statistics.median(ratios):.3f}, interval {low:.3f} to {high:.3f}")
+        checks[f"{key}_vs_envoy"] = high
+    return table, checks
+
+
+def interval(ordered):
+    """An interval of the median, at least 95 %: between the order statistics that as many coins would leave out."""
+    n, left_out, chance = len(ordered), 0, 0.5 ** len(ordered)
+    total = chance
+    while 2 * (total + chance * (n - left_out) / (left_out + 1)) <= 0.05:
+        chance *= (n - left_out) / (left_out + 1)
+        total += chance
+        left_out += 1
+    return ordered[left_out], ordered[n - 1 - left_out]
+
+
+def memory(folder, backend):
+    """Connections send their requests many at once, so that upstream connections are made for them too, and stay open."""
+    want = 2 * IDLE_CONNECTIONS + 512
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < want:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(want, hard), hard))
+    shadow, table = peer("serve"), {}
+    print(f"\n{IDLE_CONNECTIONS} idle connections, after a request on each\n{'':10} {'idle MiB':>9} {'after MiB':>10} {'KiB/conn':>9}")
+    for name in ("meshbed", "envoy", "haproxy"):
+        proxy = Proxy(name, folder, backend, shadow, 0)
+        time.sleep(0.5)
+        before = proxy.process.resident_kib()
+        head = "GET /item HTTP/1.1\r\n" + "".join(f"{key}: {value}\r\n" for key, value in HEADERS.items()) + "\r\n"
+        sockets = []
+        for _ in range(IDLE_CONNECTIONS // IDLE_AT_ONCE):
+            batch = [socket.create_connection(("127.0.0.1", proxy.port), timeout=10) for _ in range(IDLE_AT_ONCE)]
+            for s in batch:
+                s.sendall(head.encode())
+            for s in batch:
+                got = b""
+                while len(got.partition(b"\r\n\r\n")[2]) < 1_000:
+                    piece = s.recv(65_536)
+                    if not piece or not got and not piece.startswith(b"HTTP/1.1 200"):
+                        fail(f"{name} did not answer a request well: {piece[:80]}")
+                    got += piece
+            sockets += batch
+        time.sleep(0.5)
+        after = proxy.process.resident_kib()
+        table[name] = {"idle_mib": before / 1024, "after_mib": after / 1024, "kib": (after - before) / IDLE_CONNECTIONS}
+        print(f"{name:10} {before / 1024:9.1f} {after / 1024:10.1f} {table[name]['kib']:9.1f}")
+        for s in sockets:
+            s.close()
+        proxy.process.stop()
+    ours = table["meshbed"]
+    return table, {"idle_process_mib": ours["idle_mib"], "idle_connection_kib": ours["kib"]}
+
+
+def routes(folder, backend):
+    shadow, proxies = peer("serve"), []
+    for count in (10, 10_000):
+        proxy = Proxy("meshbed", folder, backend, shadow, 0, count)
+        proxy.name = f"{count} routes"
+        proxies.append(proxy)
+    results = rounds(proxies, Proxy.saturate)
+    for proxy in proxies:
+        proxy.process.stop()
+    table = medians(results)
+    print(f"\nthe last of so many routes\n{'':14} {'req/cpu-s':>10}")
+    for name, row in table.items():
+        print(f"{name:14} {row['per_cpu_second']:10.0f}")
+    return table, {"routes_10000_vs_10": ratio(results, "10 routes", "10000 routes")}
+
+
+def shadow(folder, backend):
+    proxy = Proxy("meshbed", folder, backend, free_port(), 0)
+    capacity = statistics.median(proxy.saturate()["per_second"] for _ in range(3))
+    proxy.process.stop()
+    rate, table, results = beside_a_bad_shadow(folder, capacity)
+    none = table["none"]["p50_us"]
+    checks = {}
+    for kind in ("hangs", "refuses"):
+        name = f"p50_more_shadow_{kind}_us"
+        MOST[name] = max(none * (P50_RATIO - 1), P50_MORE_US)
+        checks[name] = more(results, kind, "none")
+    return {"rate": rate, **table}, checks
+
+
+BENCHES = {bench.__name__: bench for bench in (plain, mirror, latency, memory, routes, shadow)}
+
+
 def main():
     for needed in (PEER, TARGET / "release/meshbed-proxy"):
         if not needed.exists():
             fail(f"{needed} is missing: cargo build --release --workspace --bins --examples")
     if len(os.sched_getaffinity(0)) < 2:
         fail("two CPUs are needed: one for the proxy, one for its peers")
-    only = set(sys.argv[1:])
-    wanted = lambda part: not only or part in only
-    report, checks = {"rounds": ROUNDS, "seconds": SECONDS, "connections": CONNECTIONS}, []
+    wanted = sys.argv[1:] or list(BENCHES)
+    if unknown := set(wanted) - set(BENCHES):
+        fail(f"there is no bench {', '.join(sorted(unknown))}; there are {', '.join(BENCHES)}")
+    report, checks = {"rounds": ROUNDS, "seconds": SECONDS, "connections": CONNECTIONS}, {}
     with tempfile.TemporaryDirectory() as folder:
         try:
             backend = peer("serve")
-            if wanted("plain"):
-                title = "HTTP/1.1 keep-alive, 1,000 bytes; faults and mirror configured, not hitting"
-                report["plain"], plain = saturated(title, ["meshbed", "envoy", "haproxy"], folder, backend, peer("serve"), 0)
-                checks.append(("plain_vs_envoy", ratio(plain, "meshbed", "envoy")))
-                checks.append(("plain_vs_haproxy", ratio(plain, "meshbed", "haproxy")))
-            if wanted("mirror"):
-                title = "every request mirrored to a shadow that is well"
-                report["mirror"], mirror = saturated(title, ["meshbed", "envoy"], folder, backend, peer("serve"), 1_000_000)
-                checks.append(("mirror_vs_envoy", ratio(mirror, "meshbed", "envoy")))
-            if wanted("shadow"):
-                proxy = Proxy("meshbed", folder, backend, free_port(), 0)
-                capacity = statistics.median(proxy.saturate()["per_second"] for _ in range(3))
-                proxy.process.stop()
-                rate, shadow, shadow_rounds = beside_a_bad_shadow(folder, capacity)
-                report["shadow"] = {"rate": rate, **shadow}
+            for name in wanted:
+                report[name], found = BENCHES[name](folder, backend)
+                checks |= found
         finally:
             for process in Process.all:
                 process.stop()
     print()
-    rows = [{"id": name, "value": round(value, 3), "bound": BOUNDS[name], "ok": value >= BOUNDS[name]} for name, value in checks]
-    for kind in ("hangs", "refuses"):
-        if "shadow" in report:
-            none, bad = report["shadow"]["none"]["p50_us"], more(shadow_rounds, kind, "none")
-            bound = max(none * (P50_RATIO - 1), P50_MORE_US)
-            name = f"p50_more_shadow_{kind}_us"
-            rows.append({"id": name, "value": round(bad, 1), "bound": round(bound, 1), "ok": bad <= bound})
+    rows = []
+    for name, value in checks.items():
+        least, most = LEAST.get(name, 0), MOST.get(name, float("inf"))
+        bound = f">= {least}" if name in LEAST else f"<= {round(most, 3)}"
+        rows.append({"id": name, "value": round(value, 3), "bound": bound, "ok": least <= value <= most})
     for row in rows:
         print(f"{'ok' if row['ok'] else 'MISSED':7} {row['id']:24} {row['value']:>9} bound {row['bound']}")
     report["bounds"] = rows
