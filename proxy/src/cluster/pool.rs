@@ -2,7 +2,8 @@
 //! what the load needs grow old and are closed.
 
 use std::{
-    cell::RefCell, fmt, marker::PhantomData, net::SocketAddr, rc::Rc, sync::Arc, time::Duration,
+    cell::RefCell, collections::HashMap, fmt, marker::PhantomData, net::SocketAddr, rc::Rc,
+    sync::Arc, time::Duration,
 };
 
 use bytes::Bytes;
@@ -46,6 +47,10 @@ pub struct Pool<B> {
     tls: Option<Arc<tls::Client>>,
     /// Whose connections they are: there the limits are kept.
     site: RefCell<Option<Rc<Site>>>,
+    /// The name that is asked for in place of that of `tls`.
+    sni: Option<Box<str>>,
+    /// Connections on which other names are asked for.
+    named: RefCell<HashMap<Box<str>, Rc<Self>>>,
     metrics: Arc<Upstream>,
     body: PhantomData<fn(B)>,
 }
@@ -98,6 +103,8 @@ impl<B> Pool<B> {
             twin: None,
             tls: None,
             site: RefCell::default(),
+            sni: None,
+            named: RefCell::default(),
             metrics,
             body: PhantomData,
         }
@@ -114,6 +121,9 @@ impl<B> Pool<B> {
         self.site.replace(Some(Rc::clone(site)));
         if let Some(twin) = &self.twin {
             twin.stand_at(site);
+        }
+        for pool in self.named.borrow().values() {
+            pool.stand_at(site);
         }
     }
 
@@ -158,6 +168,31 @@ impl<B> Pool<B> {
             Some(twin) if version == Version::HTTP_2 => twin,
             _ => self,
         }
+    }
+
+    /// The pool of connections on which this name was asked for.
+    pub fn for_name(self: &Rc<Self>, name: &str) -> Rc<Self> {
+        let mut named = self.named.borrow_mut();
+        if let Some(pool) = named.get(name) {
+            return Rc::clone(pool);
+        }
+        let (address, metrics) = (self.address, Arc::clone(&self.metrics));
+        let pool = Rc::new(Self {
+            http2: self.http2.as_ref().map(h2::Connections::sibling),
+            alpn: self.alpn,
+            tls: self.tls.clone(),
+            sni: Some(name.into()),
+            http1: self.http1.clone(),
+            site: RefCell::new(self.site.borrow().clone()),
+            ..Self::new(address, self.connect_timeout, self.idle_timeout, metrics)
+        });
+        named.insert(name.into(), Rc::clone(&pool));
+        pool
+    }
+
+    fn is_unused(self: &Rc<Self>) -> bool {
+        let streams = self.http2.as_ref().is_some_and(|http2| !http2.is_empty());
+        Rc::strong_count(self) == 1 && self.idle.borrow().is_empty() && !streams
     }
 
     /// The endpoint's address.
@@ -233,6 +268,11 @@ impl<B> Pool<B> {
         if let Some(twin) = &self.twin {
             twin.sweep();
         }
+        // Names come from clients: those that are not asked for any more are forgotten.
+        self.named.borrow_mut().retain(|_, pool| {
+            pool.sweep();
+            !pool.is_unused()
+        });
         if let Some(http2) = &self.http2 {
             http2.sweep(self.idle_timeout);
         }
@@ -332,8 +372,15 @@ impl<B> Pool<B> {
             (true, false) => &[b"h2"],
             (false, _) => &[b"http/1.1"],
         };
-        let (stream, session) =
-            dial::connect_tls(address, within, tls, None, offered, &self.metrics).await?;
+        let (stream, session) = dial::connect_tls(
+            address,
+            within,
+            tls,
+            self.sni.as_deref(),
+            offered,
+            &self.metrics,
+        )
+        .await?;
         // Where nothing is left to choose, the endpoint need not say what it speaks.
         Ok((
             stream,

@@ -38,6 +38,8 @@ pub struct Client {
     pub sni: String,
     /// Without [`Client::sni`]: the host name of the endpoint.
     pub auto_host_sni: bool,
+    /// The name that is asked for is the value of this header of the request, without a port, such as `host`; lower case.
+    pub sni_header: Option<String>,
     /// The certificate must be for the name that was asked for.
     pub auto_san_validation: bool,
     /// Sessions that are kept to be resumed; 0: none. `None`: 1, as in Envoy.

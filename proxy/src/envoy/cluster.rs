@@ -30,7 +30,7 @@ pub(super) fn convert(
         );
     }
     let spoken = protocol::upstream(it, path, notes);
-    let tls = tls::upstream(it.transport_socket.as_ref(), secrets, path, notes);
+    let tls = tls::upstream(it, secrets, path, notes);
     let mut cluster = config::Cluster {
         name: Arc::from(it.name.as_str()),
         discovery,

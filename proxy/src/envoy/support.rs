@@ -974,6 +974,7 @@ const SUPPORTED: &[(&str, &[&str])] = &[
             "typed_extension_protocol_options",
             "metadata*",
             "transport_socket",
+            "upstream_http_protocol_options",
         ],
     ),
     (
@@ -1251,6 +1252,15 @@ const SUPPORTED: &[(&str, &[&str])] = &[
             "explicit_http_config",
             "use_downstream_protocol_config",
             "auto_config",
+            "upstream_http_protocol_options",
+        ],
+    ),
+    (
+        "envoy.config.core.v3.UpstreamHttpProtocolOptions",
+        &[
+            "auto_sni",
+            "auto_san_validation",
+            "override_auto_sni_header",
         ],
     ),
     (

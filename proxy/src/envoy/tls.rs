@@ -2,8 +2,12 @@
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use envoy_types::pb::envoy::{
-    config::core::v3::{
-        DataSource, TransportSocket, data_source::Specifier, transport_socket::ConfigType,
+    config::{
+        cluster::v3::Cluster,
+        core::v3::{
+            DataSource, TransportSocket, UpstreamHttpProtocolOptions, data_source::Specifier,
+            transport_socket::ConfigType,
+        },
     },
     extensions::transport_sockets::{
         raw_buffer::v3::RawBuffer,
@@ -18,6 +22,7 @@ use envoy_types::pb::envoy::{
             tls_parameters::TlsProtocol,
         },
     },
+    extensions::upstreams::http::v3::HttpProtocolOptions,
 };
 
 use super::{
@@ -97,13 +102,14 @@ pub(super) fn downstream(
 
 /// The cluster's side of a transport socket; `None`: it is plain, or cannot be made, with the reason among the notes.
 pub(super) fn upstream(
-    it: Option<&TransportSocket>,
+    cluster: &Cluster,
     secrets: &Secrets,
     path: &str,
     notes: &mut Notes,
 ) -> Option<Client> {
     let path = format!("{path}.transport_socket");
-    let context: UpstreamTlsContext = context(it?, &path, notes)?;
+    let socket = cluster.transport_socket.as_ref()?;
+    let context: UpstreamTlsContext = context(socket, &path, notes)?;
     let path = format!("{path}.typed_config");
     if context.sni.len() > 255 {
         notes.invalid(
@@ -118,16 +124,34 @@ pub(super) fn upstream(
             "a cluster shows one certificate",
         );
     }
+    let by_request = by_request(cluster);
     #[expect(deprecated, reason = "Envoy still honours it")]
     let enforce_rsa_key_usage = context.enforce_rsa_key_usage.is_none_or(|it| it.value);
     Some(Client {
         common,
         sni: context.sni,
         auto_host_sni: context.auto_host_sni,
-        auto_san_validation: context.auto_sni_san_validation,
+        sni_header: by_request.as_ref().filter(|it| it.auto_sni).map(|it| {
+            match it.override_auto_sni_header.as_str() {
+                "" | ":authority" => "host".to_owned(),
+                name => name.to_ascii_lowercase(),
+            }
+        }),
+        auto_san_validation: context.auto_sni_san_validation
+            || by_request.is_some_and(|it| it.auto_san_validation),
         max_session_keys: context.max_session_keys.map(|it| it.value),
         enforce_rsa_key_usage,
     })
+}
+
+/// What is taken from each request: in the cluster's extension options, or in the older field of its own.
+#[expect(deprecated, reason = "files that have the older field still run")]
+fn by_request(cluster: &Cluster) -> Option<UpstreamHttpProtocolOptions> {
+    cluster
+        .typed_extension_protocol_options
+        .values()
+        .find_map(|any| open::<HttpProtocolOptions>(any)?.upstream_http_protocol_options)
+        .or_else(|| cluster.upstream_http_protocol_options.clone())
 }
 
 /// Whether the transport socket is TLS at all.

@@ -1,8 +1,11 @@
 //! Sends a request on: an endpoint, a connection, the answer's head; again where a policy says so.
 
-use std::{rc::Rc, time::Duration};
+use std::{net::IpAddr, rc::Rc, str::FromStr, time::Duration};
 
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version, request};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version, header, request,
+    uri::Authority,
+};
 use tokio::time::Instant;
 
 use super::{
@@ -102,6 +105,7 @@ pub async fn send(
         tell_attempt,
         told_timeout: told_timeout.filter(|_| wish.timeout.is_none()),
         faults: route.and_then(|route| inject::Attempts::of(&route.faults, log)),
+        name: asked_name(cluster, &head, log),
     };
     log.sent = Some(begin);
     let retries = route.and_then(|route| {
@@ -168,6 +172,20 @@ struct Sender<'a> {
     told_timeout: Option<HeaderValue>,
     /// The faults that each attempt meets.
     faults: Option<inject::Attempts<'a>>,
+    /// The name that endpoints are asked for in TLS's handshake, where it is the request's.
+    name: Option<Box<str>>,
+}
+
+/// Envoy's `auto_sni`: the host that the client asked for, without its port, unless it is an address (RFC 6066 §3).
+fn asked_name(cluster: &Cluster<Upload>, head: &request::Parts, log: &Log) -> Option<Box<str>> {
+    let header = cluster.settings().tls.as_ref()?.sni_header()?;
+    let value = match *header {
+        header::HOST => log.authority.as_ref(),
+        _ => head.headers.get(header),
+    };
+    let host = Authority::from_str(value?.to_str().ok()?).ok()?;
+    let host = host.host();
+    (host.parse::<IpAddr>().is_err() && !host.starts_with('[')).then(|| host.into())
 }
 
 impl Sender<'_> {
@@ -205,7 +223,11 @@ impl Sender<'_> {
             reject,
             attempts: others,
         })?;
-        Ok(Rc::clone(host.pool.for_client(self.version)))
+        let pool = host.pool.for_client(self.version);
+        Ok(match &self.name {
+            Some(name) => pool.for_name(name),
+            None => Rc::clone(pool),
+        })
     }
 
     /// Tells the upstream which attempt it is, and how long it has.

@@ -628,6 +628,34 @@ fn the_endpoint_chooses_the_version() {
 }
 
 #[test]
+fn endpoints_are_asked_for_the_name_that_the_client_asked_for() {
+    let ca = Ca::new();
+    let behind = behind_tls(server(vec![
+        ca.issue("one", &["one.test"]),
+        ca.issue("two", &["two.test"]),
+    ]));
+    let mut settings = upstream(&ca);
+    settings.sni_header = Some("host".to_owned());
+    settings.auto_san_validation = true;
+    let mut config = config(behind.address);
+    config.clusters[0].tls = Some(settings);
+    let running = start(config);
+    let ask = |host: &str| {
+        let mut wire = running.connect();
+        wire.send(format!("GET / HTTP/1.1\r\nhost: {host}\r\n\r\n"));
+        wire.message().unwrap().status()
+    };
+    for _ in 0..2 {
+        assert_eq!(ask("one.test"), 200);
+        assert_eq!(ask("two.test:8443"), 200);
+        assert_eq!(ask("three.test"), 503);
+    }
+    // One connection a name that is known, one each time for the other.
+    assert_eq!(running.metric("envoy_cluster_upstream_cx_total"), 4);
+    assert_eq!(running.metric("envoy_cluster_ssl_fail_verify_san"), 2);
+}
+
+#[test]
 fn curl_speaks_http2_over_tls() {
     let ca = Ca::new();
     let mut tls = server(vec![ca.issue("shop", &["shop.test"])]);

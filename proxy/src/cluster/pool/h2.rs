@@ -109,6 +109,17 @@ impl Connections {
         }
     }
 
+    /// Another with the same settings, and no connection yet.
+    pub(super) fn sibling(&self) -> Self {
+        let metrics = Arc::clone(&self.metrics);
+        Self::new(self.settings.clone(), self.max_requests, metrics)
+    }
+
+    /// There is no connection that takes requests.
+    pub(super) fn is_empty(&self) -> bool {
+        self.open.borrow().is_empty()
+    }
+
     /// A place on a connection that is there.
     pub(super) fn idle(&self) -> Option<Slot> {
         let mut open = self.open.borrow_mut();

@@ -6,6 +6,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use http::HeaderName;
 use rustls::{ClientConfig, client::Resumption, pki_types::ServerName, sign::SingleCertAndKey};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{TlsConnector, client::TlsStream};
@@ -28,6 +29,7 @@ const REMEMBERED: usize = 256;
 pub struct Client {
     settings: tls::Client,
     sni: Option<ServerName<'static>>,
+    sni_header: Option<HeaderName>,
     current: ArcSwap<Built>,
 }
 
@@ -50,9 +52,17 @@ impl Client {
                     .map_err(|_| Wrong::new("sni", format!("`{name}` is not a host name")))?,
             ),
         };
+        let sni_header = settings.sni_header.as_deref().map(HeaderName::try_from);
+        let sni_header = sni_header.transpose().map_err(|_| {
+            Wrong::new(
+                "sni",
+                "the header that it is read from has no header's name",
+            )
+        })?;
         Ok(Self {
             settings,
             sni,
+            sni_header,
             current: ArcSwap::from_pointee(built),
         })
     }
@@ -60,6 +70,11 @@ impl Client {
     /// What it was made from.
     pub fn settings(&self) -> &tls::Client {
         &self.settings
+    }
+
+    /// The header of requests whose value is the name to ask for; `None`: the name is the settings'.
+    pub fn sni_header(&self) -> Option<&HeaderName> {
+        self.sni_header.as_ref()
     }
 
     /// Reads the files again; on an error the old ones stay.
