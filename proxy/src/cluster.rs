@@ -311,7 +311,9 @@ impl<B> Cluster<B> {
             })
             .collect();
         let indexes: Vec<_> = (0..members.len()).collect();
-        let all = View::new(&self.settings, &members, &indexes, before.map(|it| &it.all));
+        let weighted = self.settings.spread.locality_weighted;
+        let before_all = before.map(|it| &it.all);
+        let all = View::new(&self.settings, &members, &indexes, weighted, before_all);
         let subsets = self
             .settings
             .subsets
@@ -395,8 +397,13 @@ impl Chosen {
         subsets: Subsets,
         before: Option<&Self>,
     ) -> Self {
+        let aware = settings
+            .subsets
+            .as_ref()
+            .is_some_and(|it| it.locality_weight_aware);
+        let weighted = aware && settings.spread.locality_weighted;
         let view = |hosts: &[usize], before: Option<&View>| {
-            Some(View::new(settings, members, hosts, before))
+            Some(View::new(settings, members, hosts, weighted, before))
         };
         let views = subsets
             .members()

@@ -68,11 +68,12 @@ pub(super) struct Found {
 }
 
 impl View {
-    /// The view of these endpoints; turns go on where they were in its predecessor.
+    /// The view of these endpoints; `weighted`: localities have weights. Turns go on where they were in its predecessor.
     pub(super) fn new(
         settings: &Settings,
         members: &[Arc<Member>],
         hosts: &[usize],
+        weighted: bool,
         before: Option<&Self>,
     ) -> Self {
         let count = hosts
@@ -100,7 +101,7 @@ impl View {
             .enumerate()
             .map(|(at, hosts)| {
                 let before = before.and_then(|before| before.priorities.get(at));
-                Priority::new(settings, members, hosts, before)
+                Priority::new(settings, members, hosts, weighted, before)
             })
             .collect();
         Self {
@@ -161,6 +162,7 @@ impl Priority {
         settings: &Settings,
         members: &[Arc<Member>],
         hosts: &[usize],
+        weighted: bool,
         before: Option<&Self>,
     ) -> Self {
         let of = |wellness| -> Vec<usize> {
@@ -172,7 +174,6 @@ impl Priority {
             hosts.iter().copied().filter(is).collect()
         };
         let (healthy, degraded) = (of(Wellness::Healthy), of(Wellness::Degraded));
-        let weighted = settings.spread.locality_weighted;
         let group = |hosts: &[usize], before: Option<&Group>| {
             let shares = if weighted {
                 shares_by_locality(members, hosts)

@@ -103,8 +103,6 @@ pub struct Spread {
     pub weighted_priority_health: bool,
     /// New endpoints don't count before their first health check.
     pub ignore_new_until_checked: bool,
-    /// Connections to an endpoint that becomes unhealthy are closed.
-    pub close_on_failure: bool,
     /// Endpoints are hashed by their host name.
     pub hash_by_hostname: bool,
 }
@@ -212,7 +210,6 @@ impl Default for Spread {
             locality_weighted: false,
             weighted_priority_health: false,
             ignore_new_until_checked: false,
-            close_on_failure: false,
             hash_by_hostname: false,
         }
     }

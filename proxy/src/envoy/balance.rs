@@ -25,7 +25,6 @@ use envoy_types::pb::{
             ring_hash::v3::{RingHash, ring_hash::HashFunction},
             round_robin::v3::RoundRobin,
             subset::v3::Subset,
-            wrr_locality::v3::WrrLocality,
         },
         r#type::v3::Percent,
     },
@@ -138,7 +137,6 @@ fn spread(it: &Cluster, path: &str, notes: &mut Notes, spread: &mut Spread) {
         }
         spread.weighted_priority_health = policy.weighted_priority_health;
     }
-    spread.close_on_failure = it.close_connections_on_host_health_failure;
     let Some(common) = &it.common_lb_config else {
         return;
     };
@@ -232,12 +230,6 @@ fn extension(any: &Any, path: &str, notes: &mut Notes, to: &mut config::Cluster)
         to.spread.locality_weighted = it.locality_weighted_lb_config.is_some();
         consistent(it.consistent_hashing_lb_config.as_ref(), &mut to.spread);
         to.balance = Balance::Maglev(table(it.table_size.map(|it| it.value), path, notes));
-    } else if let Some(it) = open::<WrrLocality>(any) {
-        to.spread.locality_weighted = true;
-        if let Some(inner) = &it.endpoint_picking_policy {
-            typed(inner, &format!("{path}.endpoint_picking_policy"), notes, to);
-            to.spread.locality_weighted = true;
-        }
     } else if let Some(it) = open::<Subset>(any) {
         to.subsets = Some(of_extension(&it, path, notes));
         if let Some(inner) = &it.subset_lb_policy {
@@ -395,7 +387,6 @@ fn of_cluster(it: &LbSubsetConfig, path: &str, notes: &mut Notes) -> subset::Set
         panic_mode_any: it.panic_mode_any,
         list_as_any: it.list_as_any,
         locality_weight_aware: it.locality_weight_aware,
-        scale_locality_weight: it.scale_locality_weight,
         allow_redundant_keys: false,
     }
 }
@@ -422,7 +413,6 @@ fn of_extension(it: &Subset, path: &str, notes: &mut Notes) -> subset::Settings 
         panic_mode_any: it.panic_mode_any,
         list_as_any: it.list_as_any,
         locality_weight_aware: it.locality_weight_aware,
-        scale_locality_weight: it.scale_locality_weight,
         allow_redundant_keys: it.allow_redundant_keys,
     }
 }

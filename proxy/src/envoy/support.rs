@@ -1050,10 +1050,6 @@ const SUPPORTED: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "envoy.extensions.load_balancing_policies.wrr_locality.v3.WrrLocality",
-        &["endpoint_picking_policy"],
-    ),
-    (
         "envoy.extensions.load_balancing_policies.subset.v3.Subset",
         &[
             "fallback_policy",

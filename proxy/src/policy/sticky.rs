@@ -141,7 +141,9 @@ impl Step {
                 let mut all = vec![rewritten(first, rewrite.as_ref())];
                 all.extend(values.map(|value| rewritten(value.as_bytes(), rewrite.as_ref())));
                 all.sort();
-                Some(hash_key::xx(&all.concat(), 0))
+                // Each value's hash is the seed of the next one's, as in Envoy.
+                let hash = all.iter().fold(0, |seed, value| hash_key::xx(value, seed));
+                Some(hash)
             }
             Self::Cookie(cookie) => {
                 if let Some(value) = find_cookie(request.headers, &cookie.name) {
@@ -307,6 +309,14 @@ mod tests {
             assert_eq!(bound.key, key, "{policy:?}");
             assert_eq!(bound.cookies, [""; 0], "{policy:?}");
         }
+    }
+
+    #[test]
+    fn values_of_one_header_count_in_any_order() {
+        let one = bind(&[header("x-a")], &[("x-a", "1"), ("x-a", "2")], None);
+        let other = bind(&[header("x-a")], &[("x-a", "2"), ("x-a", "1")], None);
+        assert_eq!(one.key, Some(hash_key::xx(b"2", xx("1"))));
+        assert_eq!(other.key, one.key);
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod app;
 mod chains;
 mod chosen;
 mod cli;
+mod cluster;
 mod envoy;
 mod fault;
 mod fault_kinds;

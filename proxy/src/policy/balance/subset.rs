@@ -23,8 +23,6 @@ pub struct Settings {
     pub list_as_any: bool,
     /// Weights of localities count within subsets.
     pub locality_weight_aware: bool,
-    /// And they shrink with the share of the locality that the subset has.
-    pub scale_locality_weight: bool,
     /// A request may ask for more keys than a selector has.
     pub allow_redundant_keys: bool,
 }
@@ -110,10 +108,12 @@ impl Subsets {
         if let Some(found) = self.find(settings, asked) {
             return Choice::Subset(found);
         }
+        // As Envoy: the first that has a fallback and begins with these keys decides, if it has no others.
         let selector = settings
             .selectors
             .iter()
-            .find(|selector| selector.fallback.is_some() && selector.keys.iter().eq(asked.keys()));
+            .find(|it| it.fallback.is_some() && begins(&it.keys, asked))
+            .filter(|it| it.keys.len() == asked.len());
         match selector.and_then(|selector| selector.fallback.as_ref()) {
             None => settings.fallback.choice(),
             Some(Fallback::Keys(keys)) => {
@@ -182,6 +182,15 @@ impl Fallback {
             Self::Default => Choice::Default,
         }
     }
+}
+
+/// The selector's first keys are those that are asked for.
+fn begins(keys: &BTreeSet<String>, asked: &Metadata) -> bool {
+    asked.len() <= keys.len()
+        && keys
+            .iter()
+            .zip(asked.keys())
+            .all(|(key, asked)| key == asked)
 }
 
 /// The endpoint has all that is asked for.
@@ -319,6 +328,23 @@ mod tests {
             assert_eq!(reached(&settings, &endpoints, asked()), expected);
             assert!(reached(&settings, &endpoints, None).is_empty());
         }
+    }
+
+    #[test]
+    fn a_selector_that_begins_with_anothers_keys_takes_its_fallback_away() {
+        let settings = |selectors| Settings {
+            selectors,
+            ..Settings::default()
+        };
+        let long = selector(&["a", "b"], Some(Fallback::Nothing));
+        let short = selector(&["a"], Some(Fallback::Any));
+        let asked = || Some(json!({"a": 9}));
+        let endpoints = [json!({"a": 1, "b": 1})];
+        let first = settings(vec![short.clone(), long.clone()]);
+        assert_eq!(reached(&first, &endpoints, asked()), [0]);
+        // Envoy 1.40 forgets the fallback here.
+        let last = settings(vec![long, short]);
+        assert!(reached(&last, &endpoints, asked()).is_empty());
     }
 
     #[test]

@@ -1,0 +1,327 @@
+//! Which endpoint gets a request, and which does not: health checks, ejections, breakers, limits, balancing by what
+//! endpoints do, names.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use meshbed_proxy::{
+    app::{Deps, Handle, Proxy},
+    config::{Address, Config, Discovery, Dns, Endpoint},
+    observe::{Change, Flags, Observer, Record, What},
+    policy::{
+        balance::{Balance, peak_ewma},
+        breaker::trip,
+        health::{Check, Http, Probe},
+        outlier,
+    },
+};
+
+use super::support::{Message, PATIENCE, Wire, cluster, config, service};
+
+const MS: fn(u64) -> Duration = Duration::from_millis;
+
+/// What was told of endpoints and requests.
+#[derive(Default)]
+struct Told {
+    changes: Mutex<Vec<String>>,
+    flags: Mutex<Vec<Flags>>,
+}
+
+impl Observer for Told {
+    fn request(&self, record: &Record<'_>) {
+        self.flags.lock().unwrap().push(record.flags);
+    }
+
+    fn changed(&self, change: &Change<'_>) {
+        let Change {
+            what,
+            from,
+            to,
+            why,
+            ..
+        } = change;
+        let text = format!("{} {from} > {to}: {why}", what.name());
+        self.changes.lock().unwrap().push(text);
+    }
+}
+
+impl Told {
+    /// Waits until this has been told so often.
+    fn wait(&self, text: &str, times: usize) {
+        let end = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let changes = self.changes.lock().unwrap().clone();
+            if changes.iter().filter(|it| *it == text).count() >= times {
+                return;
+            }
+            assert!(tokio::time::Instant::now() < end, "{text}: {changes:?}");
+            thread::sleep(MS(5));
+        }
+    }
+}
+
+struct Mesh {
+    handle: Handle,
+    told: Arc<Told>,
+    address: SocketAddr,
+}
+
+impl Mesh {
+    fn start(config: Config) -> Self {
+        let told = Arc::new(Told::default());
+        let observer = Arc::clone(&told) as Arc<dyn Observer>;
+        let handle = Proxy::start(
+            config,
+            Deps {
+                observer,
+                workers: 1,
+            },
+        )
+        .unwrap();
+        let address = handle.address("main").unwrap();
+        Self {
+            handle,
+            told,
+            address,
+        }
+    }
+
+    fn get(&self) -> Message {
+        let mut wire = Wire::connect(self.address);
+        wire.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+        wire.message().unwrap()
+    }
+
+    fn gets(&self, count: usize) -> Vec<u16> {
+        (0..count).map(|_| self.get().status()).collect()
+    }
+}
+
+/// A service whose answers a test sets: their status, how long they take, the status of its health.
+#[derive(Default)]
+struct Actor {
+    served: AtomicUsize,
+    status: AtomicU64,
+    delay_ms: AtomicU64,
+    ill: AtomicBool,
+}
+
+impl Actor {
+    fn start(status: u64) -> (Arc<Self>, SocketAddr) {
+        let actor = Arc::new(Self::default());
+        actor.answer(status);
+        let shared = Arc::clone(&actor);
+        let address = service(move |mut wire| {
+            while let Some(request) = wire.message() {
+                let status = if request.head.starts_with("GET /healthz ") {
+                    if shared.ill.load(Ordering::SeqCst) {
+                        503
+                    } else {
+                        200
+                    }
+                } else {
+                    shared.served.fetch_add(1, Ordering::SeqCst);
+                    thread::sleep(MS(shared.delay_ms.load(Ordering::SeqCst)));
+                    shared.status.load(Ordering::SeqCst)
+                };
+                if !wire.try_send(format!("HTTP/1.1 {status} X\r\ncontent-length: 0\r\n\r\n")) {
+                    return;
+                }
+            }
+        });
+        (actor, address)
+    }
+
+    fn answer(&self, status: u64) {
+        self.status.store(status, Ordering::SeqCst);
+    }
+
+    /// Requests that it has served since this was asked last.
+    fn served(&self) -> usize {
+        self.served.swap(0, Ordering::SeqCst)
+    }
+}
+
+fn over(addresses: &[SocketAddr]) -> Config {
+    let mut config = config(addresses[0]);
+    config.clusters = vec![cluster("up", addresses)];
+    config
+}
+
+fn checked() -> Check {
+    Check {
+        probe: Probe::Http(Http {
+            path: "/healthz".to_owned(),
+            ..Http::default()
+        }),
+        timeout: PATIENCE,
+        interval: MS(20),
+        no_traffic_interval: MS(20),
+        unhealthy_threshold: 1,
+        healthy_threshold: 1,
+        ..Check::default()
+    }
+}
+
+#[test]
+fn an_endpoint_that_is_not_well_gets_nothing_until_it_is() {
+    let ((one, at_one), (two, at_two)) = (Actor::start(200), Actor::start(200));
+    one.ill.store(true, Ordering::SeqCst);
+    let mut config = over(&[at_one, at_two]);
+    config.clusters[0].health = vec![checked()];
+    config.clusters[0].spread.panic_threshold = 0.0;
+    // Nobody is served before the first checks: the first request knows already.
+    let mesh = Mesh::start(config);
+    assert_eq!(mesh.gets(10), [200; 10]);
+    assert_eq!((one.served(), two.served()), (0, 10));
+    one.ill.store(false, Ordering::SeqCst);
+    mesh.told
+        .wait("health unhealthy > healthy: check succeeded", 2);
+    mesh.gets(10);
+    assert_eq!((one.served(), two.served()), (5, 5));
+    one.ill.store(true, Ordering::SeqCst);
+    mesh.told
+        .wait("health healthy > unhealthy: check answered badly", 1);
+    mesh.gets(10);
+    assert_eq!((one.served(), two.served()), (0, 10));
+}
+
+#[test]
+fn an_endpoint_that_fails_is_ejected_also_across_a_swap_and_comes_back() {
+    let ((bad, at_bad), (good, at_good)) = (Actor::start(500), Actor::start(200));
+    let mut config = over(&[at_bad, at_good]);
+    config.clusters[0].outlier = Some(outlier::Settings {
+        consecutive_5xx: 3,
+        most: 50,
+        interval: MS(50),
+        base: MS(700),
+        ..outlier::Settings::default()
+    });
+    let mesh = Mesh::start(config.clone());
+    mesh.gets(20);
+    // Turns go round: it fails in the first, third and fifth request.
+    assert_eq!((bad.served(), good.served()), (3, 17));
+    mesh.told
+        .wait("ejection healthy > ejected: consecutive_5xx", 1);
+    config.clusters[0].connect_timeout = Duration::from_secs(7);
+    mesh.handle.publish(config).unwrap();
+    bad.answer(200);
+    mesh.gets(6);
+    assert_eq!((bad.served(), good.served()), (0, 6));
+    mesh.told.wait("ejection ejected > healthy: time passed", 1);
+    mesh.gets(6);
+    assert_eq!((bad.served(), good.served()), (3, 3));
+}
+
+#[test]
+fn a_breaker_opens_on_failures_spares_the_service_and_closes_when_it_is_well() {
+    let (actor, at) = Actor::start(503);
+    let mut config = over(&[at]);
+    config.clusters[0].trip = Some(trip::Settings {
+        least: 10,
+        open: MS(400),
+        probes: 2,
+        ..trip::Settings::default()
+    });
+    let mesh = Mesh::start(config);
+    mesh.gets(10);
+    assert_eq!(actor.served(), 10);
+    mesh.told.wait("breaker closed > open: failures", 1);
+    let refused = mesh.get();
+    assert_eq!(refused.status(), 503);
+    assert_eq!(refused.header("x-envoy-overloaded").unwrap(), "true");
+    mesh.gets(5);
+    assert_eq!(actor.served(), 0);
+    assert!(
+        mesh.told
+            .flags
+            .lock()
+            .unwrap()
+            .last()
+            .unwrap()
+            .has(Flags::UO)
+    );
+    actor.answer(200);
+    thread::sleep(MS(450));
+    assert_eq!(mesh.gets(4), [200; 4]);
+    mesh.told.wait("breaker open > half_open: time passed", 1);
+    mesh.told
+        .wait("breaker half_open > closed: probes succeeded", 1);
+}
+
+#[test]
+fn requests_over_the_limits_are_refused_and_those_that_wait_are_served() {
+    let (actor, at) = Actor::start(200);
+    actor.delay_ms.store(400, Ordering::SeqCst);
+    let mut config = over(&[at]);
+    config.clusters[0].limits.default.connections = 1;
+    config.clusters[0].limits.default.pending = 1;
+    let mesh = Arc::new(Mesh::start(config));
+    let mut asking = Vec::new();
+    for _ in 0..4 {
+        let mesh = Arc::clone(&mesh);
+        asking.push(thread::spawn(move || mesh.get()));
+        thread::sleep(MS(60));
+    }
+    let answers: Vec<_> = asking.into_iter().map(|it| it.join().unwrap()).collect();
+    let statuses: Vec<_> = answers.iter().map(Message::status).collect();
+    assert_eq!(statuses, [200, 200, 503, 503]);
+    assert_eq!(answers[3].header("x-envoy-overloaded").unwrap(), "true");
+    assert!(answers[3].body.ends_with("reset reason: overflow"));
+    assert_eq!(actor.served(), 2);
+    assert_eq!(mesh.get().status(), 200);
+}
+
+#[test]
+fn peak_ewma_gives_a_slow_endpoint_less_than_a_tenth() {
+    let actors: Vec<_> = (0..3).map(|_| Actor::start(200)).collect();
+    actors[2].0.delay_ms.store(100, Ordering::SeqCst);
+    let addresses: Vec<_> = actors.iter().map(|(_, at)| *at).collect();
+    let mut config = over(&addresses);
+    config.clusters[0].balance = Balance::PeakEwma(peak_ewma::Settings::default());
+    let mesh = Arc::new(Mesh::start(config));
+    let asking: Vec<_> = (0..4)
+        .map(|_| {
+            let mesh = Arc::clone(&mesh);
+            thread::spawn(move || mesh.gets(100))
+        })
+        .collect();
+    for asking in asking {
+        assert_eq!(asking.join().unwrap(), [200; 100]);
+    }
+    let slow = actors[2].0.served();
+    assert!(slow < 40, "{slow} of 400");
+}
+
+#[test]
+fn names_of_endpoints_are_resolved() {
+    let (actor, at) = Actor::start(200);
+    let mut config = over(&[at]);
+    config.clusters[0].discovery = Discovery::StrictDns(Dns {
+        family: meshbed_proxy::config::Family::V4,
+        ..Dns::default()
+    });
+    let named = Address::Name("localhost".into(), at.port());
+    config.clusters[0].endpoints = vec![Endpoint::at(named)];
+    let mesh = Mesh::start(config);
+    assert_eq!(mesh.gets(3), [200; 3]);
+    assert_eq!(actor.served(), 3);
+}
+
+#[test]
+fn changes_have_the_names_of_events() {
+    for (what, name) in [
+        (What::Breaker, "breaker"),
+        (What::Ejection, "ejection"),
+        (What::Health, "health"),
+    ] {
+        assert_eq!(what.name(), name);
+    }
+}
