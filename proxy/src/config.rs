@@ -12,6 +12,7 @@ mod listener;
 mod local_reply;
 mod problem;
 mod route;
+mod signature;
 mod tcp;
 pub mod tls;
 mod tries;
@@ -27,6 +28,7 @@ pub use listener::{
 pub use local_reply::{BodyFormat, LocalReplies, Mapper};
 pub use problem::Problem;
 pub use route::{Action, ClusterName, Forward, Port, Route, Routing, Target, VirtualHost};
+pub use signature::Signature;
 pub use tcp::TcpProxy;
 pub use tries::Tries;
 

@@ -239,6 +239,7 @@ fn named(log: &Log, name: Option<&http::HeaderValue>) -> Option<usize> {
 
 fn answer_here(mut log: Box<Log>, mut head: request::Parts) -> Response<Download> {
     let location = edit::redirected(&log, &mut head);
+    log.keep_request(&head);
     edit::recall(&mut log, &head);
     let local = Rc::clone(&log.local);
     let listener = local.snapshot.http.get(log.http);

@@ -148,6 +148,12 @@ pub struct Manager {
     pub strip_port: Option<StripPort>,
     /// A dot at the end of the host is taken off.
     pub strip_trailing_dot: bool,
+    /// Appended to `via`.
+    pub via: Option<HeaderValue>,
+    /// An answer's own `server` header stays.
+    pub server_if_absent: bool,
+    /// Neither side is told what was rewritten, and how long it takes.
+    pub quiet: bool,
 }
 
 /// Which port is taken off hosts.
@@ -178,6 +184,8 @@ pub struct Route {
     pub levels: Vec<Arc<headers::Level>>,
     /// The target's own are done last.
     pub target_last: bool,
+    /// What the body of its own answer becomes.
+    pub body: Option<replies::Format>,
     /// What is done to answers looks at the request's headers.
     pub recalls: bool,
 }
@@ -823,6 +831,19 @@ impl<'a> Compiler<'a> {
                     }
                 },
                 strip_trailing_dot: http.routing.strip_trailing_dot,
+                via: http.signature.via.as_deref().and_then(|via| {
+                    let value = HeaderValue::from_str(via).ok();
+                    if value.is_none() {
+                        let via = via.escape_debug();
+                        self.problem(
+                            format!("{path}.signature.via"),
+                            format!("`{via}` is not a value that a header can have"),
+                        );
+                    }
+                    value
+                }),
+                server_if_absent: http.signature.server_if_absent,
+                quiet: http.signature.quiet,
             },
             hosts,
             filters,
@@ -896,6 +917,11 @@ impl<'a> Compiler<'a> {
         // What cannot be compiled was told by the check.
         let edits = route.edits.iter();
         let levels: Vec<_> = edits.filter_map(|it| self.cache.level(it).ok()).collect();
+        let body = route.body_format.as_ref().and_then(|format| {
+            replies::Format::compile(format)
+                .map_err(|what| self.problem(format!("{path}.body_format"), what))
+                .ok()
+        });
         let rules = compiled?;
         let action = action?;
         let of_targets = match &action {
@@ -910,6 +936,7 @@ impl<'a> Compiler<'a> {
                 (self.config.seed.rule(&name), share.get())
             }),
             recalls: filters.recalls()
+                || body.as_ref().is_some_and(replies::Format::recalls)
                 || levels
                     .iter()
                     .chain(of_targets.iter().filter_map(|it| it.level.as_ref()))
@@ -924,6 +951,7 @@ impl<'a> Compiler<'a> {
             },
             levels,
             target_last: route.cluster_last,
+            body,
         })
     }
 

@@ -2,7 +2,9 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use super::{AccessLog, Filter, Inspect, LocalReplies, Routing, TcpProxy, VirtualHost, tls};
+use super::{
+    AccessLog, Filter, Inspect, LocalReplies, Routing, Signature, TcpProxy, VirtualHost, tls,
+};
 use crate::{
     policy::{
         chain, fault,
@@ -112,6 +114,8 @@ pub struct HttpManager {
     pub virtual_hosts: Vec<VirtualHost>,
     /// What is done with hosts and paths before that.
     pub routing: Routing,
+    /// What is said of the proxy.
+    pub signature: Signature,
     /// A connection without requests is closed after this long; `None`: never.
     pub idle_timeout: Option<Duration>,
     /// A stream without any byte moving ends after this long; `None`: never.
@@ -262,6 +266,7 @@ impl Default for HttpManager {
             origin: Origin::default(),
             virtual_hosts: Vec::new(),
             routing: Routing::default(),
+            signature: Signature::default(),
             idle_timeout: Some(Duration::from_hours(1)),
             stream_idle_timeout: Some(Duration::from_mins(5)),
             request_timeout: None,

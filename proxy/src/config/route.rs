@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Filter, Tries};
+use super::{BodyFormat, Filter, Tries};
 use crate::{
     policy::{
         balance::subset::Metadata,
@@ -76,6 +76,8 @@ pub struct Route {
     pub edits: Vec<Arc<Edits>>,
     /// A weighted cluster's own edits come last.
     pub cluster_last: bool,
+    /// What the body of its own answer becomes.
+    pub body_format: Option<BodyFormat>,
 }
 
 /// What is done with a routed request.

@@ -4,11 +4,15 @@ use std::sync::Arc;
 
 use envoy_types::pb::envoy::{
     config::listener::v3::Listener,
-    extensions::filters::network::http_connection_manager::v3::{
-        HttpConnectionManager,
-        http_connection_manager::{
-            CodecType, ForwardClientCertDetails, PathWithEscapedSlashesAction, RouteSpecifier,
-            ServerHeaderTransformation, StripPortMode, UpgradeConfig,
+    extensions::filters::{
+        http::router::v3::Router,
+        network::http_connection_manager::v3::{
+            HttpConnectionManager,
+            http_connection_manager::{
+                CodecType, ForwardClientCertDetails, PathWithEscapedSlashesAction, RouteSpecifier,
+                ServerHeaderTransformation, StripPortMode, UpgradeConfig,
+            },
+            http_filter,
         },
     },
 };
@@ -20,7 +24,7 @@ use super::{
     secret::Secrets,
 };
 use crate::{
-    config::{self, ClientCert, ForwardClientCert, HttpManager, Port, Routing},
+    config::{self, ClientCert, ForwardClientCert, HttpManager, Port, Routing, Signature},
     policy::{
         path::{EscapedSlashes, Normalization},
         protocol::Codec,
@@ -194,13 +198,14 @@ pub(super) fn http(
             "request_headers_timeout",
             None,
         ),
-        server_name: server_name(it, defaults.server_name, path, notes),
+        server_name: server_name(it, defaults.server_name),
         generate_request_id: it.generate_request_id.is_none_or(|it| it.value),
         preserve_request_id: it.preserve_external_request_id,
         answer_request_id: it.always_set_request_id_in_response,
         origin: http1::origin(it, path, notes),
         virtual_hosts,
         routing: routing(it),
+        signature: signature(it),
         upgrades: upgrades(&it.upgrade_configs),
         max_request_headers: headers_size(it, path, notes).unwrap_or(defaults.max_request_headers),
         accept_http_10: it
@@ -252,25 +257,26 @@ fn routing(it: &HttpConnectionManager) -> Routing {
     }
 }
 
-fn server_name(
-    it: &HttpConnectionManager,
-    default: Option<String>,
-    path: &str,
-    notes: &mut Notes,
-) -> Option<String> {
-    let how =
-        ServerHeaderTransformation::try_from(it.server_header_transformation).unwrap_or_default();
-    match how {
-        ServerHeaderTransformation::PassThrough => return None,
-        ServerHeaderTransformation::Overwrite => {}
-        ServerHeaderTransformation::AppendIfAbsent => notes.unsupported(
-            format!("{path}.server_header_transformation"),
-            format!("`{}`", how.as_str_name()),
-        ),
+fn server_name(it: &HttpConnectionManager, default: Option<String>) -> Option<String> {
+    match it.server_header_transformation() {
+        ServerHeaderTransformation::PassThrough => None,
+        _ if it.server_name.is_empty() => default,
+        _ => Some(it.server_name.clone()),
     }
-    match it.server_name.as_str() {
-        "" => default,
-        name => Some(name.to_owned()),
+}
+
+fn signature(it: &HttpConnectionManager) -> Signature {
+    let router = it.http_filters.iter().find_map(|filter| {
+        let Some(http_filter::ConfigType::TypedConfig(any)) = &filter.config_type else {
+            return None;
+        };
+        filter::open::<Router>(any)
+    });
+    Signature {
+        server_if_absent: it.server_header_transformation()
+            == ServerHeaderTransformation::AppendIfAbsent,
+        via: Some(it.via.clone()).filter(|via| !via.is_empty()),
+        quiet: router.is_some_and(|router| router.suppress_envoy_headers),
     }
 }
 

@@ -63,7 +63,8 @@ fn mapper(it: &ResponseMapper, path: &str, notes: &mut Notes) -> Option<Mapper> 
     })
 }
 
-fn format(
+/// How a body is made; `None` where it is not, or cannot be, with the reason among the notes.
+pub(super) fn format(
     it: Option<&SubstitutionFormatString>,
     path: &str,
     notes: &mut Notes,

@@ -22,7 +22,7 @@ use super::{
     Notes, action, balance,
     filter::{self, Faults, Overrides, duration, open, share, unless_zero},
     headers::{self, operations},
-    retry, sticky,
+    local_reply, retry, sticky,
 };
 use crate::{
     config::{self, Forward},
@@ -204,6 +204,13 @@ fn convert_route(
         action,
         edits: outer.edits,
         cluster_last: outer.specific_last,
+        body_format: match &it.action {
+            Some(Action::DirectResponse(direct)) => {
+                let path = format!("{path}.direct_response.body_format");
+                local_reply::format(direct.body_format.as_ref(), &path, notes)
+            }
+            _ => None,
+        },
     })
 }
 

@@ -150,6 +150,7 @@ const SUPPORTED: &[(&str, &[&str])] = &[
             "http_filters",
             "server_name",
             "server_header_transformation",
+            "via",
             "generate_request_id",
             "use_remote_address",
             "xff_num_trusted_hops",
@@ -253,7 +254,15 @@ const SUPPORTED: &[(&str, &[&str])] = &[
         "envoy.config.core.v3.KeepaliveSettings",
         &["interval", "timeout"],
     ),
-    ("envoy.extensions.filters.http.router.v3.Router", &[]),
+    (
+        "envoy.extensions.filters.http.router.v3.Router",
+        // Nothing is traced, and counts are always kept.
+        &[
+            "suppress_envoy_headers",
+            "dynamic_stats*",
+            "start_child_span*",
+        ],
+    ),
     (
         "envoy.extensions.filters.http.fault.v3.HTTPFault",
         &[
@@ -933,7 +942,7 @@ const SUPPORTED: &[(&str, &[&str])] = &[
     ),
     (
         "envoy.config.route.v3.DirectResponseAction",
-        &["status", "body"],
+        &["status", "body", "body_format"],
     ),
     (
         "envoy.config.core.v3.DataSource",

@@ -48,6 +48,7 @@ pub(super) fn request(log: &mut Log, head: &mut request::Parts) {
     let Action::Forward(forward) = &route.action else {
         return;
     };
+    let quiet = log.listener().is_some_and(|it| it.manager.quiet);
     let mut headers = std::mem::take(&mut head.headers);
     let render = OfRequest {
         log,
@@ -62,7 +63,7 @@ pub(super) fn request(log: &mut Log, head: &mut request::Parts) {
         && let Some(path) = head.uri.path_and_query()
         && let Ok(uri) = Uri::try_from(rewrite.apply(path.as_str()))
     {
-        if let Ok(original) = HeaderValue::from_str(path.as_str()) {
+        if !quiet && let Ok(original) = HeaderValue::from_str(path.as_str()) {
             headers.insert(ORIGINAL_PATH, original);
         }
         head.uri = uri;

@@ -32,6 +32,9 @@ mod rate_limit;
 /// Why a request ended by a fault, as Envoy's `%RESPONSE_CODE_DETAILS%`.
 pub(super) const FAULT: &str = "fault_filter_abort";
 
+/// The details of an answered preflight.
+pub(super) const CORS: &str = "cors_response";
+
 /// A filter's answer, in place of the upstream's.
 #[derive(Debug)]
 pub(super) struct Reply {

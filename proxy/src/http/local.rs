@@ -24,6 +24,7 @@ pub(super) fn rewrite(
         return;
     };
     let mut format = replies.format.as_ref();
+    let kind = headers.get(header::CONTENT_TYPE).cloned();
     let mapper = replies.mappers.iter().find(|mapper| {
         let view = View::of_answer(log, headers);
         mapper.filter.passes(&view)
@@ -39,11 +40,15 @@ pub(super) fn rewrite(
         }
         format = mapper.format.as_ref().or(format);
     }
+    // A type that the rule sets stays.
+    let untouched = kind.as_ref() == headers.get(header::CONTENT_TYPE);
     if let Some(format) = format {
         let view = View::of_answer(log, headers).with_body(body);
         *body = Bytes::from(format.render(&view));
-        headers.insert(header::CONTENT_TYPE, format.content_type.clone());
-    } else if mapper.is_some_and(|mapper| mapper.body.is_some()) {
+        if untouched {
+            headers.insert(header::CONTENT_TYPE, format.content_type.clone());
+        }
+    } else if untouched && mapper.is_some_and(|mapper| mapper.body.is_some()) {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     }
     if body.is_empty() {

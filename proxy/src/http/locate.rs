@@ -67,6 +67,10 @@ pub(super) fn path(log: &mut Log, head: &mut request::Parts) -> Result<(), Elsew
         Normalized::Refused => return Err(Elsewhere::Refused(Error::BadPath)),
         Normalized::Changed(path) => PathAndQuery::try_from(path),
         Normalized::Redirect(path) => {
+            if let Ok(uri) = Uri::try_from(&path) {
+                head.uri = uri;
+                log.keep_request(head);
+            }
             return Err(match HeaderValue::try_from(path) {
                 Ok(path) => Elsewhere::Redirect(path),
                 Err(_) => Elsewhere::Refused(Error::BadPath),
@@ -76,5 +80,6 @@ pub(super) fn path(log: &mut Log, head: &mut request::Parts) -> Result<(), Elsew
     let path = changed.map_err(|_| Elsewhere::Refused(Error::BadPath))?;
     head.uri = Uri::from(path.clone());
     log.path = Some(path);
+    log.keep_request(head);
     Ok(())
 }

@@ -88,6 +88,9 @@ pub(super) fn request(
         session,
         manager.client_cert,
     );
+    if let Some(via) = &manager.via {
+        append_via(&mut head.headers, via);
+    }
     let known = seen.request_id && (!found.edge || manager.preserve_request_id);
     if !known && manager.generate_request_id {
         head.headers
@@ -291,6 +294,18 @@ fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item =
         .flat_map(|value| value.split(','))
         .map(str::trim)
         .filter(|token| !token.is_empty())
+}
+
+/// Appends what stands between two hops (RFC 9110 §7.6.3).
+pub(super) fn append_via(headers: &mut HeaderMap, via: &HeaderValue) {
+    let known = headers.get(header::VIA).filter(|known| !known.is_empty());
+    let value = match known {
+        Some(known) => HeaderValue::from_bytes(&[known.as_bytes(), b", ", via.as_bytes()].concat()),
+        None => Ok(via.clone()),
+    };
+    if let Ok(value) = value {
+        headers.insert(header::VIA, value);
+    }
 }
 
 /// A version 4 UUID (RFC 9562 §5.4).

@@ -20,6 +20,7 @@ use super::{
     log::Log,
     normalize::{self, FORWARDED_PROTO},
     shadow::Primary,
+    view::View,
 };
 use crate::{
     error::{self, Error},
@@ -82,11 +83,11 @@ pub fn upstream(
         primary.begin(head.status, &head.headers, sent);
     }
     // Counted from the request's end; an answer that comes before it took no time that could be told.
-    if let Some(end) = log.client.request_end() {
+    let quiet = log.listener().is_some_and(|it| it.manager.quiet);
+    if let Some(end) = log.client.request_end().filter(|_| !quiet) {
         let took = arrived.saturating_duration_since(sent.max(end));
         head.headers.insert(SERVICE_TIME, millis(took.as_millis()));
     }
-    set_server(&mut head.headers, &log);
     for cookie in log.cookies.drain(..) {
         if let Ok(cookie) = HeaderValue::try_from(cookie) {
             head.headers.append(header::SET_COOKIE, cookie);
@@ -95,6 +96,7 @@ pub fn upstream(
     set_attempts(&mut head.headers, &log);
     edit::answer(&log, &mut head.headers);
     filters::answer(&mut log, &mut head.headers);
+    sign(&mut head.headers, &log);
     log.keep_answer(&head.headers);
     let mut response = Response::new(Download::upstream(body, log, lease, primaries));
     *response.status_mut() = head.status;
@@ -111,6 +113,10 @@ pub(super) fn filtered(mut log: Box<Log>, ended: filters::Ended) -> Response<Dow
             log.details = reply.details;
             log.answer_headers.extend(reply.headers);
             log.grpc_status = reply.grpc_status;
+            if log.details == filters::CORS {
+                // Not what Envoy calls a local reply: neither routes nor rules change it.
+                return finish(log, reply.status, HeaderMap::new(), reply.body);
+            }
             plain(log, reply.status, reply.body)
         }
         filters::Ended::Cut(cut) => {
@@ -138,7 +144,21 @@ pub(super) fn direct(
         let here = format!("{}://{}{}", asked.scheme, asked.authority, asked.path);
         locate(&mut log, HeaderValue::try_from(here).ok());
     }
-    plain(log, status, Bytes::copy_from_slice(body.as_bytes()))
+    let mut body = Bytes::copy_from_slice(body.as_bytes());
+    let local = Rc::clone(&log.local);
+    let route = local.route(log.http, log.route);
+    let Some(format) = route.and_then(|route| route.body.as_ref()) else {
+        return plain(log, status, body);
+    };
+    let mut headers = HeaderMap::new();
+    edit::answer(&log, &mut headers);
+    let view = View::of_answer(&log, &headers).with_body(&body);
+    let made = format.render(&view);
+    body = made.into();
+    let kind = headers.entry(header::CONTENT_TYPE);
+    kind.or_insert_with(|| format.content_type.clone());
+    log.status = Some(status);
+    ruled(log, status, headers, body)
 }
 
 /// A route's way to send the client elsewhere.
@@ -235,25 +255,44 @@ pub fn refused(client: &Rc<Client>, why: &Error) -> Response<Download> {
     error(log, why)
 }
 
-fn plain(mut log: Box<Log>, mut status: StatusCode, mut body: Bytes) -> Response<Download> {
+fn plain(mut log: Box<Log>, status: StatusCode, body: Bytes) -> Response<Download> {
     let mut headers = HeaderMap::new();
     // Envoy's routes don't see the status of our own answers, either.
     edit::answer(&log, &mut headers);
     log.status = Some(status);
+    ruled(log, status, headers, body)
+}
+
+/// An answer of our own, as the manager's rules want it.
+fn ruled(
+    mut log: Box<Log>,
+    mut status: StatusCode,
+    mut headers: HeaderMap,
+    mut body: Bytes,
+) -> Response<Download> {
     local::rewrite(&mut log, &mut status, &mut body, &mut headers);
     if log.grpc {
         call(&log, status, &std::mem::take(&mut body), &mut headers);
         status = StatusCode::OK;
     }
+    finish(log, status, headers, body)
+}
+
+fn finish(
+    mut log: Box<Log>,
+    status: StatusCode,
+    mut headers: HeaderMap,
+    body: Bytes,
+) -> Response<Download> {
     log.status = Some(status);
     if !body.is_empty() {
         let kind = headers.entry(header::CONTENT_TYPE);
         kind.or_insert(HeaderValue::from_static("text/plain"));
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
     }
-    set_server(&mut headers, &log);
     set_attempts(&mut headers, &log);
     filters::answer(&mut log, &mut headers);
+    sign(&mut headers, &log);
     log.keep_answer(&headers);
     let mut response = Response::new(Download::local(body, log));
     *response.status_mut() = status;
@@ -273,9 +312,11 @@ fn set_attempts(headers: &mut HeaderMap, log: &Log) {
 
 /// To a gRPC call: a status of its own kind, and the text beside it, without a body.
 fn call(log: &Log, status: StatusCode, text: &[u8], headers: &mut HeaderMap) {
-    let code = log
-        .grpc_status
-        .unwrap_or_else(|| grpc::of_http(status.as_u16()));
+    let code = log.grpc_status.unwrap_or_else(|| match status {
+        // An answer of ours without a call's status has none, whatever HTTP says of it.
+        StatusCode::OK => grpc::UNKNOWN,
+        status => grpc::of_http(status.as_u16()),
+    });
     headers.insert(
         header::CONTENT_TYPE,
         HeaderValue::from_static("application/grpc"),
@@ -288,15 +329,22 @@ fn call(log: &Log, status: StatusCode, text: &[u8], headers: &mut HeaderMap) {
     }
 }
 
-fn set_server(headers: &mut HeaderMap, log: &Log) {
+/// What the proxy says of itself, after all else.
+fn sign(headers: &mut HeaderMap, log: &Log) {
     if let Some(id) = &log.request_id {
         headers.insert(normalize::REQUEST_ID, id.clone());
     }
-    let name = log
-        .listener()
-        .and_then(|listener| listener.manager.server_name.clone());
-    if let Some(name) = name {
-        headers.insert(header::SERVER, name);
+    let Some(listener) = log.listener() else {
+        return;
+    };
+    let manager = &listener.manager;
+    if let Some(name) = &manager.server_name
+        && !(manager.server_if_absent && headers.contains_key(header::SERVER))
+    {
+        headers.insert(header::SERVER, name.clone());
+    }
+    if let Some(via) = &manager.via {
+        normalize::append_via(headers, via);
     }
 }
 

@@ -320,6 +320,7 @@ mod tests {
             },
             levels: Vec::new(),
             target_last: false,
+            body: None,
             recalls: false,
         }
     }

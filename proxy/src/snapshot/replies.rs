@@ -101,7 +101,7 @@ impl Mapper {
 }
 
 impl Format {
-    fn compile(it: &config::BodyFormat) -> Result<Self, String> {
+    pub(super) fn compile(it: &config::BodyFormat) -> Result<Self, String> {
         Ok(Self {
             line: it.line.clone(),
             content_type: HeaderValue::from_str(&it.content_type)
@@ -117,6 +117,11 @@ impl Format {
             Line::Json { format, style } => format.render(source, *style, &mut body),
         }
         body
+    }
+
+    /// It looks at the request's headers.
+    pub(super) fn recalls(&self) -> bool {
+        self.headers().iter().any(|(of, _)| *of == Message::Request)
     }
 
     fn headers(&self) -> Vec<(Message, Name)> {

@@ -33,6 +33,6 @@ pub(super) fn ask(policy: &Compiled, log: &mut Log, head: &request::Parts) -> Op
             .filter_map(|(name, value)| Some((name?, value)))
             .collect(),
         flags: Flags::default(),
-        details: Cow::Borrowed("cors_response"),
+        details: Cow::Borrowed(super::CORS),
     })
 }
