@@ -201,6 +201,7 @@ const SUPPORTED: &[(&str, &[&str])] = &[
             "max_response_headers_kb",
             "max_stream_duration",
             "headers_with_underscores_action",
+            "max_stream_duration",
         ],
     ),
     (
