@@ -28,7 +28,7 @@ pub use local_reply::{BodyFormat, LocalReplies, Mapper};
 pub use problem::Problem;
 pub use route::{Action, ClusterName, Forward, Port, Route, Routing, Target, VirtualHost};
 pub use tcp::TcpProxy;
-pub use tries::Tries;
+pub use tries::{Fallback, Tries};
 
 /// All that a proxy does.
 #[derive(Debug, Clone, PartialEq)]
