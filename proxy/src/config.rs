@@ -30,7 +30,7 @@ pub use problem::Problem;
 pub use route::{Action, ClusterName, Forward, Port, Route, Routing, Target, VirtualHost};
 pub use signature::Signature;
 pub use tcp::TcpProxy;
-pub use tries::Tries;
+pub use tries::{Fallback, Tries};
 
 /// All that a proxy does.
 #[derive(Debug, Clone, PartialEq)]

@@ -11,6 +11,7 @@ pub mod client;
 pub mod core;
 mod date;
 mod edit;
+mod fallback;
 pub mod filters;
 pub mod forward;
 pub mod h2;
@@ -31,6 +32,7 @@ mod xfcc;
 
 use body::{Download, FromClient, Upload};
 use client::Client;
+use fallback::Sent;
 use forward::Got;
 use log::Log;
 use shadow::{Copies, Primary, Shadow};
@@ -81,9 +83,17 @@ pub async fn serve(client: Rc<Client>, request: Request<Incoming>) -> Response<D
     log.keep_request(&head);
     let upload = upload(&mut log, body, copies.tees);
     let primaries = copies.primaries;
-    match forward::send(head, upload, &cluster, &mut log).await {
+    let sent = if falls_back(&log) {
+        // On the heap, so that connections without fallbacks are no larger for them.
+        Box::pin(fallback::send(head, upload, &cluster, &mut log)).await
+    } else {
+        forward::send(head, upload, &cluster, &mut log)
+            .await
+            .map(Sent::Got)
+    };
+    match sent {
         // The upstream's answer goes to the client; its end ends the log.
-        Ok(Got::Upstream(mut answer)) => {
+        Ok(Sent::Got(Got::Upstream(mut answer))) => {
             let shaped = match log.shaping {
                 None => Ok(()),
                 Some(_) => Box::pin(inject::shape(&mut log, &mut answer.response)).await,
@@ -94,11 +104,18 @@ pub async fn serve(client: Rc<Client>, request: Request<Incoming>) -> Response<D
             }
         }
         // A fault that an attempt met answers as if it were the upstream.
-        Ok(Got::Injected(reply)) => {
+        Ok(Sent::Got(Got::Injected(reply))) => {
             for primary in primaries {
                 primary.failed();
             }
             reply::filtered(log, filters::Ended::fault(End::Reply(reply)))
+        }
+        // Its cluster takes nothing, and its route has an answer for that.
+        Ok(Sent::Answer(reply)) => {
+            for primary in primaries {
+                primary.failed();
+            }
+            reply::filtered(log, filters::Ended::Answered(reply))
         }
         // Without one, the client is told why.
         Err(error) => failed(log, primaries, &error),
@@ -150,6 +167,11 @@ fn grpc_deadline(text: &str) -> Option<Duration> {
         "n" => Duration::from_nanos(number),
         _ => return None,
     })
+}
+
+fn falls_back(log: &Log) -> bool {
+    let forward = log.forward();
+    forward.is_some_and(|forward| forward.tries.fallback.is_some())
 }
 
 fn failed(log: Box<Log>, primaries: Vec<Primary>, error: &Error) -> Response<Download> {

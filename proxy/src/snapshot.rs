@@ -1023,10 +1023,13 @@ impl<'a> Compiler<'a> {
             }),
             attempt_count: forward.attempt_count,
             attempt_count_in_answer: forward.attempt_count_in_answer,
-            tries: Box::new(Tries::compile(&forward.tries).unwrap_or_else(|what| {
-                self.problem(format!("{path}.tries"), what);
-                Tries::default()
-            })),
+            tries: Box::new(
+                Tries::compile(&forward.tries, |name| self.clusters.get(name).copied())
+                    .unwrap_or_else(|what| {
+                        self.problem(format!("{path}.tries"), what);
+                        Tries::default()
+                    }),
+            ),
             path_rewrite: forward
                 .path_rewrite
                 .as_ref()

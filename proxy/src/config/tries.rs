@@ -14,12 +14,28 @@ pub struct Tries {
     /// A request with a longer body is tried once: the body is kept for the next try up to this. `None`: up to what the
     /// listener buffers of a connection.
     pub kept_body: Option<ByteSize>,
+    /// What is done where the cluster's breaker is open or its limits are reached; `None`: the client is told.
+    pub fallback: Option<Fallback>,
     /// The whole exchange ends after this, from the request's head on; `None`: the manager's bound.
     pub max_duration: Option<Duration>,
     /// A gRPC client's own deadline takes the place of `max_duration`, but for one that is later than this; zero: any.
     pub grpc_timeout_max: Option<Duration>,
     /// The proxy gives up so much before the client does.
     pub grpc_timeout_offset: Duration,
+}
+
+/// What is done in place of a cluster that takes nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fallback {
+    /// It is answered here.
+    Respond {
+        /// The status.
+        status: u16,
+        /// The body.
+        body: String,
+    },
+    /// It is sent to this cluster.
+    Cluster(String),
 }
 
 impl Tries {
@@ -33,6 +49,7 @@ impl Default for Tries {
             retry: None,
             hedge: false,
             kept_body: None,
+            fallback: None,
             max_duration: None,
             grpc_timeout_max: None,
             grpc_timeout_offset: Duration::ZERO,

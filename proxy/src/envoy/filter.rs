@@ -29,7 +29,7 @@ use super::{
     support::{join, key_step},
 };
 use crate::{
-    config::{Filter, Steps},
+    config::{Fallback, Filter, Steps},
     policy::{
         cors::Policy,
         fault::{Rule, Select},
@@ -70,6 +70,8 @@ pub(super) enum Settings {
     RateLimit(Box<rate_limit::Limit>),
     /// `None`: it is off.
     Pressure(Option<Filter>),
+    /// `None`: routes have theirs.
+    Fallback(Option<Fallback>),
     /// `None`: nothing is allowed or refused.
     Cors(Option<Arc<Policy>>),
     /// A filter's own steps, and those of routes; the most specific come last if the filter says so.
@@ -88,6 +90,9 @@ impl Settings {
         }
         if let Some(own) = own::open(any, path, notes) {
             return Some(Self::Own(Box::new(own)));
+        }
+        if let Some(fallback) = own::fallback(any, path, notes) {
+            return Some(Self::Fallback(fallback));
         }
         if let Some(limit) = open::<LocalRateLimit>(any) {
             let limit = rate_limit::convert(&limit, path, notes);
@@ -139,6 +144,7 @@ impl Settings {
                 .map(|most| Filter::Buffer(ByteSize(most.into())))
                 .into_iter()
                 .collect(),
+            Self::Fallback(_) => Vec::new(),
             Self::Pressure(it) => it.clone().into_iter().collect(),
             Self::RateLimit(it) => vec![Filter::RateLimit(Box::new(it.config.clone()))],
             Self::Cors(policy) => policy.clone().map(Filter::Cors).into_iter().collect(),
@@ -306,6 +312,35 @@ impl Faults {
             .filter(|filter| !filter.disabled)
             .flat_map(|filter| filter.settings.filters())
             .collect()
+    }
+
+    /// What is done with a route's requests where their cluster takes nothing. `outer` is what its host says.
+    pub(super) fn fallback(
+        &self,
+        outer: &Overrides,
+        (route, path): (&Route, &str),
+    ) -> Option<Fallback> {
+        let none = |it: &Named| !matches!(it.settings, Settings::Fallback(_));
+        if self.filters.iter().all(none) {
+            return None;
+        }
+        let mut overrides = outer.clone();
+        // Its problems were told with the route's.
+        let mut told = Notes(Vec::new());
+        let own = &route.typed_per_filter_config;
+        overrides.extend(self::overrides(own, self, path, &mut told));
+        self.filters.iter().find_map(|filter| {
+            let settings = match overrides.get(&filter.name) {
+                Some(Override::Off) => return None,
+                Some(Override::Settings(settings, _)) => settings,
+                None if filter.disabled => return None,
+                Some(Override::On) | None => &filter.settings,
+            };
+            match settings {
+                Settings::Fallback(fallback) => fallback.clone(),
+                _ => None,
+            }
+        })
     }
 
     /// What a route's requests pass; `None`: what the manager's do. `outer` is what its host says.

@@ -126,6 +126,9 @@ fn host(
             retry::apply(it, path, route, &inner, &mut made, notes);
             made.filters =
                 faults.filters_of_route(&outer.overrides, (it, path), (route, &inner), notes);
+            if let config::Action::Forward(forward) = &mut made.action {
+                forward.tries.fallback = faults.fallback(&outer.overrides, (route, &inner));
+            }
             Some(made)
         })
         .collect();

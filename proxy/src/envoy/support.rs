@@ -202,6 +202,7 @@ const SUPPORTED: &[(&str, &[&str])] = &[
             "max_response_headers_kb",
             "max_stream_duration",
             "headers_with_underscores_action",
+            "max_stream_duration",
         ],
     ),
     (
@@ -1521,7 +1522,7 @@ fn any(it: &DynamicMessage, path: &str, notes: &mut Notes) {
             let of = inner.get_field_by_name("type_url");
             let of = of.as_ref().and_then(|of| of.as_str()).unwrap_or_default();
             // Our own is read, and checked, where filters are.
-            if of.ends_with(own::FAULT) {
+            if of.ends_with(own::FAULT) || of.ends_with(own::FALLBACK) {
                 return;
             }
             notes.unsupported(path, format!("`{of}`"));

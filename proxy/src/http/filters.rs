@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, request};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request};
 use tokio::time::Instant;
 
 use super::{
@@ -116,7 +116,11 @@ async fn pass(
 /// the answer's headers stands in [`Log::answer_headers`].
 pub(super) fn answer(log: &mut Log, headers: &mut HeaderMap) {
     for (name, value) in log.answer_headers.drain(..) {
-        headers.append(name, value);
+        if name == header::CONNECTION {
+            headers.insert(name, value);
+        } else {
+            headers.append(name, value);
+        }
     }
     let filters = match of(log) {
         Some(filters) if !filters.is_empty() => Arc::clone(filters),

@@ -10,13 +10,13 @@ use std::{
 };
 
 use meshbed_proxy::{
-    config::{Config, Filter, Named},
-    policy::{adaptive, admission},
+    config::{Config, Fallback, Filter, Named},
+    policy::{adaptive, admission, breaker::trip},
     unit::Share,
 };
 use tokio::time::Instant;
 
-use super::support::{Running, config, forward, service, start};
+use super::support::{Running, cluster, config, echo, forward, service, start};
 
 const MS: fn(u64) -> Duration = Duration::from_millis;
 
@@ -157,5 +157,44 @@ fn a_grpc_client_says_how_long_it_waits_where_the_route_lets_it() {
             (MS(waits)..MS(waits + 1_500)).contains(&took),
             "{most:?} {took:?}"
         );
+    }
+}
+
+#[test]
+fn where_a_breaker_is_open_the_fallback_answers() {
+    let down = || {
+        service(|mut wire| {
+            while wire.message().is_some() {
+                wire.send("HTTP/1.1 500 X\r\ncontent-length: 0\r\n\r\n");
+            }
+        })
+    };
+    let respond = Fallback::Respond {
+        status: 203,
+        body: "of yesterday".to_owned(),
+    };
+    for (fallback, status, body) in [
+        (respond, 203, "of yesterday"),
+        (Fallback::Cluster("other".to_owned()), 200, "a body"),
+    ] {
+        let mut config = config(down());
+        forward(&mut config).tries.fallback = Some(fallback);
+        config.clusters[0].trip = Some(trip::Settings::default());
+        config.clusters.push(cluster("other", &[echo()]));
+        let proxy = start(config);
+        let mut wire = proxy.connect();
+        let mut ask = || {
+            wire.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 6\r\n\r\na body");
+            wire.message().unwrap()
+        };
+        let answer = (0..200).map(|_| ask()).find(|it| it.status() != 500);
+        let answer = answer.expect("the breaker opens");
+        assert_eq!(answer.status(), status);
+        assert!(answer.body.ends_with(body), "{answer:?}");
+        let mark = answer.header("x-meshbed-fallback");
+        assert_eq!(mark.as_deref(), Some("breaker-open"));
+        assert_eq!(proxy.get("/").status(), status);
+        let text = proxy.handle.metrics();
+        assert!(text.contains("envoy_cluster_upstream_rq_active{envoy_cluster_name=\"up\"} 0"));
     }
 }

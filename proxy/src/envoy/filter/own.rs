@@ -9,6 +9,7 @@ use prost_types::{Struct, Value, value::Kind};
 
 use super::Notes;
 use crate::{
+    config::Fallback,
     policy::fault::{
         Fault, Place, abort::Abort, delay::Delay, rewrite::Rewrite, throttle::Throttle,
         truncate::Truncate,
@@ -18,6 +19,9 @@ use crate::{
 
 /// The type of our faults.
 pub(in crate::envoy) const FAULT: &str = "meshbed/fault";
+
+/// The type of what is done where a cluster takes nothing.
+pub(in crate::envoy) const FALLBACK: &str = "meshbed/fallback";
 
 /// `xds.type.v3.TypedStruct`, which the generated messages lack.
 #[derive(Clone, PartialEq, Message)]
@@ -52,6 +56,37 @@ pub(super) fn open(any: &Any, path: &str, notes: &mut Notes) -> Option<Own> {
         notes,
     };
     Some(reader.own(&fields))
+}
+
+/// Reads a fallback, if it is one: `{ status: 200, body: text }` or `{ cluster: NAME }`; a filter's own may be empty.
+pub(super) fn fallback(any: &Any, path: &str, notes: &mut Notes) -> Option<Option<Fallback>> {
+    if !any.type_url.ends_with("/xds.type.v3.TypedStruct") {
+        return None;
+    }
+    let typed = TypedStruct::decode(any.value.as_slice()).ok()?;
+    if !typed.type_url.ends_with(FALLBACK) {
+        return None;
+    }
+    let fields = typed.value.unwrap_or_default().fields;
+    if fields.is_empty() {
+        return Some(None);
+    }
+    if let Some(cluster) = fields.get("cluster").and_then(text) {
+        return Some(Some(Fallback::Cluster(cluster.to_owned())));
+    }
+    let status = fields.get("status").and_then(number).and_then(whole);
+    let Some(status) = status.and_then(|status| u16::try_from(status).ok()) else {
+        notes.invalid(
+            format!("{path}.value"),
+            "a `cluster`, or a `status` and a `body`, is needed",
+        );
+        return Some(None);
+    };
+    let body = fields.get("body").and_then(text).unwrap_or_default();
+    Some(Some(Fallback::Respond {
+        status,
+        body: body.to_owned(),
+    }))
 }
 
 struct Reader<'a> {

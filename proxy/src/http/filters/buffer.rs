@@ -85,7 +85,8 @@ fn too_long() -> Reply {
         status: StatusCode::PAYLOAD_TOO_LARGE,
         body: Bytes::from_static(b"Payload Too Large"),
         grpc_status: None,
-        headers: Vec::new(),
+        // As Envoy, also where all of it has come already.
+        headers: vec![(header::CONNECTION, HeaderValue::from_static("close"))],
         flags: Flags::default(),
         details: "request_payload_too_large".into(),
     }
