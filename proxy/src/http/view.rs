@@ -221,10 +221,8 @@ impl Source for View<'_> {
         match of {
             Text::AccessLogType => put("DownstreamEnd", out),
             Text::Details => put(&log.details, out),
-            // In headers, too, none is told as `-`.
-            Text::Flags | Text::FlagsLong if log.flags.is_empty() => {
-                self.answer.is_some() && put("-", out)
-            }
+            // None is told as `-` also in headers, in JSON, and where empty values are omitted.
+            Text::Flags | Text::FlagsLong if log.flags.is_empty() => put("-", out),
             Text::Flags => put(&log.flags.to_string(), out),
             Text::FlagsLong => {
                 let names: Vec<_> = log.flags.long_names().collect();

@@ -157,5 +157,9 @@ impl Source for Log<'_> {
 fn as_set(names: impl Iterator<Item = &'static str>) -> String {
     let mut names: Vec<_> = names.collect();
     names.reverse();
+    if names.is_empty() {
+        // Envoy's has this value then, also where a log omits empty ones.
+        return "-".to_owned();
+    }
     names.join(",")
 }

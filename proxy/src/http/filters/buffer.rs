@@ -3,7 +3,7 @@
 use std::{future::poll_fn, pin::Pin};
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderValue, StatusCode, header, request};
+use http::{HeaderValue, StatusCode, Version, header, request};
 use http_body::Body;
 use tokio::time::Instant;
 
@@ -35,7 +35,7 @@ pub(super) async fn gather(
         length += data.len() as u64;
         if length > most {
             log.count_in(length);
-            return Ok(Some(too_long()));
+            return Ok(Some(too_long(log.version)));
         }
         client.moved(Instant::now());
         whole.add(data);
@@ -80,13 +80,15 @@ impl Gathered {
     }
 }
 
-fn too_long() -> Reply {
+/// HTTP/1 clients are told that the connection ends, even if the rest of the body is there already: Envoy looks no further.
+fn too_long(version: Version) -> Reply {
+    let close = (header::CONNECTION, HeaderValue::from_static("close"));
+    let ends = version < Version::HTTP_2;
     Reply {
         status: StatusCode::PAYLOAD_TOO_LARGE,
         body: Bytes::from_static(b"Payload Too Large"),
         grpc_status: None,
-        // As Envoy, also where all of it has come already.
-        headers: vec![(header::CONNECTION, HeaderValue::from_static("close"))],
+        headers: ends.then_some(close).into_iter().collect(),
         flags: Flags::default(),
         details: "request_payload_too_large".into(),
     }
