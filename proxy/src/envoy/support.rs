@@ -196,6 +196,7 @@ const SUPPORTED: &[(&str, &[&str])] = &[
         "envoy.config.core.v3.HttpProtocolOptions",
         &[
             "idle_timeout",
+            "max_stream_duration",
             "max_connection_duration",
             "max_headers_count",
             "max_requests_per_connection",
