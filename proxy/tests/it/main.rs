@@ -20,6 +20,7 @@ mod filters;
 mod grpc;
 mod h2_attack;
 mod http1;
+mod http1_options;
 mod http2;
 mod inspect;
 mod local_reply;
