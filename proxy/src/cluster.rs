@@ -18,7 +18,7 @@ use crate::{
     config,
     error::Error,
     metrics::Upstream,
-    net::tls,
+    net::{dial::Way, tls},
     policy::{
         balance::{
             Balance, Loads, peak_ewma,
@@ -96,8 +96,8 @@ pub struct Settings {
     pub outlier: Option<outlier::Settings>,
     /// Endpoints are asked whether they are well.
     pub health: Vec<checks::Check>,
-    /// A connection must be made within this.
-    pub connect_timeout: Duration,
+    /// How connections are made.
+    pub way: Way,
     /// An idle connection is closed after this.
     pub idle_timeout: Option<Duration>,
     /// Which HTTP version is spoken.
@@ -115,7 +115,7 @@ pub struct Settings {
 impl Settings {
     fn pool<B>(&self, address: SocketAddr, metrics: Arc<Upstream>) -> Pool<B> {
         let plain = |metrics| {
-            Pool::new(address, self.connect_timeout, self.idle_timeout, metrics)
+            Pool::new(address, self.way, self.idle_timeout, metrics)
                 .over_tls(self.tls.clone())
                 .with_http1(self.http1.clone())
         };
@@ -132,7 +132,7 @@ impl Settings {
 
     /// Its connections may serve the other.
     fn connects_like(&self, other: &Self) -> bool {
-        self.connect_timeout == other.connect_timeout
+        self.way == other.way
             && self.idle_timeout == other.idle_timeout
             && self.protocol == other.protocol
             && self.http1 == other.http1

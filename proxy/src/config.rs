@@ -18,7 +18,9 @@ pub mod tls;
 mod tries;
 
 pub use access_log::AccessLog;
-pub use cluster::{Address, Cluster, Discovery, Dns, Endpoint, Family, Locality, Spread, Status};
+pub use cluster::{
+    Address, Cluster, Discovery, Dns, Endpoint, Family, Keepalive, Locality, Spread, Status,
+};
 pub use filter::{Filter, Named, RateLimit, Steps};
 pub use inspect::{Except, Inspect, Inspector};
 pub use listener::{

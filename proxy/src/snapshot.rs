@@ -20,7 +20,7 @@ use crate::{
     config::{self, Address, Config, Direction, Place, Problem},
     draw::Draw,
     metrics::Registry,
-    net::tls,
+    net::{dial::Way, tls},
     observe::{Observer, Silent},
     policy::{
         balance::subset::Metadata,
@@ -556,7 +556,11 @@ impl<'a> Compiler<'a> {
                 trip: cluster.trip,
                 outlier: cluster.outlier,
                 health: cluster.health.clone(),
-                connect_timeout: cluster.connect_timeout,
+                way: Way {
+                    within: cluster.connect_timeout,
+                    source: cluster.source,
+                    keepalive: cluster.keepalive,
+                },
                 idle_timeout: cluster.idle_timeout,
                 protocol: cluster.protocol,
                 http1: cluster.http1.clone(),

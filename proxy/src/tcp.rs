@@ -135,11 +135,11 @@ async fn connect(local: &Local, settings: &Tcp, ordinal: u64, log: &mut Log<'_>)
 }
 
 async fn dial(address: SocketAddr, settings: &Settings, metrics: &Upstream) -> Result<Side, Error> {
-    let within = settings.connect_timeout;
+    let way = settings.way;
     let Some(tls) = &settings.tls else {
-        return dial::connect(address, within).await.map(Side::Tcp);
+        return dial::connect(address, way).await.map(Side::Tcp);
     };
-    let (stream, _) = dial::connect_tls(address, within, tls, None, &[], metrics).await?;
+    let (stream, _) = dial::connect_tls(address, way, tls, None, &[], metrics).await?;
     Ok(Side::Other(Box::new(stream)))
 }
 

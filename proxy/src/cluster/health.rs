@@ -171,7 +171,10 @@ impl Prober {
 
     async fn dial(&self, http2: bool) -> Result<Stream, Error> {
         // The probe's own timeout bounds it.
-        let within = Duration::from_hours(1);
+        let within = dial::Way {
+            within: Duration::from_hours(1),
+            ..self.settings.way
+        };
         let Some(tls) = &self.settings.tls else {
             let tcp = dial::connect(self.address, within).await?;
             return Ok(Stream::new(tcp, Arc::default()));

@@ -34,7 +34,7 @@ pub use crate::net::h1::client::Failed;
 /// The connections to one endpoint. `B` is the body of the requests sent to it.
 pub struct Pool<B> {
     address: SocketAddr,
-    connect_timeout: Duration,
+    by: dial::Way,
     idle_timeout: Option<Duration>,
     idle: RefCell<Vec<Idle>>,
     /// Where HTTP/2 is spoken: in place of `idle`.
@@ -88,13 +88,13 @@ impl<B> Pool<B> {
     /// No connection yet.
     pub fn new(
         address: SocketAddr,
-        connect_timeout: Duration,
+        by: impl Into<dial::Way>,
         idle_timeout: Option<Duration>,
         metrics: Arc<Upstream>,
     ) -> Self {
         Self {
             address,
-            connect_timeout,
+            by: by.into(),
             idle_timeout,
             idle: RefCell::default(),
             http2: None,
@@ -121,6 +121,9 @@ impl<B> Pool<B> {
         self.site.replace(Some(Rc::clone(site)));
         if let Some(twin) = &self.twin {
             twin.stand_at(site);
+        }
+        for named in self.named.borrow().values() {
+            named.stand_at(site);
         }
         for pool in self.named.borrow().values() {
             pool.stand_at(site);
@@ -184,7 +187,7 @@ impl<B> Pool<B> {
             sni: Some(name.into()),
             http1: self.http1.clone(),
             site: RefCell::new(self.site.borrow().clone()),
-            ..Self::new(address, self.connect_timeout, self.idle_timeout, metrics)
+            ..Self::new(address, self.by, self.idle_timeout, metrics)
         });
         named.insert(name.into(), Rc::clone(&pool));
         pool
@@ -361,10 +364,10 @@ impl<B> Pool<B> {
 
 impl<B> Pool<B> {
     async fn open(&self) -> Result<(Stream, bool), Error> {
-        let (address, within) = (self.address, self.connect_timeout);
+        let (address, by) = (self.address, self.by);
         let http2 = self.http2.is_some();
         let Some(tls) = &self.tls else {
-            let tcp = dial::connect(address, within).await?;
+            let tcp = dial::connect(address, by).await?;
             return Ok((Stream::new(tcp, Arc::default()), http2));
         };
         let offered: &[&[u8]] = match (http2, self.alpn) {
@@ -374,7 +377,7 @@ impl<B> Pool<B> {
         };
         let (stream, session) = dial::connect_tls(
             address,
-            within,
+            by,
             tls,
             self.sni.as_deref(),
             offered,

@@ -37,6 +37,10 @@ pub struct Cluster {
     pub health: Vec<health::Check>,
     /// A connection must be made within this. Envoy: 5 s.
     pub connect_timeout: Duration,
+    /// Connections are made from this address; `None`: the system's choice.
+    pub source: Option<SocketAddr>,
+    /// The system asks whether an endpoint is still there.
+    pub keepalive: Option<Keepalive>,
     /// An idle upstream connection is closed after this; `None`: never. Envoy: 1 h.
     pub idle_timeout: Option<Duration>,
     /// Which HTTP version is spoken.
@@ -49,6 +53,17 @@ pub struct Cluster {
     pub max_requests: Option<u64>,
     /// TLS is begun on connections; `None`: they are plain.
     pub tls: Option<tls::Client>,
+}
+
+/// How the system asks whether the other side of a connection is still there; `None`: as it does by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Keepalive {
+    /// So many questions without an answer end the connection.
+    pub probes: Option<u32>,
+    /// It asks when nothing has come for so long.
+    pub time: Option<Duration>,
+    /// It asks again after so long.
+    pub interval: Option<Duration>,
 }
 
 /// How endpoints are found.
@@ -190,6 +205,8 @@ impl Default for Cluster {
             outlier: None,
             health: Vec::new(),
             connect_timeout: Self::CONNECT_TIMEOUT,
+            source: None,
+            keepalive: None,
             idle_timeout: Some(Self::IDLE_TIMEOUT),
             protocol: protocol::Upstream::default(),
             http2: protocol::Http2::default(),

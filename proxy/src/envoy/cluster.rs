@@ -2,13 +2,16 @@
 
 use std::{sync::Arc, time::Duration};
 
-use envoy_types::pb::envoy::config::cluster::v3::{
-    Cluster,
-    cluster::{ClusterDiscoveryType, DiscoveryType, DnsLookupFamily},
+use envoy_types::pb::{
+    envoy::config::cluster::v3::{
+        Cluster,
+        cluster::{ClusterDiscoveryType, DiscoveryType, DnsLookupFamily},
+    },
+    google::protobuf::UInt32Value,
 };
 
 use super::{Notes, balance, endpoint, filter::duration, health, protocol, secret::Secrets, tls};
-use crate::config::{self, Discovery, Dns, Family};
+use crate::config::{self, Discovery, Dns, Family, Keepalive};
 
 pub(super) fn convert(
     it: &Cluster,
@@ -50,6 +53,20 @@ pub(super) fn convert(
         ..config::Cluster::default()
     };
     balance::convert(it, path, notes, &mut cluster);
+    cluster.source = it.upstream_bind_config.as_ref().and_then(|bind| {
+        let address = bind.source_address.as_ref()?;
+        let path = format!("{path}.upstream_bind_config.source_address");
+        endpoint::source(address, &path, notes)
+    });
+    let options = it.upstream_connection_options.as_ref();
+    cluster.keepalive = options.and_then(|it| it.tcp_keepalive).map(|it| {
+        let seconds = |it: UInt32Value| Duration::from_secs(u64::from(it.value));
+        Keepalive {
+            probes: it.keepalive_probes.map(|it| it.value),
+            time: it.keepalive_time.map(seconds),
+            interval: it.keepalive_interval.map(seconds),
+        }
+    });
     if let Some(outlier) = &it.outlier_detection {
         let path = format!("{path}.outlier_detection");
         cluster.outlier = Some(health::outlier(outlier, &path, notes));

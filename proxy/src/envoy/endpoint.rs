@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use envoy_types::pb::envoy::config::{
-    core::v3::{Address, HealthStatus, address, socket_address},
+    core::v3::{Address, HealthStatus, SocketAddress, address, socket_address},
     endpoint::v3::{LbEndpoint, LocalityLbEndpoints, lb_endpoint},
 };
 
@@ -48,6 +48,20 @@ pub(super) fn socket(it: &Address, path: &str, notes: &mut Notes) -> Option<Sock
         }
     };
     Some(SocketAddr::new(ip.ok()?, port?))
+}
+
+/// An address that connections are made from; its port may be 0.
+pub(super) fn source(it: &SocketAddress, path: &str, notes: &mut Notes) -> Option<SocketAddr> {
+    let Ok(ip) = it.address.parse::<IpAddr>() else {
+        let what = format!("`{}` is not an IP address such as `127.0.0.1`", it.address);
+        notes.invalid(format!("{path}.address"), what);
+        return None;
+    };
+    let port = match it.port_specifier {
+        Some(socket_address::PortSpecifier::PortValue(port)) => u16::try_from(port).ok()?,
+        _ => 0,
+    };
+    Some(SocketAddr::new(ip, port))
 }
 
 /// The endpoints of a locality.

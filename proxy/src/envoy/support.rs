@@ -972,6 +972,8 @@ const SUPPORTED: &[(&str, &[&str])] = &[
             "circuit_breakers",
             "outlier_detection",
             "health_checks",
+            "upstream_bind_config",
+            "upstream_connection_options",
             "dns_refresh_rate",
             "dns_lookup_family",
             // Nothing is served before the first checks and addresses.
@@ -1198,6 +1200,15 @@ const SUPPORTED: &[(&str, &[&str])] = &[
             "successful_active_health_check_uneject_host",
             "always_eject_one_host",
         ],
+    ),
+    ("envoy.config.core.v3.BindConfig", &["source_address"]),
+    (
+        "envoy.config.cluster.v3.UpstreamConnectionOptions",
+        &["tcp_keepalive"],
+    ),
+    (
+        "envoy.config.core.v3.TcpKeepalive",
+        &["keepalive_probes", "keepalive_time", "keepalive_interval"],
     ),
     (
         "envoy.config.core.v3.HealthCheck",

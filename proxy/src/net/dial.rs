@@ -2,6 +2,7 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
+use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     net::{TcpSocket, TcpStream},
     time::timeout,
@@ -11,12 +12,34 @@ use super::{
     io::Stream,
     tls::{Client, Failure, Session},
 };
-use crate::{error::Error, metrics::Upstream};
+use crate::{config::Keepalive, error::Error, metrics::Upstream};
+
+/// How a connection is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Way {
+    /// Within this.
+    pub within: Duration,
+    /// From this address; `None`: the system's choice.
+    pub source: Option<SocketAddr>,
+    /// The system asks whether the other side is still there; `None`: as it does by itself.
+    pub keepalive: Option<Keepalive>,
+}
+
+impl From<Duration> for Way {
+    fn from(within: Duration) -> Self {
+        Self {
+            within,
+            source: None,
+            keepalive: None,
+        }
+    }
+}
 
 /// Connects within `within`. Nagle's algorithm is off: a request is written at once or is a stream's chunk, and waiting
 /// for an acknowledgement would only delay it.
-pub async fn connect(address: SocketAddr, within: Duration) -> Result<TcpStream, Error> {
-    let stream = timeout(within, open(address))
+pub async fn connect(address: SocketAddr, way: impl Into<Way>) -> Result<TcpStream, Error> {
+    let way = way.into();
+    let stream = timeout(way.within, open(address, way))
         .await
         .map_err(|_| Error::ConnectTimeout)?
         .map_err(|cause| Error::Connect(cause.into()))?;
@@ -30,14 +53,16 @@ pub async fn connect(address: SocketAddr, within: Duration) -> Result<TcpStream,
 /// offer where the context names none.
 pub async fn connect_tls(
     address: SocketAddr,
-    within: Duration,
+    way: impl Into<Way>,
     tls: &Client,
     sni: Option<&str>,
     alpn: &[&'static [u8]],
     metrics: &Upstream,
 ) -> Result<(Stream, Session), Error> {
+    let way = way.into();
+    let within = way.within;
     let both = async {
-        let tcp = connect(address, within).await?;
+        let tcp = connect(address, way).await?;
         let shaken = tls.connect(tcp, address, sni, alpn).await;
         metrics.count(&shaken);
         let (stream, session) = shaken.map_err(failed)?;
@@ -61,13 +86,29 @@ fn failed(failure: Failure) -> Error {
     Error::Connect(cause.into())
 }
 
-async fn open(address: SocketAddr) -> io::Result<TcpStream> {
+async fn open(address: SocketAddr, way: Way) -> io::Result<TcpStream> {
     let socket = match address {
         SocketAddr::V4(_) => TcpSocket::new_v4(),
         SocketAddr::V6(_) => TcpSocket::new_v6(),
     }?;
     if address.ip().is_loopback() {
         super::local(&socket);
+    }
+    if let Some(source) = way.source {
+        socket.bind(source)?;
+    }
+    if let Some(keepalive) = way.keepalive {
+        let mut asked = TcpKeepalive::new();
+        if let Some(time) = keepalive.time {
+            asked = asked.with_time(time);
+        }
+        if let Some(interval) = keepalive.interval {
+            asked = asked.with_interval(interval);
+        }
+        if let Some(probes) = keepalive.probes {
+            asked = asked.with_retries(probes);
+        }
+        SockRef::from(&socket).set_tcp_keepalive(&asked)?;
     }
     socket.connect(address).await
 }

@@ -13,7 +13,7 @@ use std::{
 
 use meshbed_proxy::{
     app::{Deps, Handle, Proxy},
-    config::{Address, Config, Discovery, Dns, Endpoint},
+    config::{Address, Config, Discovery, Dns, Endpoint, Family, Keepalive},
     observe::{Change, Flags, Observer, Record, What},
     policy::{
         balance::{Balance, peak_ewma},
@@ -305,7 +305,7 @@ fn names_of_endpoints_are_resolved() {
     let (actor, at) = Actor::start(200);
     let mut config = over(&[at]);
     config.clusters[0].discovery = Discovery::StrictDns(Dns {
-        family: meshbed_proxy::config::Family::V4,
+        family: Family::V4,
         ..Dns::default()
     });
     let named = Address::Name("localhost".into(), at.port());
@@ -313,6 +313,26 @@ fn names_of_endpoints_are_resolved() {
     let mesh = Mesh::start(config);
     assert_eq!(mesh.gets(3), [200; 3]);
     assert_eq!(actor.served(), 3);
+}
+
+#[test]
+fn connections_come_from_the_address_they_are_to_come_from() {
+    let seen = Arc::new(Mutex::new(None));
+    let saw = Arc::clone(&seen);
+    let at = service(move |mut wire| {
+        *saw.lock().unwrap() = Some(wire.tcp.peer_addr().unwrap().ip());
+        wire.message();
+        wire.try_send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+    });
+    let mut config = over(&[at]);
+    config.clusters[0].source = Some(([127, 0, 0, 7], 0).into());
+    config.clusters[0].keepalive = Some(Keepalive {
+        probes: Some(3),
+        time: Some(Duration::from_secs(9)),
+        interval: Some(Duration::from_secs(2)),
+    });
+    assert_eq!(Mesh::start(config).get().status(), 200);
+    assert_eq!(*seen.lock().unwrap(), Some([127, 0, 0, 7].into()));
 }
 
 #[test]
