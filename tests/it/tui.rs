@@ -401,6 +401,7 @@ fn one(app: &mut App, ordinal: u64, due: u64, slow: bool) {
     };
     let hits = if slow {
         vec![Hit {
+            attempt: 0,
             fault: "slow-payments".into(),
             u: Some(0.2),
             p: Some(0.5),

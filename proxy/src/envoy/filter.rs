@@ -92,7 +92,7 @@ impl Settings {
             return Some(Self::Own(Box::new(own)));
         }
         if let Some(fallback) = own::fallback(any, path, notes) {
-            return Some(Self::Fallback(fallback));
+            return Some(fallback);
         }
         if let Some(limit) = open::<LocalRateLimit>(any) {
             let limit = rate_limit::convert(&limit, path, notes);

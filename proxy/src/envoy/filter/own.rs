@@ -7,7 +7,7 @@ use envoy_types::pb::google::protobuf::Any;
 use prost::Message;
 use prost_types::{Struct, Value, value::Kind};
 
-use super::Notes;
+use super::{Notes, Settings};
 use crate::{
     config::Fallback,
     policy::fault::{
@@ -59,7 +59,7 @@ pub(super) fn open(any: &Any, path: &str, notes: &mut Notes) -> Option<Own> {
 }
 
 /// Reads a fallback, if it is one: `{ status: 200, body: text }` or `{ cluster: NAME }`; a filter's own may be empty.
-pub(super) fn fallback(any: &Any, path: &str, notes: &mut Notes) -> Option<Option<Fallback>> {
+pub(super) fn fallback(any: &Any, path: &str, notes: &mut Notes) -> Option<Settings> {
     if !any.type_url.ends_with("/xds.type.v3.TypedStruct") {
         return None;
     }
@@ -69,10 +69,11 @@ pub(super) fn fallback(any: &Any, path: &str, notes: &mut Notes) -> Option<Optio
     }
     let fields = typed.value.unwrap_or_default().fields;
     if fields.is_empty() {
-        return Some(None);
+        return Some(Settings::Fallback(None));
     }
     if let Some(cluster) = fields.get("cluster").and_then(text) {
-        return Some(Some(Fallback::Cluster(cluster.to_owned())));
+        let fallback = Fallback::Cluster(cluster.to_owned());
+        return Some(Settings::Fallback(Some(fallback)));
     }
     let status = fields.get("status").and_then(number).and_then(whole);
     let Some(status) = status.and_then(|status| u16::try_from(status).ok()) else {
@@ -80,13 +81,13 @@ pub(super) fn fallback(any: &Any, path: &str, notes: &mut Notes) -> Option<Optio
             format!("{path}.value"),
             "a `cluster`, or a `status` and a `body`, is needed",
         );
-        return Some(None);
+        return Some(Settings::Fallback(None));
     };
     let body = fields.get("body").and_then(text).unwrap_or_default();
-    Some(Some(Fallback::Respond {
+    Some(Settings::Fallback(Some(Fallback::Respond {
         status,
         body: body.to_owned(),
-    }))
+    })))
 }
 
 struct Reader<'a> {
