@@ -118,7 +118,10 @@ pub async fn send(
         return sender.once(head, body, log).await;
     }
     let (retries, kept) = match retries {
-        Some((retries, kept)) => (Some(retries), kept),
+        Some((retries, kept)) => {
+            let most = cluster.settings().kept_body.unwrap_or(u64::MAX);
+            (Some(retries), kept.min(most))
+        }
         None => (None, 0),
     };
     let body = match body {
