@@ -108,6 +108,8 @@ pub struct Settings {
     pub http1: http1::Http1,
     /// A connection is closed after so many requests.
     pub max_requests: Option<u64>,
+    /// See [`config::Cluster::kept_body`].
+    pub kept_body: Option<u64>,
     /// TLS is begun on connections.
     pub tls: Option<Arc<tls::Client>>,
 }

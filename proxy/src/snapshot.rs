@@ -566,6 +566,7 @@ impl<'a> Compiler<'a> {
                 http1: cluster.http1.clone(),
                 http2: cluster.http2.clone(),
                 max_requests: cluster.max_requests,
+                kept_body: cluster.kept_body.map(|bytes| bytes.0),
                 tls: self.client_tls(&format!("clusters[{index}]"), cluster.tls.as_ref()),
             }));
         }

@@ -466,6 +466,22 @@ impl<B> Lease<B> {
         self.pool.address
     }
 
+    /// The protocol that it speaks.
+    pub fn version(&self) -> Version {
+        match &self.way {
+            Way::Connection(_) => Version::HTTP_11,
+            Way::Stream(_) => Version::HTTP_2,
+        }
+    }
+
+    /// Our end of the connection; `None`: it is shared by streams, not plain TCP, or gone.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        match &self.way {
+            Way::Connection(held) => held.conn.local_addr(),
+            Way::Stream(_) => None,
+        }
+    }
+
     /// Gives the connection back once the answer has been read. One on which an exchange has not ended is closed.
     pub fn give_back(self, now: Instant) {
         let Self {

@@ -7,9 +7,12 @@ use std::{
 };
 
 use super::tls;
-use crate::policy::{
-    balance::{Balance, subset},
-    breaker, health, http1, outlier, protocol,
+use crate::{
+    policy::{
+        balance::{Balance, subset},
+        breaker, health, http1, outlier, protocol,
+    },
+    unit::ByteSize,
 };
 
 /// A set of endpoints that serve the same.
@@ -51,6 +54,8 @@ pub struct Cluster {
     pub http1: http1::Http1,
     /// A connection is closed after so many requests; `None`: no bound.
     pub max_requests: Option<u64>,
+    /// So much of a request's body is kept for its retries, if the route lets it; `None`: no bound of its own.
+    pub kept_body: Option<ByteSize>,
     /// TLS is begun on connections; `None`: they are plain.
     pub tls: Option<tls::Client>,
 }
@@ -212,6 +217,7 @@ impl Default for Cluster {
             http2: protocol::Http2::default(),
             http1: http1::Http1::default(),
             max_requests: None,
+            kept_body: None,
             tls: None,
         }
     }

@@ -11,7 +11,10 @@ use envoy_types::pb::{
 };
 
 use super::{Notes, balance, endpoint, filter::duration, health, protocol, secret::Secrets, tls};
-use crate::config::{self, Discovery, Dns, Family, Keepalive};
+use crate::{
+    config::{self, Discovery, Dns, Family, Keepalive},
+    unit::ByteSize,
+};
 
 pub(super) fn convert(
     it: &Cluster,
@@ -49,6 +52,9 @@ pub(super) fn convert(
         http1: spoken.http1,
         http2: spoken.http2,
         max_requests: spoken.max_requests,
+        kept_body: it
+            .per_connection_buffer_limit_bytes
+            .map(|bytes| ByteSize(bytes.value.into())),
         tls,
         ..config::Cluster::default()
     };

@@ -979,8 +979,8 @@ const SUPPORTED: &[(&str, &[&str])] = &[
             // Nothing is served before the first checks and addresses.
             "wait_for_warm_on_init*",
             "load_assignment",
-            // Bodies pass in pieces that are smaller than any bound.
-            "per_connection_buffer_limit_bytes*",
+            // Bodies pass in pieces that are smaller than any bound; it bounds what is kept for retries.
+            "per_connection_buffer_limit_bytes",
             "http2_protocol_options",
             "protocol_selection",
             "common_http_protocol_options",

@@ -21,7 +21,7 @@ use crate::{
         pool::{Lease, Pool},
         roster::Member,
     },
-    error::Error,
+    error::{self, Error},
     net::body::Incoming,
     policy::{balance::subset::Metadata, fault::abort, outlier::Outcome, sticky},
     snapshot::Route,
@@ -118,7 +118,10 @@ pub async fn send(
         return sender.once(head, body, log).await;
     }
     let (retries, kept) = match retries {
-        Some((retries, kept)) => (Some(retries), kept),
+        Some((retries, kept)) => {
+            let most = cluster.settings().kept_body.unwrap_or(u64::MAX);
+            (Some(retries), kept.min(most))
+        }
         None => (None, 0),
     };
     let body = match body {
@@ -286,6 +289,22 @@ impl Sender<'_> {
                 }
                 _ => {}
             },
+        }
+        // What only access logs and header operations ask for.
+        match result {
+            Ok(Got::Upstream(answer)) => {
+                log.upstream_protocol = Some(answer.lease.version());
+                if log.kept.is_some() {
+                    log.upstream_local = answer.lease.local_addr();
+                }
+            }
+            Err(Failure {
+                error: Error::Connect(cause),
+                ..
+            }) if log.kept.is_some() => {
+                log.transport_failure = error::transport_failure(cause).into();
+            }
+            _ => {}
         }
         // It did not come as far as an endpoint.
         let refused = matches!(

@@ -55,7 +55,7 @@ fn a_line_tells_of_request_answer_and_upstream() {
     let format = "%REQ(:METHOD)% %REQ(:PATH)% %REQ(x-a?x-b)% %PROTOCOL% %RESPONSE_CODE% %RESPONSE_FLAGS% \
                   %RESPONSE_CODE_DETAILS% %BYTES_RECEIVED% %BYTES_SENT% %RESP(x-c)% %REQ(:AUTHORITY)% \
                   %UPSTREAM_HOST% %UPSTREAM_CLUSTER% %UPSTREAM_REQUEST_ATTEMPT_COUNT% %ROUTE_NAME% \
-                  %DOWNSTREAM_LOCAL_ADDRESS%\n";
+                  %DOWNSTREAM_LOCAL_ADDRESS% %UPSTREAM_PROTOCOL% %UPSTREAM_LOCAL_ADDRESS_WITHOUT_PORT%\n";
     let up = once("HTTP/1.1 201 Created\r\nx-c: d\r\ncontent-length: 3\r\n\r\nabc");
     let running = logged(config(up), vec![folder.log("log", format)]);
     let mut wire = running.connect();
@@ -66,7 +66,7 @@ fn a_line_tells_of_request_answer_and_upstream() {
     assert_eq!(
         folder.lines("log"),
         [format!(
-            "POST /p?q b HTTP/1.1 201 - via_upstream 5 3 d shop.test {up} up 1 / {address}"
+            "POST /p?q b HTTP/1.1 201 - via_upstream 5 3 d shop.test {up} up 1 / {address} HTTP/1.1 127.0.0.1"
         )]
     );
 }
@@ -74,7 +74,7 @@ fn a_line_tells_of_request_answer_and_upstream() {
 #[test]
 fn answers_of_our_own_and_vanished_clients_have_a_line_each() {
     let folder = Folder::new();
-    let format = "%REQ(:PATH)% %RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %BYTES_SENT% %UPSTREAM_CLUSTER% %UPSTREAM_HOST%\n";
+    let format = "%REQ(:PATH)% %RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %BYTES_SENT% %UPSTREAM_CLUSTER% %UPSTREAM_TRANSPORT_FAILURE_REASON% %UPSTREAM_HOST%\n";
     let log = || vec![folder.log("log", format)];
     let running = logged(config(nobody()), log());
     assert_eq!(running.get("/refused").status(), 503);
@@ -111,10 +111,10 @@ fn answers_of_our_own_and_vanished_clients_have_a_line_each() {
     running.handle.shutdown();
 
     let expected = [
-        "/refused 503 UF upstream_reset_before_response_started{remote_connection_failure|delayed_connect_error:_Connection_refused} ",
-        "/lost 404 NR route_not_found 0 - -",
-        "/direct 299 - direct_response 5 - -",
-        "/left 0 DC downstream_remote_disconnect 0 up ",
+        "/refused 503 UF upstream_reset_before_response_started{remote_connection_failure|delayed_connect_error:_Connection_refused} 98 up delayed_connect_error:_Connection_refused ",
+        "/lost 404 NR route_not_found 0 - - -",
+        "/direct 299 - direct_response 5 - - -",
+        "/left 0 DC downstream_remote_disconnect 0 up - ",
     ];
     let lines = folder.lines("log");
     assert_eq!(lines.len(), expected.len());
@@ -258,19 +258,22 @@ fn a_log_that_cannot_be_opened_refuses_the_configuration() {
 
 #[test]
 fn durations_tell_when_the_request_was_whole_and_the_answer_began() {
+    const PAUSE: Duration = Duration::from_millis(200);
+    // A busy machine reads late what was sent in time.
+    const LEAST: u64 = 50;
     let folder = Folder::new();
     let format = "%REQUEST_DURATION% %RESPONSE_DURATION% %DURATION% %RESPONSE_TX_DURATION%\n";
     let up = support::service(|mut wire: Wire| {
         wire.message();
-        thread::sleep(Duration::from_millis(60));
+        thread::sleep(PAUSE);
         wire.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\na");
-        thread::sleep(Duration::from_millis(60));
+        thread::sleep(PAUSE);
         wire.send("b");
     });
     let running = logged(config(up), vec![folder.log("log", format)]);
     let mut wire = running.connect();
     wire.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\n1");
-    thread::sleep(Duration::from_millis(60));
+    thread::sleep(PAUSE);
     wire.send("2");
     assert_eq!(wire.message().unwrap().body, "ab");
     running.handle.shutdown();
@@ -280,7 +283,7 @@ fn durations_tell_when_the_request_was_whole_and_the_answer_began() {
         panic!("{millis:?}");
     };
     assert!(
-        request >= 60 && answer >= request + 60 && all >= answer + 60,
+        request >= LEAST && answer >= request + LEAST && all >= answer + LEAST,
         "{millis:?}"
     );
     // Each is rounded down.
