@@ -729,8 +729,14 @@ impl<'a> Compiler<'a> {
 
     fn tcp(&mut self, path: &str, listener: &config::Listener, proxy: &config::TcpProxy) -> Tcp {
         let access = self.access_logs(&format!("{path}.tcp"), &proxy.access_logs);
+        let faults = fault::tcp::Rules::compile(&proxy.faults, self.config.seed);
+        let faults = faults.unwrap_or_else(|what| {
+            self.problem(format!("{path}.tcp.faults"), what);
+            fault::tcp::Rules::default()
+        });
         Tcp {
             access,
+            faults,
             name: Arc::clone(&listener.name),
             stat_prefix: proxy.stat_prefix.as_str().into(),
             place: listener.place.clone(),

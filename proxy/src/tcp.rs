@@ -12,10 +12,12 @@ use tokio::time::Instant;
 
 mod flow;
 mod log;
+mod shaped;
 
 pub use flow::Side;
 use flow::{Broken, Flow};
 use log::Log;
+use shaped::Ended;
 
 use crate::{
     cluster::{NoHost, Pick, Settings},
@@ -46,6 +48,33 @@ pub async fn run(
     metrics.connections.inc();
     let mut log = Log::open(metrics, settings, origin, Instant::now());
     let ordinal = settings.arrivals.fetch_add(1, Ordering::Relaxed);
+    let plan = settings.faults.decide(ordinal).unwrap_or_default();
+    for id in &plan.hits {
+        core.fault(id).applied.inc();
+        log.flags.set(Flags::FI);
+    }
+    if plan.refuse {
+        return downstream.abort();
+    }
+    if !plan.accept_after.is_zero() {
+        let at = log.start + plan.accept_after;
+        core.timer.sleep_until(at).await;
+    }
+    if plan.half_open {
+        // What comes is taken, and nothing answered, until the client has had enough.
+        let mut downstream = downstream;
+        return poll_fn(|cx| {
+            let mut buffer = core.stock.buffer();
+            loop {
+                match downstream.poll_read(cx, &mut buffer) {
+                    Poll::Ready(Ok(count)) if count > 0 => log.received += count as u64,
+                    Poll::Ready(_) => return Poll::Ready(()),
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+        })
+        .await;
+    }
     let Some(upstream) = connect(&local, settings, ordinal, &mut log).await else {
         return;
     };
@@ -54,8 +83,9 @@ pub async fn run(
         settings,
         downstream,
         upstream,
-        up: Flow::default(),
-        down: Flow::default(),
+        reset_at: plan.reset_at.map(|at| log.start + at),
+        up: Flow::suffering(plan.up, log.start, &core.timer),
+        down: Flow::suffering(plan.down, log.start, &core.timer),
         moved: Instant::now(),
         core: &core,
         log: &mut log,
@@ -149,6 +179,7 @@ struct Relay<'a, 'l> {
     settings: &'a Tcp,
     downstream: Side,
     upstream: Side,
+    reset_at: Option<Instant>,
     up: Flow,
     down: Flow,
     moved: Instant,
@@ -166,13 +197,21 @@ enum End {
     Idle,
     /// It was too old.
     Age,
+    /// A fault ends it.
+    Cut,
+    /// A fault resets it.
+    Reset,
 }
 
 impl Relay<'_, '_> {
     async fn run(mut self) {
         let end = poll_fn(|cx| self.poll(cx)).await;
         match end {
-            End::Whole => {}
+            End::Whole | End::Cut => {}
+            End::Reset => {
+                self.downstream.abort();
+                self.upstream.abort();
+            }
             End::Broken(broken) => self.broken(&broken),
             End::Idle => self.log.metrics.idle_timeouts.inc(),
             End::Age => {
@@ -201,7 +240,10 @@ impl Relay<'_, '_> {
             (Poll::Ready(Err(broken)), _) => return Poll::Ready(End::Broken(broken)),
             // Of the other direction, sides are the other way round.
             (_, Poll::Ready(Err(broken))) => return Poll::Ready(End::Broken(broken.turned())),
-            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => return Poll::Ready(End::Whole),
+            (Poll::Ready(Ok(Ended::Cut)), _) | (_, Poll::Ready(Ok(Ended::Cut))) => {
+                return Poll::Ready(End::Cut);
+            }
+            (Poll::Ready(Ok(_)), Poll::Ready(Ok(_))) => return Poll::Ready(End::Whole),
             _ => {}
         }
         self.poll_deadline(cx)
@@ -210,11 +252,14 @@ impl Relay<'_, '_> {
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         let idle = self.settings.idle_timeout.map(|idle| self.moved + idle);
         let age = self.settings.max_duration.map(|most| self.log.start + most);
-        let Some(next) = idle.into_iter().chain(age).min() else {
+        let Some(next) = idle.into_iter().chain(age).chain(self.reset_at).min() else {
             return Poll::Pending;
         };
         if self.alarm.is_off() {
             let now = Instant::now();
+            if self.reset_at.is_some_and(|at| at <= now) {
+                return Poll::Ready(End::Reset);
+            }
             if age.is_some_and(|at| at <= now) {
                 return Poll::Ready(End::Age);
             }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::AccessLog;
+use crate::policy::fault::tcp as fault;
 
 /// How the connections of a chain are passed on; Envoy's TCP proxy.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,6 +22,8 @@ pub struct TcpProxy {
     pub max_connect_attempts: u32,
     /// Clusters that balance by a hash take the client's address.
     pub hash_source_ip: bool,
+    /// What connections suffer.
+    pub faults: Vec<fault::Rule>,
     /// Where a line is written for each connection, when it has ended.
     pub access_logs: Vec<AccessLog>,
 }
@@ -49,6 +52,7 @@ impl Default for TcpProxy {
             max_duration: None,
             max_connect_attempts: 1,
             hash_source_ip: false,
+            faults: Vec::new(),
             access_logs: Vec::new(),
         }
     }

@@ -18,7 +18,7 @@ use envoy_types::pb::envoy::{
 
 use super::{
     Notes,
-    filter::{duration, open, unless_zero},
+    filter::{duration, open, own_tcp, unless_zero},
     listener,
     secret::Secrets,
     tcp, tls,
@@ -64,12 +64,14 @@ fn filters(filters: &[Filter], listener: &str, path: &str, notes: &mut Notes) ->
     let by_server_name = filters.iter().any(|filter| {
         matches!(&filter.config_type, Some(ConfigType::TypedConfig(any)) if open::<SniCluster>(any).is_some())
     });
+    let mut faults = Vec::new();
     for (index, filter) in filters.iter().enumerate() {
         let path = format!("{path}[{index}].typed_config");
         // Filters of other types are reported by the walk.
         let Some(ConfigType::TypedConfig(any)) = &filter.config_type else {
             continue;
         };
+        faults.extend(own_tcp::rules(any, &filter.name, listener, &path, notes));
         if let Some(it) = open::<HttpConnectionManager>(any) {
             serve = Some(Serve::Http(Box::new(listener::http(
                 &it, listener, &path, notes,
@@ -77,6 +79,7 @@ fn filters(filters: &[Filter], listener: &str, path: &str, notes: &mut Notes) ->
         } else if let Some(it) = open::<TcpProxy>(any) {
             serve = Some(Serve::Tcp(Box::new(TcpProxySettings {
                 cluster_by_server_name: by_server_name,
+                faults: faults.clone(),
                 ..tcp::convert(&it, &path, notes)
             })));
         }

@@ -42,6 +42,7 @@ mod cors;
 mod fault;
 mod mutation;
 pub(super) mod own;
+pub(super) mod own_tcp;
 mod pressure;
 mod rate_limit;
 

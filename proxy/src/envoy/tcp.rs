@@ -53,6 +53,7 @@ pub(super) fn convert(it: &TcpProxy, path: &str, notes: &mut Notes) -> config::T
             .any(|it| matches!(it.policy_specifier, Some(PolicySpecifier::SourceIp(_)))),
         // Said by a filter of its own.
         cluster_by_server_name: false,
+        faults: Vec::new(),
         access_logs: access_log::convert(&it.access_log, &format!("{path}.access_log"), notes),
     }
 }

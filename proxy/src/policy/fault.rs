@@ -14,6 +14,7 @@ mod counters;
 pub mod delay;
 pub mod header;
 pub mod rewrite;
+pub mod tcp;
 pub mod throttle;
 pub mod tls;
 pub mod truncate;

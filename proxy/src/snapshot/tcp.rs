@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{access_log::Logs, config::Place, draw::Draw};
+use crate::{access_log::Logs, config::Place, draw::Draw, policy::fault::tcp::Rules};
 
 /// A TCP proxy.
 #[derive(Debug)]
@@ -30,6 +30,8 @@ pub struct Tcp {
     pub max_connect_attempts: u32,
     /// See [`config::TcpProxy::hash_source_ip`](crate::config::TcpProxy::hash_source_ip).
     pub hash_source_ip: bool,
+    /// What connections suffer.
+    pub faults: Rules,
     /// See [`config::TcpProxy::access_logs`](crate::config::TcpProxy::access_logs).
     pub access: Logs,
     /// Counts arrivals: ordinals of connections.

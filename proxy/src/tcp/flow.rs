@@ -11,9 +11,14 @@ use std::{
 use tokio::{
     io::{Interest, ReadBuf},
     net::TcpStream,
+    time::Instant,
 };
 
-use crate::net::{io::Duplex, pipe::Pipe, stock::Stock};
+use super::shaped::{Ended, Shaped};
+use crate::{
+    net::{io::Duplex, pipe::Pipe, stock::Stock, timer::Timer},
+    policy::fault::tcp::Line,
+};
 
 /// A read of at least this much is a burst: the next one goes through a pipe.
 const BURST: usize = 32 << 10;
@@ -39,7 +44,7 @@ pub(super) enum Broken {
 }
 
 /// One direction.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Flow {
     /// Bytes read so far.
     pub(super) read: u64,
@@ -49,6 +54,7 @@ pub(super) struct Flow {
     bulk: bool,
     ended: bool,
     done: bool,
+    shaped: Option<Box<Shaped>>,
 }
 
 /// What was read and is not written yet.
@@ -62,6 +68,15 @@ enum Held {
 }
 
 impl Flow {
+    /// A direction whose bytes suffer these faults.
+    pub(super) fn suffering(line: Line, begin: Instant, timer: &Timer) -> Self {
+        let plain = line.is_plain();
+        Self {
+            shaped: (!plain).then(|| Box::new(Shaped::new(line, begin, timer.clone()))),
+            ..Self::default()
+        }
+    }
+
     /// Passes on what there is; ready when the last byte and the end of the stream have been.
     pub(super) fn poll(
         &mut self,
@@ -69,16 +84,22 @@ impl Flow {
         from: &mut Side,
         to: &mut Side,
         stock: &Stock,
-    ) -> Poll<Result<(), Broken>> {
+    ) -> Poll<Result<Ended, Broken>> {
         if self.done {
-            return Poll::Ready(Ok(()));
+            return Poll::Ready(Ok(Ended::Whole));
+        }
+        if let Some(shaped) = &mut self.shaped {
+            let ended =
+                ready!(shaped.poll(cx, (from, to), stock, (&mut self.read, &mut self.written)))?;
+            self.done = true;
+            return Poll::Ready(Ok(ended));
         }
         for _ in 0..TURNS {
             ready!(self.poll_give(cx, to)).map_err(Broken::To)?;
             if self.ended {
                 ready!(to.poll_end(cx)).map_err(Broken::To)?;
                 self.done = true;
-                return Poll::Ready(Ok(()));
+                return Poll::Ready(Ok(Ended::Whole));
             }
             match self.poll_take(cx, from, to, stock)? {
                 Poll::Ready(()) => {}
@@ -212,25 +233,33 @@ impl Side {
         }
     }
 
-    fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+    pub(super) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
         let mut buffer = ReadBuf::new(buffer);
         ready!(self.stream().poll_read(cx, &mut buffer))?;
         Poll::Ready(Ok(buffer.filled().len()))
     }
 
-    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    pub(super) fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         self.stream().poll_write(cx, bytes)
     }
 
     /// What was written is on its way.
-    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Tcp(_) => Poll::Ready(Ok(())),
             Self::Other(other) => Pin::new(&mut **other).poll_flush(cx),
         }
     }
 
-    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(super) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.stream().poll_shutdown(cx)
     }
 

@@ -624,6 +624,7 @@ fn a_tcp_proxy_takes_its_settings() {
             max_duration: None,
             max_connect_attempts: 1,
             hash_source_ip: false,
+            faults: Vec::new(),
             access_logs: Vec::new(),
         }
     );
@@ -639,6 +640,7 @@ fn a_tcp_proxy_takes_its_settings() {
             max_duration: Some(Duration::from_secs(2)),
             max_connect_attempts: 4,
             hash_source_ip: true,
+            faults: Vec::new(),
             access_logs: Vec::new(),
         }
     );

@@ -34,4 +34,5 @@ mod smuggling;
 mod support;
 mod swap;
 mod tcp;
+mod tcp_fault;
 mod tls;

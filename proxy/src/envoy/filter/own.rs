@@ -41,16 +41,19 @@ pub(in crate::envoy) struct Own {
     pub(super) kinds: Vec<(&'static str, Fault)>,
 }
 
-/// Reads a filter's settings, if they are of ours.
-pub(super) fn open(any: &Any, path: &str, notes: &mut Notes) -> Option<Own> {
+/// What is in a filter's settings, if they are of ours.
+pub(super) fn fields(any: &Any) -> Option<Fields> {
     if !any.type_url.ends_with("/xds.type.v3.TypedStruct") {
         return None;
     }
     let typed = TypedStruct::decode(any.value.as_slice()).ok()?;
-    if !typed.type_url.ends_with(FAULT) {
-        return None;
-    }
-    let fields = typed.value.unwrap_or_default().fields;
+    let ours = typed.type_url.ends_with(FAULT);
+    ours.then(|| typed.value.unwrap_or_default().fields)
+}
+
+/// Reads a filter's settings, if they are of ours.
+pub(super) fn open(any: &Any, path: &str, notes: &mut Notes) -> Option<Own> {
+    let fields = fields(any)?;
     let mut reader = Reader {
         path: format!("{path}.value"),
         notes,
@@ -95,7 +98,7 @@ struct Reader<'a> {
     notes: &'a mut Notes,
 }
 
-type Fields = BTreeMap<String, Value>;
+pub(super) type Fields = BTreeMap<String, Value>;
 
 impl Reader<'_> {
     fn own(&mut self, fields: &Fields) -> Own {
@@ -214,7 +217,7 @@ fn rewrite(fields: &Fields) -> Rewrite {
 }
 
 /// `64KiB/s`, or a number of bytes as a rate of the grammar.
-fn rate(text: &str) -> Option<u64> {
+pub(super) fn rate(text: &str) -> Option<u64> {
     let (size, unit) = text.split_once('/')?;
     match ByteSize::parse(size) {
         Ok(size) if unit.trim() == "s" => Some(size.0),
@@ -222,7 +225,7 @@ fn rate(text: &str) -> Option<u64> {
     }
 }
 
-fn text(value: &Value) -> Option<&str> {
+pub(super) fn text(value: &Value) -> Option<&str> {
     match &value.kind {
         Some(Kind::StringValue(text)) => Some(text),
         _ => None,
@@ -244,7 +247,7 @@ fn whole(number: f64) -> Option<u32> {
         .then_some(whole)
 }
 
-fn fields_of(value: &Value) -> Option<&Fields> {
+pub(super) fn fields_of(value: &Value) -> Option<&Fields> {
     match &value.kind {
         Some(Kind::StructValue(fields)) => Some(&fields.fields),
         _ => None,
