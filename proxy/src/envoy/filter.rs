@@ -12,6 +12,7 @@ use envoy_types::pb::{
                 buffer::v3::{Buffer, BufferPerRoute, buffer_per_route},
                 cors::v3::{Cors, CorsPolicy},
                 fault::v3::HttpFault,
+                grpc_web::v3::GrpcWeb,
                 header_mutation::v3::{HeaderMutation, HeaderMutationPerRoute, Mutations},
                 local_ratelimit::v3::LocalRateLimit,
                 router::v3::Router,
@@ -67,6 +68,7 @@ pub(super) enum Settings {
     Fault(Box<HttpFault>),
     Own(Box<own::Own>),
     Buffer(Option<u32>),
+    GrpcWeb,
     RateLimit(Box<rate_limit::Limit>),
     /// `None`: it is off.
     Pressure(Option<Filter>),
@@ -88,6 +90,9 @@ impl Settings {
         }
         if let Some(own) = own::open(any, path, notes) {
             return Some(Self::Own(Box::new(own)));
+        }
+        if open::<GrpcWeb>(any).is_some() {
+            return Some(Self::GrpcWeb);
         }
         if let Some(limit) = open::<LocalRateLimit>(any) {
             let limit = rate_limit::convert(&limit, path, notes);
@@ -140,6 +145,7 @@ impl Settings {
                 .into_iter()
                 .collect(),
             Self::Pressure(it) => it.clone().into_iter().collect(),
+            Self::GrpcWeb => vec![Filter::GrpcWeb],
             Self::RateLimit(it) => vec![Filter::RateLimit(Box::new(it.config.clone()))],
             Self::Cors(policy) => policy.clone().map(Filter::Cors).into_iter().collect(),
             Self::Headers {

@@ -465,6 +465,7 @@ const SUPPORTED: &[(&str, &[&str])] = &[
         "envoy.config.route.v3.RateLimit.Action.MaskedRemoteAddress",
         &["v4_prefix_mask_len", "v6_prefix_mask_len"],
     ),
+    ("envoy.extensions.filters.http.grpc_web.v3.GrpcWeb", &[]),
     (
         "envoy.extensions.filters.http.buffer.v3.Buffer",
         &["max_request_bytes"],
