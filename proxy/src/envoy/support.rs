@@ -779,12 +779,17 @@ const SUPPORTED: &[(&str, &[&str])] = &[
             "request_mirror_policies",
             "hash_policy",
             "metadata_match",
+            "upgrade_configs",
             "retry_policy",
             "hedge_policy",
             "max_stream_duration",
             "rate_limits",
             "include_vh_rate_limits",
         ],
+    ),
+    (
+        "envoy.config.route.v3.RouteAction.UpgradeConfig",
+        &["upgrade_type", "enabled"],
     ),
     (
         "envoy.config.route.v3.RouteAction.MaxStreamDuration",
