@@ -52,19 +52,23 @@ pub async fn serve(client: Rc<Client>, request: Request<Incoming>) -> Response<D
     // One log is opened; from here exactly one record leaves, also when the client vanishes.
     let mut log = open(&client, local, http, &head, &body);
     // What is for this hop alone is taken off, and the request gets its host, its ids, and its place in the schedule.
-    match settle(&mut log, &mut head) {
-        Ok(Some(_)) => {
-            body.switch();
-            log.client.request_goes_on();
-        }
-        Ok(None) => {}
+    let upgrade = match settle(&mut log, &mut head) {
+        Ok(upgrade) => upgrade,
         Err(error) => return reply::error(log, &error),
-    }
+    };
     if let Err(elsewhere) = locate::path(&mut log, &mut head) {
         return reply::elsewhere(log, elsewhere);
     }
     // The first route of the most specific host is taken, and one of its clusters.
     route(&mut log, &head);
+    // An upgrade is what they allow: from its head on, the connection is the other protocol's.
+    if let Some(protocol) = upgrade {
+        if !allows(&log, &protocol) {
+            return reply::error(log, &Error::UpgradeDenied);
+        }
+        body.switch();
+        log.client.request_goes_on();
+    }
     // How long all of it may take is known now.
     bound(&log, &head.headers);
     // It passes the filters: faults are drawn and suffered, limits kept; one may answer it.
@@ -230,6 +234,21 @@ fn settle(log: &mut Log, head: &mut request::Parts) -> Result<Option<String>, Er
         log.request_id = head.headers.get(normalize::REQUEST_ID).cloned();
     }
     Ok(settled.upgrade)
+}
+
+fn allows(log: &Log, protocol: &str) -> bool {
+    let forward = log.forward();
+    let said = forward.and_then(|forward| {
+        let mut upgrades = forward.upgrades.iter();
+        upgrades.find(|upgrade| upgrade.protocol == protocol)
+    });
+    match said {
+        Some(upgrade) => upgrade.allowed,
+        None => log.listener().is_some_and(|listener| {
+            let mut upgrades = listener.manager.upgrades.iter();
+            upgrades.any(|allowed| allowed == protocol)
+        }),
+    }
 }
 
 fn find_route(log: &Log, head: &request::Parts) -> Option<RouteId> {

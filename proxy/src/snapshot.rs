@@ -30,7 +30,7 @@ use crate::{
         matcher, mirror,
         origin::Origin,
         path::Normalization,
-        protocol::{Codec, Http2},
+        protocol::{Codec, Http2, Upgrade},
         rewrite::{CompiledHost, CompiledPath, CompiledRedirect, Redirect},
         sticky,
     },
@@ -241,6 +241,8 @@ pub struct Forward {
     pub host_rewrite: Option<CompiledHost>,
     /// The host that was asked for is appended to `x-forwarded-host` where it is replaced.
     pub append_forwarded_host: bool,
+    /// Upgrades that are allowed, or not, whatever the manager says.
+    pub upgrades: Vec<Upgrade>,
     /// Indexes into [`Snapshot::mirrors`].
     pub mirrors: Vec<usize>,
     /// What binds requests to endpoints.
@@ -1050,6 +1052,7 @@ impl<'a> Compiler<'a> {
                 .as_ref()
                 .and_then(|it| CompiledHost::new(it).ok()),
             append_forwarded_host: forward.append_forwarded_host,
+            upgrades: forward.upgrades.clone(),
             mirrors,
         }
     }

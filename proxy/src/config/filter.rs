@@ -12,6 +12,8 @@ use crate::{
 pub enum Filter {
     /// Here requests meet the faults of their route, or of the manager. Where no filter says so, they meet them first.
     Faults,
+    /// A call of gRPC-Web goes on as one of gRPC.
+    GrpcWeb,
     /// The request goes on when all of it has come; a longer body is answered 413.
     Buffer(ByteSize),
     /// So many requests may pass in a time.

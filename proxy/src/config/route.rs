@@ -11,6 +11,7 @@ use crate::{
         matcher,
         mirror::Mirror,
         path::Normalization,
+        protocol::Upgrade,
         rewrite::{HostRewrite, PathRewrite, Redirect},
         sticky,
     },
@@ -128,6 +129,8 @@ pub struct Forward {
     pub attempt_count_in_answer: bool,
     /// How often it is tried, and for how long.
     pub tries: Box<Tries>,
+    /// Upgrades that are allowed, or not, whatever the manager says.
+    pub upgrades: Vec<Upgrade>,
     /// Shadows.
     pub mirrors: Vec<Mirror>,
     /// What binds requests to endpoints.
@@ -186,6 +189,7 @@ impl Default for Forward {
             attempt_count: false,
             attempt_count_in_answer: false,
             tries: Box::default(),
+            upgrades: Vec::new(),
             mirrors: Vec::new(),
             sticky: Vec::new(),
             metadata: Metadata::new(),

@@ -12,6 +12,7 @@ use envoy_types::pb::{
                 buffer::v3::{Buffer, BufferPerRoute, buffer_per_route},
                 cors::v3::{Cors, CorsPolicy},
                 fault::v3::HttpFault,
+                grpc_web::v3::GrpcWeb,
                 header_mutation::v3::{HeaderMutation, HeaderMutationPerRoute, Mutations},
                 local_ratelimit::v3::LocalRateLimit,
                 router::v3::Router,
@@ -68,6 +69,7 @@ pub(super) enum Settings {
     Fault(Box<HttpFault>),
     Own(Box<own::Own>),
     Buffer(Option<u32>),
+    GrpcWeb,
     RateLimit(Box<rate_limit::Limit>),
     /// `None`: it is off.
     Pressure(Option<Filter>),
@@ -94,6 +96,9 @@ impl Settings {
         }
         if let Some(fallback) = own::fallback(any, path, notes) {
             return Some(fallback);
+        }
+        if open::<GrpcWeb>(any).is_some() {
+            return Some(Self::GrpcWeb);
         }
         if let Some(limit) = open::<LocalRateLimit>(any) {
             let limit = rate_limit::convert(&limit, path, notes);
@@ -147,6 +152,7 @@ impl Settings {
                 .collect(),
             Self::Fallback(_) => Vec::new(),
             Self::Pressure(it) => it.clone().into_iter().collect(),
+            Self::GrpcWeb => vec![Filter::GrpcWeb],
             Self::RateLimit(it) => vec![Filter::RateLimit(Box::new(it.config.clone()))],
             Self::Cors(policy) => policy.clone().map(Filter::Cors).into_iter().collect(),
             Self::Headers {

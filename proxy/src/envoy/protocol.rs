@@ -7,6 +7,7 @@ use envoy_types::pb::{
         config::{
             cluster::v3::{Cluster, cluster::ClusterProtocolSelection},
             core::v3::{Http2ProtocolOptions, HttpProtocolOptions as Common, KeepaliveSettings},
+            route::v3::route_action::UpgradeConfig,
         },
         extensions::upstreams::http::v3::{
             HttpProtocolOptions,
@@ -28,7 +29,7 @@ use crate::{
     config,
     policy::{
         http1::Http1,
-        protocol::{Http2, Keepalive, Upstream},
+        protocol::{Http2, Keepalive, Upgrade, Upstream},
     },
 };
 
@@ -171,6 +172,17 @@ fn common(it: &Common, path: &str, spoken: &mut Spoken, notes: &mut Notes) {
     if spoken.http1.max_requests.is_some() {
         spoken.max_requests = spoken.http1.max_requests;
     }
+}
+
+/// What a route says about upgrades.
+pub(super) fn upgrades(configs: &[UpgradeConfig]) -> Vec<Upgrade> {
+    configs
+        .iter()
+        .map(|it| Upgrade {
+            protocol: it.upgrade_type.to_ascii_lowercase(),
+            allowed: it.enabled.is_none_or(|enabled| enabled.value),
+        })
+        .collect()
 }
 
 /// The bounds of HTTP/2 connections; Envoy's own where the file says nothing.

@@ -476,6 +476,7 @@ const SUPPORTED: &[(&str, &[&str])] = &[
         "envoy.config.route.v3.RateLimit.Action.MaskedRemoteAddress",
         &["v4_prefix_mask_len", "v6_prefix_mask_len"],
     ),
+    ("envoy.extensions.filters.http.grpc_web.v3.GrpcWeb", &[]),
     (
         "envoy.extensions.filters.http.buffer.v3.Buffer",
         &["max_request_bytes"],
@@ -789,12 +790,17 @@ const SUPPORTED: &[(&str, &[&str])] = &[
             "request_mirror_policies",
             "hash_policy",
             "metadata_match",
+            "upgrade_configs",
             "retry_policy",
             "hedge_policy",
             "max_stream_duration",
             "rate_limits",
             "include_vh_rate_limits",
         ],
+    ),
+    (
+        "envoy.config.route.v3.RouteAction.UpgradeConfig",
+        &["upgrade_type", "enabled"],
     ),
     (
         "envoy.config.route.v3.RouteAction.MaxStreamDuration",

@@ -21,7 +21,9 @@ use super::{
     shadow::{Primary, Tee},
     shaped::{Shaped, Step},
 };
-use crate::{cluster::pool::Lease, error::Error, net::body::Incoming, observe::Flags};
+use crate::{
+    cluster::pool::Lease, error::Error, net::body::Incoming, observe::Flags, policy::grpc::web,
+};
 
 /// The body of a request that is sent on.
 #[derive(Debug)]
@@ -53,6 +55,8 @@ pub struct Download {
     log: Option<Box<Log>>,
     lease: Option<Lease<Upload>>,
     primaries: Vec<Primary>,
+    /// The answer is turned into gRPC-Web's.
+    web: Option<web::Form>,
     /// What faults do to it; `None`: nothing.
     shaped: Option<Box<Shaped>>,
     /// The source has ended; what is shaped may still be under way.
@@ -160,6 +164,7 @@ impl Download {
             shaped: shaped(&mut log, body.is_end_stream()),
             ended: body.is_end_stream(),
             source: Source::Upstream(body),
+            web: log.grpc_web,
             log: Some(log),
             lease: Some(lease),
             primaries,
@@ -175,6 +180,7 @@ impl Download {
             log: Some(log),
             lease: None,
             primaries: Vec::new(),
+            web: None,
         }
     }
 
@@ -185,6 +191,7 @@ impl Download {
             log: None,
             lease: None,
             primaries: Vec::new(),
+            web: None,
             shaped: None,
             ended: true,
         }
@@ -305,7 +312,13 @@ impl Download {
 
     fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         match &self.source {
-            Source::Upstream(_) => self.poll_upstream(cx),
+            Source::Upstream(_) => {
+                let frame = ready!(self.poll_upstream(cx));
+                Poll::Ready(match self.web {
+                    None => frame,
+                    Some(form) => frame.map(|frame| frame.map(|frame| turned(form, frame))),
+                })
+            }
             Source::Local(_) => Poll::Ready(self.poll_local().map(Ok)),
         }
     }
@@ -379,6 +392,17 @@ fn shaped(log: &mut Log, empty: bool) -> Option<Box<Shaped>> {
     Shaped::new(shaping, timer).map(Box::new)
 }
 
+/// A piece of an answer, and its trailers, as gRPC-Web has them.
+fn turned(form: web::Form, frame: Frame<Bytes>) -> Frame<Bytes> {
+    match frame.into_data() {
+        Ok(data) => Frame::data(form.write(&data).into()),
+        Err(frame) => match frame.trailers_ref() {
+            Some(trailers) => Frame::data(form.write_trailers(trailers).into()),
+            None => frame,
+        },
+    }
+}
+
 impl Body for Download {
     type Data = Bytes;
     type Error = Error;
@@ -405,6 +429,10 @@ impl Body for Download {
 
     fn size_hint(&self) -> SizeHint {
         let hint = match &self.source {
+            // Its length is another one then.
+            Source::Upstream(body) if self.web.is_some() && !body.is_end_stream() => {
+                SizeHint::default()
+            }
             Source::Upstream(body) => body.size_hint(),
             Source::Local(body) => SizeHint::with_exact(body.len() as u64),
         };

@@ -10,7 +10,7 @@ use std::{
 
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 
-use super::{body::Upload, client::Client, shadow::Shadow};
+use super::{body::Upload, client::Client, h2::Workers, shadow::Shadow};
 use crate::{
     cluster::Cluster,
     drain::{Hold, Watch},
@@ -29,6 +29,8 @@ pub struct Core {
     pub timer: Timer,
     /// Who is told.
     pub observer: Arc<dyn Observer>,
+    /// Its tasks that serve requests of HTTP/2.
+    pub workers: Rc<Workers>,
     /// It takes no connections any more.
     pub draining: Cell<bool>,
     registry: Arc<Registry>,
@@ -86,6 +88,7 @@ impl Core {
         Self {
             timer,
             observer,
+            workers: Rc::default(),
             draining: Cell::new(false),
             watch,
             reader: RefCell::new(reader),

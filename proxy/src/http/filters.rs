@@ -26,6 +26,7 @@ use crate::{
 
 mod buffer;
 mod cors;
+mod grpc_web;
 pub mod pressure;
 mod rate_limit;
 
@@ -93,6 +94,10 @@ async fn pass(
                 .await?
                 .map(Ended::Answered),
             Filter::Cors(policy) => cors::ask(policy, log, head).map(Ended::Answered),
+            Filter::GrpcWeb => {
+                grpc_web::request(log, head, body);
+                None
+            }
             Filter::Headers(steps) => {
                 let mut headers = std::mem::take(&mut head.headers);
                 let render = OfRequest {
@@ -134,6 +139,11 @@ pub(super) fn answer(log: &mut Log, headers: &mut HeaderMap) {
                 }
             }
             Filter::Headers(steps) => steps.answer.apply(headers, &OfAnswer(log)),
+            Filter::GrpcWeb => {
+                if let Some(form) = log.grpc_web {
+                    grpc_web::answer(form, headers);
+                }
+            }
             _ => {}
         }
     }

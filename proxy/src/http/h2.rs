@@ -17,7 +17,6 @@ use h2::{Reason, RecvStream, server};
 use http::Request;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    task::spawn_local,
     time::Instant,
 };
 
@@ -35,9 +34,11 @@ use crate::{
 
 mod preface;
 mod stream;
+mod workers;
 
 pub(super) use preface::{Preface, preface};
-use stream::Ended;
+use workers::Job;
+pub use workers::Workers;
 
 /// After an error the peer is read from for so long, so that it gets to see the last frame: what is unread when a socket
 /// closes resets it.
@@ -252,12 +253,13 @@ impl Connection {
         let now = Instant::now();
         let client = Rc::new(Client::of_stream(&self.client, &self.uncounted, now));
         let place = self.streams.borrow_mut().enter(Rc::clone(&client));
-        let connection = Rc::clone(self);
-        spawn_local(async move {
-            if stream::run(&connection, client, request, respond).await == Ended::Reset {
-                connection.reset(now);
-            }
-            connection.end(place);
+        self.client.core.workers.give(Job {
+            connection: Rc::clone(self),
+            place,
+            client,
+            request,
+            respond,
+            begun: now,
         });
     }
 

@@ -48,6 +48,8 @@ pub struct Log {
     pub version: Version,
     /// It is a gRPC call: what is answered here is told in gRPC's way.
     pub grpc: bool,
+    /// It is a call of gRPC-Web, whose answer is wanted in this form.
+    pub grpc_web: Option<grpc::web::Form>,
     /// The gRPC status of an answer of our own; `None`: what its HTTP status is to gRPC.
     pub grpc_status: Option<grpc::Status>,
     /// Its path and query as they came; `None`: it has none (`CONNECT`).
@@ -184,6 +186,7 @@ impl Log {
             },
             method,
             grpc: false,
+            grpc_web: None,
             grpc_status: None,
             path,
             authority: None,

@@ -10,7 +10,10 @@ use h2::RecvStream;
 use http_body::{Body, Frame, SizeHint};
 
 use super::h1;
-use crate::error::{Error, Side};
+use crate::{
+    error::{Error, Side},
+    policy::grpc::web,
+};
 
 /// The body of a client's request, or of an upstream's answer, as it comes.
 #[derive(Debug)]
@@ -23,6 +26,7 @@ enum Source {
     Answer(h1::client::Answer),
     Whole(Bytes),
     Stream(Stream),
+    Decoded(Box<(Incoming, web::Decoder)>),
 }
 
 /// The body of a message of HTTP/2. Its window is opened again by what is taken out of it: a reader that is slow is sent
@@ -70,8 +74,18 @@ impl Incoming {
         match &self.0 {
             Source::Answer(body) => body.poll_upload(cx),
             // The body of a stream's request is sent by itself.
-            Source::Empty | Source::Request(_) | Source::Whole(_) | Source::Stream(_) => Ok(()),
+            Source::Empty
+            | Source::Request(_)
+            | Source::Whole(_)
+            | Source::Stream(_)
+            | Source::Decoded(_) => Ok(()),
         }
+    }
+
+    /// From here on it is what its base64 stands for.
+    pub fn decode(&mut self) {
+        let inner = std::mem::replace(self, Self::empty());
+        *self = Self(Source::Decoded(Box::new((inner, web::Decoder::default()))));
     }
 
     /// A body of HTTP/2, sent by that side. `length` is what its `content-length` says.
@@ -119,6 +133,23 @@ impl Stream {
     }
 }
 
+fn poll_decoded(
+    (body, decoder): &mut (Incoming, web::Decoder),
+    cx: &mut Context<'_>,
+) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+    let Some(frame) = ready!(Pin::new(body).poll_frame(cx)) else {
+        return Poll::Ready((!decoder.is_done()).then_some(Err(Error::BadBody)));
+    };
+    let decoded = frame.and_then(|frame| match frame.into_data() {
+        Ok(data) => match decoder.read(&data) {
+            Ok(data) => Ok(Frame::data(data.into())),
+            Err(web::Invalid) => Err(Error::BadBody),
+        },
+        Err(frame) => Ok(frame),
+    });
+    Poll::Ready(Some(decoded))
+}
+
 impl Body for Incoming {
     type Data = Bytes;
     type Error = Error;
@@ -136,6 +167,7 @@ impl Body for Incoming {
                 Poll::Ready((!data.is_empty()).then(|| Ok(Frame::data(data))))
             }
             Source::Stream(stream) => stream.poll_frame(cx),
+            Source::Decoded(decoded) => poll_decoded(decoded, cx),
         }
     }
 
@@ -146,6 +178,7 @@ impl Body for Incoming {
             Source::Answer(body) => body.is_end_stream(),
             Source::Whole(body) => body.is_empty(),
             Source::Stream(stream) => stream.body.is_end_stream(),
+            Source::Decoded(decoded) => decoded.0.is_end_stream() && decoded.1.is_done(),
         }
     }
 
@@ -156,6 +189,7 @@ impl Body for Incoming {
             Source::Answer(body) => body.size_hint(),
             Source::Whole(body) => SizeHint::with_exact(body.len() as u64),
             Source::Stream(stream) => stream.size_hint(),
+            Source::Decoded(_) => SizeHint::default(),
         }
     }
 }

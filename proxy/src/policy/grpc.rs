@@ -1,5 +1,7 @@
 //! gRPC's words over HTTP: how a call is known, and what an answer of the proxy's own says in them.
 
+pub mod web;
+
 /// A gRPC status code.
 pub type Status = u32;
 

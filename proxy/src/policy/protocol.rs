@@ -28,6 +28,15 @@ pub enum Upstream {
     Alpn,
 }
 
+/// Whether requests may upgrade to another protocol.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upgrade {
+    /// The protocol, lower case, such as `websocket`.
+    pub protocol: String,
+    /// They may.
+    pub allowed: bool,
+}
+
 /// Bounds of HTTP/2 connections. The defaults are Envoy's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Http2 {

@@ -27,6 +27,8 @@ pub struct Filters {
 pub enum Filter {
     /// The faults of the route.
     Faults,
+    /// Calls of gRPC-Web are turned into gRPC's.
+    GrpcWeb,
     /// The whole request is awaited, up to so many bytes.
     Buffer(u64),
     /// So many requests may pass in a time.
@@ -64,6 +66,7 @@ impl Filters {
             compiled.push(match filter {
                 config::Filter::Faults if !faults => continue,
                 config::Filter::Faults => Filter::Faults,
+                config::Filter::GrpcWeb => Filter::GrpcWeb,
                 config::Filter::Buffer(size) => Filter::Buffer(size.0),
                 config::Filter::RateLimit(limit) => {
                     let limit =

@@ -8,12 +8,15 @@ use std::{
 };
 
 use meshbed_proxy::{
-    config::{Config, Forward},
+    config::{Config, Filter, Forward},
     policy::protocol::Upstream,
 };
 use serde_json::{Value, json};
 
-use super::support::{cluster, config, echo, nobody, route, start};
+use super::{
+    http2::peer,
+    support::{cluster, config, echo, nobody, route, start},
+};
 
 /// The interpreter with gRPC's library, which `.ci/install test` makes.
 fn python() -> Option<PathBuf> {
@@ -101,6 +104,65 @@ fn calls_of_all_kinds_pass_with_their_metadata_errors_and_deadlines() {
         ("cancelled", "seen", json!(true)),
     ] {
         assert_eq!(told[call][key], expected, "{call}: {}", told[call]);
+    }
+}
+
+#[test]
+fn calls_of_grpc_web_go_on_as_calls_of_grpc() {
+    let up = peer::service(
+        h2::server::Builder::new(),
+        |request, mut respond| async move {
+            assert_eq!(request.headers()["content-type"], "application/grpc");
+            assert_eq!(request.headers()["te"], "trailers");
+            let body = peer::whole(&mut request.into_body()).await.unwrap();
+            let mut answer = http::Response::new(());
+            let grpc = "application/grpc".parse().unwrap();
+            answer.headers_mut().insert("content-type", grpc);
+            let mut send = respond.send_response(answer, false).unwrap();
+            send.send_data(body, false).unwrap();
+            send.send_trailers(peer::headers(&[("grpc-status", "0")]))
+                .unwrap();
+        },
+    );
+    let mut config = config(up);
+    to_h2(&mut config);
+    config.listeners[0].manager_mut().unwrap().filters = vec![Filter::GrpcWeb];
+    let proxy = start(config);
+    let trailers = "\u{80}\0\0\0\u{f}grpc-status:0\r\n";
+    for (content_type, sent, expected) in [
+        ("application/grpc-web+proto", "\0\0\0\0\x02hi".to_owned(), {
+            format!("\0\0\0\0\x02hi{trailers}")
+        }),
+        // The same in base64: two messages, each with its padding.
+        (
+            "application/grpc-web-text+proto",
+            "AAAAAAJoaQ==".to_owned(),
+            "AAAAAAJoaQ==gAAAAA9ncnBjLXN0YXR1czowDQo=".to_owned(),
+        ),
+    ] {
+        let mut wire = proxy.connect();
+        wire.send(format!(
+            "POST /e.E/Call HTTP/1.1\r\nhost: a\r\ncontent-type: {content_type}\r\naccept: {content_type}\r\ncontent-length: {}\r\n\r\n{sent}",
+            sent.len()
+        ));
+        let head = wire.head().unwrap();
+        assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+        assert!(
+            head.contains(&format!("content-type: {content_type}\r\n")),
+            "{head}"
+        );
+        assert!(head.contains("transfer-encoding: chunked"), "{head}");
+        let mut body = Vec::new();
+        loop {
+            let length = usize::from_str_radix(wire.line().trim(), 16).unwrap();
+            body.extend(wire.exactly(length));
+            wire.line();
+            if length == 0 {
+                break;
+            }
+        }
+        let expected: Vec<u8> = expected.chars().map(|it| it as u8).collect();
+        assert_eq!(body, expected, "{content_type}");
     }
 }
 

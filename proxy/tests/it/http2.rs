@@ -20,7 +20,7 @@ use meshbed_proxy::{
 
 use super::support::{self, PATIENCE, config, start};
 
-mod peer;
+pub(crate) mod peer;
 pub(crate) mod raw;
 mod upgrade;
 
