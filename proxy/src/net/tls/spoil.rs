@@ -26,21 +26,17 @@ pub(super) fn certificate(
     let wrong = |error: rcgen::Error| Wrong::new("issuer", format!("it cannot issue: {error}"));
     let key = KeyPair::generate().map_err(wrong)?;
     let params = params(kind, facts).map_err(wrong)?;
-    let leaf = match issuer.filter(|_| kind != Tls::UnknownCa) {
-        Some(issuer) => {
-            let chain = text(&issuer.chain, "issuer.certificate_chain")?;
-            let signer =
-                KeyPair::from_pem(&text(&issuer.key, "issuer.private_key")?).map_err(wrong)?;
-            let issuer = Issuer::from_ca_cert_pem(&chain, signer).map_err(wrong)?;
-            params.signed_by(&key, &issuer).map_err(wrong)?
-        }
-        None => {
-            let mut authority = CertificateParams::default();
-            authority.distinguished_name = common_name("unknown authority");
-            authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-            let issuer = Issuer::new(authority, KeyPair::generate().map_err(wrong)?);
-            params.signed_by(&key, &issuer).map_err(wrong)?
-        }
+    let leaf = if let Some(issuer) = issuer.filter(|_| kind != Tls::UnknownCa) {
+        let chain = text(&issuer.chain, "issuer.certificate_chain")?;
+        let signer = KeyPair::from_pem(&text(&issuer.key, "issuer.private_key")?).map_err(wrong)?;
+        let issuer = Issuer::from_ca_cert_pem(&chain, signer).map_err(wrong)?;
+        params.signed_by(&key, &issuer).map_err(wrong)?
+    } else {
+        let mut authority = CertificateParams::default();
+        authority.distinguished_name = common_name("unknown authority");
+        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let issuer = Issuer::new(authority, KeyPair::generate().map_err(wrong)?);
+        params.signed_by(&key, &issuer).map_err(wrong)?
     };
     let key = PrivateKeyDer::try_from(key.serialize_der())
         .map_err(|error| Wrong::new("issuer", error))?;
