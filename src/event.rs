@@ -58,6 +58,8 @@ pub enum RunEvent {
         /// How long it waited.
         waited_us: Micros,
     },
+    /// A replica or a breaker of a service has changed.
+    Changed(Changed),
     /// A second has passed.
     Tick(Tick),
     /// A guard's condition has held long enough: all faults are off.
@@ -109,6 +111,37 @@ pub enum RunEvent {
         /// What.
         text: String,
     },
+}
+
+/// A replica was ejected, came back, failed its health checks; or a breaker opened or closed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Changed {
+    /// When.
+    pub t_us: Micros,
+    /// `ejection`, `health` or `breaker`.
+    pub kind: &'static str,
+    /// The service.
+    pub service: Id,
+    /// The replica's sidecar; empty: all of the service.
+    pub endpoint: String,
+    /// What it was.
+    pub from: String,
+    /// What it is.
+    pub to: String,
+    /// Why.
+    pub why: String,
+}
+
+impl Changed {
+    /// A replica is left out from here on.
+    pub fn ejects(&self) -> bool {
+        self.kind == "ejection" && self.to == "ejected"
+    }
+
+    /// A breaker lets nothing through from here on.
+    pub fn opens(&self) -> bool {
+        self.kind == "breaker" && self.to == "open"
+    }
 }
 
 /// What a run is.

@@ -8,6 +8,18 @@ use crate::{
 };
 
 mod faults;
+fn count(changes: &[(Micros, Id)], service: &str, windows: &[Window]) -> u64 {
+    let inside = |t_us: Micros| {
+        windows
+            .iter()
+            .any(|window| (window.begin_us..window.end_us).contains(&t_us))
+    };
+    changes
+        .iter()
+        .filter(|(t_us, of)| &**of == service && inside(*t_us))
+        .count() as u64
+}
+
 #[cfg(test)]
 pub(crate) mod fixture;
 mod latency;
@@ -148,6 +160,9 @@ pub struct Measured {
     faults: Vec<Faulted>,
     shadows: Shadowed,
     overflow: BTreeMap<Micros, u64>,
+    /// Ejections and openings of breakers: when, of which service.
+    ejections: Vec<(Micros, Id)>,
+    breakers: Vec<(Micros, Id)>,
     unscheduled: u64,
     hops: u64,
 }
@@ -180,6 +195,8 @@ impl Measured {
             faults: setup.faults.iter().map(Faulted::new).collect(),
             shadows: Shadowed::new(&setup),
             overflow: BTreeMap::new(),
+            ejections: Vec::new(),
+            breakers: Vec::new(),
             unscheduled: 0,
             hops: 0,
             setup,
@@ -195,6 +212,14 @@ impl Measured {
             RunEvent::Overflow { t_us, .. } => {
                 let slice = self.slice_of(*t_us);
                 *self.overflow.entry(slice).or_default() += 1;
+            }
+            RunEvent::Changed(changed) => {
+                let at = (changed.t_us, changed.service.clone());
+                if changed.ejects() {
+                    self.ejections.push(at);
+                } else if changed.opens() {
+                    self.breakers.push(at);
+                }
             }
             RunEvent::Run { .. }
             | RunEvent::Phase { .. }
@@ -278,6 +303,16 @@ impl Measured {
             .flat_map(|window| self.overflow.range(window.begin_us..window.end_us))
             .map(|(_, count)| count)
             .sum()
+    }
+
+    /// Replicas of a service that were ejected in these windows.
+    pub fn ejections(&self, service: &str, windows: &[Window]) -> u64 {
+        count(&self.ejections, service, windows)
+    }
+
+    /// How often breakers of a service opened in these windows.
+    pub fn breakers_opened(&self, service: &str, windows: &[Window]) -> u64 {
+        count(&self.breakers, service, windows)
     }
 
     /// What became of each fault's choices, in file order.

@@ -23,6 +23,7 @@ pub mod file;
 mod include;
 pub mod key;
 mod measuring;
+mod policy;
 mod problem;
 mod read;
 mod resolve;
@@ -35,6 +36,7 @@ mod value;
 mod vars;
 mod yaml;
 
+pub use policy::Policy;
 pub use problem::{Part, Problem, Problems, Standing, Warning};
 pub use resolve::Overrides;
 
@@ -99,8 +101,8 @@ pub struct Service {
     pub protocol: Protocol,
     /// Ids of the services it calls, each with the fixed outbound port, if one is asked for.
     pub calls: Vec<(Id, Option<SocketAddr>)>,
-    /// Whole-answer timeout of calls to it; Envoy's 15 s by default.
-    pub timeout: Option<Duration>,
+    /// How calls to it are made.
+    pub policy: Policy,
 }
 
 /// What a service speaks.
@@ -559,7 +561,10 @@ checks:
     fn a_scenario_has_everything_filled_in() {
         let scenario = good();
         assert_eq!(scenario.length_us(), 75_000_000);
-        assert_eq!(scenario.services[0].timeout, Some(Duration::from_secs(15)));
+        assert_eq!(
+            scenario.services[0].policy.timeout,
+            Some(Duration::from_secs(15))
+        );
         assert_eq!(scenario.traffic[0].connections, Connections::Pool(64));
         assert_eq!(scenario.traffic[0].max_in_flight, 2_000);
         assert_eq!(scenario.shadows[0].limits, Limits::default());

@@ -93,6 +93,10 @@ pub enum Read {
     Lateness(Quantile),
     /// Requests that waited for `max_in_flight`.
     Overflow,
+    /// Replicas that were ejected.
+    Ejections,
+    /// Times that a breaker opened.
+    BreakersOpened,
     /// A number of the shadow's tally.
     Shadow(ShadowCounter),
     /// Candidate minus primary, request by request.
@@ -315,11 +319,15 @@ pub const METRICS: &[Row] = &[
         "verdict on the shadow's speed",
         later(Of::Shadow),
     ),
-    fixed("ejections", "endpoints ejected", later(Of::Service)),
+    fixed(
+        "ejections",
+        "replicas ejected for their answers",
+        spec(Unit::Count, Of::Service, 0, Read::Ejections),
+    ),
     fixed(
         "breaker_opened",
         "times a breaker opened",
-        later(Of::Service),
+        spec(Unit::Count, Of::Service, 0, Read::BreakersOpened),
     ),
 ];
 
@@ -414,6 +422,10 @@ impl Metrics for Measured {
                 quantile_of(self.generator(windows).latency(Kind::Lateness), quantile)
             }
             (Read::Overflow, _) => Reading::count(self.overflow(windows), 0),
+            (Read::Ejections, Some(service)) => Reading::count(self.ejections(service, windows), 0),
+            (Read::BreakersOpened, Some(service)) => {
+                Reading::count(self.breakers_opened(service, windows), 0)
+            }
             (Read::Shadow(counter), Some(shadow)) => {
                 shadow_counter(self, shadow, windows, counter, needs)
             }

@@ -29,6 +29,10 @@ pub(super) fn of_event(event: &RunEvent, check_id: impl Fn(usize) -> Option<Stri
         } => {
             json!({"t_us": t_us, "kind": "overflow", "ord": ordinal, "waited_us": waited_us})
         }
+        RunEvent::Changed(changed) => json!({
+            "t_us": changed.t_us, "kind": changed.kind, "service": &*changed.service, "endpoint": changed.endpoint,
+            "from": changed.from, "to": changed.to, "why": changed.why,
+        }),
         RunEvent::Tick(tick) => json!({
             "t_us": tick.t_us, "kind": "tick", "sec": tick.sec, "planned": tick.planned, "sent": tick.sent,
             "done": tick.done, "late_p99_us": tick.late_p99_us, "in_flight": tick.in_flight,

@@ -18,7 +18,9 @@ use meshbed_proxy::{
 use tokio::{sync::mpsc::UnboundedSender, time::Instant};
 
 use crate::{
-    event::{Answered, Attempt, Difference, Hit, Hop, Micros, Mirror, MirrorOutcome, RunEvent},
+    event::{
+        Answered, Attempt, Changed, Difference, Hit, Hop, Micros, Mirror, MirrorOutcome, RunEvent,
+    },
     shadow::{self, Redaction, Rules},
 };
 
@@ -122,6 +124,23 @@ impl Observer for Collector {
         if let Some(hop) = hop(record, &self.origin, &self.sides) {
             let _ = self.events.send(RunEvent::Hop(Arc::new(hop)));
         }
+    }
+
+    fn changed(&self, change: &observe::Change<'_>) {
+        let Some(service) = super::mesh::service_of(change.cluster) else {
+            return;
+        };
+        let _ = self.events.send(RunEvent::Changed(Changed {
+            t_us: self.origin.micros(Instant::now()),
+            kind: change.what.name(),
+            service: service.into(),
+            endpoint: change
+                .endpoint
+                .map_or_else(String::new, |endpoint| endpoint.to_string()),
+            from: change.from.to_owned(),
+            to: change.to.to_owned(),
+            why: change.why.to_owned(),
+        }));
     }
 
     fn mirrored(&self, mut mirrored: Mirrored) {

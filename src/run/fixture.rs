@@ -13,9 +13,9 @@ use meshbed_proxy::{
 };
 
 use crate::scenario::{
-    Arrival, Backing, Connections, Diff, ErrorRule, Fault, FaultKind, Phase, Place, Protocol,
-    ReportSettings, Requests, Rewrite, Role, Scenario, Select, Service, Shadow, Source, SourceKind,
-    Standing, Template,
+    Arrival, Backing, Connections, Diff, ErrorRule, Fault, FaultKind, Phase, Place, Policy,
+    Protocol, ReportSettings, Requests, Rewrite, Role, Scenario, Select, Service, Shadow, Source,
+    SourceKind, Standing, Template,
 };
 
 fn builtin(version: &str) -> Backing {
@@ -31,7 +31,10 @@ fn service(id: &str, calls: &[&str]) -> Service {
         id: id.into(),
         backing: builtin("v1"),
         calls: calls.iter().map(|peer| ((*peer).into(), None)).collect(),
-        timeout: Some(Duration::from_secs(2)),
+        policy: Policy {
+            timeout: Some(Duration::from_secs(2)),
+            ..Policy::default()
+        },
     }
 }
 

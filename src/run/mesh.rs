@@ -18,17 +18,25 @@ use std::{
 
 use meshbed_proxy::{
     config::{
-        Action, Address, Cluster, Config, Direction, Endpoint, Forward, HttpManager, Listener,
-        Place, Route, VirtualHost,
+        Action, Address, Cluster, Config, Direction, Endpoint, Filter, Forward, HttpManager,
+        Listener, Place, RateLimit, Route, VirtualHost,
     },
-    policy::{fault::Rule, mirror::Mirror},
+    policy::{
+        breaker::{Limits, Thresholds},
+        fault::Rule,
+        mirror::Mirror,
+        protocol::Upstream,
+        rate_limit,
+        retry::Limit,
+    },
+    unit::Share,
 };
 
 use crate::{
     event::Id,
     measure::CLIENT,
     plan,
-    scenario::{Backing, Fault, Scenario, Select, Shadow},
+    scenario::{Backing, Fault, Policy, Scenario, Select, Shadow},
 };
 
 /// The caller of an inbound sidecar, which serves all callers; not a service's id.
@@ -203,14 +211,36 @@ pub fn config(scenario: &Scenario, wiring: &Wiring) -> Config {
             ));
         }
         let endpoints = wiring.endpoints.get(&label).into_iter().flatten();
-        clusters.push(cluster(
+        let policy = &party.service.policy;
+        let replicas = cluster(
+            &party,
             behind(&label),
             endpoints.map(|address| Address::Socket(*address)).collect(),
-        ));
-        clusters.push(cluster(
-            party.inbound(),
-            vec![Address::Listener(party.inbound().into())],
-        ));
+        );
+        clusters.push(Cluster {
+            balance: policy.balance.clone(),
+            outlier: policy.outlier.clone(),
+            health: policy.health.iter().cloned().collect(),
+            // Its callers' sidecars keep the limits.
+            limits: Limits {
+                default: Thresholds {
+                    connections: u32::MAX,
+                    pending: u32::MAX,
+                    requests: u32::MAX,
+                    retries: Limit::Most(u32::MAX),
+                },
+                ..Limits::default()
+            },
+            ..replicas
+        });
+        let sidecar = vec![Address::Listener(party.inbound().into())];
+        clusters.push(Cluster {
+            limits: Limits {
+                default: policy.limits,
+                ..Limits::default()
+            },
+            ..cluster(&party, party.inbound(), sidecar)
+        });
     }
     Config {
         seed: scenario.seed,
@@ -242,13 +272,10 @@ fn outbound(
     peer: &Id,
     port: Option<SocketAddr>,
 ) -> Listener {
-    let timeout = scenario
-        .services
-        .iter()
-        .find(|service| service.id == *peer)
-        .and_then(|service| service.timeout);
+    let policy = policy_of(scenario, peer);
     let mut forward = Forward::to(format!("in:{peer}"));
-    forward.timeout = timeout;
+    forward.timeout = policy.timeout;
+    forward.tries.retry.clone_from(&policy.retry);
     if caller.mirrors {
         forward.mirrors = scenario
             .shadows
@@ -279,21 +306,49 @@ fn outbound(
     }
 }
 
+/// How calls to a service are made.
+fn policy_of(scenario: &Scenario, service: &Id) -> Policy {
+    let found = scenario.services.iter().find(|known| known.id == *service);
+    found
+        .map(|service| service.policy.clone())
+        .unwrap_or_default()
+}
+
+/// The service that a cluster leads to, where it is not a shadow's.
+pub fn service_of(cluster: &str) -> Option<&str> {
+    let label = cluster
+        .strip_prefix("at:")
+        .or(cluster.strip_prefix("in:"))?;
+    (!label.starts_with('~')).then_some(label)
+}
+
 fn inbound(party: &Party<'_>) -> Listener {
     let mut forward = Forward::to(behind(&party.label()));
     // The caller's sidecar decides how long it waits.
     forward.timeout = None;
+    let policy = &party.service.policy;
+    forward.sticky.clone_from(&policy.sticky);
+    let mut manager = manager(party.inbound(), forward, Vec::new());
+    manager.filters.extend(policy.rate_limit.map(|fill| {
+        Filter::RateLimit(Box::new(RateLimit {
+            name: party.label(),
+            settings: rate_limit::Settings {
+                stat_prefix: party.label(),
+                fill: Some(fill),
+                enabled: Share::ALL,
+                enforced: Share::ALL,
+                ..rate_limit::Settings::default()
+            },
+            ..RateLimit::default()
+        }))
+    }));
     Listener {
         place: Some(Place {
             caller: ANYONE.into(),
             service: party.service.id.clone(),
             direction: Direction::Inbound,
         }),
-        ..Listener::http(
-            party.inbound(),
-            any_port(),
-            manager(party.inbound(), forward, Vec::new()),
-        )
+        ..Listener::http(party.inbound(), any_port(), manager)
     }
 }
 
@@ -319,8 +374,14 @@ fn manager(name: String, forward: Forward, faults: Vec<Rule>) -> HttpManager {
     }
 }
 
-fn cluster(name: String, addresses: Vec<Address>) -> Cluster {
+fn cluster(party: &Party<'_>, name: String, addresses: Vec<Address>) -> Cluster {
+    let h2 = party.service.protocol.is_h2();
     Cluster {
+        protocol: if h2 {
+            Upstream::Http2
+        } else {
+            Upstream::default()
+        },
         name: name.into(),
         endpoints: addresses.into_iter().map(Endpoint::at).collect(),
         connect_timeout: CONNECT_TIMEOUT,

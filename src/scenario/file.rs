@@ -7,6 +7,8 @@ use super::key::{
     Table, Word, key, later, word,
 };
 
+mod policy;
+
 /// The whole file.
 pub const ROOT: Table = Table {
     name: "scenario",
@@ -109,7 +111,7 @@ const SERVICE: Table = Table {
         RECORDED_KEY,
         key("calls", Kind::Either(&[Kind::List(&Kind::Id), Kind::Named(Ids, &Kind::Address)]), Default("[]"), "the services it calls; each becomes `MESHBED_<PEER>_URL`; as a map: with the outbound port, for an `address`, which cannot learn one").example("[catalog, cart]"),
         key("protocol", Kind::Word(PROTOCOLS), Default("auto"), "what it speaks"),
-        key("policy", Kind::Map(&POLICY), Default("{}"), "how calls to it are made"),
+        key("policy", Kind::Map(&policy::POLICY), Default("{}"), "how calls to it are made"),
     ],
 };
 
@@ -152,8 +154,8 @@ const RECORDED_KEY: Key = key(
 const PROTOCOLS: &[Word] = &[
     word("auto"),
     word("http"),
-    later("h2"),
-    later("grpc"),
+    word("h2"),
+    word("grpc"),
     later("tcp"),
     later("tls"),
 ];
@@ -201,68 +203,6 @@ const READY: Table = Table {
         ),
     ],
 };
-
-const POLICY: Table = Table {
-    name: "policy",
-    keys: &[
-        key(
-            "timeout",
-            Kind::Duration,
-            Default("15s"),
-            "for the whole answer; Envoy's default; `0s` for none",
-        )
-        .example("2s"),
-        key(
-            "retry",
-            Kind::Anything,
-            Optional("none"),
-            "which failures are tried again",
-        )
-        .later(),
-        key(
-            "balance",
-            Kind::Word(BALANCE),
-            Default("round_robin"),
-            "which replica is called",
-        ),
-        key(
-            "breaker",
-            Kind::Anything,
-            Optional("none"),
-            "limits on connections and requests",
-        )
-        .later(),
-        key(
-            "outlier",
-            Kind::Anything,
-            Optional("none"),
-            "when a replica is left out for a while",
-        )
-        .later(),
-        key(
-            "health",
-            Kind::Anything,
-            Optional("none"),
-            "active health checks",
-        )
-        .later(),
-        key(
-            "rate_limit",
-            Kind::Anything,
-            Optional("none"),
-            "requests admitted per second",
-        )
-        .later(),
-    ],
-};
-
-const BALANCE: &[Word] = &[
-    word("round_robin"),
-    later("least_request"),
-    later("random"),
-    later("ring_hash"),
-    later("maglev"),
-];
 
 const TRAFFIC: Table = Table {
     name: "traffic source",
@@ -1321,7 +1261,7 @@ const TRUNCATE: Table = Table {
 };
 
 const REWRITTEN: Table = Table {
-    name: "rewrite",
+    name: "fault rewrite",
     keys: &[
         key(
             "status",

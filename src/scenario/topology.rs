@@ -1,6 +1,6 @@
 //! Services: what runs them, and who calls whom.
 
-use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr};
 
 use super::{
     Backing, Part, Process, Protocol, Ready, Service,
@@ -40,9 +40,7 @@ impl Resolver<'_> {
             if let Backing::Address(_) = backing {
                 self.ports_of_an_address(&key.name, item, &calls);
             }
-            let timeout = item
-                .get("policy")
-                .and_then(|policy| policy.duration("timeout"));
+            let policy = self.policy(item);
             list.push(Service {
                 id: key.name.as_str().into(),
                 backing,
@@ -53,7 +51,7 @@ impl Resolver<'_> {
                     _ => Protocol::Auto,
                 },
                 calls,
-                timeout: timeout.filter(|timeout| *timeout > Duration::ZERO),
+                policy,
             });
         }
         list

@@ -6,7 +6,7 @@ use hdrhistogram::Histogram;
 
 use crate::{
     event::{
-        Difference, FaultState, Hop, Id, Micros, Mirror, MirrorOutcome, Request, RunEvent,
+        Changed, Difference, FaultState, Hop, Id, Micros, Mirror, MirrorOutcome, Request, RunEvent,
         RunState, Scored, Tick,
     },
     measure::ErrorRule,
@@ -485,6 +485,23 @@ impl App {
                 self.now_us = self.now_us.max(tick.t_us);
                 self.ticks = (Some(tick.clone()), self.ticks.0.take());
                 self.forget();
+            }
+            RunEvent::Changed(changed) => {
+                let level = match changed.to.as_str() {
+                    "healthy" | "closed" => Level::Good,
+                    _ => Level::Warning,
+                };
+                let Changed {
+                    t_us,
+                    kind,
+                    service,
+                    endpoint,
+                    from,
+                    to,
+                    why,
+                } = changed;
+                let text = format!("{kind}: {service} {endpoint} {from} -> {to} ({why})");
+                self.note(*t_us, level, text);
             }
             RunEvent::Guard { t_us, when, value } => {
                 self.note(

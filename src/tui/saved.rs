@@ -9,7 +9,7 @@ use super::{
     app::{CheckFacts, Example, FaultFacts, Level, name},
 };
 use crate::{
-    event::{Id, Micros, MirrorOutcome, Outcome, RunEvent, RunState, Scored, Tick},
+    event::{Changed, Id, Micros, MirrorOutcome, Outcome, RunEvent, RunState, Scored, Tick},
     measure::{ErrorRule, Kind},
     report::{
         Error, Report,
@@ -202,6 +202,19 @@ fn event(app: &mut App, line: &Value) -> Option<Tick> {
             state: read(&line["state"])?,
             by: read(&line["by"])?,
         },
+        kind @ ("ejection" | "health" | "breaker") => RunEvent::Changed(Changed {
+            t_us,
+            kind: match kind {
+                "ejection" => "ejection",
+                "health" => "health",
+                _ => "breaker",
+            },
+            service: Id::from(line["service"].as_str().unwrap_or_default()),
+            endpoint: text("endpoint"),
+            from: text("from"),
+            to: text("to"),
+            why: text("why"),
+        }),
         "guard" => RunEvent::Guard {
             t_us,
             when: text("when"),

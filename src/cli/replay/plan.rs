@@ -14,8 +14,8 @@ use crate::{
     measure::ErrorRule,
     replay::{Schedule, schedule},
     scenario::{
-        Backing, Connections, Diff, Phase, Protocol, ReportSettings, Requests, Rewrite, Scenario,
-        Service, Source, SourceKind, Standing,
+        Backing, Connections, Diff, Phase, Policy, Protocol, ReportSettings, Requests, Rewrite,
+        Scenario, Service, Source, SourceKind, Standing,
     },
     shadow::Rules,
 };
@@ -97,7 +97,7 @@ pub(super) fn scenario(args: &Args, schedule: &Schedule) -> Scenario {
             backing: Backing::Address(Vec::new()),
             protocol: Protocol::Http,
             calls: Vec::new(),
-            timeout: None,
+            policy: Policy::default(),
         }],
         traffic: vec![source(args)],
         shadows: Vec::new(),
