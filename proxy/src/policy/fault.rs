@@ -620,7 +620,16 @@ mod tests {
 
     #[test]
     fn every_kind_has_examples_under_its_own_key() {
-        for kind in [delay(1), abort(503)] {
+        let kinds = [
+            delay(1),
+            abort(503),
+            Fault::Throttle(throttle::Throttle {
+                bytes_per_second: 1,
+            }),
+            Fault::Truncate(truncate::Truncate { after: 1 }),
+            Fault::Rewrite(rewrite::Rewrite::default()),
+        ];
+        for kind in &kinds {
             let (_, examples) = KINDS.iter().find(|(key, _)| *key == kind.kind()).unwrap();
             assert!(!examples.is_empty());
             for example in *examples {
@@ -630,7 +639,7 @@ mod tests {
                 );
             }
         }
-        assert_eq!(KINDS.len(), 2);
+        assert_eq!(KINDS.len(), kinds.len());
     }
 
     #[test]
