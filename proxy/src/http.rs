@@ -52,19 +52,22 @@ pub async fn serve(client: Rc<Client>, request: Request<Incoming>) -> Response<D
     // One log is opened; from here exactly one record leaves, also when the client vanishes.
     let mut log = open(&client, local, http, &head, &body);
     // What is for this hop alone is taken off, and the request gets its host, its ids, and its place in the schedule.
-    match settle(&mut log, &mut head) {
-        Ok(Some(_)) => {
-            body.switch();
-            log.client.request_goes_on();
-        }
-        Ok(None) => {}
+    let upgrade = match settle(&mut log, &mut head) {
+        Ok(upgrade) => upgrade,
         Err(error) => return reply::error(log, &error),
-    }
+    };
     if let Err(elsewhere) = locate::path(&mut log, &mut head) {
         return reply::elsewhere(log, elsewhere);
     }
     // The first route of the most specific host is taken, and one of its clusters.
     route(&mut log, &head);
+    if let Some(protocol) = upgrade {
+        if !may_upgrade(&log, &protocol) {
+            return reply::error(log, &Error::UpgradeDenied);
+        }
+        body.switch();
+        log.client.request_goes_on();
+    }
     // How long all of it may take is known now.
     bound(&log, &head.headers);
     // It passes the filters: faults are drawn and suffered, limits kept; one may answer it.
@@ -172,6 +175,21 @@ fn grpc_deadline(text: &str) -> Option<Duration> {
 fn falls_back(log: &Log) -> bool {
     let forward = log.forward();
     forward.is_some_and(|forward| forward.tries.fallback.is_some())
+}
+
+/// The route's word counts before the manager's.
+fn may_upgrade(log: &Log, protocol: &str) -> bool {
+    let of_route = log.forward().and_then(|forward| {
+        let mut named = forward.upgrades.iter();
+        named.find(|(name, _)| name == protocol)
+    });
+    match of_route {
+        Some((_, allowed)) => *allowed,
+        None => log.listener().is_some_and(|listener| {
+            let mut all = listener.manager.upgrades.iter();
+            all.any(|name| name == protocol)
+        }),
+    }
 }
 
 fn failed(log: Box<Log>, primaries: Vec<Primary>, error: &Error) -> Response<Download> {

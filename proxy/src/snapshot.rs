@@ -229,6 +229,8 @@ pub struct Forward {
     pub timeout_ms: Option<HeaderValue>,
     /// In place of the manager's.
     pub idle_timeout: Option<Duration>,
+    /// Protocols that a request may upgrade to, or may not, whatever the manager says.
+    pub upgrades: Vec<(String, bool)>,
     /// Upstreams are told which try it is.
     pub attempt_count: bool,
     /// Clients are told how many tries there were.
@@ -1028,6 +1030,7 @@ impl<'a> Compiler<'a> {
                 .timeout
                 .and_then(|timeout| HeaderValue::from_str(&timeout.as_millis().to_string()).ok()),
             idle_timeout: forward.idle_timeout,
+            upgrades: forward.upgrades.clone(),
             sticky: sticky::Compiled::new(&forward.sticky).unwrap_or_else(|what| {
                 self.problem(format!("{path}.sticky"), what);
                 sticky::Compiled::default()

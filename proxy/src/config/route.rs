@@ -116,6 +116,8 @@ pub struct Forward {
     pub timeout: Option<Duration>,
     /// In place of the manager's stream idle timeout; zero: this route has none.
     pub idle_timeout: Option<Duration>,
+    /// Protocols, lower case, that a request may upgrade to, or may not, whatever the manager says.
+    pub upgrades: Vec<(String, bool)>,
     /// Replaces the path, or a part of it.
     pub path_rewrite: Option<PathRewrite>,
     /// Replaces the host.
@@ -180,6 +182,7 @@ impl Default for Forward {
             not_found_status: Self::NOT_FOUND,
             timeout: Some(Self::TIMEOUT),
             idle_timeout: None,
+            upgrades: Vec::new(),
             path_rewrite: None,
             host_rewrite: None,
             append_forwarded_host: false,

@@ -399,6 +399,14 @@ fn forward(
             &format!("{path}.idle_timeout"),
             notes,
         ),
+        upgrades: it
+            .upgrade_configs
+            .iter()
+            .map(|it| {
+                let enabled = it.enabled.is_none_or(|enabled| enabled.value);
+                (it.upgrade_type.to_ascii_lowercase(), enabled)
+            })
+            .collect(),
         choice_header,
         not_found_status: action::not_found(it),
         path_rewrite: action::path_rewrite(it, matcher, path, notes),

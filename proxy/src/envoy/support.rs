@@ -771,8 +771,13 @@ const SUPPORTED: &[(&str, &[&str])] = &[
         &["name", "string_match", "present_match"],
     ),
     (
+        "envoy.config.route.v3.RouteAction.UpgradeConfig",
+        &["upgrade_type", "enabled"],
+    ),
+    (
         "envoy.config.route.v3.RouteAction",
         &[
+            "upgrade_configs",
             "cluster",
             "cluster_header",
             "weighted_clusters",

@@ -59,7 +59,7 @@ pub(super) fn request(
 ) -> Result<Settled, Error> {
     let seen = Seen::look(&head.headers);
     settle_host(head, &seen, manager)?;
-    let upgrade = settle_connection(head, &seen, manager)?;
+    let upgrade = settle_connection(head, &seen);
     if seen.expect {
         // Answered here, when the body is first asked for.
         head.headers.remove(header::EXPECT);
@@ -178,11 +178,7 @@ fn settle_host(head: &mut request::Parts, seen: &Seen, manager: &Manager) -> Res
     Ok(())
 }
 
-fn settle_connection(
-    head: &mut request::Parts,
-    seen: &Seen,
-    manager: &Manager,
-) -> Result<Option<String>, Error> {
+fn settle_connection(head: &mut request::Parts, seen: &Seen) -> Option<String> {
     let wanted = if seen.upgrade && seen.connections > 0 {
         wanted_upgrade(&head.headers)
     } else {
@@ -196,15 +192,10 @@ fn settle_connection(
             .insert(header::TE, HeaderValue::from_static("trailers"));
     }
     // RFC 9113 §3.1 took `h2c` back: it is not passed on, and the request is one like any other.
-    let Some(wanted) = wanted.filter(|wanted| wanted.name != "h2c") else {
-        return Ok(None);
-    };
-    if !manager.upgrades.contains(&wanted.name) {
-        return Err(Error::UpgradeDenied);
-    }
+    let wanted = wanted.filter(|wanted| wanted.name != "h2c")?;
     head.headers.insert(header::CONNECTION, wanted.connection);
     head.headers.insert(header::UPGRADE, wanted.value);
-    Ok(Some(wanted.name))
+    Some(wanted.name)
 }
 
 /// An upgrade that is asked for. Both headers go on as they came.
