@@ -219,7 +219,7 @@ pub fn config(scenario: &Scenario, wiring: &Wiring) -> Config {
         );
         clusters.push(Cluster {
             balance: policy.balance.clone(),
-            outlier: policy.outlier.clone(),
+            outlier: policy.outlier,
             health: policy.health.iter().cloned().collect(),
             // Its callers' sidecars keep the limits.
             limits: Limits {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use meshbed_proxy::policy::{
-    balance::Balance,
+    balance::{Balance, least_request, maglev, peak_ewma, ring_hash},
     breaker::Thresholds,
     health::{self, Check, Probe},
     outlier,
@@ -158,11 +158,11 @@ impl Resolver<'_> {
 
 fn balance(word: &str) -> Balance {
     match word {
-        "least_request" => Balance::LeastRequest(Default::default()),
+        "least_request" => Balance::LeastRequest(least_request::Settings::default()),
         "random" => Balance::Random,
-        "ring_hash" => Balance::RingHash(Default::default()),
-        "maglev" => Balance::Maglev(Default::default()),
-        "peak_ewma" => Balance::PeakEwma(Default::default()),
+        "ring_hash" => Balance::RingHash(ring_hash::Settings::default()),
+        "maglev" => Balance::Maglev(maglev::Settings::default()),
+        "peak_ewma" => Balance::PeakEwma(peak_ewma::Settings::default()),
         _ => Balance::default(),
     }
 }

@@ -192,9 +192,7 @@ fn settle_connection(head: &mut request::Parts, seen: &Seen) -> Option<String> {
             .insert(header::TE, HeaderValue::from_static("trailers"));
     }
     // RFC 9113 §3.1 took `h2c` back: it is not passed on, and the request is one like any other.
-    let Some(wanted) = wanted.filter(|wanted| wanted.name != "h2c") else {
-        return None;
-    };
+    let wanted = wanted.filter(|wanted| wanted.name != "h2c")?;
     head.headers.insert(header::CONNECTION, wanted.connection);
     head.headers.insert(header::UPGRADE, wanted.value);
     Some(wanted.name)
