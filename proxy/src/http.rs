@@ -62,6 +62,8 @@ pub async fn serve(client: Rc<Client>, request: Request<Incoming>) -> Response<D
     // The first route of the most specific host is taken, and one of its clusters.
     route(&mut log, &head);
     // An upgrade is what they allow: from its head on, the connection is the other protocol's.
+    // As with Envoy, a `CONNECT` without a route is told that.
+    let upgrade = upgrade.filter(|_| log.route.is_some() || head.method != http::Method::CONNECT);
     if let Some(protocol) = upgrade {
         if !allows(&log, &protocol) {
             return reply::error(log, &Error::UpgradeDenied);

@@ -249,6 +249,14 @@ pub struct Forward {
     pub sticky: sticky::Compiled,
 }
 
+impl Forward {
+    /// A `CONNECT` ends here, and its bytes go to an endpoint without HTTP.
+    pub fn terminates(&self) -> bool {
+        let mut upgrades = self.upgrades.iter();
+        upgrades.any(|upgrade| upgrade.protocol == "connect" && upgrade.terminates)
+    }
+}
+
 /// A mirror, ready to be asked.
 #[derive(Debug)]
 pub struct Mirror {

@@ -51,6 +51,10 @@ pub struct Pool<B> {
     sni: Option<Box<str>>,
     /// Connections on which other names are asked for.
     named: RefCell<HashMap<Box<str>, Rc<Self>>>,
+    /// Its connections carry bytes, not HTTP.
+    raw: bool,
+    /// The pool of such connections to the same endpoint.
+    tunnels: RefCell<Option<Rc<Self>>>,
     metrics: Arc<Upstream>,
     body: PhantomData<fn(B)>,
 }
@@ -105,6 +109,8 @@ impl<B> Pool<B> {
             site: RefCell::default(),
             sni: None,
             named: RefCell::default(),
+            raw: false,
+            tunnels: RefCell::default(),
             metrics,
             body: PhantomData,
         }
@@ -122,8 +128,8 @@ impl<B> Pool<B> {
         if let Some(twin) = &self.twin {
             twin.stand_at(site);
         }
-        for named in self.named.borrow().values() {
-            named.stand_at(site);
+        if let Some(tunnels) = &*self.tunnels.borrow() {
+            tunnels.stand_at(site);
         }
         for pool in self.named.borrow().values() {
             pool.stand_at(site);
@@ -183,6 +189,7 @@ impl<B> Pool<B> {
         let pool = Rc::new(Self {
             http2: self.http2.as_ref().map(h2::Connections::sibling),
             alpn: self.alpn,
+            raw: self.raw,
             tls: self.tls.clone(),
             sni: Some(name.into()),
             http1: self.http1.clone(),
@@ -191,6 +198,22 @@ impl<B> Pool<B> {
         });
         named.insert(name.into(), Rc::clone(&pool));
         pool
+    }
+
+    /// The pool of connections that carry bytes, not HTTP.
+    pub fn for_tunnel(self: &Rc<Self>) -> Rc<Self> {
+        let mut tunnels = self.tunnels.borrow_mut();
+        let pool = tunnels.get_or_insert_with(|| {
+            let (address, metrics) = (self.address, Arc::clone(&self.metrics));
+            Rc::new(Self {
+                raw: true,
+                tls: self.tls.clone(),
+                sni: self.sni.clone(),
+                site: RefCell::new(self.site.borrow().clone()),
+                ..Self::new(address, self.by, self.idle_timeout, metrics)
+            })
+        });
+        Rc::clone(pool)
     }
 
     fn is_unused(self: &Rc<Self>) -> bool {
@@ -270,6 +293,9 @@ impl<B> Pool<B> {
     pub fn sweep(&self) {
         if let Some(twin) = &self.twin {
             twin.sweep();
+        }
+        if let Some(tunnels) = &*self.tunnels.borrow() {
+            tunnels.sweep();
         }
         // Names come from clients: those that are not asked for any more are forgotten.
         self.named.borrow_mut().retain(|_, pool| {
@@ -373,6 +399,7 @@ impl<B> Pool<B> {
         let offered: &[&[u8]] = match (http2, self.alpn) {
             (true, true) => &[b"h2", b"http/1.1"],
             (true, false) => &[b"h2"],
+            (false, _) if self.raw => &[],
             (false, _) => &[b"http/1.1"],
         };
         let (stream, session) = dial::connect_tls(
@@ -449,6 +476,7 @@ where
     /// Sends the request; the head of its answer, and the body as it comes.
     pub async fn exchange(&mut self, request: Request<B>) -> Result<Response<Incoming>, Failed<B>> {
         match &mut self.way {
+            Way::Connection(held) if self.pool.raw => Ok(held.conn.tunnel(request)),
             Way::Connection(held) => held.conn.exchange(request).await,
             Way::Stream(slot) => slot.exchange(request).await,
         }
@@ -466,11 +494,12 @@ impl<B> Lease<B> {
         self.pool.address
     }
 
-    /// The protocol that it speaks.
-    pub fn version(&self) -> Version {
+    /// The HTTP that it speaks; `None`: it carries bytes.
+    pub fn version(&self) -> Option<Version> {
         match &self.way {
-            Way::Connection(_) => Version::HTTP_11,
-            Way::Stream(_) => Version::HTTP_2,
+            Way::Connection(_) if self.pool.raw => None,
+            Way::Connection(_) => Some(Version::HTTP_11),
+            Way::Stream(_) => Some(Version::HTTP_2),
         }
     }
 

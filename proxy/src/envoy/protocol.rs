@@ -175,14 +175,23 @@ fn common(it: &Common, path: &str, spoken: &mut Spoken, notes: &mut Notes) {
 }
 
 /// What a route says about upgrades.
-pub(super) fn upgrades(configs: &[UpgradeConfig]) -> Vec<Upgrade> {
-    configs
-        .iter()
-        .map(|it| Upgrade {
+pub(super) fn upgrades(configs: &[UpgradeConfig], path: &str, notes: &mut Notes) -> Vec<Upgrade> {
+    let mut upgrades = Vec::with_capacity(configs.len());
+    for (index, it) in configs.iter().enumerate() {
+        let upgrade = Upgrade {
             protocol: it.upgrade_type.to_ascii_lowercase(),
             allowed: it.enabled.is_none_or(|enabled| enabled.value),
-        })
-        .collect()
+            terminates: it.connect_config.is_some(),
+        };
+        if upgrade.terminates && upgrade.protocol != "connect" {
+            notes.invalid(
+                format!("{path}.upgrade_configs[{index}].connect_config"),
+                format!("`{}` is not the upgrade type `CONNECT`", it.upgrade_type),
+            );
+        }
+        upgrades.push(upgrade);
+    }
+    upgrades
 }
 
 /// The bounds of HTTP/2 connections; Envoy's own where the file says nothing.

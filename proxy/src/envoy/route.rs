@@ -409,7 +409,7 @@ fn forward(
         attempt_count: false,
         attempt_count_in_answer: false,
         tries: Box::default(),
-        upgrades: protocol::upgrades(&it.upgrade_configs),
+        upgrades: protocol::upgrades(&it.upgrade_configs, path, notes),
         mirrors: policies
             .iter()
             .enumerate()

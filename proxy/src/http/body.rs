@@ -235,6 +235,10 @@ impl Download {
                 Flags::UR,
                 "upstream_reset_after_response_started{remote_refused_stream_reset}",
             ),
+            Error::Terminated if log.method == http::Method::CONNECT => (
+                Flags::UC,
+                "upstream_reset_after_response_started{connection_termination}",
+            ),
             // Envoy's codec takes an end within a body for an error of the protocol.
             _ => (
                 Flags::UPE,

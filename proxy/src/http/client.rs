@@ -258,6 +258,7 @@ impl Client {
     /// The request has no end of its own: it is an upgrade.
     pub fn request_goes_on(&self) {
         self.request_complete.set(false);
+        self.request_end.set(None);
     }
 
     /// The request has come in full.

@@ -3,8 +3,8 @@
 use std::{net::IpAddr, rc::Rc, str::FromStr, time::Duration};
 
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version, header, request,
-    uri::Authority,
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header,
+    request, uri::Authority,
 };
 use tokio::time::Instant;
 
@@ -100,6 +100,7 @@ pub async fn send(
         key,
         metadata,
         version: log.version,
+        tunnel: head.method == Method::CONNECT && forward.terminates(),
         begin,
         times,
         tell_attempt,
@@ -168,6 +169,8 @@ struct Sender<'a> {
     metadata: Option<&'a Metadata>,
     /// What the client speaks.
     version: Version,
+    /// It is a `CONNECT` that ends here.
+    tunnel: bool,
     begin: Instant,
     times: Times,
     tell_attempt: bool,
@@ -226,7 +229,11 @@ impl Sender<'_> {
             reject,
             attempts: others,
         })?;
-        let pool = host.pool.for_client(self.version);
+        let tunnels = self.tunnel.then(|| host.pool.for_tunnel());
+        let pool = match &tunnels {
+            Some(tunnels) => tunnels,
+            None => host.pool.for_client(self.version),
+        };
         Ok(match &self.name {
             Some(name) => pool.for_name(name),
             None => Rc::clone(pool),
@@ -293,7 +300,7 @@ impl Sender<'_> {
         // What only access logs and header operations ask for.
         match result {
             Ok(Got::Upstream(answer)) => {
-                log.upstream_protocol = Some(answer.lease.version());
+                log.upstream_protocol = answer.lease.version();
                 if log.kept.is_some() {
                     log.upstream_local = answer.lease.local_addr();
                 }

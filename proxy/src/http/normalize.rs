@@ -191,6 +191,9 @@ fn settle_connection(head: &mut request::Parts, seen: &Seen) -> Option<String> {
         head.headers
             .insert(header::TE, HeaderValue::from_static("trailers"));
     }
+    if head.method == Method::CONNECT {
+        return Some("connect".to_owned());
+    }
     // RFC 9113 §3.1 took `h2c` back: it is not passed on, and the request is one like any other.
     let wanted = wanted.filter(|wanted| wanted.name != "h2c")?;
     head.headers.insert(header::CONNECTION, wanted.connection);

@@ -220,6 +220,7 @@ impl Connection {
         let asked = Asked {
             version: parts.version,
             head: parts.method == http::Method::HEAD,
+            connects: parts.method == http::Method::CONNECT,
             // What follows a `CONNECT` that is not taken is no HTTP.
             keep_alive: keep_alive && parts.method != http::Method::CONNECT,
         };
@@ -270,6 +271,7 @@ impl Connection {
         let asked = Asked {
             version: Version::HTTP_11,
             head: false,
+            connects: false,
             keep_alive: false,
         };
         self.answer(response, asked).await
@@ -278,7 +280,7 @@ impl Connection {
     async fn answer(&self, response: Response<Download>, asked: Asked) -> After {
         let (head, mut body) = response.into_parts();
         // RFC 9112 §9.3: what is still to come of the request would be taken for the next one. Envoy reads no more either.
-        let switches = head.status == StatusCode::SWITCHING_PROTOCOLS;
+        let switches = asked.switches(head.status);
         let close = !asked.keep_alive
             || (!self.conn.is_read() && !switches)
             || self.client.is_closing()
@@ -444,7 +446,15 @@ impl Connection {
 struct Asked {
     version: Version,
     head: bool,
+    connects: bool,
     keep_alive: bool,
+}
+
+impl Asked {
+    /// From this answer on the connection is another protocol's.
+    fn switches(self, status: StatusCode) -> bool {
+        status == StatusCode::SWITCHING_PROTOCOLS || self.connects && status.is_success()
+    }
 }
 
 /// An answer's head on its way out.
@@ -458,11 +468,11 @@ struct Answer<'a> {
 impl Answer<'_> {
     fn write(mut self, body: &Download, close: bool) -> Encoder {
         self.out.status(self.asked.version, self.status);
-        let switches = self.status == StatusCode::SWITCHING_PROTOCOLS;
+        let switches = self.asked.switches(self.status);
         let (mut length, mut dated) = (None, false);
         for (name, value) in self.headers {
             match *name {
-                header::CONNECTION if !switches => continue,
+                header::CONNECTION if self.status != StatusCode::SWITCHING_PROTOCOLS => continue,
                 header::CONTENT_LENGTH => {
                     length = value.to_str().ok().and_then(|text| text.parse().ok());
                 }

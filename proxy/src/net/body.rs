@@ -120,6 +120,10 @@ impl Stream {
     fn error(&self, error: &h2::Error) -> Error {
         match self.side {
             Side::Downstream => Error::of_client_stream(error),
+            // Reset from here, within the answer: what the client still sent has failed.
+            Side::Upstream if error.is_reset() && !error.is_remote() && !error.is_library() => {
+                Error::ClientLeft
+            }
             _ => Error::of_stream(error),
         }
     }

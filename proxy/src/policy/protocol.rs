@@ -35,6 +35,8 @@ pub struct Upgrade {
     pub protocol: String,
     /// They may.
     pub allowed: bool,
+    /// `CONNECT` ends here: its bytes go to an endpoint without HTTP.
+    pub terminates: bool,
 }
 
 /// Bounds of HTTP/2 connections. The defaults are Envoy's.

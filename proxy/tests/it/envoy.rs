@@ -579,6 +579,44 @@ fn what_is_known_and_not_honoured_is_told_by_its_path() {
     }
 }
 
+#[test]
+fn a_connect_ends_here_where_the_route_says_how() {
+    let to = |upgrade: &str| {
+        forward(&format!(
+            "{{cluster: shop, upgrade_configs: [{{{upgrade}}}]}}"
+        ))
+    };
+    let here = to("upgrade_type: CONNECT, connect_config: {}");
+    assert!(here.upgrades[0].terminates);
+    assert_eq!(here.upgrades[0].protocol, "connect");
+    let on = to("upgrade_type: CONNECT");
+    assert!(!on.upgrades[0].terminates && on.upgrades[0].allowed);
+    let at = "static_resources.listeners[0].filter_chains[0].filters[0].typed_config.route_config\
+              .virtual_hosts[0].routes[0].route.upgrade_configs[0].connect_config";
+    for (upgrade, expected) in [
+        (
+            "upgrade_type: CONNECT, connect_config: {allow_post: true}",
+            format!("not supported yet: {at}.allow_post "),
+        ),
+        (
+            "upgrade_type: CONNECT, connect_config: {proxy_protocol_config: {version: V1}}",
+            format!("not supported yet: {at}.proxy_protocol_config "),
+        ),
+        (
+            "upgrade_type: websocket, connect_config: {}",
+            format!("{at}: `websocket` is not the upgrade type `CONNECT`"),
+        ),
+    ] {
+        let text = with(
+            "route: {cluster: shop}",
+            &format!("route: {{cluster: shop, upgrade_configs: [{{{upgrade}}}]}}"),
+        );
+        let problems = problems(&text);
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert!(problems[0].contains(&expected), "{problems:?}");
+    }
+}
+
 /// A second listener with this network filter.
 fn with_network_filter(name: &str, settings: &str) -> String {
     with(

@@ -13,6 +13,7 @@ mod chains;
 mod chosen;
 mod cli;
 mod cluster;
+mod connect;
 mod envoy;
 mod fault;
 mod fault_kinds;

@@ -530,7 +530,12 @@ fn framed(mut head: request::Parts) -> request::Parts {
     let scheme = if secure { Scheme::HTTPS } else { Scheme::HTTP };
     let authority = host.and_then(|host| Authority::from_maybe_shared(host).ok());
     let mut parts = std::mem::take(&mut head.uri).into_parts();
-    if let Some(authority) = authority {
+    let connects = head.method == Method::CONNECT && head.extensions.get::<Protocol>().is_none();
+    if let (Some(authority), true) = (&authority, connects) {
+        // RFC 9113 §8.5: a plain `CONNECT` has neither scheme nor path.
+        parts.authority = Some(authority.clone());
+        head.version = Version::HTTP_2;
+    } else if let Some(authority) = authority {
         parts.authority = Some(authority);
         parts.scheme = Some(scheme);
         parts

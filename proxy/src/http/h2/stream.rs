@@ -45,6 +45,12 @@ pub(super) async fn run(
     mut respond: SendResponse<Bytes>,
 ) -> Ended {
     let bodiless = request.method() == Method::HEAD;
+    let broken = if request.method() == Method::CONNECT {
+        // RFC 9113 §8.5: the far connection broke.
+        Reason::CONNECT_ERROR
+    } else {
+        Reason::INTERNAL_ERROR
+    };
     let mut exchange = pin!(serve(Rc::clone(&client), settle(request)));
     let answer = poll_fn(|cx| {
         client.remember(cx.waker());
@@ -79,7 +85,14 @@ pub(super) async fn run(
     match respond.send_response(head, last) {
         Ok(send) if !last => {
             let held = None;
-            Sender { send, body, held }.run(connection, &client).await;
+            Sender {
+                send,
+                body,
+                held,
+                broken,
+            }
+            .run(connection, &client)
+            .await;
         }
         Ok(_) => {}
         // The stream is gone, or the head is one that cannot be sent.
@@ -178,6 +191,8 @@ struct Sender {
     send: SendStream<Bytes>,
     body: Download,
     held: Option<Bytes>,
+    /// What the client is told when the body breaks off.
+    broken: Reason,
 }
 
 impl Sender {
@@ -241,7 +256,7 @@ impl Sender {
             return over(self.send.send_data(Bytes::new(), true));
         };
         let Ok(frame) = frame else {
-            self.send.send_reset(Reason::INTERNAL_ERROR);
+            self.send.send_reset(self.broken);
             return Poll::Ready(());
         };
         match frame.into_data() {

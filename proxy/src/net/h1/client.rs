@@ -13,6 +13,7 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
+use tokio::io::AsyncWrite;
 
 use super::{
     buffer::{Inbox, Outbox},
@@ -44,6 +45,8 @@ struct Inner {
     /// What is left of the answer's body.
     answer: Decoder,
     keep_alive: bool,
+    /// What goes over it is no HTTP any more.
+    tunnel: Option<Tunnel>,
     phase: Phase,
     /// So many requests it has carried.
     served: u64,
@@ -56,6 +59,15 @@ enum Phase {
     Busy,
     /// Nothing more may be sent on it.
     Broken,
+}
+
+/// Bytes that are passed on as they are.
+#[derive(Debug, Clone, Copy)]
+struct Tunnel {
+    /// The server's end of it is an orderly one; in one that HTTP has opened it is a break, as with Envoy.
+    plain: bool,
+    /// The server has been told that no more comes.
+    shut: bool,
 }
 
 /// Why there is no answer.
@@ -91,6 +103,7 @@ impl Conn {
             upload: None,
             answer: Decoder::default(),
             keep_alive: true,
+            tunnel: None,
             phase: Phase::Idle,
             served: 0,
         }))
@@ -134,6 +147,7 @@ impl Conn {
         let (parts, body) = request.into_parts();
         let upgrades = self.0.borrow_mut().begin(&parts, &body);
         let bodiless = parts.method == Method::HEAD;
+        let connects = parts.method == Method::CONNECT;
         drop(parts);
         let mut body = Some(body).filter(|body| !body.is_end_stream());
         let answered = poll_fn(|cx| {
@@ -143,7 +157,19 @@ impl Conn {
         })
         .await;
         let head = match answered {
-            Ok(head) => head,
+            Ok(mut head) => {
+                if connects && head.parts.status.is_success() {
+                    self.0.borrow_mut().tunnel = Some(Tunnel {
+                        plain: false,
+                        shut: false,
+                    });
+                    // RFC 9110 §9.3.6: whatever it says of a body, there is none.
+                    head.body = Decoder::until_close();
+                    head.parts.headers.remove(header::CONTENT_LENGTH);
+                    head.parts.headers.remove(header::TRANSFER_ENCODING);
+                }
+                head
+            }
             Err(error) => {
                 self.0.borrow_mut().phase = Phase::Broken;
                 return Err(Failed {
@@ -155,13 +181,38 @@ impl Conn {
         Ok(self.answered(head, body))
     }
 
+    /// Passes the request's body on as it is, and what comes back as an answer's: the request itself is not sent.
+    pub fn tunnel<B>(self: &Rc<Self>, request: Request<B>) -> Response<Incoming>
+    where
+        B: Body<Data = Bytes, Error = Error> + Unpin + 'static,
+    {
+        let inner = &mut *self.0.borrow_mut();
+        inner.phase = Phase::Busy;
+        inner.served += 1;
+        inner.keep_alive = false;
+        inner.encoder = Encoder::Raw;
+        inner.answer = Decoder::until_close();
+        inner.tunnel = Some(Tunnel {
+            plain: true,
+            shut: false,
+        });
+        inner.upload = Some(Box::pin(request.into_body()));
+        Response::new(Incoming::answer(Answer {
+            conn: Rc::clone(self),
+            left: None,
+            done: false,
+        }))
+    }
+
     fn answered<B>(self: &Rc<Self>, head: head::AnswerHead, body: Option<B>) -> Response<Incoming>
     where
         B: Body<Data = Bytes, Error = Error> + Unpin + 'static,
     {
         let inner = &mut *self.0.borrow_mut();
         inner.keep_alive = head.keep_alive;
-        let switched = head.parts.status == StatusCode::SWITCHING_PROTOCOLS;
+        let switched =
+            head.parts.status == StatusCode::SWITCHING_PROTOCOLS || inner.tunnel.is_some();
+        inner.keep_alive &= inner.tunnel.is_none();
         match body {
             Some(body) if switched => {
                 inner.encoder = Encoder::Raw;
@@ -195,12 +246,17 @@ impl Inner {
         self.served += 1;
         let spelling = parts.extensions.get();
         let mut out = Head::new(self.out.head(), self.limits.names, spelling);
-        out.request(&parts.method, &parts.uri);
+        match parts.headers.get(header::HOST) {
+            // The host may have been rewritten; it is what a `CONNECT` asks for.
+            Some(host) if parts.method == Method::CONNECT => out.connect(host.as_bytes()),
+            _ => out.request(&parts.method, &parts.uri),
+        }
         for (name, value) in &parts.headers {
             out.row(name.as_str(), value.as_bytes());
         }
         let ended = body.is_end_stream();
-        let upgrades = !ended && parts.headers.contains_key(header::UPGRADE);
+        let upgrades = !ended
+            && (parts.headers.contains_key(header::UPGRADE) || parts.method == Method::CONNECT);
         self.encoder = if upgrades {
             Encoder::Nothing
         } else if ended {
@@ -329,12 +385,21 @@ impl Inner {
 
     /// Sends on what the client still sends, while its answer comes already.
     fn poll_upload(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
-        if self.upload.is_none() && self.out.is_empty() {
+        let open = self.tunnel.is_some_and(|tunnel| !tunnel.shut);
+        if self.upload.is_none() && self.out.is_empty() && !open {
             return Ok(());
         }
         let mut upload = self.upload.take();
-        let sent = self.poll_send(cx, &mut upload);
+        let mut sent = self.poll_send(cx, &mut upload);
         self.upload = upload;
+        if let (Poll::Ready(Ok(())), Some(tunnel)) = (&sent, &mut self.tunnel)
+            && !tunnel.shut
+        {
+            // The client sends no more: so does this side, and still reads.
+            let shut = Pin::new(&mut self.io).poll_shutdown(cx);
+            tunnel.shut = shut.is_ready();
+            sent = shut.map(|shut| shut.map_err(|_| Sending::Broken));
+        }
         match sent {
             Poll::Ready(Err(Sending::Body(error))) => Err(error),
             Poll::Ready(Err(Sending::Broken)) => {
@@ -358,6 +423,9 @@ impl Inner {
                 piece => return Poll::Ready(Ok(piece)),
             }
             match ready!(self.inbox.poll_read(cx, &mut self.io)) {
+                Ok(0) if self.tunnel.is_some_and(|tunnel| !tunnel.plain) => {
+                    return Poll::Ready(Err(Error::Terminated));
+                }
                 Ok(0) if self.answer.is_until_close() => return Poll::Ready(Ok(Piece::End)),
                 Ok(0) | Err(_) => return Poll::Ready(Err(Error::Terminated)),
                 Ok(_) => {}

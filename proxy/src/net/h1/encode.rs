@@ -106,6 +106,13 @@ impl<'a> Head<'a> {
         self.out.extend_from_slice(b" HTTP/1.1\r\n");
     }
 
+    /// The line of a `CONNECT` to this host.
+    pub fn connect(&mut self, host: &[u8]) {
+        self.out.extend_from_slice(b"CONNECT ");
+        self.out.extend_from_slice(host);
+        self.out.extend_from_slice(b" HTTP/1.1\r\n");
+    }
+
     /// An answer's line.
     pub fn status(&mut self, version: Version, status: StatusCode) {
         if status == StatusCode::OK && version == Version::HTTP_11 {

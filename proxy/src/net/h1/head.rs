@@ -215,7 +215,7 @@ pub fn request(input: &mut Bytes, limits: &Limits) -> Result<Option<RequestHead>
     Ok(Some(RequestHead {
         keep_alive: seen.keeps_alive(parts.version),
         expects: seen.expects && parts.version == Version::HTTP_11,
-        upgrade: seen.upgrade,
+        upgrade: seen.upgrade || parts.method == Method::CONNECT,
         parts,
         body,
     }))
