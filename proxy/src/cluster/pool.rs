@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response, Version};
+use http::{HeaderMap, Request, Response, Version};
 use http_body::Body;
 use tokio::time::Instant;
 
@@ -473,11 +473,16 @@ impl<B> Lease<B>
 where
     B: Body<Data = Bytes, Error = Error> + Unpin + 'static,
 {
-    /// Sends the request; the head of its answer, and the body as it comes.
-    pub async fn exchange(&mut self, request: Request<B>) -> Result<Response<Incoming>, Failed<B>> {
+    /// Sends the request; the head of its answer, and the body as it comes. `go_on` is told of an HTTP/1 endpoint's
+    /// `100 Continue`.
+    pub async fn exchange(
+        &mut self,
+        request: Request<B>,
+        go_on: Option<&dyn Fn(HeaderMap)>,
+    ) -> Result<Response<Incoming>, Failed<B>> {
         match &mut self.way {
             Way::Connection(held) if self.pool.raw => Ok(held.conn.tunnel(request)),
-            Way::Connection(held) => held.conn.exchange(request).await,
+            Way::Connection(held) => held.conn.exchange(request, go_on).await,
             Way::Stream(slot) => slot.exchange(request).await,
         }
     }

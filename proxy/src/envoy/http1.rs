@@ -26,7 +26,10 @@ const ANSWER_KB: std::ops::RangeInclusive<u32> = 1..=8192;
 
 /// As a connection manager says.
 pub(super) fn downstream(it: &HttpConnectionManager, path: &str, notes: &mut Notes) -> Http1 {
-    let mut http1 = Http1::default();
+    let mut http1 = Http1 {
+        pass_continue: it.proxy_100_continue,
+        ..Http1::default()
+    };
     if let Some(it) = &it.http_protocol_options {
         options(
             it,

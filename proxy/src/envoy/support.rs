@@ -153,6 +153,7 @@ const SUPPORTED: &[(&str, &[&str])] = &[
             "via",
             "generate_request_id",
             "use_remote_address",
+            "proxy_100_continue",
             "xff_num_trusted_hops",
             "skip_xff_append",
             "internal_address_config",

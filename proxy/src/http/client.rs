@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use http::HeaderMap;
 use tokio::time::Instant;
 
 use super::core::{Core, Local};
@@ -60,6 +61,7 @@ pub struct Client {
     stream_by: Cell<Option<Instant>>,
     expired: Cell<Option<Expired>>,
     left: Cell<Option<Left>>,
+    go_on: RefCell<Option<HeaderMap>>,
 }
 
 /// How a client took its request back.
@@ -128,6 +130,7 @@ impl Client {
             stream_by: Cell::new(None),
             expired: Cell::new(None),
             left: Cell::new(None),
+            go_on: RefCell::default(),
         }
     }
 
@@ -197,6 +200,7 @@ impl Client {
             stream_by: Cell::new(None),
             expired: Cell::new(None),
             left: Cell::new(None),
+            go_on: RefCell::default(),
         }
     }
 
@@ -208,6 +212,16 @@ impl Client {
     /// How the client took its request back; `None`: its connection ended.
     pub fn left(&self) -> Option<Left> {
         self.left.get()
+    }
+
+    /// The endpoint has said `100 Continue`, with these headers.
+    pub fn go_on(&self, headers: HeaderMap) {
+        *self.go_on.borrow_mut() = Some(headers);
+    }
+
+    /// What the endpoint has said with its `100 Continue`, once.
+    pub fn told_to_go_on(&self) -> Option<HeaderMap> {
+        self.go_on.take()
     }
 
     /// A request begins.

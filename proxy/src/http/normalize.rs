@@ -60,7 +60,7 @@ pub(super) fn request(
     let seen = Seen::look(&head.headers);
     settle_host(head, &seen, manager)?;
     let upgrade = settle_connection(head, &seen);
-    if seen.expect {
+    if seen.expect && !manager.http1.pass_continue {
         // Answered here, when the body is first asked for.
         head.headers.remove(header::EXPECT);
     }

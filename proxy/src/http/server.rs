@@ -23,7 +23,7 @@ use super::{
     date,
     h2::{self, Preface},
     inject::Cut,
-    reply, serve,
+    normalize, reply, serve,
 };
 use crate::{
     error::Error,
@@ -125,6 +125,7 @@ struct Life {
     /// Then it ends, if it has no request.
     end: Option<Instant>,
     delayed_close: Duration,
+    pass_continue: bool,
 }
 
 impl Life {
@@ -135,6 +136,7 @@ impl Life {
             last,
             end: last.map(|last| last + http1.drain),
             delayed_close: http1.delayed_close,
+            pass_continue: http1.pass_continue,
         }
     }
 }
@@ -212,7 +214,7 @@ impl Connection {
             ..
         } = head;
         self.served.set(self.served.get() + 1);
-        if expects {
+        if expects && !self.life.pass_continue {
             // Answered here, at once, as Envoy does: it is written before the answer, or with it.
             self.conn
                 .with_out(|out| out.put(b"HTTP/1.1 100 Continue\r\n\r\n"));
@@ -250,7 +252,11 @@ impl Connection {
                 return Poll::Ready(None);
             }
             self.watch(cx);
-            if let Poll::Ready(output) = future.as_mut().poll(cx) {
+            let polled = future.as_mut().poll(cx);
+            if self.life.pass_continue {
+                self.pass_continue(cx);
+            }
+            if let Poll::Ready(output) = polled {
                 return Poll::Ready(Some(output));
             }
             if self.conn.poll_gone(cx).is_ready() {
@@ -260,6 +266,24 @@ impl Connection {
             Poll::Pending
         })
         .await
+    }
+
+    /// Tells the client that the endpoint wants the body.
+    fn pass_continue(&self, cx: &mut Context<'_>) {
+        let Some(mut headers) = self.client.told_to_go_on() else {
+            return;
+        };
+        normalize::strip_answer(&mut headers);
+        self.conn.with_out(|out| {
+            let mut head = encode::Head::new(out.head(), self.limits.names, None);
+            head.status(Version::HTTP_11, StatusCode::CONTINUE);
+            for (name, value) in &headers {
+                head.row(name.as_str(), value.as_bytes());
+            }
+            head.end();
+        });
+        // A connection that is broken is found out by who polls next.
+        let _ = self.conn.poll_flush(cx);
     }
 
     /// Answers what is no request.

@@ -490,7 +490,7 @@ impl Shadow {
                 Some(lease) => lease,
                 None => pool.connect().await?,
             };
-            let sent = lease.exchange(request).await;
+            let sent = lease.exchange(request, None).await;
             match sent {
                 Ok(answer) => break (lease, answer),
                 Err(failed) => match failed.unsent {

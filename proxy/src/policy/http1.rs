@@ -15,6 +15,8 @@ pub struct Http1 {
     pub chunked_length: bool,
     /// Any token is a method; else those that are registered, and some that are in use.
     pub custom_methods: bool,
+    /// The endpoint answers `expect: 100-continue`; else it is answered here.
+    pub pass_continue: bool,
     /// How the names of headers are written.
     pub names: Names,
     /// What becomes of a client's headers with an underscore in their name.
@@ -76,6 +78,7 @@ impl Default for Http1 {
             trailers: false,
             chunked_length: false,
             custom_methods: false,
+            pass_continue: false,
             names: Names::Lower,
             underscores: Underscores::Allow,
             max_headers: Self::MAX_HEADERS,

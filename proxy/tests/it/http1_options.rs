@@ -11,7 +11,7 @@ use meshbed_proxy::{
     },
 };
 
-use super::support::{config, echo, service, start};
+use super::support::{Wire, config, echo, service, start};
 
 fn with(up: std::net::SocketAddr, http1: Http1) -> Config {
     let mut config = config(up);
@@ -206,4 +206,45 @@ fn an_answer_before_the_requests_end_ends_the_connection() {
     assert_eq!(answer.header("connection").as_deref(), Some("close"));
     assert_eq!(answer.header("x-envoy-upstream-service-time"), None);
     assert_eq!(wire.message(), None);
+}
+
+#[test]
+fn an_endpoint_is_asked_whether_it_wants_the_body_where_that_is_asked_for() {
+    let up = service(|mut wire| {
+        while let Some(head) = wire.head() {
+            assert!(head.contains("expect: 100-continue\r\n"), "{head}");
+            if head.starts_with("POST /no ") {
+                wire.send("HTTP/1.1 417 No\r\ncontent-length: 0\r\n\r\n");
+                return;
+            }
+            wire.send("HTTP/1.1 103 Early Hints\r\nlink: a\r\n\r\nHTTP/1.1 100 Continue\r\nx-up: 1\r\n\r\n");
+            let body = wire.exactly(5);
+            assert_eq!(body, b"hello");
+            wire.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+        }
+    });
+    let http1 = Http1 {
+        pass_continue: true,
+        ..Http1::default()
+    };
+    let proxy = start(with(up, http1));
+    let ask = |wire: &mut Wire, path: &str| {
+        wire.send(format!(
+            "POST {path} HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 5\r\n\r\n"
+        ));
+        wire.head().unwrap()
+    };
+    let mut wire = proxy.connect();
+    for _ in 0..2 {
+        let head = ask(&mut wire, "/yes");
+        assert_eq!(head, "HTTP/1.1 100 Continue\r\nx-up: 1\r\n\r\n");
+        wire.send("hello");
+        let answer = wire.message().unwrap();
+        assert_eq!((answer.status(), &*answer.body), (200, "ok"));
+    }
+    // A refusal comes alone, and the body is not waited for.
+    let head = ask(&mut wire, "/no");
+    assert!(head.starts_with("HTTP/1.1 417 "), "{head}");
+    let bytes: Vec<_> = proxy.told.records(3).iter().map(|it| it.bytes_in).collect();
+    assert_eq!(bytes, [5, 5, 0]);
 }

@@ -117,7 +117,9 @@ async fn exchange(
         };
         let spare = spare(&request, &lease, start);
         progress.connected.set(Some(Instant::now()));
-        let sent = client.in_time_pinned(pin!(lease.exchange(request))).await;
+        let go_on = |headers| client.go_on(headers);
+        let sent = lease.exchange(request, Some(&go_on));
+        let sent = client.in_time_pinned(pin!(sent)).await;
         let Failed { error, unsent } = match sent {
             Err(error) => return Err(Failure::sent(error)),
             Ok(Ok(response)) => {

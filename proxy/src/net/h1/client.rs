@@ -127,12 +127,14 @@ impl Conn {
         self.0.borrow().phase == Phase::Idle
     }
 
-    /// Sends a request; the head of its answer, and the body as it comes. Interim answers are skipped. When the answer comes
+    /// Sends a request; the head of its answer, and the body as it comes. Interim answers are skipped, but `go_on` is told of
+    /// `100 Continue`. When the answer comes
     /// before the request's end, polling its body sends the rest. Dropping the future, or the body before its end, breaks
     /// the connection.
     pub async fn exchange<B>(
         self: &Rc<Self>,
         request: Request<B>,
+        go_on: Option<&dyn Fn(HeaderMap)>,
     ) -> Result<Response<Incoming>, Failed<B>>
     where
         B: Body<Data = Bytes, Error = Error> + Unpin + 'static,
@@ -153,7 +155,7 @@ impl Conn {
         let answered = poll_fn(|cx| {
             self.0
                 .borrow_mut()
-                .poll_head(cx, bodiless, &mut body, upgrades)
+                .poll_head(cx, bodiless, &mut body, upgrades, go_on)
         })
         .await;
         let head = match answered {
@@ -285,6 +287,7 @@ impl Inner {
         bodiless: bool,
         body: &mut Option<B>,
         upgrades: bool,
+        go_on: Option<&dyn Fn(HeaderMap)>,
     ) -> Poll<Result<head::AnswerHead, Error>>
     where
         B: Body<Data = Bytes, Error = Error> + Unpin,
@@ -303,7 +306,14 @@ impl Inner {
             if !self.inbox.bytes.is_empty() {
                 let head = head::answer(&mut self.inbox.bytes, &self.limits, bodiless);
                 match head.map_err(|_| Error::Protocol)? {
-                    Some(head) if is_interim(head.parts.status) => continue,
+                    Some(head) if is_interim(head.parts.status) => {
+                        if let Some(go_on) = go_on
+                            && head.parts.status == StatusCode::CONTINUE
+                        {
+                            go_on(head.parts.headers);
+                        }
+                        continue;
+                    }
                     Some(head) => return Poll::Ready(Ok(head)),
                     None => {}
                 }
