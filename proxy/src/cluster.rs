@@ -1,7 +1,7 @@
 //! A cluster as one event loop sees it: its endpoints and their connections, and which of them is next.
 //!
 //! What all loops share is in the [`roster`]: how endpoints are, and what is under way. A loop looks at the roster's
-//! version once a request, and makes its [`view`] anew when it has changed.
+//! version once a request, and makes its `view` anew when it has changed.
 
 use std::{
     cell::{Cell, RefCell},

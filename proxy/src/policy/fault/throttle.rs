@@ -45,7 +45,7 @@ impl Throttle {
 }
 
 impl Pace {
-    /// How many of so many bytes may go on, when the body began so long ago; 0: none before [`Pace::wait`] has passed.
+    /// How many of so many bytes may go on, when the body began so long ago; 0: none before [`Pace::next`].
     pub fn allow(&mut self, since: Duration, bytes: usize) -> usize {
         // The first slice is there at once.
         let due = (since.as_nanos() * u128::from(FILLS) / 1_000_000_000) as u64 + 1;

@@ -1,4 +1,4 @@
-//! The operators of format strings, by Envoy's names. A new one is a row of [`Field::named`], and a value of the source.
+//! The operators of format strings, by Envoy's names. A new one is a row of `Field::named`, and a value of the source.
 
 use http::{HeaderName, header::CONTENT_TYPE};
 
