@@ -31,6 +31,7 @@ mod listener;
 mod local_reply;
 mod place;
 mod protocol;
+mod redirect;
 mod retry;
 mod route;
 mod secret;

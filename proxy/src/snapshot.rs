@@ -31,6 +31,7 @@ use crate::{
         origin::Origin,
         path::Normalization,
         protocol::{Codec, Http2, Upgrade},
+        redirect,
         rewrite::{CompiledHost, CompiledPath, CompiledRedirect, Redirect},
         sticky,
     },
@@ -241,6 +242,8 @@ pub struct Forward {
     pub host_rewrite: Option<CompiledHost>,
     /// The host that was asked for is appended to `x-forwarded-host` where it is replaced.
     pub append_forwarded_host: bool,
+    /// Upstreams' redirects that are followed here.
+    pub redirects: Option<Box<redirect::Compiled>>,
     /// Upgrades that are allowed, or not, whatever the manager says.
     pub upgrades: Vec<Upgrade>,
     /// Indexes into [`Snapshot::mirrors`].
@@ -1060,6 +1063,12 @@ impl<'a> Compiler<'a> {
                 .as_ref()
                 .and_then(|it| CompiledHost::new(it).ok()),
             append_forwarded_host: forward.append_forwarded_host,
+            redirects: forward.redirects.as_ref().and_then(|policy| {
+                redirect::Compiled::new(policy)
+                    .map_err(|what| self.problem(format!("{path}.redirects"), what))
+                    .ok()
+                    .map(Box::new)
+            }),
             upgrades: forward.upgrades.clone(),
             mirrors,
         }

@@ -12,6 +12,7 @@ use crate::{
         mirror::Mirror,
         path::Normalization,
         protocol::Upgrade,
+        redirect,
         rewrite::{HostRewrite, PathRewrite, Redirect},
         sticky,
     },
@@ -129,6 +130,8 @@ pub struct Forward {
     pub attempt_count_in_answer: bool,
     /// How often it is tried, and for how long.
     pub tries: Box<Tries>,
+    /// Upstreams' redirects that are followed here; `None`: all are the client's.
+    pub redirects: Option<Box<redirect::Policy>>,
     /// Upgrades that are allowed, or not, whatever the manager says.
     pub upgrades: Vec<Upgrade>,
     /// Shadows.
@@ -189,6 +192,7 @@ impl Default for Forward {
             attempt_count: false,
             attempt_count_in_answer: false,
             tries: Box::default(),
+            redirects: None,
             upgrades: Vec::new(),
             mirrors: Vec::new(),
             sticky: Vec::new(),

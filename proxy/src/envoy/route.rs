@@ -22,7 +22,7 @@ use super::{
     Notes, action, balance,
     filter::{self, Faults, Overrides, duration, open, share, unless_zero},
     headers::{self, operations},
-    local_reply, protocol, retry, sticky,
+    local_reply, protocol, redirect, retry, sticky,
 };
 use crate::{
     config::{self, Forward},
@@ -409,6 +409,7 @@ fn forward(
         attempt_count: false,
         attempt_count_in_answer: false,
         tries: Box::default(),
+        redirects: redirect::convert(it, path, notes),
         upgrades: protocol::upgrades(&it.upgrade_configs, path, notes),
         mirrors: policies
             .iter()

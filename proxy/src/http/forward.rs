@@ -133,6 +133,11 @@ pub async fn send(
     Box::pin(race::Race::new(&sender, head, body, retries, log).run()).await
 }
 
+/// Takes off what the client wishes of retries and timeouts.
+pub(super) fn forget_wishes(headers: &mut HeaderMap) {
+    wish::take(headers, false);
+}
+
 /// What binds the request to an endpoint, and what it asks for of one. A client is given the cookies that bind it.
 fn bind<'a>(
     local: &'a Local,

@@ -29,6 +29,7 @@ mod mirror;
 mod oracle;
 mod pressure;
 mod rate_limit;
+mod redirect;
 mod reply;
 mod retry;
 mod smuggling;
