@@ -787,6 +787,7 @@ const SUPPORTED: &[(&str, &[&str])] = &[
             "host_rewrite_literal",
             "host_rewrite_header",
             "host_rewrite_path_regex",
+            "auto_host_rewrite",
             "append_x_forwarded_host",
             "request_mirror_policies",
             "hash_policy",

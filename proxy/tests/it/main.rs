@@ -20,6 +20,7 @@ mod fault_kinds;
 mod filters;
 mod grpc;
 mod h2_attack;
+mod host_rewrite;
 mod http1;
 mod http1_options;
 mod http2;
