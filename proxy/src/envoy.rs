@@ -39,6 +39,7 @@ mod sticky;
 mod support;
 mod tcp;
 mod tls;
+mod weighted;
 
 pub use secret::Secret;
 

@@ -155,6 +155,10 @@ pub struct Target {
     pub host_rewrite: Option<String>,
     /// What else is asked for of endpoints' metadata.
     pub metadata: Metadata,
+    /// All that its requests pass, in place of the route's filters; `None`: the route's, and its fault rules.
+    pub filters: Option<Vec<Filter>>,
+    /// Fault rules, beside filters of its own; `None`: the manager's.
+    pub faults: Option<Vec<fault::Rule>>,
 }
 
 /// How a cluster is named.

@@ -22,7 +22,7 @@ use super::{
     Notes, action, balance,
     filter::{self, Faults, Overrides, duration, open, share, unless_zero},
     headers::{self, operations},
-    local_reply, protocol, redirect, retry, sticky,
+    local_reply, protocol, redirect, retry, sticky, weighted,
 };
 use crate::{
     config::{self, Forward},
@@ -126,6 +126,14 @@ fn host(
             retry::apply(it, path, route, &inner, &mut made, notes);
             made.filters =
                 faults.filters_of_route(&outer.overrides, (it, path), (route, &inner), notes);
+            weighted::apply(
+                faults,
+                &outer.overrides,
+                (it, path),
+                (route, &inner),
+                &mut made,
+                notes,
+            );
             if let config::Action::Forward(forward) = &mut made.action {
                 forward.tries.fallback = faults.fallback(&outer.overrides, (route, &inner));
             }

@@ -915,6 +915,7 @@ const SUPPORTED: &[(&str, &[&str])] = &[
             "response_headers_to_remove",
             "host_rewrite_literal",
             "metadata_match",
+            "typed_per_filter_config",
         ],
     ),
     (

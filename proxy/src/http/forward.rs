@@ -110,7 +110,7 @@ pub async fn send(
         times,
         tell_attempt,
         told_timeout: told_timeout.filter(|_| wish.timeout.is_none()),
-        faults: route.and_then(|route| inject::Attempts::of(&route.faults, log)),
+        faults: route.and_then(|route| inject::Attempts::of(&route.passed(log.target).faults, log)),
         name: asked_name(cluster, &head, log),
         own_host,
     };

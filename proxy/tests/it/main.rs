@@ -39,3 +39,4 @@ mod swap;
 mod tcp;
 mod tcp_fault;
 mod tls;
+mod weighted;
