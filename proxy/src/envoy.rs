@@ -31,6 +31,7 @@ mod listener;
 mod local_reply;
 mod place;
 mod protocol;
+mod redirect;
 mod retry;
 mod route;
 mod secret;
@@ -38,6 +39,7 @@ mod sticky;
 mod support;
 mod tcp;
 mod tls;
+mod weighted;
 
 pub use secret::Secret;
 

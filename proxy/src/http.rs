@@ -22,6 +22,7 @@ mod locate;
 pub mod log;
 mod normalize;
 mod origin;
+mod redirect;
 pub mod replay;
 pub mod reply;
 pub mod server;
@@ -35,6 +36,7 @@ use client::Client;
 use fallback::Sent;
 use forward::Got;
 use log::Log;
+use redirect::{Trail, Turn};
 use shadow::{Copies, Primary, Shadow};
 
 use crate::{
@@ -46,7 +48,7 @@ use crate::{
 
 /// Serves one request.
 pub async fn serve(client: Rc<Client>, request: Request<Incoming>) -> Response<Download> {
-    let (mut head, mut body) = request.into_parts();
+    let (mut head, body) = request.into_parts();
     // The configuration is loaded once: what is swapped in meanwhile is for the next request.
     let (local, http) = client.local();
     // One log is opened; from here exactly one record leaves, also when the client vanishes.
@@ -59,6 +61,23 @@ pub async fn serve(client: Rc<Client>, request: Request<Incoming>) -> Response<D
     if let Err(elsewhere) = locate::path(&mut log, &mut head) {
         return reply::elsewhere(log, elsewhere);
     }
+    match pass(log, head, body, upgrade, None).await {
+        Ok(response) => response,
+        // On the heap, so that connections without it are no larger for it.
+        Err(turn) => Box::pin(redirect::follow(turn)).await,
+    }
+}
+
+/// Serves a settled request; the error is what becomes of it where its upstream sends it elsewhere, and that is followed
+/// here. `trail`: where it has been before.
+async fn pass(
+    mut log: Box<Log>,
+    mut head: request::Parts,
+    mut body: Incoming,
+    upgrade: Option<String>,
+    trail: Option<Box<Trail>>,
+) -> Result<Response<Download>, Box<Turn>> {
+    let switches = upgrade.is_some();
     // The first route of the most specific host is taken, and one of its clusters.
     route(&mut log, &head);
     // An upgrade is what they allow: from its head on, the connection is the other protocol's.
@@ -66,7 +85,7 @@ pub async fn serve(client: Rc<Client>, request: Request<Incoming>) -> Response<D
     let upgrade = upgrade.filter(|_| log.route.is_some() || head.method != http::Method::CONNECT);
     if let Some(protocol) = upgrade {
         if !allows(&log, &protocol) {
-            return reply::error(log, &Error::UpgradeDenied);
+            return Ok(reply::error(log, &Error::UpgradeDenied));
         }
         body.switch();
         log.client.request_goes_on();
@@ -76,19 +95,26 @@ pub async fn serve(client: Rc<Client>, request: Request<Incoming>) -> Response<D
     // It passes the filters: faults are drawn and suffered, limits kept; one may answer it.
     match filters::request(&mut log, &mut head, &mut body).await {
         Ok(None) => {}
-        Ok(Some(ended)) => return reply::filtered(log, ended),
-        Err(error) => return reply::error(log, &error),
+        Ok(Some(ended)) => return Ok(reply::filtered(log, ended)),
+        Err(error) => return Ok(reply::error(log, &error)),
     }
     // A route without a cluster answers by itself.
     let Some(cluster) = log.cluster().cloned() else {
-        return answer_here(log, head);
+        return Ok(answer_here(log, head));
     };
     // Mirrors choose it, and take their copies; the primary does not wait for them.
     let copies = mirror(&mut log, &mut head, &body);
     // It is sent on; access logs tell of it as it is now.
     log.keep_request(&head);
-    let upload = upload(&mut log, body, copies.tees);
+    let before = trail.as_ref().map_or(0, |trail| trail.bytes);
+    let upload = upload(&mut log, body, copies.tees, before);
     let primaries = copies.primaries;
+    // What the upstream sends elsewhere is kept until its answer is there.
+    let (spare, upload) = if switches {
+        (None, upload)
+    } else {
+        redirect::keep(&log, &head, upload, &cluster)
+    };
     let sent = if falls_back(&log) {
         // On the heap, so that connections without fallbacks are no larger for them.
         Box::pin(fallback::send(head, upload, &cluster, &mut log)).await
@@ -97,9 +123,17 @@ pub async fn serve(client: Rc<Client>, request: Request<Incoming>) -> Response<D
             .await
             .map(Sent::Got)
     };
-    match sent {
+    Ok(match sent {
         // The upstream's answer goes to the client; its end ends the log.
         Ok(Sent::Got(Got::Upstream(mut answer))) => {
+            if let Some(spare) = spare
+                && let Some(next) = redirect::next(&mut log, *spare, trail, &answer)
+            {
+                for primary in primaries {
+                    primary.failed();
+                }
+                return Err(next.go(log, answer));
+            }
             let shaped = match log.shaping {
                 None => Ok(()),
                 Some(_) => Box::pin(inject::shape(&mut log, &mut answer.response)).await,
@@ -125,7 +159,7 @@ pub async fn serve(client: Rc<Client>, request: Request<Incoming>) -> Response<D
         }
         // Without one, the client is told why.
         Err(error) => failed(log, primaries, &error),
-    }
+    })
 }
 
 /// As Envoy: a gRPC client's own deadline, where the route lets it count, else the route's bound, else the manager's.
@@ -341,11 +375,12 @@ fn chosen(log: &Log, forward: &Forward, headers: &http::HeaderMap) -> Vec<Rc<Sha
     chosen
 }
 
-fn upload(log: &mut Log, body: Incoming, tees: Vec<shadow::Tee>) -> Upload {
+/// `before`: how many bytes came of it before it was sent elsewhere.
+fn upload(log: &mut Log, body: Incoming, tees: Vec<shadow::Tee>, before: u64) -> Upload {
     if body.is_end_stream() {
         return Upload::Empty;
     }
-    let bytes = Rc::new(Cell::new(0));
+    let bytes = Rc::new(Cell::new(before));
     log.bytes_in = Some(Rc::clone(&bytes));
     let client = Rc::clone(&log.client);
     Upload::Client(Box::new(FromClient::new(body, client, bytes, tees)))

@@ -21,6 +21,7 @@ pub mod outlier;
 pub mod path;
 pub mod protocol;
 pub mod rate_limit;
+pub mod redirect;
 pub mod retry;
 pub mod rewrite;
 pub mod sticky;

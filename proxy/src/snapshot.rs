@@ -31,6 +31,7 @@ use crate::{
         origin::Origin,
         path::Normalization,
         protocol::{Codec, Http2, Upgrade},
+        redirect,
         rewrite::{CompiledHost, CompiledPath, CompiledRedirect, Redirect},
         sticky,
     },
@@ -176,10 +177,8 @@ pub struct Route {
     pub share: Option<(Draw, f64)>,
     /// What is done.
     pub action: Action,
-    /// What its requests pass.
-    pub filters: Arc<Filters>,
-    /// The faults that they meet.
-    pub faults: Faults,
+    /// What its requests pass, unless their target says otherwise.
+    pub passed: Passed,
     /// What is done to headers, after the target's own.
     pub levels: Vec<Arc<headers::Level>>,
     /// The target's own are done last.
@@ -188,6 +187,15 @@ pub struct Route {
     pub body: Option<replies::Format>,
     /// What is done to answers looks at the request's headers.
     pub recalls: bool,
+}
+
+/// What requests pass.
+#[derive(Debug)]
+pub struct Passed {
+    /// Filters.
+    pub filters: Arc<Filters>,
+    /// Faults.
+    pub faults: Faults,
 }
 
 /// Fault rules and their counts.
@@ -241,6 +249,8 @@ pub struct Forward {
     pub host_rewrite: Option<CompiledHost>,
     /// The host that was asked for is appended to `x-forwarded-host` where it is replaced.
     pub append_forwarded_host: bool,
+    /// Upstreams' redirects that are followed here.
+    pub redirects: Option<Box<redirect::Compiled>>,
     /// Upgrades that are allowed, or not, whatever the manager says.
     pub upgrades: Vec<Upgrade>,
     /// Indexes into [`Snapshot::mirrors`].
@@ -508,6 +518,15 @@ impl Route {
             Action::Forward(forward) => Some(forward),
             _ => None,
         }
+    }
+
+    /// What its requests to this target pass.
+    pub fn passed(&self, target: usize) -> &Passed {
+        let own = self.forward().and_then(|forward| {
+            let target = forward.targets.get(target)?;
+            target.passed.as_deref()
+        });
+        own.unwrap_or(&self.passed)
     }
 }
 
@@ -900,17 +919,13 @@ impl<'a> Compiler<'a> {
         http: &config::HttpManager,
         outer: &Arc<Filters>,
     ) -> Option<Route> {
-        let rules = route.faults.as_ref().unwrap_or(&http.faults);
-        let compiled = fault::Rules::compile(rules, self.config.seed)
-            .map_err(|what| self.problem(format!("{path}.faults"), what))
-            .ok();
-        // Most routes say nothing of their own, and share the manager's.
-        let filters = if route.filters.is_none() && route.faults.is_none() {
-            Arc::clone(outer)
-        } else {
-            let list = route.filters.as_ref().unwrap_or(&http.filters);
-            self.filters(&format!("{path}.filters"), list, !rules.is_empty())
-        };
+        let passed = self.passed(
+            path,
+            route.filters.as_deref(),
+            route.faults.as_deref(),
+            http,
+            outer,
+        );
         let matcher = matcher::Compiled::new(&route.matcher)
             .map_err(|what| self.problem(format!("{path}.match"), what))
             .ok();
@@ -931,9 +946,9 @@ impl<'a> Compiler<'a> {
                 .zip(CompiledRedirect::new(to, &route.matcher).ok())
                 .map(|(status, to)| Action::Redirect(status, to)),
             config::Action::Nothing => Some(Action::Nothing),
-            config::Action::Forward(forward) => {
-                Some(Action::Forward(self.forward(path, route, forward)))
-            }
+            config::Action::Forward(forward) => Some(Action::Forward(
+                self.forward(path, route, forward, http, outer),
+            )),
         };
         // What cannot be compiled was told by the check.
         let edits = route.edits.iter();
@@ -943,7 +958,7 @@ impl<'a> Compiler<'a> {
                 .map_err(|what| self.problem(format!("{path}.body_format"), what))
                 .ok()
         });
-        let rules = compiled?;
+        let passed = passed?;
         let action = action?;
         let of_targets = match &action {
             Action::Forward(forward) => forward.targets.all.as_slice(),
@@ -956,13 +971,46 @@ impl<'a> Compiler<'a> {
                 let name = format!("route {path}");
                 (self.config.seed.rule(&name), share.get())
             }),
-            recalls: filters.recalls()
+            recalls: passed.filters.recalls()
+                || of_targets
+                    .iter()
+                    .filter_map(|it| it.passed.as_ref())
+                    .any(|passed| passed.filters.recalls())
                 || body.as_ref().is_some_and(replies::Format::recalls)
                 || levels
                     .iter()
                     .chain(of_targets.iter().filter_map(|it| it.level.as_ref()))
                     .any(|level| level.recalls),
             action,
+            passed,
+            levels,
+            target_last: route.cluster_last,
+            body,
+        })
+    }
+
+    /// What requests pass; where nothing is said of filters or fault rules, the manager's.
+    fn passed(
+        &mut self,
+        path: &str,
+        filters: Option<&[config::Filter]>,
+        faults: Option<&[fault::Rule]>,
+        http: &config::HttpManager,
+        outer: &Arc<Filters>,
+    ) -> Option<Passed> {
+        let rules = faults.unwrap_or(&http.faults);
+        let compiled = fault::Rules::compile(rules, self.config.seed)
+            .map_err(|what| self.problem(format!("{path}.faults"), what))
+            .ok();
+        // Most routes say nothing of their own, and share the manager's.
+        let filters = if filters.is_none() && faults.is_none() {
+            Arc::clone(outer)
+        } else {
+            let list = filters.unwrap_or(&http.filters);
+            self.filters(&format!("{path}.filters"), list, !rules.is_empty())
+        };
+        let rules = compiled?;
+        Some(Passed {
             filters,
             faults: Faults {
                 counters: Counters::new(&rules, &self.lasting.faults),
@@ -970,9 +1018,6 @@ impl<'a> Compiler<'a> {
                 at_attempt: rules.has(fault::Place::Attempt),
                 rules,
             },
-            levels,
-            target_last: route.cluster_last,
-            body,
         })
     }
 
@@ -984,9 +1029,16 @@ impl<'a> Compiler<'a> {
         }))
     }
 
-    fn forward(&mut self, path: &str, route: &config::Route, forward: &config::Forward) -> Forward {
+    fn forward(
+        &mut self,
+        path: &str,
+        route: &config::Route,
+        forward: &config::Forward,
+        http: &config::HttpManager,
+        outer: &Arc<Filters>,
+    ) -> Forward {
         let mut all = Vec::new();
-        for target in &forward.clusters {
+        for (index, target) in forward.clusters.iter().enumerate() {
             // Names that nobody has were told by the check, where they are a mistake.
             let cluster = match &target.cluster {
                 config::ClusterName::Fixed(name) => {
@@ -998,7 +1050,12 @@ impl<'a> Compiler<'a> {
                 },
             };
             let edits = target.edits.as_ref();
+            let passed = target.filters.as_deref().and_then(|filters| {
+                let path = format!("{path}.clusters[{index}]");
+                self.passed(&path, Some(filters), target.faults.as_deref(), http, outer)
+            });
             all.push(Target {
+                passed: passed.map(Box::new),
                 cluster,
                 weight: target.weight,
                 level: edits.and_then(|edits| self.cache.level(edits).ok()),
@@ -1060,6 +1117,12 @@ impl<'a> Compiler<'a> {
                 .as_ref()
                 .and_then(|it| CompiledHost::new(it).ok()),
             append_forwarded_host: forward.append_forwarded_host,
+            redirects: forward.redirects.as_ref().and_then(|policy| {
+                redirect::Compiled::new(policy)
+                    .map_err(|what| self.problem(format!("{path}.redirects"), what))
+                    .ok()
+                    .map(Box::new)
+            }),
             upgrades: forward.upgrades.clone(),
             mirrors,
         }

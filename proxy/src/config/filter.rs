@@ -62,4 +62,13 @@ impl Steps {
     pub fn is_empty(&self) -> bool {
         self.request.is_empty() && self.response.is_empty()
     }
+
+    /// These, then those.
+    #[must_use]
+    pub fn then(&self, then: &Self) -> Self {
+        Self {
+            request: [self.request.as_slice(), &then.request].concat(),
+            response: [self.response.as_slice(), &then.response].concat(),
+        }
+    }
 }

@@ -270,6 +270,12 @@ impl Finder<'_> {
     fn forward(&mut self, path: &str, forward: &Forward, route: &Route, known: bool) {
         for (index, target) in forward.clusters.iter().enumerate() {
             let path = format!("{path}.clusters[{index}]");
+            if let Some(faults) = &target.faults {
+                self.faults(&format!("{path}.faults"), faults);
+            }
+            for filter in target.filters.iter().flatten() {
+                self.filter(&format!("{path}.filters"), filter);
+            }
             match &target.cluster {
                 ClusterName::Fixed(name) if known => self.known(&path, name),
                 ClusterName::Fixed(_) => {}

@@ -12,6 +12,7 @@ use crate::{
         mirror::Mirror,
         path::Normalization,
         protocol::Upgrade,
+        redirect,
         rewrite::{HostRewrite, PathRewrite, Redirect},
         sticky,
     },
@@ -129,6 +130,8 @@ pub struct Forward {
     pub attempt_count_in_answer: bool,
     /// How often it is tried, and for how long.
     pub tries: Box<Tries>,
+    /// Upstreams' redirects that are followed here; `None`: all are the client's.
+    pub redirects: Option<Box<redirect::Policy>>,
     /// Upgrades that are allowed, or not, whatever the manager says.
     pub upgrades: Vec<Upgrade>,
     /// Shadows.
@@ -152,6 +155,10 @@ pub struct Target {
     pub host_rewrite: Option<String>,
     /// What else is asked for of endpoints' metadata.
     pub metadata: Metadata,
+    /// All that its requests pass, in place of the route's filters; `None`: the route's, and its fault rules.
+    pub filters: Option<Vec<Filter>>,
+    /// Fault rules, beside filters of its own; `None`: the manager's.
+    pub faults: Option<Vec<fault::Rule>>,
 }
 
 /// How a cluster is named.
@@ -189,6 +196,7 @@ impl Default for Forward {
             attempt_count: false,
             attempt_count_in_answer: false,
             tries: Box::default(),
+            redirects: None,
             upgrades: Vec::new(),
             mirrors: Vec::new(),
             sticky: Vec::new(),

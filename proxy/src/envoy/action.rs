@@ -79,6 +79,7 @@ fn weighted(it: &WeightedCluster, path: &str, notes: &mut Notes) -> (Vec<Target>
                 }
                 None => None,
             },
+            ..Target::default()
         });
     }
     let header = match &it.random_value_specifier {

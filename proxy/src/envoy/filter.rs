@@ -165,8 +165,11 @@ impl Settings {
                     routes.reverse();
                 }
                 let all = std::iter::once(Arc::clone(own)).chain(routes);
+                // One filter: an answer passes several from the last to the first.
                 all.filter(|steps| !steps.is_empty())
+                    .reduce(|first, then| Arc::new(first.then(&then)))
                     .map(Filter::Headers)
+                    .into_iter()
                     .collect()
             }
         }
@@ -371,6 +374,17 @@ impl Faults {
         if overrides.is_empty() && !describes {
             return None;
         }
+        Some(self.passed(&overrides, host, route, notes))
+    }
+
+    /// What requests pass where all of this is said.
+    pub(super) fn passed(
+        &self,
+        overrides: &Overrides,
+        host: (&VirtualHost, &str),
+        route: (&Route, &str),
+        notes: &mut Notes,
+    ) -> Vec<Filter> {
         let mut filters = Vec::new();
         for filter in &self.filters {
             let laid;
@@ -390,7 +404,7 @@ impl Faults {
                 settings => settings.filters(),
             });
         }
-        Some(filters)
+        filters
     }
 
     /// The rules of requests whose route overrides nothing.

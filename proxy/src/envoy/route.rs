@@ -22,7 +22,7 @@ use super::{
     Notes, action, balance,
     filter::{self, Faults, Overrides, duration, open, share, unless_zero},
     headers::{self, operations},
-    local_reply, protocol, retry, sticky,
+    local_reply, protocol, redirect, retry, sticky, weighted,
 };
 use crate::{
     config::{self, Forward},
@@ -126,6 +126,14 @@ fn host(
             retry::apply(it, path, route, &inner, &mut made, notes);
             made.filters =
                 faults.filters_of_route(&outer.overrides, (it, path), (route, &inner), notes);
+            weighted::apply(
+                faults,
+                &outer.overrides,
+                (it, path),
+                (route, &inner),
+                &mut made,
+                notes,
+            );
             if let config::Action::Forward(forward) = &mut made.action {
                 forward.tries.fallback = faults.fallback(&outer.overrides, (route, &inner));
             }
@@ -409,6 +417,7 @@ fn forward(
         attempt_count: false,
         attempt_count_in_answer: false,
         tries: Box::default(),
+        redirects: redirect::convert(it, path, notes),
         upgrades: protocol::upgrades(&it.upgrade_configs, path, notes),
         mirrors: policies
             .iter()

@@ -787,10 +787,12 @@ const SUPPORTED: &[(&str, &[&str])] = &[
             "host_rewrite_literal",
             "host_rewrite_header",
             "host_rewrite_path_regex",
+            "auto_host_rewrite",
             "append_x_forwarded_host",
             "request_mirror_policies",
             "hash_policy",
             "metadata_match",
+            "internal_redirect_policy",
             "upgrade_configs",
             "retry_policy",
             "hedge_policy",
@@ -798,6 +800,28 @@ const SUPPORTED: &[(&str, &[&str])] = &[
             "rate_limits",
             "include_vh_rate_limits",
         ],
+    ),
+    (
+        "envoy.config.route.v3.InternalRedirectPolicy",
+        &[
+            "max_internal_redirects",
+            "redirect_response_codes",
+            "predicates",
+            "allow_cross_scheme_redirect",
+            "response_headers_to_copy",
+        ],
+    ),
+    (
+        "envoy.extensions.internal_redirect.previous_routes.v3.PreviousRoutesConfig",
+        &[],
+    ),
+    (
+        "envoy.extensions.internal_redirect.allow_listed_routes.v3.AllowListedRoutesConfig",
+        &["allowed_route_names"],
+    ),
+    (
+        "envoy.extensions.internal_redirect.safe_cross_scheme.v3.SafeCrossSchemeConfig",
+        &[],
     ),
     (
         "envoy.config.route.v3.RouteAction.UpgradeConfig",
@@ -891,6 +915,7 @@ const SUPPORTED: &[(&str, &[&str])] = &[
             "response_headers_to_remove",
             "host_rewrite_literal",
             "metadata_match",
+            "typed_per_filter_config",
         ],
     ),
     (

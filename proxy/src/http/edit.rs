@@ -137,12 +137,19 @@ fn rewrite_host(forward: &Forward, target: usize, uri: &Uri, headers: &mut Heade
     }
 }
 
+/// The last of `x-forwarded-host` is this host.
+fn was_told(headers: &HeaderMap, host: &HeaderValue) -> bool {
+    let known = headers.get(FORWARDED_HOST);
+    let last = known.and_then(|known| known.as_bytes().rsplit(|byte| *byte == b',').next());
+    last == Some(host.as_bytes())
+}
+
 /// Replaces the host, and tells the upstream what it was.
 pub(super) fn replace_host(host: HeaderValue, append_forwarded: bool, headers: &mut HeaderMap) {
     let Some(original) = headers.insert(header::HOST, host) else {
         return;
     };
-    if append_forwarded {
+    if append_forwarded && !was_told(headers, &original) {
         let known = headers.get(FORWARDED_HOST);
         let value = match known.filter(|known| !known.is_empty()) {
             Some(known) => {

@@ -176,7 +176,7 @@ fn now() -> Duration {
 /// The route's filters; where there is no route, the listener's.
 fn of(log: &Log) -> Option<&Arc<Filters>> {
     match log.route() {
-        Some(route) => Some(&route.filters),
+        Some(route) => Some(&route.passed(log.target).filters),
         None => Some(&log.listener()?.filters),
     }
 }

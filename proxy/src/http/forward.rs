@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::{
     body::Upload,
     core::Local,
+    edit,
     inject::{self, Shaping},
     log::Log,
     replay::Replay,
@@ -23,7 +24,9 @@ use crate::{
     },
     error::{self, Error},
     net::body::Incoming,
-    policy::{balance::subset::Metadata, fault::abort, outlier::Outcome, sticky},
+    policy::{
+        balance::subset::Metadata, fault::abort, outlier::Outcome, rewrite::CompiledHost, sticky,
+    },
     snapshot::Route,
 };
 
@@ -91,6 +94,8 @@ pub async fn send(
     };
     let tell_attempt = forward.attempt_count;
     let told_timeout = forward.timeout_ms.clone();
+    let own_host = matches!(forward.host_rewrite, Some(CompiledHost::Endpoint))
+        .then_some(forward.append_forwarded_host);
     client.expect_answer(begin, times.whole, forward.idle_timeout);
     cluster.metrics().requests_active.inc();
     let route = local.route(log.http, log.route);
@@ -105,8 +110,9 @@ pub async fn send(
         times,
         tell_attempt,
         told_timeout: told_timeout.filter(|_| wish.timeout.is_none()),
-        faults: route.and_then(|route| inject::Attempts::of(&route.faults, log)),
+        faults: route.and_then(|route| inject::Attempts::of(&route.passed(log.target).faults, log)),
         name: asked_name(cluster, &head, log),
+        own_host,
     };
     log.sent = Some(begin);
     let retries = route.and_then(|route| {
@@ -131,6 +137,11 @@ pub async fn send(
     };
     // On the heap, so that connections without retries are no larger for it.
     Box::pin(race::Race::new(&sender, head, body, retries, log).run()).await
+}
+
+/// Takes off what the client wishes of retries and timeouts.
+pub(super) fn forget_wishes(headers: &mut HeaderMap) {
+    wish::take(headers, false);
 }
 
 /// What binds the request to an endpoint, and what it asks for of one. A client is given the cookies that bind it.
@@ -180,6 +191,15 @@ struct Sender<'a> {
     faults: Option<inject::Attempts<'a>>,
     /// The name that endpoints are asked for in TLS's handshake, where it is the request's.
     name: Option<Box<str>>,
+    /// Endpoints are asked for by their own names; whether they are told what the client asked for.
+    own_host: Option<bool>,
+}
+
+/// Where an attempt goes.
+struct Way {
+    pool: Rc<Pool<Upload>>,
+    /// The endpoint's name, where it is asked for by that.
+    host: Option<HeaderValue>,
 }
 
 /// Envoy's `auto_sni`: the host that the client asked for, without its port, unless it is an address (RFC 6066 §3).
@@ -202,12 +222,16 @@ impl Sender<'_> {
         body: Upload,
         log: &mut Log,
     ) -> Result<Got, Error> {
-        self.dress(&mut head, 1);
         log.tries = 1;
-        let pool = match self.next(None, 0) {
-            Ok(pool) => pool,
-            Err(error) => return Err(self.no_endpoint(error, log)),
+        let Way { pool, host } = match self.next(None, 0) {
+            Ok(way) => way,
+            Err(error) => {
+                self.cluster.metrics().requests.inc();
+                return Err(self.no_endpoint(error, log));
+            }
         };
+        self.rename(&mut head, host, log);
+        self.dress(&mut head, 1);
         log.upstream = Some(pool.address());
         let progress = Progress::default();
         let request = Request::from_parts(head, body);
@@ -218,11 +242,7 @@ impl Sender<'_> {
 
     /// The connections, such as suit the client's protocol, to the endpoint whose turn it is; if it is rejected, to
     /// another one, sought so often.
-    fn next(
-        &self,
-        reject: Option<&dyn Fn(&Member) -> bool>,
-        others: u32,
-    ) -> Result<Rc<Pool<Upload>>, Error> {
+    fn next(&self, reject: Option<&dyn Fn(&Member) -> bool>, others: u32) -> Result<Way, Error> {
         let host = self.cluster.pick(&Pick {
             key: self.key,
             metadata: self.metadata,
@@ -234,10 +254,25 @@ impl Sender<'_> {
             Some(tunnels) => tunnels,
             None => host.pool.for_client(self.version),
         };
-        Ok(match &self.name {
-            Some(name) => pool.for_name(name),
-            None => Rc::clone(pool),
+        Ok(Way {
+            pool: match &self.name {
+                Some(name) => pool.for_name(name),
+                None => Rc::clone(pool),
+            },
+            host: self.own_host.and_then(|_| {
+                let name = &host.site.member.endpoint.hostname;
+                HeaderValue::from_str(name).ok()
+            }),
         })
+    }
+
+    /// Asks for the endpoint by its name, if it has one.
+    fn rename(&self, head: &mut request::Parts, host: Option<HeaderValue>, log: &mut Log) {
+        if let Some(host) = host.filter(|host| !host.is_empty()) {
+            let append = self.own_host.unwrap_or_default();
+            edit::replace_host(host, append, &mut head.headers);
+            log.keep_request(head);
+        }
     }
 
     /// Tells the upstream which attempt it is, and how long it has.

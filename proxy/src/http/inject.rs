@@ -67,10 +67,11 @@ pub(super) enum Course {
 /// Draws the faults of the request's route and suffers them. The end of the request, if it ends by one. When the client
 /// leaves meanwhile, what was not done yet is recorded as abandoned.
 pub(super) async fn suffer(log: &mut Log, headers: &HeaderMap) -> Result<Option<End>, Error> {
-    let Some(route) = log.route().filter(|route| route.faults.at_request) else {
+    let passed = log.route().map(|route| route.passed(log.target));
+    let Some(passed) = passed.filter(|passed| passed.faults.at_request) else {
         return Ok(None);
     };
-    let faults = &route.faults;
+    let faults = &passed.faults;
     let decision = faults.rules.decide(
         Place::Request,
         &view(log, headers),

@@ -8,7 +8,7 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
@@ -73,6 +73,22 @@ impl Replay {
             at: 0,
             read: 0,
         }
+    }
+
+    /// The body, where all of it has come and is kept; `None`, too, where trailers follow it.
+    pub fn complete(&self) -> Option<Bytes> {
+        let kept = self.0.borrow();
+        if !kept.ended || kept.gone > 0 || kept.bytes > kept.most {
+            return None;
+        }
+        let mut whole = BytesMut::new();
+        for part in &kept.parts {
+            match part {
+                Part::Data(data) => whole.extend_from_slice(data),
+                Part::Trailers(_) => return None,
+            }
+        }
+        Some(whole.freeze())
     }
 
     /// All that came of it is still there.
@@ -234,11 +250,13 @@ mod tests {
         let mut first = body.reader();
         assert_eq!(first.size_hint().exact(), Some(6));
         assert_eq!(next(&mut first).unwrap().unwrap(), "ab");
+        assert_eq!(body.complete(), None, "there is more to come");
         assert_eq!(first.size_hint().exact(), Some(4));
         // One try overtakes the other.
         assert_eq!(all(&mut body.reader()), "abcdef");
         assert_eq!(all(&mut first), "cdef");
         assert!(first.is_end_stream() && body.is_whole());
+        assert_eq!(body.complete().unwrap(), "abcdef");
         assert_eq!(all(&mut body.reader()), "abcdef");
     }
 
@@ -248,6 +266,7 @@ mod tests {
         let mut first = body.reader();
         assert!(!body.is_whole(), "its length is known");
         assert_eq!(all(&mut first), "abcdef");
+        assert_eq!(body.complete(), None, "it is not kept");
         let again = next(&mut body.reader()).unwrap();
         assert!(matches!(again, Err(Error::Terminated)));
     }

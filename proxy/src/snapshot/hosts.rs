@@ -301,7 +301,7 @@ mod tests {
     use crate::{
         draw::Seed,
         policy::{fault, matcher},
-        snapshot::{Action, Counters, Faults},
+        snapshot::{Action, Counters, Faults, Passed},
     };
 
     fn route(name: &str, matcher: &matcher::Matcher) -> Route {
@@ -311,12 +311,14 @@ mod tests {
             matcher: matcher::Compiled::new(matcher).unwrap(),
             share: None,
             action: Action::Respond(http::StatusCode::OK, String::new()),
-            filters: std::sync::Arc::default(),
-            faults: Faults {
-                counters: Counters::new(&rules, &fault::Book::default()),
-                at_request: false,
-                at_attempt: false,
-                rules,
+            passed: Passed {
+                filters: std::sync::Arc::default(),
+                faults: Faults {
+                    counters: Counters::new(&rules, &fault::Book::default()),
+                    at_request: false,
+                    at_attempt: false,
+                    rules,
+                },
             },
             levels: Vec::new(),
             target_last: false,

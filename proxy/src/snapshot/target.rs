@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::headers::Level;
+use super::{Passed, headers::Level};
 use crate::{draw::Draw, policy::balance::subset::Metadata};
 
 /// The clusters of a route.
@@ -29,6 +29,8 @@ pub struct Target {
     pub host: Option<HeaderValue>,
     /// What is asked for of endpoints' metadata; the route's is in it.
     pub metadata: Option<Metadata>,
+    /// What its requests pass in place of what the route's do.
+    pub passed: Option<Box<Passed>>,
 }
 
 /// How a cluster is chosen.

@@ -12,11 +12,11 @@ use http::{HeaderMap, Request, request};
 use tokio::time::Instant;
 
 use super::{
-    Failure, Got, Sender,
+    Failure, Got, Sender, Way,
     attempt::{self, Progress},
 };
 use crate::{
-    cluster::{Permit, pool::Pool, roster::Member},
+    cluster::{Permit, roster::Member},
     error::Error,
     http::{body::Upload, log::Log, replay::Replay},
     net::timer::Sleep,
@@ -142,10 +142,12 @@ impl<'a> Race<'a> {
         self.count += 1;
         self.log.tries = self.count;
         let sender = self.sender;
-        let pool = match self.pick() {
-            Ok(pool) => pool,
+        let Way { pool, host } = match self.pick() {
+            Ok(way) => way,
             Err(error) => return Err(sender.no_endpoint(error, self.log)),
         };
+        // As Envoy: the next endpoint is told of this one's name, too.
+        sender.rename(&mut self.head, host, self.log);
         self.tried.push(pool.address());
         self.log.upstream = Some(pool.address());
         let body = match &self.body {
@@ -171,7 +173,7 @@ impl<'a> Race<'a> {
     }
 
     /// The next endpoint; where the policy asks for it, one that was not tried yet.
-    fn pick(&self) -> Result<Rc<Pool<Upload>>, Error> {
+    fn pick(&self) -> Result<Way, Error> {
         let others = self
             .retries
             .as_ref()
