@@ -847,6 +847,11 @@ class Run:
             for service in self.driven:
                 histogram.merge(self.cell(service, 0, windows)[1]["lateness"])
             return ranked(percentile(quantile[2]), histogram.n, histogram.ranked)
+        changes = {"ejections": ("ejection", "ejected"), "breaker_opened": ("breaker", "open")}
+        if name in changes:
+            wanted = (*changes[name], of)
+            seen = [e for e in self.events if (e["kind"], e.get("to"), e.get("service")) == wanted]
+            return Known(sum(inside(e["t_us"], windows) for e in seen))
         if name == "overflow":
             due = {request["ord"]: request["intended_us"] for request in self.requests}
             return Known(sum(e["kind"] == "overflow" and inside(due.get(e["ord"], e["t_us"]), windows) for e in self.events))

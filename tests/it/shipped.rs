@@ -26,6 +26,10 @@ const SHIPPED: &[(&str, &[&str])] = &[
         "broken-answers",
         &["warmup=1s", "steady=3s", "fault=6s", "recovery=3s"],
     ),
+    (
+        "retries",
+        &["warmup=1s", "steady=3s", "fault=6s", "recovery=3s"],
+    ),
     ("shadow-v2", &["warmup=1s", "steady=10s"]),
     ("same-build", &["warmup=1s", "steady=8s"]),
     ("own-process", &["steady=3s", "fault=4s"]),
