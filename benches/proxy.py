@@ -288,8 +288,10 @@ class Proxy:
         """The latency of an open loop at this rate."""
         command = ["taskset", "-c", "1", PEER, "load", f"127.0.0.1:{self.port}", str(rate), str(seconds), str(CONNECTIONS)]
         command.append(f"127.0.0.1:{self.backend}")
-        text = subprocess.run(list(map(str, command)), check=True, capture_output=True, text=True).stdout
-        return json.loads(text)
+        done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+        if done.returncode:
+            fail(f"{self.name}: {done.stderr.strip()}")
+        return json.loads(done.stdout)
 
 
 def rounds(proxies, measure):
@@ -370,8 +372,9 @@ def mirror(folder, backend):
     return table, {"mirror_vs_envoy": ratio(results, "meshbed", "envoy")}
 
 
-def latency(folder, backend):
-    shadow = peer("serve")
+def latency(folder, _):
+    # The load's own loop serves the backend.
+    shadow, backend = peer("serve"), free_port()
     proxies = [Proxy(name, folder, backend, shadow, 0) for name in ("meshbed", "envoy")]
     blocks = {proxy.name: [] for proxy in proxies}
     for block in range(BLOCKS + 1):
