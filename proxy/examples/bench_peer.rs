@@ -224,6 +224,12 @@ impl Plan {
             } else {
                 Duration::from_millis(10)
             };
+            // The kernel may wait in whole milliseconds, rounded up: what is nearer is not slept through.
+            let wait = if wait < Duration::from_millis(1) {
+                Duration::ZERO
+            } else {
+                wait
+            };
             let wait = Timespec {
                 tv_sec: wait.as_secs() as i64,
                 tv_nsec: i64::from(wait.subsec_nanos()),
