@@ -9,11 +9,13 @@ use std::{
     sync::Arc,
 };
 
-use http::HeaderMap;
+use bytes::Bytes;
+use http::Request;
+use http_body_util::Full;
 use tokio::{
     sync::{mpsc, watch},
     task::{JoinSet, LocalSet},
-    time::Instant,
+    time::{Instant, error::Elapsed},
 };
 
 use self::{
@@ -21,11 +23,7 @@ use self::{
     queue::Queue,
 };
 use super::{
-    AHEAD, Stop,
-    clock::Clock,
-    identity,
-    schedule::{Planned, Schedule},
-    tally::Tally,
+    AHEAD, Stop, clock::Clock, identity, rewrite::Prepared, schedule::Schedule, tally::Tally,
 };
 use crate::{
     event::{self, Flags, Micros, RunEvent},
@@ -264,6 +262,57 @@ impl Desk {
         })));
     }
 
+    /// A request as it is sent, named by its place in the schedule.
+    fn request(
+        &self,
+        released: Released,
+        form: fn(&Prepared) -> Request<Full<Bytes>>,
+    ) -> Result<Request<Full<Bytes>>, String> {
+        let planned = self.sender.schedule.planned.get(released.index);
+        let planned = planned.ok_or("it is not in the schedule")?;
+        let mut request = form(&planned.request);
+        if let Some((traceparent, request_id)) =
+            identity::headers(self.sender.run, planned.due_us, planned.ordinal)
+        {
+            request.headers_mut().insert("traceparent", traceparent);
+            request.headers_mut().insert("x-request-id", request_id);
+        }
+        Ok(request)
+    }
+
+    /// A request goes to its connection now.
+    fn sent(&self, released: Released, ended: &mut Ended) {
+        let sent_us = self.now_us();
+        ended.sent_us = Some(sent_us);
+        self.sender
+            .tally
+            .sent(sent_us.saturating_sub(released.released_us));
+    }
+
+    /// What became of a request that was sent. It is handed back if nothing of it was written, and its connection was open
+    /// before: such a one may close in the very moment that it is taken, and another may do.
+    fn answered(
+        &self,
+        answered: Result<Result<(), Failure>, Elapsed>,
+        kept: bool,
+        ended: &mut Ended,
+    ) -> Result<Option<Request<Full<Bytes>>>, String> {
+        match answered {
+            Ok(Ok(())) => Ok(None),
+            Ok(Err(Failure::Broken(why))) => Err(why),
+            Ok(Err(Failure::Unwritten(back))) => {
+                ended.sent_us = None;
+                self.sender.tally.unsent();
+                if kept {
+                    Ok(Some(*back))
+                } else {
+                    Err(link::CLOSED.to_owned())
+                }
+            }
+            Err(_) => Err("no whole answer within the timeout".to_owned()),
+        }
+    }
+
     fn now_us(&self) -> Micros {
         self.sender.clock.now_us()
     }
@@ -477,14 +526,7 @@ async fn talk(
     released: Released,
     ended: &mut Ended,
 ) -> Result<(), String> {
-    let sender = &desk.sender;
-    let planned = sender
-        .schedule
-        .planned
-        .get(released.index)
-        .ok_or("it is not in the schedule")?;
-    let mut request = planned.request.to_http();
-    identify(request.headers_mut(), sender, planned);
+    let mut request = desk.request(released, Prepared::to_http)?;
     // An idle connection may close in the very moment that it is taken: a request that was not written goes by another.
     loop {
         let kept = link::is_ready(link).await;
@@ -501,36 +543,15 @@ async fn talk(
                 .flatten()
         };
         let open = open.ok_or(link::CLOSED)?;
-        let sent_us = desk.now_us();
-        ended.sent_us = Some(sent_us);
-        sender
-            .tally
-            .sent(sent_us.saturating_sub(released.released_us));
-        let answer = open.send(request, ended);
-        match tokio::time::timeout(timeout, answer).await {
-            Ok(Ok(())) => return Ok(()),
-            Ok(Err(Failure::Broken(why))) => return Err(why),
-            Ok(Err(Failure::Unwritten(back))) => {
-                ended.sent_us = None;
-                sender.tally.unsent();
-                if !kept {
-                    return Err(link::CLOSED.to_owned());
-                }
-                request = *back;
+        desk.sent(released, ended);
+        let answered = tokio::time::timeout(timeout, open.send(request, ended)).await;
+        match desk.answered(answered, kept, ended)? {
+            Some(back) => {
+                request = back;
                 *link = None;
             }
-            Err(_) => return Err("no whole answer within the timeout".to_owned()),
+            None => return Ok(()),
         }
-    }
-}
-
-/// Names the request by its place in the schedule.
-fn identify(headers: &mut HeaderMap, sender: &Sender, planned: &Planned) {
-    if let Some((traceparent, request_id)) =
-        identity::headers(sender.run, planned.due_us, planned.ordinal)
-    {
-        headers.insert("traceparent", traceparent);
-        headers.insert("x-request-id", request_id);
     }
 }
 

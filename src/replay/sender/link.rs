@@ -7,7 +7,10 @@ use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::{
     body::Incoming,
-    client::conn::http1::{SendRequest, handshake},
+    client::conn::{
+        TrySendError,
+        http1::{SendRequest, handshake},
+    },
 };
 use hyper_util::rt::TokioIo;
 use tokio::{
@@ -69,23 +72,26 @@ impl Link {
         request: Request<Full<Bytes>>,
         ended: &mut Ended,
     ) -> Result<(), Failure> {
-        let broken = |error: &hyper::Error| Failure::Broken(reason(error));
-        let response =
-            self.sender
-                .try_send_request(request)
-                .await
-                .map_err(|mut error| match error.take_message() {
-                    Some(request) => Failure::Unwritten(Box::new(request)),
-                    None => broken(error.error()),
-                })?;
-        read(response, ended).await.map_err(Failure::Broken)?;
+        answer(self.sender.try_send_request(request), ended).await?;
         self.served = true;
         Ok(())
     }
 }
 
+/// Waits for the answer to a request that is being sent, and reads it to its end.
+pub(super) async fn answer(
+    sent: impl Future<Output = Result<Response<Incoming>, TrySendError<Request<Full<Bytes>>>>>,
+    ended: &mut Ended,
+) -> Result<(), Failure> {
+    let response = sent.await.map_err(|mut error| match error.take_message() {
+        Some(request) => Failure::Unwritten(Box::new(request)),
+        None => Failure::Broken(reason(error.error())),
+    })?;
+    read(response, ended).await.map_err(Failure::Broken)
+}
+
 /// Reads an answer to its end.
-pub(super) async fn read(response: Response<Incoming>, ended: &mut Ended) -> Result<(), String> {
+async fn read(response: Response<Incoming>, ended: &mut Ended) -> Result<(), String> {
     ended.status = Some(response.status().as_u16());
     ended.grpc_status = grpc_status(response.headers());
     let mut body = response.into_body();

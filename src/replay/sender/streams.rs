@@ -12,10 +12,8 @@ use tokio::{
     time::timeout,
 };
 
-use super::{
-    AHEAD, Desk, Ended, Released, STOPPED, Worker, deadline, identify,
-    link::{self, CLOSED},
-};
+use super::{AHEAD, Desk, Ended, Released, STOPPED, Worker, deadline, link};
+use crate::replay::rewrite::Prepared;
 
 /// A connection that streams share; opened by the first that needs it.
 #[derive(Default)]
@@ -98,46 +96,20 @@ async fn exchange(
     released: Released,
     ended: &mut Ended,
 ) -> Result<(), String> {
-    let sender = &desk.sender;
-    let planned = sender
-        .schedule
-        .planned
-        .get(released.index)
-        .ok_or("it is not in the schedule")?;
-    let mut request = planned.request.to_http2();
-    identify(request.headers_mut(), sender, planned);
-    // A connection may go away in the very moment that it is taken: a request that was not written goes by another.
+    let mut request = desk.request(released, Prepared::to_http2)?;
     loop {
         let (mut stream, kept) = timeout(limit, shared.sender(target))
             .await
             .map_err(|_| "connecting took longer than the timeout")??;
-        let sent_us = desk.now_us();
-        ended.sent_us = Some(sent_us);
-        sender
-            .tally
-            .sent(sent_us.saturating_sub(released.released_us));
-        let answer = async {
-            match stream.try_send_request(request).await {
-                Ok(response) => link::read(response, ended).await.map_err(Err),
-                Err(mut failed) => match failed.take_message() {
-                    Some(back) => Err(Ok(back)),
-                    None => Err(Err(link::reason(failed.error()))),
-                },
-            }
-        };
-        match timeout(limit, answer).await {
-            Ok(Ok(())) => return Ok(()),
-            Ok(Err(Err(why))) => return Err(why),
-            Ok(Err(Ok(back))) => {
-                ended.sent_us = None;
-                sender.tally.unsent();
-                if !kept {
-                    return Err(CLOSED.to_owned());
-                }
+        desk.sent(released, ended);
+        let answer = link::answer(stream.try_send_request(request), ended);
+        let answered = timeout(limit, answer).await;
+        match desk.answered(answered, kept, ended)? {
+            Some(back) => {
                 request = back;
                 shared.forget().await;
             }
-            Err(_) => return Err("no whole answer within the timeout".to_owned()),
+            None => return Ok(()),
         }
     }
 }
