@@ -3,23 +3,11 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::{
-    event::{Hop, Id, Micros, Mirror, Request, RunEvent},
+    event::{Changed, Hop, Id, Micros, Mirror, Request, RunEvent},
     shadow::Noise,
 };
 
 mod faults;
-fn count(changes: &[(Micros, Id)], service: &str, windows: &[Window]) -> u64 {
-    let inside = |t_us: Micros| {
-        windows
-            .iter()
-            .any(|window| (window.begin_us..window.end_us).contains(&t_us))
-    };
-    changes
-        .iter()
-        .filter(|(t_us, of)| &**of == service && inside(*t_us))
-        .count() as u64
-}
-
 #[cfg(test)]
 pub(crate) mod fixture;
 mod latency;
@@ -160,9 +148,8 @@ pub struct Measured {
     faults: Vec<Faulted>,
     shadows: Shadowed,
     overflow: BTreeMap<Micros, u64>,
-    /// Ejections and openings of breakers: when, of which service.
-    ejections: Vec<(Micros, Id)>,
-    breakers: Vec<(Micros, Id)>,
+    /// Of replicas and breakers.
+    changes: Vec<Changed>,
     unscheduled: u64,
     hops: u64,
 }
@@ -195,8 +182,7 @@ impl Measured {
             faults: setup.faults.iter().map(Faulted::new).collect(),
             shadows: Shadowed::new(&setup),
             overflow: BTreeMap::new(),
-            ejections: Vec::new(),
-            breakers: Vec::new(),
+            changes: Vec::new(),
             unscheduled: 0,
             hops: 0,
             setup,
@@ -213,14 +199,7 @@ impl Measured {
                 let slice = self.slice_of(*t_us);
                 *self.overflow.entry(slice).or_default() += 1;
             }
-            RunEvent::Changed(changed) => {
-                let at = (changed.t_us, changed.service.clone());
-                if changed.ejects() {
-                    self.ejections.push(at);
-                } else if changed.opens() {
-                    self.breakers.push(at);
-                }
-            }
+            RunEvent::Changed(changed) => self.changes.push(changed.clone()),
             RunEvent::Run { .. }
             | RunEvent::Phase { .. }
             | RunEvent::Fault { .. }
@@ -305,14 +284,17 @@ impl Measured {
             .sum()
     }
 
-    /// Replicas of a service that were ejected in these windows.
-    pub fn ejections(&self, service: &str, windows: &[Window]) -> u64 {
-        count(&self.ejections, service, windows)
-    }
-
-    /// How often breakers of a service opened in these windows.
-    pub fn breakers_opened(&self, service: &str, windows: &[Window]) -> u64 {
-        count(&self.breakers, service, windows)
+    /// How many changes of this kind a service saw in these windows.
+    pub fn changes(&self, service: &str, windows: &[Window], kind: fn(&Changed) -> bool) -> u64 {
+        let inside = |t_us: Micros| {
+            windows
+                .iter()
+                .any(|window| (window.begin_us..window.end_us).contains(&t_us))
+        };
+        self.changes
+            .iter()
+            .filter(|change| &*change.service == service && inside(change.t_us) && kind(change))
+            .count() as u64
     }
 
     /// What became of each fault's choices, in file order.

@@ -1,7 +1,7 @@
 //! The metrics that an expression may name: what each needs, its unit, and how it is read off the measurements.
 
 use crate::{
-    event::{Flags, Id},
+    event::{Changed, Flags, Id},
     expr::Unit,
     measure::{Cell, Class, Filter, Kind, Measured, Subject, Window},
     shadow::MIN_STRUCTURAL,
@@ -422,9 +422,11 @@ impl Metrics for Measured {
                 quantile_of(self.generator(windows).latency(Kind::Lateness), quantile)
             }
             (Read::Overflow, _) => Reading::count(self.overflow(windows), 0),
-            (Read::Ejections, Some(service)) => Reading::count(self.ejections(service, windows), 0),
+            (Read::Ejections, Some(service)) => {
+                Reading::count(self.changes(service, windows, Changed::ejects), 0)
+            }
             (Read::BreakersOpened, Some(service)) => {
-                Reading::count(self.breakers_opened(service, windows), 0)
+                Reading::count(self.changes(service, windows, Changed::opens), 0)
             }
             (Read::Shadow(counter), Some(shadow)) => {
                 shadow_counter(self, shadow, windows, counter, needs)
