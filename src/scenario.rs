@@ -506,6 +506,11 @@ impl Scenario {
         self.phases.last().map_or(0, |phase| phase.end_us)
     }
 
+    /// The service of this id.
+    pub fn service(&self, id: &str) -> Option<&Service> {
+        self.services.iter().find(|service| &*service.id == id)
+    }
+
     /// Whether traffic drives this service.
     pub fn is_driven(&self, service: &str) -> bool {
         self.traffic.iter().any(|source| &*source.to == service)

@@ -128,11 +128,8 @@ fn check(scenario: &Scenario, warnings: &[Warning], as_json: bool, out: &mut Str
 fn unplanned(scenario: &Scenario, error: &plan::Error) -> Problem {
     let what = chain(error);
     match error {
-        plan::Error::Schedule(cause) => {
-            let part = Part::Source(cause.source_id().clone());
-            scenario.standing.problem(&part, what)
-        }
-        plan::Error::Rule(_) => scenario.standing.problem(&Part::Source("".into()), what),
+        plan::Error::Schedule(cause) => scenario.standing.problem(&cause.part(), what),
+        plan::Error::Rule(_) => Problem::anywhere(what),
     }
 }
 

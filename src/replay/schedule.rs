@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     event::{Id, Micros},
-    scenario::{Connections, Protocol, Scenario, Source, SourceKind, Template},
+    scenario::{Connections, Part, Protocol, Scenario, Source, SourceKind, Template},
 };
 
 mod trace;
@@ -119,14 +119,13 @@ pub enum Error {
 }
 
 impl Error {
-    /// The source that it is about.
-    pub fn source_id(&self) -> &Id {
-        match self {
-            Self::Capture { source_id, .. }
-            | Self::Filter { source_id, .. }
-            | Self::Request { source_id, .. }
-            | Self::Empty { source_id, .. } => source_id,
-        }
+    /// The part of the scenario that it is about.
+    pub fn part(&self) -> Part {
+        let (Self::Capture { source_id, .. }
+        | Self::Filter { source_id, .. }
+        | Self::Request { source_id, .. }
+        | Self::Empty { source_id, .. }) = self;
+        Part::Source(Arc::clone(source_id))
     }
 }
 

@@ -24,7 +24,7 @@ use crate::{
     measure::Measured,
     plan,
     replay::{self, Drive, Driving, Schedule, Totals, schedule},
-    scenario::{Part, Scenario},
+    scenario::Scenario,
     score,
     shadow::Redaction,
 };
@@ -129,14 +129,12 @@ async fn run(
 
 /// Builds the schedule on another thread: a large capture takes seconds, in which a person may change their mind.
 async fn read_schedule(scenario: &Scenario) -> Result<Schedule, Failure> {
-    let scenario = scenario.clone();
-    let standing = scenario.standing.clone();
-    let built = tokio::task::spawn_blocking(move || schedule::build(&scenario)).await;
+    let own = scenario.clone();
+    let built = tokio::task::spawn_blocking(move || schedule::build(&own)).await;
     match built {
         Ok(Ok(schedule)) => Ok(schedule),
         Ok(Err(error)) => {
-            let part = Part::Source(Arc::clone(error.source_id()));
-            let place = standing.place(&part);
+            let place = scenario.standing.place(&error.part());
             Err(Failure::Scenario(format!("{place}: {}", chain(&error))))
         }
         Err(error) => Err(Failure::Environment(format!(

@@ -36,7 +36,7 @@ use crate::{
     event::Id,
     measure::CLIENT,
     plan,
-    scenario::{Backing, Fault, Policy, Scenario, Select, Shadow},
+    scenario::{Backing, Fault, Scenario, Select, Shadow},
 };
 
 /// The caller of an inbound sidecar, which serves all callers; not a service's id.
@@ -101,10 +101,7 @@ pub fn parties(scenario: &Scenario) -> Vec<Party<'_>> {
         .iter()
         .zip(1_u8..)
         .filter_map(|(shadow, side)| {
-            let service = scenario
-                .services
-                .iter()
-                .find(|service| service.id == shadow.of)?;
+            let service = scenario.service(&shadow.of)?;
             Some(Party {
                 shadow: Some((shadow, side)),
                 service,
@@ -272,10 +269,11 @@ fn outbound(
     peer: &Id,
     port: Option<SocketAddr>,
 ) -> Listener {
-    let policy = policy_of(scenario, peer);
     let mut forward = Forward::to(format!("in:{peer}"));
-    forward.timeout = policy.timeout;
-    forward.tries.retry.clone_from(&policy.retry);
+    if let Some(service) = scenario.service(peer) {
+        forward.timeout = service.policy.timeout;
+        forward.tries.retry.clone_from(&service.policy.retry);
+    }
     if caller.mirrors {
         forward.mirrors = scenario
             .shadows
@@ -304,14 +302,6 @@ fn outbound(
             manager(name, forward, faults),
         )
     }
-}
-
-/// How calls to a service are made.
-fn policy_of(scenario: &Scenario, service: &Id) -> Policy {
-    let found = scenario.services.iter().find(|known| known.id == *service);
-    found
-        .map(|service| service.policy.clone())
-        .unwrap_or_default()
 }
 
 /// The service that a cluster leads to, where it is not a shadow's.

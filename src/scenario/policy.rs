@@ -2,14 +2,18 @@
 
 use std::time::Duration;
 
-use meshbed_proxy::policy::{
-    balance::{Balance, least_request, maglev, peak_ewma, ring_hash},
-    breaker::Thresholds,
-    health::{self, Check, Probe},
-    outlier,
-    rate_limit::Fill,
-    retry::{self, Backoff, Budget, Limit, On},
-    sticky::{self, By, Cookie},
+use meshbed_proxy::{
+    config::Forward,
+    policy::{
+        balance::{Balance, least_request, maglev, peak_ewma, ring_hash},
+        breaker::Thresholds,
+        health::{self, Check, Probe},
+        mirror::SampleKey,
+        outlier,
+        rate_limit::Fill,
+        retry::{self, Backoff, Budget, Limit, On},
+        sticky::{self, By, Cookie},
+    },
 };
 
 use super::{
@@ -42,7 +46,7 @@ impl Default for Policy {
     /// Envoy's.
     fn default() -> Self {
         Self {
-            timeout: Some(Duration::from_secs(15)),
+            timeout: Some(Forward::TIMEOUT),
             retry: None,
             balance: Balance::default(),
             sticky: Vec::new(),
@@ -61,7 +65,7 @@ impl Resolver<'_> {
             return Policy::default();
         };
         let timeout = policy.duration("timeout");
-        let mut limits = policy.get("breaker").map(limits).unwrap_or_default();
+        let mut limits = policy.get("breaker").and_then(limits).unwrap_or_default();
         let retry = policy.get("retry");
         if let Some(share) = retry.and_then(|retry| retry.share("budget")) {
             limits.retries = Limit::Budget(Budget {
@@ -75,7 +79,7 @@ impl Resolver<'_> {
             balance: balance(policy.text("balance").unwrap_or_default()),
             sticky: self.sticky(policy),
             limits,
-            outlier: policy.get("outlier").map(outlier),
+            outlier: policy.get("outlier").and_then(outlier),
             health: policy.get("health").and_then(health),
             rate_limit: policy.get("rate_limit").and_then(fill),
         }
@@ -131,16 +135,16 @@ impl Resolver<'_> {
             );
         }
         let text = item.as_text().unwrap_or_default();
-        let by = match text.split_once(':') {
-            Some(("header", name)) if !name.is_empty() => By::Header {
-                name: name.to_ascii_lowercase(),
+        let by = match Self::request_key(text) {
+            Some(SampleKey::Header(name)) => By::Header {
+                name,
                 rewrite: None,
             },
-            Some(("cookie", name)) if !name.is_empty() => By::Cookie(Cookie {
-                name: name.to_owned(),
+            Some(SampleKey::Cookie(name)) => By::Cookie(Cookie {
+                name,
                 ..Cookie::default()
             }),
-            _ => {
+            Some(SampleKey::Ordinal) | None => {
                 self.tell(
                     item,
                     format!("`{text}` is not accepted"),
@@ -167,35 +171,25 @@ fn balance(word: &str) -> Balance {
     }
 }
 
-fn limits(item: &Item) -> Thresholds {
-    let limit = |name: &str, otherwise: u32| {
-        item.whole(name)
-            .and_then(|limit| u32::try_from(limit).ok())
-            .unwrap_or(otherwise)
-    };
-    let default = Thresholds::default();
-    Thresholds {
-        connections: limit("connections", default.connections),
-        pending: limit("pending", default.pending),
-        requests: limit("requests", default.requests),
-        retries: Limit::Most(limit("retries", 3)),
-    }
+fn limits(item: &Item) -> Option<Thresholds> {
+    let limit = |name: &str| item.whole(name).map(|limit| limit as u32);
+    Some(Thresholds {
+        connections: limit("connections")?,
+        pending: limit("pending")?,
+        requests: limit("requests")?,
+        retries: Limit::Most(limit("retries")?),
+    })
 }
 
-fn outlier(item: &Item) -> outlier::Settings {
-    let default = outlier::Settings::default();
-    outlier::Settings {
-        consecutive_5xx: item
-            .whole("consecutive_5xx")
-            .map_or(default.consecutive_5xx, |n| n as u32),
-        base: item.duration("ejection").unwrap_or(default.base),
-        interval: item.duration("every").unwrap_or(default.interval),
-        most: item
-            .share("max")
-            .map_or(default.most, |share| (share.get() * 100.0).round() as u32),
+fn outlier(item: &Item) -> Option<outlier::Settings> {
+    Some(outlier::Settings {
+        consecutive_5xx: item.whole("consecutive_5xx")? as u32,
+        base: item.duration("ejection")?,
+        interval: item.duration("every")?,
+        most: (item.share("max")?.get() * 100.0).round() as u32,
         always_one: true,
-        ..default
-    }
+        ..outlier::Settings::default()
+    })
 }
 
 fn health(item: &Item) -> Option<Check> {

@@ -56,7 +56,7 @@ impl Problem {
         }
     }
 
-    pub(super) fn anywhere(what: impl Into<String>) -> Self {
+    pub(crate) fn anywhere(what: impl Into<String>) -> Self {
         Self {
             place: None,
             path: String::new(),
@@ -131,8 +131,7 @@ pub struct Standing {
 impl Standing {
     /// Something is wrong with a part.
     pub fn problem(&self, part: &Part, what: impl Into<String>) -> Problem {
-        let found = self.parts.iter().find(|(known, ..)| known == part);
-        match found {
+        match self.find(part) {
             Some((_, place, path)) => Problem::at(*place, what).path(path),
             None => Problem::anywhere(what),
         }
@@ -140,15 +139,14 @@ impl Standing {
 
     /// `file:line:column` of a part; empty where it is not known.
     pub fn place(&self, part: &Part) -> String {
-        let found = self.parts.iter().find(|(known, ..)| known == part);
-        found.map_or_else(String::new, |(_, place, _)| {
-            format!(
-                "{}:{}:{}",
-                self.files.name(*place),
-                place.line,
-                place.column
-            )
+        self.find(part).map_or_else(String::new, |(_, place, _)| {
+            let Place { line, column, .. } = place;
+            format!("{}:{line}:{column}", self.files.name(*place))
         })
+    }
+
+    fn find(&self, part: &Part) -> Option<&(Part, Place, String)> {
+        self.parts.iter().find(|(known, ..)| known == part)
     }
 
     /// The problems, to be shown.

@@ -70,22 +70,28 @@ impl Resolver<'_> {
             return SampleKey::default();
         };
         let text = key.as_text().unwrap_or("ordinal");
-        match text.split_once(':') {
-            None if text == "ordinal" => SampleKey::Ordinal,
-            Some(("header", name)) if !name.trim().is_empty() => {
-                SampleKey::Header(name.trim().to_ascii_lowercase())
-            }
-            Some(("cookie", name)) if !name.trim().is_empty() => {
-                SampleKey::Cookie(name.trim().to_owned())
-            }
-            _ => {
-                self.tell(
-                    key,
-                    format!("`{text}` is not accepted"),
-                    "accepted: `ordinal`, `header:NAME` or `cookie:NAME`",
-                );
-                SampleKey::Ordinal
-            }
+        if text == "ordinal" {
+            return SampleKey::Ordinal;
+        }
+        Self::request_key(text).unwrap_or_else(|| {
+            self.tell(
+                key,
+                format!("`{text}` is not accepted"),
+                "accepted: `ordinal`, `header:NAME` or `cookie:NAME`",
+            );
+            SampleKey::Ordinal
+        })
+    }
+
+    /// `header:NAME` or `cookie:NAME`: what tells requests of one user from another's.
+    pub(super) fn request_key(text: &str) -> Option<SampleKey> {
+        let (what, name) = text.split_once(':')?;
+        let name = name.trim();
+        match what {
+            _ if name.is_empty() => None,
+            "header" => Some(SampleKey::Header(name.to_ascii_lowercase())),
+            "cookie" => Some(SampleKey::Cookie(name.to_owned())),
+            _ => None,
         }
     }
 

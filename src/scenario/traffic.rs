@@ -114,6 +114,43 @@ impl Resolver<'_> {
         })
     }
 
+    fn template(&mut self, item: &Item) -> Option<Template> {
+        let mut headers = item.pairs("headers");
+        let body = item.get("body");
+        let json = body.and_then(|body| body.get("json"));
+        let grpc = body.and_then(|body| body.get("grpc"));
+        let body = if let Some(Value::Json(json, _)) = json.map(|json| &json.value) {
+            set_unset(&mut headers, &[("content-type", "application/json")]);
+            json.to_string().into_bytes()
+        } else if let Some(item) = grpc {
+            let text = item.as_text().unwrap_or_default();
+            set_unset(
+                &mut headers,
+                &[("content-type", "application/grpc"), ("te", "trailers")],
+            );
+            if let Ok(message) = STANDARD.decode(text) {
+                framed(&message)
+            } else {
+                self.tell(
+                    item,
+                    format!("`{text}` is not base64"),
+                    "the message's bytes as in `CgR0ZXN0`; empty for an empty message",
+                );
+                return None;
+            }
+        } else {
+            let text = body.and_then(|body| body.text("text"));
+            text.unwrap_or_default().as_bytes().to_vec()
+        };
+        Some(Template {
+            weight: item.whole("weight")? as u32,
+            method: item.text("method")?.to_owned(),
+            path: item.text("path")?.to_owned(),
+            headers,
+            body,
+        })
+    }
+
     fn connections(&mut self, item: &Item, kind: Option<&SourceKind>) -> Connections {
         let trace = matches!(kind, Some(SourceKind::Trace { .. }));
         match item.get("connections") {
@@ -154,45 +191,6 @@ fn framed(message: &[u8]) -> Vec<u8> {
     frame.extend((message.len() as u32).to_be_bytes());
     frame.extend(message);
     frame
-}
-
-impl Resolver<'_> {
-    fn template(&mut self, item: &Item) -> Option<Template> {
-        let mut headers = item.pairs("headers");
-        let body = item.get("body");
-        let json = body.and_then(|body| body.get("json"));
-        let grpc = body.and_then(|body| body.get("grpc"));
-        let body = if let Some(Value::Json(json, _)) = json.map(|json| &json.value) {
-            set_unset(&mut headers, &[("content-type", "application/json")]);
-            json.to_string().into_bytes()
-        } else if let Some(item) = grpc {
-            let text = item.as_text().unwrap_or_default();
-            set_unset(
-                &mut headers,
-                &[("content-type", "application/grpc"), ("te", "trailers")],
-            );
-            if let Ok(message) = STANDARD.decode(text) {
-                framed(&message)
-            } else {
-                self.tell(
-                    item,
-                    format!("`{text}` is not base64"),
-                    "the message's bytes as in `CgR0ZXN0`; empty for an empty message",
-                );
-                return None;
-            }
-        } else {
-            let text = body.and_then(|body| body.text("text"));
-            text.unwrap_or_default().as_bytes().to_vec()
-        };
-        Some(Template {
-            weight: item.whole("weight")? as u32,
-            method: item.text("method")?.to_owned(),
-            path: item.text("path")?.to_owned(),
-            headers,
-            body,
-        })
-    }
 }
 
 fn rewritten(item: &Item) -> Rewrite {
