@@ -1,4 +1,5 @@
-//! The server under every builtin: accepts, serves HTTP/1.1 with keep-alive and HTTP/2 by prior knowledge, stops at once when told to.
+//! The server under every builtin: accepts, serves HTTP/1.1 with keep-alive and HTTP/2 by prior knowledge, stops at once
+//! when told to.
 
 use std::convert::Infallible;
 use std::net::{SocketAddr, TcpListener};
