@@ -7,22 +7,37 @@ ratios. nginx is the backend, h2load the client; both share CPU 1, the proxy has
 Exit code 1: a bound was missed. 2: something could not be run.
 """
 
-import json
-import os
 import re
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-from proxy import ROOT, ROUNDS, SECONDS, TARGET, Process, address, fail, free_port, medians, program, ratio, rounds
+from proxy import (
+    MESHBED,
+    ROUNDS,
+    SECONDS,
+    Process,
+    bootstrap,
+    cluster,
+    fail,
+    finish,
+    free_port,
+    haproxy_file,
+    launch,
+    medians,
+    program,
+    ratio,
+    require,
+    rounds,
+    workshop,
+)
 
 CONNECTIONS = 8
 # (what, streams a connection, body of a POST): 100 streams is what the bound is for; 10 shows what collecting writes costs
 # where there is little to collect.
 LOADS = [("m100", 100, 0), ("m10", 10, 0), ("m100_post", 100, 40)]
-# (what, figure, bound): a ratio must not be below its bound.
+# A ratio must not be below its bound.
 BOUNDS = {"m100_vs_envoy": 2.3}
 
 NGINX = """worker_processes 1;
@@ -47,26 +62,6 @@ http {{
 }}
 """
 
-HAPROXY = """global
-  nbthread 1
-  maxconn 4000
-  tune.h2.max-concurrent-streams 1000
-defaults
-  mode http
-  timeout connect 1s
-  timeout client 1h
-  timeout server 15s
-  http-reuse always
-frontend main
-  bind 127.0.0.1:{listen} proto h2
-  unique-id-format %[uuid]
-  unique-id-header x-request-id
-  http-request set-header x-forwarded-proto http
-  default_backend backend
-backend backend
-  server one 127.0.0.1:{backend} proto h2
-"""
-
 
 def envoy_file(listen, backend):
     manager = {
@@ -87,19 +82,9 @@ def envoy_file(listen, backend):
         ],
     }
     options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-    endpoint = {"endpoint": {"address": address(backend)}}
-    cluster = {
-        "name": "backend",
-        "type": "STATIC",
-        "connect_timeout": "1s",
-        "load_assignment": {"cluster_name": "backend", "endpoints": [{"lb_endpoints": [endpoint]}]},
-        "typed_extension_protocol_options": {
-            options: {"@type": f"type.googleapis.com/{options}", "explicit_http_config": {"http2_protocol_options": {}}}
-        },
-    }
-    filters = [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]
-    listener = {"name": "main", "address": address(listen), "filter_chains": [{"filters": filters}]}
-    return {"static_resources": {"listeners": [listener], "clusters": [cluster]}}
+    http2 = {"@type": f"type.googleapis.com/{options}", "explicit_http_config": {"http2_protocol_options": {}}}
+    upstream = {**cluster("backend", backend), "typed_extension_protocol_options": {options: http2}}
+    return bootstrap(listen, "http_connection_manager", manager, upstream)
 
 
 class Proxy:
@@ -107,22 +92,15 @@ class Proxy:
 
     def __init__(self, name, folder, backend):
         self.name, self.port = name, free_port()
-        file = Path(folder) / f"{name}-{self.port}.json"
         if name == "haproxy":
-            file.write_text(HAPROXY.format(listen=self.port, backend=backend))
-            command = [program("haproxy", "haproxy", "/usr/sbin/haproxy"), "-db", "-f", file]
+            tune = "tune.h2.max-concurrent-streams 1000"
+            settings = haproxy_file(self.port, backend, tune, bind="proto h2", server="proto h2")
         else:
-            file.write_text(json.dumps(envoy_file(self.port, backend)))
-            if name == "envoy":
-                envoy = program("Envoy", os.environ.get("MESHBED_ENVOY"), ROOT / "target/bench/venv/bin/envoy", "envoy")
-                command = [envoy, "-c", file, "--concurrency", "1", "-l", "error", "--disable-hot-restart"]
-            else:
-                command = [TARGET / "release/meshbed-proxy", "-q", "--config", file, "--concurrency", "1", "--seed", "1"]
-        self.process = Process(0, *command)
-        self.process.await_port(self.port)
+            settings = envoy_file(self.port, backend)
+        self.process = launch(name, self.port, folder, settings)
 
     def load(self, streams, body):
-        """Requests per CPU-second, requests per second, and the mean time of a request in microseconds."""
+        """Requests per CPU-second, requests per second, and the share of its CPU that was used."""
         command = ["taskset", "-c", "1", program("h2load", "h2load"), "-t1", f"-c{CONNECTIONS}", f"-m{streams}", f"-D{SECONDS}"]
         command += ["--warm-up-time=0", "-H", "traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"]
         with tempfile.NamedTemporaryFile() as data:
@@ -146,47 +124,29 @@ class Proxy:
 
 
 def main():
-    if not (TARGET / "release/meshbed-proxy").exists():
-        fail("target/release/meshbed-proxy is missing: cargo build --release --workspace --bins")
-    if len(os.sched_getaffinity(0)) < 2:
-        fail("two CPUs are needed: one for the proxy, one for its peers")
+    require(MESHBED)
     only = set(sys.argv[1:])
-    report, checks = {"rounds": ROUNDS, "seconds": SECONDS, "connections": CONNECTIONS}, []
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            backend = free_port()
-            file = Path(folder) / "nginx.conf"
-            file.write_text(NGINX.format(folder=folder, port=backend, body="x" * 1_000))
-            Process(1, program("nginx", "nginx", "/usr/sbin/nginx"), "-c", file).await_port(backend)
-            proxies = [Proxy(name, folder, backend) for name in ("meshbed", "envoy", "haproxy")]
-            for what, streams, body in LOADS:
-                if only and what not in only:
-                    continue
-                results = rounds(proxies, lambda proxy: proxy.load(streams, body))
-                report[what] = medians(results)
-                text = f"POST of {body} bytes" if body else "GET"
-                print(f"\nh2c both sides, {text}, 1,000 bytes, {CONNECTIONS} connections of {streams} streams")
-                print(f"{'':10} {'req/cpu-s':>10} {'us':>6} {'req/s':>8} {'busy':>5}")
-                for name, row in report[what].items():
-                    per = row["per_cpu_second"]
-                    print(f"{name:10} {per:10.0f} {1e6 / per:6.1f} {row['per_second']:8.0f} {row['busy']:5.2f}")
-                for other in ("envoy", "haproxy"):
-                    checks.append((f"{what}_vs_{other}", ratio(results, "meshbed", other)))
-        finally:
-            for process in Process.all:
-                process.stop()
-    print()
-    rows = []
-    for name, value in checks:
-        bound = BOUNDS.get(name, 0.0)
-        rows.append({"id": name, "value": round(value, 3), "bound": bound, "ok": value >= bound})
-        word = "" if not bound else "ok" if value >= bound else "MISSED"
-        print(f"{word:7} {name:24} {value:9.3f}" + (f" bound {bound}" if bound else ""))
-    report["bounds"] = rows
-    out = ROOT / "target/bench"
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "h2.json").write_text(json.dumps(report, indent=1) + "\n")
-    sys.exit(0 if all(row["ok"] for row in rows) else 1)
+    report, checks = {"rounds": ROUNDS, "seconds": SECONDS, "connections": CONNECTIONS}, {}
+    with workshop() as folder:
+        backend = free_port()
+        file = Path(folder) / "nginx.conf"
+        file.write_text(NGINX.format(folder=folder, port=backend, body="x" * 1_000))
+        Process(1, program("nginx", "nginx", "/usr/sbin/nginx"), "-c", file).await_port(backend)
+        proxies = [Proxy(name, folder, backend) for name in ("meshbed", "envoy", "haproxy")]
+        for what, streams, body in LOADS:
+            if only and what not in only:
+                continue
+            results = rounds(proxies, lambda proxy: proxy.load(streams, body))
+            report[what] = medians(results)
+            text = f"POST of {body} bytes" if body else "GET"
+            print(f"\nh2c both sides, {text}, 1,000 bytes, {CONNECTIONS} connections of {streams} streams")
+            print(f"{'':10} {'req/cpu-s':>10} {'us':>6} {'req/s':>8} {'busy':>5}")
+            for name, row in report[what].items():
+                per = row["per_cpu_second"]
+                print(f"{name:10} {per:10.0f} {1e6 / per:6.1f} {row['per_second']:8.0f} {row['busy']:5.2f}")
+            for other in ("envoy", "haproxy"):
+                checks[f"{what}_vs_{other}"] = ratio(results, "meshbed", other)
+    finish("h2", report, checks, BOUNDS)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ A bench is a function that prints its table and returns its checks; BENCHES name
 Exit code 1: a bound was missed. 2: something could not be run.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -26,6 +27,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+MESHBED = TARGET / "release/meshbed-proxy"
 PEER = TARGET / "release/examples/bench_peer"
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "7"))
 SECONDS = int(os.environ.get("BENCH_SECONDS", "2"))
@@ -87,6 +89,13 @@ def address(port):
     return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
 
 
+def bootstrap(listen, name, settings, *clusters):
+    """Envoy's file with one listener of one network filter."""
+    filters = [{"name": f"envoy.filters.network.{name}", "typed_config": settings}]
+    listener = {"name": "main", "address": address(listen), "filter_chains": [{"filters": filters}]}
+    return {"static_resources": {"listeners": [listener], "clusters": list(clusters)}}
+
+
 def envoy_file(listen, backend, shadow, share, routes=1):
     """Faults and a mirror are there; `share` of a million requests is mirrored, and one in a million is delayed. Of `routes`
     routes, the last is the one that is asked for."""
@@ -138,13 +147,7 @@ def envoy_file(listen, backend, shadow, share, routes=1):
             {"name": "envoy.filters.http.router", "typed_config": {"@type": router}},
         ],
     }
-    filters = [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]
-    return {
-        "static_resources": {
-            "listeners": [{"name": "main", "address": address(listen), "filter_chains": [{"filters": filters}]}],
-            "clusters": [cluster("backend", backend), cluster("shadow", shadow)],
-        }
-    }
+    return bootstrap(listen, "http_connection_manager", manager, cluster("backend", backend), cluster("shadow", shadow))
 
 
 def cluster(name, port):
@@ -156,6 +159,7 @@ def cluster(name, port):
 HAPROXY = """global
   nbthread 1
   maxconn 4000
+  {tune}
 defaults
   mode http
   timeout connect 1s
@@ -165,14 +169,18 @@ defaults
   option http-keep-alive
   http-reuse always
 frontend main
-  bind 127.0.0.1:{listen}
+  bind 127.0.0.1:{listen} {bind}
   unique-id-format %[uuid]
   unique-id-header x-request-id
-  http-request set-header x-forwarded-proto http
+  http-request set-header x-forwarded-proto {scheme}
   default_backend backend
 backend backend
-  server one 127.0.0.1:{backend}
+  server one 127.0.0.1:{backend} {server}
 """
+
+
+def haproxy_file(listen, backend, tune="", bind="", server="", scheme="http"):
+    return HAPROXY.format(listen=listen, backend=backend, tune=tune, bind=bind, server=server, scheme=scheme)
 
 
 class Process:
@@ -242,35 +250,47 @@ def peer(kind, port=None):
     return port
 
 
+def launch(name, port, folder, settings):
+    """A program under test with these settings, which Envoy and meshbed get as JSON; CPU 0 is its own."""
+    file = Path(folder) / f"{name}-{port}.{'json' if isinstance(settings, dict) else 'conf'}"
+    file.write_text(json.dumps(settings) if isinstance(settings, dict) else settings)
+    if name == "haproxy":
+        command = [program("haproxy", "haproxy", "/usr/sbin/haproxy"), "-db", "-f", file]
+    elif name == "nginx":
+        command = [program("nginx", "nginx", "/usr/sbin/nginx"), "-c", file]
+    elif name == "envoy":
+        envoy = program("Envoy", os.environ.get("MESHBED_ENVOY"), ROOT / "target/bench/venv/bin/envoy", "envoy")
+        command = [envoy, "-c", file, "--concurrency", "1", "-l", "error", "--disable-hot-restart"]
+    else:
+        command = [MESHBED, "-q", "--config", file, "--concurrency", "1", "--seed", "1"]
+    process = Process(0, *command)
+    process.await_port(port)
+    return process
+
+
+def wrk(url, *arguments):
+    """What wrk says after its time."""
+    command = ["taskset", "-c", "1", program("wrk", "wrk"), "-t1", f"-c{CONNECTIONS}", f"-d{SECONDS}s"]
+    for name, value in HEADERS.items():
+        command += ["-H", f"{name}: {value}"]
+    return subprocess.run([*command, *arguments, url], check=True, capture_output=True, text=True).stdout
+
+
 class Proxy:
     """A proxy under test."""
 
     def __init__(self, name, folder, backend, shadow, share, routes=1):
         self.name, self.port, self.backend = name, free_port(), backend
-        file = Path(folder) / f"{name}-{self.port}"
         if name == "haproxy":
-            file.write_text(HAPROXY.format(listen=self.port, backend=backend))
-            command = [program("haproxy", "haproxy", "/usr/sbin/haproxy"), "-db", "-f", file]
+            settings = haproxy_file(self.port, backend)
         else:
-            file = file.with_suffix(".json")
-            file.write_text(json.dumps(envoy_file(self.port, backend, shadow, share, routes)))
-            if name == "envoy":
-                envoy = program("Envoy", os.environ.get("MESHBED_ENVOY"), ROOT / "target/bench/venv/bin/envoy", "envoy")
-                command = [envoy, "-c", file, "--concurrency", "1", "-l", "error", "--disable-hot-restart"]
-            else:
-                command = [TARGET / "release/meshbed-proxy", "-q", "--config", file, "--concurrency", "1", "--seed", "1"]
-        self.process = Process(0, *command)
-        self.process.await_port(self.port)
+            settings = envoy_file(self.port, backend, shadow, share, routes)
+        self.process = launch(name, self.port, folder, settings)
 
-    def saturate(self, seconds=SECONDS):
+    def saturate(self):
         """Requests per CPU-second, requests per second, and p50 in microseconds."""
-        command = ["taskset", "-c", "1", program("wrk", "wrk"), "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--latency"]
-        for name, value in HEADERS.items():
-            command += ["-H", f"{name}: {value}"]
         before, begin = self.process.cpu_seconds(), time.monotonic()
-        text = subprocess.run(
-            [*command, f"http://127.0.0.1:{self.port}/item"], check=True, capture_output=True, text=True
-        ).stdout
+        text = wrk(f"http://127.0.0.1:{self.port}/item", "--latency")
         used, took = self.process.cpu_seconds() - before, time.monotonic() - begin
         if wrong := re.search(r"Non-2xx.*|Socket errors.*", text):
             fail(f"{self.name}: {wrong.group()}")
@@ -476,41 +496,59 @@ def shadow(folder, backend):
     return {"rate": rate, **table}, checks
 
 
-BENCHES = {bench.__name__: bench for bench in (plain, mirror, latency, memory, routes, shadow)}
-
-
-def main():
-    for needed in (PEER, TARGET / "release/meshbed-proxy"):
+def require(*programs):
+    """That all that was built is there, and a CPU for either side."""
+    for needed in programs:
         if not needed.exists():
             fail(f"{needed} is missing: cargo build --release --workspace --bins --examples")
     if len(os.sched_getaffinity(0)) < 2:
         fail("two CPUs are needed: one for the proxy, one for its peers")
+
+
+@contextlib.contextmanager
+def workshop():
+    """A folder; at its end no process of ours is left."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            yield folder
+        finally:
+            for process in Process.all:
+                process.stop()
+
+
+def finish(name, report, checks, least, most={}):
+    """Holds the checks against their bounds, prints that, writes the report, and exits. A check without a bound is only told."""
+    rows = []
+    for check, value in checks.items():
+        low, high = least.get(check, 0), most.get(check, float("inf"))
+        bound = f">= {low}" if check in least else f"<= {round(high, 3)}" if check in most else None
+        rows.append({"id": check, "value": round(value, 3), "bound": bound, "ok": low <= value <= high})
+    print()
+    for row in rows:
+        word = "" if row["bound"] is None else "ok" if row["ok"] else "MISSED"
+        print(f"{word:7} {row['id']:24} {row['value']:>9}" + (f" bound {row['bound']}" if row["bound"] else ""))
+    report["bounds"] = rows
+    out = ROOT / "target/bench"
+    out.mkdir(parents=True, exist_ok=True)
+    (out / f"{name}.json").write_text(json.dumps(report, indent=1) + "\n")
+    sys.exit(0 if all(row["ok"] for row in rows) else 1)
+
+
+BENCHES = {bench.__name__: bench for bench in (plain, mirror, latency, memory, routes, shadow)}
+
+
+def main():
+    require(PEER, MESHBED)
     wanted = sys.argv[1:] or list(BENCHES)
     if unknown := set(wanted) - set(BENCHES):
         fail(f"there is no bench {', '.join(sorted(unknown))}; there are {', '.join(BENCHES)}")
     report, checks = {"rounds": ROUNDS, "seconds": SECONDS, "connections": CONNECTIONS}, {}
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            backend = peer("serve")
-            for name in wanted:
-                report[name], found = BENCHES[name](folder, backend)
-                checks |= found
-        finally:
-            for process in Process.all:
-                process.stop()
-    print()
-    rows = []
-    for name, value in checks.items():
-        least, most = LEAST.get(name, 0), MOST.get(name, float("inf"))
-        bound = f">= {least}" if name in LEAST else f"<= {round(most, 3)}"
-        rows.append({"id": name, "value": round(value, 3), "bound": bound, "ok": least <= value <= most})
-    for row in rows:
-        print(f"{'ok' if row['ok'] else 'MISSED':7} {row['id']:24} {row['value']:>9} bound {row['bound']}")
-    report["bounds"] = rows
-    out = ROOT / "target/bench"
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "proxy.json").write_text(json.dumps(report, indent=1) + "\n")
-    sys.exit(0 if all(row["ok"] for row in rows) else 1)
+    with workshop() as folder:
+        backend = peer("serve")
+        for name in wanted:
+            report[name], found = BENCHES[name](folder, backend)
+            checks |= found
+    finish("proxy", report, checks, LEAST, MOST)
 
 
 if __name__ == "__main__":

@@ -8,16 +8,26 @@ rounds' own ratios count. Envoy and meshbed read the same file.
 Exit code 1: a bound was missed. 2: something could not be run.
 """
 
-import json
 import multiprocessing
 import os
 import socket
-import sys
-import tempfile
 import time
-from pathlib import Path
 
-from proxy import ROOT, TARGET, Process, address, cluster, fail, free_port, medians, program, ratio, rounds
+from proxy import (
+    MESHBED,
+    TARGET,
+    Process,
+    bootstrap,
+    cluster,
+    finish,
+    free_port,
+    launch,
+    medians,
+    ratio,
+    require,
+    rounds,
+    workshop,
+)
 
 SECONDS = float(os.environ.get("BENCH_SECONDS", "2"))
 CONNECTIONS = 4
@@ -32,13 +42,7 @@ def envoy_file(listen, upstream):
         "stat_prefix": "bench",
         "cluster": "upstream",
     }
-    filters = [{"name": "envoy.filters.network.tcp_proxy", "typed_config": tcp}]
-    return {
-        "static_resources": {
-            "listeners": [{"name": "main", "address": address(listen), "filter_chains": [{"filters": filters}]}],
-            "clusters": [cluster("upstream", upstream)],
-        }
-    }
+    return bootstrap(listen, "tcp_proxy", tcp, cluster("upstream", upstream))
 
 
 def sink(listener, counted):
@@ -66,17 +70,10 @@ class Proxy:
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=64)
         upstream = self.listener.getsockname()[1]
         if name == "splice loop":
-            command = [SPLICE_LOOP, f"127.0.0.1:{self.port}", f"127.0.0.1:{upstream}"]
+            self.process = Process(0, SPLICE_LOOP, f"127.0.0.1:{self.port}", f"127.0.0.1:{upstream}")
+            self.process.await_port(self.port)
         else:
-            file = Path(folder) / f"{name}.json"
-            file.write_text(json.dumps(envoy_file(self.port, upstream)))
-            if name == "envoy":
-                envoy = program("Envoy", os.environ.get("MESHBED_ENVOY"), ROOT / "target/bench/venv/bin/envoy", "envoy")
-                command = [envoy, "-c", file, "--concurrency", "1", "-l", "error", "--disable-hot-restart"]
-            else:
-                command = [TARGET / "release/meshbed-proxy", "-q", "--config", file, "--concurrency", "1", "--seed", "1"]
-        self.process = Process(0, *command)
-        self.process.await_port(self.port)
+            self.process = launch(name, self.port, folder, envoy_file(self.port, upstream))
         # The probe for the port was passed on, too.
         self.listener.settimeout(5)
         self.listener.accept()[0].close()
@@ -101,33 +98,18 @@ class Proxy:
 
 
 def main():
-    for needed in (SPLICE_LOOP, TARGET / "release/meshbed-proxy"):
-        if not needed.exists():
-            fail(f"{needed} is missing: cargo build --release --workspace --bins --examples")
-    if len(os.sched_getaffinity(0)) < 2:
-        fail("two CPUs are needed: one for the proxy, one for its peers")
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            results = rounds([Proxy(name, folder) for name in ("meshbed", "envoy", "splice loop")], Proxy.stream)
-        finally:
-            for process in Process.all:
-                process.stop()
+    require(SPLICE_LOOP, MESHBED)
+    with workshop() as folder:
+        results = rounds([Proxy(name, folder) for name in ("meshbed", "envoy", "splice loop")], Proxy.stream)
     result = medians(results)
     print(f"\nTCP, one direction, {CONNECTIONS} connections\n{'':12} {'GB/cpu-s':>9} {'GB/s':>6} {'busy':>5}")
     for name, row in result.items():
         print(f"{name:12} {row['per_cpu_second']:9.2f} {row['per_second']:6.2f} {row['busy']:5.2f}")
-    values = {
+    checks = {
         "tcp_vs_envoy": ratio(results, "meshbed", "envoy"),
         "tcp_vs_splice_loop": ratio(results, "meshbed", "splice loop"),
     }
-    rows = [{"id": name, "value": round(value, 3), "bound": BOUNDS[name], "ok": value >= BOUNDS[name]} for name, value in values.items()]
-    print()
-    for row in rows:
-        print(f"{'ok' if row['ok'] else 'MISSED':7} {row['id']:24} {row['value']:>9} bound {row['bound']}")
-    out = ROOT / "target/bench"
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "tcp.json").write_text(json.dumps({**result, "bounds": rows}, indent=1) + "\n")
-    sys.exit(0 if all(row["ok"] for row in rows) else 1)
+    finish("tcp", result, checks, BOUNDS)
 
 
 if __name__ == "__main__":

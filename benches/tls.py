@@ -8,47 +8,22 @@ library. A full handshake is one new connection for one request, with the TCP co
 Exit code 1: a bound was missed. 2: something could not be run.
 """
 
-import json
 import os
 import re
-import statistics
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import proxy
-from proxy import Process, TARGET, cluster, address, fail, free_port, medians, peer, program, ratio, rounds
+from proxy import fail, finish, free_port, launch, medians, peer, ratio, require, rounds, workshop
 
-# (what, bound): a ratio must not be below its bound.
+# A ratio must not be below its bound.
 BOUNDS = {
     "keep_alive_vs_envoy": 2.5,
     "keep_alive_vs_haproxy": 1.0,
     "handshakes_vs_envoy": 1.2,
 }
 CIPHER = "TLSv1.3, Cipher is TLS_AES_256_GCM_SHA384"
-
-HAPROXY = """global
-  nbthread 1
-  maxconn 4000
-  tune.ssl.cachesize 0
-defaults
-  mode http
-  timeout connect 1s
-  timeout client 1h
-  timeout server 15s
-  timeout http-keep-alive 1h
-  option http-keep-alive
-  http-reuse always
-frontend main
-  bind 127.0.0.1:{listen} ssl crt {folder}/both.pem no-tls-tickets alpn http/1.1
-  unique-id-format %[uuid]
-  unique-id-header x-request-id
-  http-request set-header x-forwarded-proto https
-  default_backend backend
-backend backend
-  server one 127.0.0.1:{backend}
-"""
 
 NGINX = """daemon off;
 worker_processes 1;
@@ -121,24 +96,14 @@ class Proxy:
 
     def __init__(self, name, folder, backend):
         self.name, self.port = name, free_port()
-        file = Path(folder) / f"{name}-{self.port}"
-        if name in ("haproxy", "nginx"):
-            text = HAPROXY if name == "haproxy" else NGINX
-            file.write_text(text.format(listen=self.port, backend=backend, folder=folder))
         if name == "haproxy":
-            command = [program("haproxy", "haproxy", "/usr/sbin/haproxy"), "-db", "-f", file]
+            bind = f"ssl crt {folder}/both.pem no-tls-tickets alpn http/1.1"
+            settings = proxy.haproxy_file(self.port, backend, "tune.ssl.cachesize 0", bind, scheme="https")
         elif name == "nginx":
-            command = [program("nginx", "nginx", "/usr/sbin/nginx"), "-c", file]
+            settings = NGINX.format(listen=self.port, backend=backend, folder=folder)
         else:
-            file = file.with_suffix(".json")
-            file.write_text(json.dumps(envoy_file(self.port, backend, folder)))
-            if name == "envoy":
-                envoy = program("Envoy", os.environ.get("MESHBED_ENVOY"), proxy.ROOT / "target/bench/venv/bin/envoy", "envoy")
-                command = [envoy, "-c", file, "--concurrency", "1", "-l", "error", "--disable-hot-restart"]
-            else:
-                command = [TARGET / "release/meshbed-proxy", "-q", "--config", file, "--concurrency", "1", "--seed", "1"]
-        self.process = Process(0, *command)
-        self.process.await_port(self.port)
+            settings = envoy_file(self.port, backend, folder)
+        self.process = launch(name, self.port, folder, settings)
         said = subprocess.run(
             ["openssl", "s_client", "-connect", f"127.0.0.1:{self.port}", "-alpn", "http/1.1"],
             stdin=subprocess.DEVNULL,
@@ -150,13 +115,8 @@ class Proxy:
 
     def load(self, *headers):
         """Requests per CPU-second."""
-        command = ["taskset", "-c", "1", program("wrk", "wrk"), "-t1", f"-c{proxy.CONNECTIONS}", f"-d{proxy.SECONDS}s"]
-        for header in [*(f"{name}: {value}" for name, value in proxy.HEADERS.items()), *headers]:
-            command += ["-H", header]
         before = self.process.cpu_seconds()
-        text = subprocess.run(
-            [*command, f"https://127.0.0.1:{self.port}/item"], check=True, capture_output=True, text=True
-        ).stdout
+        text = proxy.wrk(f"https://127.0.0.1:{self.port}/item", *(word for header in headers for word in ("-H", header)))
         used = self.process.cpu_seconds() - before
         wrong = re.search(r"Non-2xx.*|Socket errors.*", text)
         # A connection that is closed by the proxy after its only answer is a read error to wrk.
@@ -178,39 +138,25 @@ def measure(title, names, folder, backend, *headers):
 
 
 def main():
-    for needed in (proxy.PEER, TARGET / "release/meshbed-proxy"):
-        if not needed.exists():
-            fail(f"{needed} is missing: cargo build --release --workspace --bins --examples")
+    require(proxy.PEER, proxy.MESHBED)
     only = set(sys.argv[1:])
-    report, checks = {"rounds": proxy.ROUNDS, "seconds": proxy.SECONDS, "connections": proxy.CONNECTIONS}, []
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            os.chmod(folder, 0o755)
-            certificate(folder)
-            backend = peer("serve")
-            names = ["meshbed", "envoy", "haproxy", "nginx"]
-            if not only or "keep-alive" in only:
-                results = measure("TLS 1.3, keep-alive, 1,000 bytes", names, folder, backend)
-                report["keep_alive"] = medians(results)
-                checks.append(("keep_alive_vs_envoy", ratio(results, "meshbed", "envoy")))
-                checks.append(("keep_alive_vs_haproxy", ratio(results, "meshbed", "haproxy")))
-            if not only or "handshakes" in only:
-                title = "TLS 1.3, a full handshake for each request"
-                results = measure(title, names, folder, backend, "Connection: close")
-                report["handshakes"] = medians(results)
-                checks.append(("handshakes_vs_envoy", ratio(results, "meshbed", "envoy")))
-        finally:
-            for process in Process.all:
-                process.stop()
-    print()
-    rows = [{"id": name, "value": round(value, 3), "bound": BOUNDS[name], "ok": value >= BOUNDS[name]} for name, value in checks]
-    for row in rows:
-        print(f"{'ok' if row['ok'] else 'MISSED':7} {row['id']:24} {row['value']:>9} bound {row['bound']}")
-    report["bounds"] = rows
-    out = proxy.ROOT / "target/bench"
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "tls.json").write_text(json.dumps(report, indent=1) + "\n")
-    sys.exit(0 if all(row["ok"] for row in rows) else 1)
+    report, checks = {"rounds": proxy.ROUNDS, "seconds": proxy.SECONDS, "connections": proxy.CONNECTIONS}, {}
+    with workshop() as folder:
+        os.chmod(folder, 0o755)
+        certificate(folder)
+        backend = peer("serve")
+        names = ["meshbed", "envoy", "haproxy", "nginx"]
+        if not only or "keep-alive" in only:
+            results = measure("TLS 1.3, keep-alive, 1,000 bytes", names, folder, backend)
+            report["keep_alive"] = medians(results)
+            checks["keep_alive_vs_envoy"] = ratio(results, "meshbed", "envoy")
+            checks["keep_alive_vs_haproxy"] = ratio(results, "meshbed", "haproxy")
+        if not only or "handshakes" in only:
+            title = "TLS 1.3, a full handshake for each request"
+            results = measure(title, names, folder, backend, "Connection: close")
+            report["handshakes"] = medians(results)
+            checks["handshakes_vs_envoy"] = ratio(results, "meshbed", "envoy")
+    finish("tls", report, checks, BOUNDS)
 
 
 if __name__ == "__main__":
