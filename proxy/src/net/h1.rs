@@ -7,4 +7,5 @@ pub mod client;
 pub mod encode;
 pub mod framing;
 pub mod head;
+mod name;
 pub mod server;

@@ -9,7 +9,7 @@ use http::{
 };
 use httparse::{ParserConfig, Status};
 
-use super::framing::Decoder;
+use super::{framing::Decoder, name};
 use crate::{
     error::Error,
     policy::http1::{Http1, Names, Underscores},
@@ -399,14 +399,13 @@ fn method(text: &str, limits: &Limits) -> Result<Method, Refused> {
 /// RFC 9112 §2.2 lets a recipient take a line feed alone for a line's end. Others in the chain may not: where they see one
 /// header, we would see two.
 fn bare_line_feeds(text: &[u8]) -> Result<(), Refused> {
-    let mut before = 0;
-    for byte in text {
-        if *byte == b'\n' && before != b'\r' {
-            return Err(Refused::Malformed);
-        }
-        before = *byte;
+    let bare = memchr::memchr_iter(b'\n', text)
+        .any(|at| at.checked_sub(1).and_then(|before| text.get(before)) != Some(&b'\r'));
+    if bare {
+        Err(Refused::Malformed)
+    } else {
+        Ok(())
     }
-    Ok(())
 }
 
 /// RFC 9112 §3.2: the forms of a request's target.
@@ -471,7 +470,7 @@ fn headers(
             }
             continue;
         }
-        let name = name(row.name.as_bytes())?;
+        let name = name::read(row.name.as_bytes()).ok_or(Refused::Malformed)?;
         seen.look(&name, row.value)?;
         let value = HeaderValue::from_maybe_shared(text.slice_ref(row.value))
             .map_err(|_| Refused::Malformed)?;
@@ -486,32 +485,6 @@ fn spelling(text: &Bytes, rows: &[httparse::Header<'_>]) -> Spelling {
         .filter(|row| row.name.bytes().any(|byte| byte.is_ascii_uppercase()))
         .map(|row| text.slice_ref(row.name.as_bytes()));
     Spelling(std::sync::Arc::new(spelled.collect()))
-}
-
-/// Names that most requests carry but that `http` does not know: they would be copied for each request.
-static KNOWN: [HeaderName; 12] = [
-    HeaderName::from_static("x-request-id"),
-    HeaderName::from_static("x-forwarded-for"),
-    HeaderName::from_static("x-forwarded-proto"),
-    HeaderName::from_static("x-envoy-upstream-service-time"),
-    HeaderName::from_static("x-envoy-expected-rq-timeout-ms"),
-    HeaderName::from_static("x-envoy-attempt-count"),
-    HeaderName::from_static("x-envoy-internal"),
-    HeaderName::from_static("traceparent"),
-    HeaderName::from_static("tracestate"),
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("grpc-status"),
-    HeaderName::from_static("grpc-message"),
-];
-
-fn name(bytes: &[u8]) -> Result<HeaderName, Refused> {
-    for known in &KNOWN {
-        let text = known.as_str().as_bytes();
-        if text.len() == bytes.len() && text.eq_ignore_ascii_case(bytes) {
-            return Ok(known.clone());
-        }
-    }
-    HeaderName::from_bytes(bytes).map_err(|_| Refused::Malformed)
 }
 
 impl Seen {
