@@ -308,6 +308,10 @@ impl Sender<'_> {
     ) {
         let metrics = self.cluster.metrics();
         let pool = progress.pool.take();
+        let took = match result {
+            Ok(Got::Upstream(answer)) => answer.arrived.saturating_duration_since(start),
+            _ => start.elapsed(),
+        };
         if let Some(took) = progress.stale.take() {
             let mut stale = attempt::record(pool.as_ref(), took, Err(&Error::Terminated));
             stale.why = Some("stale connection".into());
@@ -318,7 +322,7 @@ impl Sender<'_> {
                 pool.report(Outcome::Connected, Duration::ZERO);
             }
             if let Some(outcome) = outcome(result) {
-                pool.report(outcome, start.elapsed());
+                pool.report(outcome, took);
             }
         }
         match result {
@@ -358,7 +362,7 @@ impl Sender<'_> {
         }
         log.attempts.push(attempt::record(
             pool.as_ref().filter(|_| !refused),
-            start.elapsed(),
+            took,
             result
                 .as_ref()
                 .map(Got::status)

@@ -106,17 +106,16 @@ async fn exchange(
     let mut fresh = false;
     loop {
         let idle = if fresh { None } else { pool.idle() };
-        let mut lease = match idle {
-            Some(lease) => lease,
-            None => client
-                // On the heap: few requests need a new connection, and each would be larger by it.
-                .in_time(Box::pin(pool.connect()))
-                .await
-                .and_then(|connected| connected)
-                .map_err(Failure::unsent)?,
+        let (mut lease, connected) = if let Some(lease) = idle {
+            (lease, start)
+        } else {
+            // On the heap: few requests need a new connection, and each would be larger by it.
+            let made = client.in_time(Box::pin(pool.connect())).await;
+            let lease = made.and_then(|made| made).map_err(Failure::unsent)?;
+            (lease, Instant::now())
         };
         let spare = spare(&request, &lease, start);
-        progress.connected.set(Some(Instant::now()));
+        progress.connected.set(Some(connected));
         let go_on = |headers| client.go_on(headers);
         let sent = lease.exchange(request, Some(&go_on));
         let sent = client.in_time_pinned(pin!(sent)).await;
@@ -176,6 +175,7 @@ fn spare(
     now: Instant,
 ) -> Option<Request<Upload>> {
     let stale = now.saturating_duration_since(lease.idle_since()?) > STALE_AFTER;
+    let stale = stale && !lease.is_shared();
     let harmless = matches!(
         *request.method(),
         Method::GET | Method::HEAD | Method::OPTIONS
