@@ -9,6 +9,7 @@ pub mod coalesce;
 pub mod dial;
 pub mod frames;
 pub mod h1;
+pub mod hop;
 pub mod io;
 pub mod listen;
 pub mod origin;

@@ -494,6 +494,11 @@ impl<B> Lease<B> {
         self.idle_since
     }
 
+    /// Other requests are under way on the connection.
+    pub fn is_shared(&self) -> bool {
+        matches!(&self.way, Way::Stream(slot) if slot.shared)
+    }
+
     /// The endpoint's address.
     pub fn address(&self) -> SocketAddr {
         self.pool.address

@@ -14,7 +14,6 @@ use std::{
     time::Duration,
 };
 
-use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::frames::Watch;
@@ -24,6 +23,13 @@ const MOST: usize = 64 << 10;
 
 /// Payloads from this length on are not copied.
 const LARGE: usize = 8 << 10;
+
+/// Buffers of connections that have nothing to write; an event loop keeps so many.
+const SPARES: usize = 4;
+
+thread_local! {
+    static SPARE_BUFFERS: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+}
 
 /// Bytes that are read from a peer that was left.
 const LINGERING: usize = 1 << 20;
@@ -36,7 +42,9 @@ pub struct Outlet<S>(Rc<RefCell<State<S>>>);
 
 struct State<S> {
     stream: S,
-    waiting: BytesMut,
+    waiting: Vec<u8>,
+    /// So many of them are out.
+    out: usize,
     /// Who looks at the frames.
     watch: Option<Watch>,
 }
@@ -45,7 +53,8 @@ struct State<S> {
 pub fn coalesce<S>(stream: S, watch: Option<Watch>) -> (Coalesce<S>, Outlet<S>) {
     let state = Rc::new(RefCell::new(State {
         stream,
-        waiting: BytesMut::new(),
+        waiting: Vec::new(),
+        out: 0,
         watch,
     }));
     (Coalesce(Rc::clone(&state)), Outlet(state))
@@ -90,23 +99,48 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Outlet<S> {
 
 impl<S: AsyncWrite + Unpin> State<S> {
     fn drain(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        while !self.waiting.is_empty() {
-            let count = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.waiting))?;
+        while self.out < self.waiting.len() {
+            let rest = self.waiting.get(self.out..).unwrap_or_default();
+            let count = ready!(Pin::new(&mut self.stream).poll_write(cx, rest))?;
             if count == 0 {
                 return Poll::Ready(Err(std::io::ErrorKind::WriteZero.into()));
             }
-            self.waiting.advance(count);
+            self.out += count;
         }
         // What carries the bytes may hold some back, as TLS does.
         ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
         if let Some(watch) = &mut self.watch {
             watch.drained();
         }
-        // The memory of a burst is not kept by a connection that has gone quiet.
-        if self.waiting.capacity() > LARGE {
-            self.waiting = BytesMut::new();
-        }
+        self.release();
         Poll::Ready(Ok(()))
+    }
+
+    /// The memory of a burst is not kept by a connection that has gone quiet: the next one's begins where it ended.
+    fn release(&mut self) {
+        self.waiting.clear();
+        self.out = 0;
+        if self.waiting.capacity() > LARGE {
+            let spare = std::mem::take(&mut self.waiting);
+            SPARE_BUFFERS.with_borrow_mut(|spares| {
+                if spares.len() < SPARES {
+                    spares.push(spare);
+                }
+            });
+        }
+    }
+
+    /// Room for so much more. What is out gives its place back where it is needed.
+    fn reserve(&mut self, length: usize) {
+        if self.waiting.len() + length > MOST {
+            self.waiting.drain(..self.out);
+            self.out = 0;
+        }
+        if self.waiting.capacity() == 0
+            && let Some(spare) = SPARE_BUFFERS.with_borrow_mut(Vec::pop)
+        {
+            self.waiting = spare;
+        }
     }
 
     fn write(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<Result<usize>> {
@@ -124,7 +158,8 @@ impl<S: AsyncWrite + Unpin> State<S> {
 
     fn put(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<Result<usize>> {
         let length: usize = slices.iter().map(|slice| slice.len()).sum();
-        if length < LARGE && self.waiting.len() + length <= MOST {
+        if length < LARGE && self.waiting.len() - self.out + length <= MOST {
+            self.reserve(length);
             for slice in slices {
                 self.waiting.extend_from_slice(slice);
             }
@@ -134,14 +169,15 @@ impl<S: AsyncWrite + Unpin> State<S> {
             ready!(self.drain(cx))?;
             return Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
         }
-        let mut all = [IoSlice::new(&self.waiting); 8];
+        let rest = self.waiting.get(self.out..).unwrap_or_default();
+        let waiting = rest.len();
+        let mut all = [IoSlice::new(rest); 8];
         for (place, slice) in all.iter_mut().skip(1).zip(slices) {
             *place = *slice;
         }
-        let waiting = self.waiting.len();
         let used = all.get(..=slices.len()).unwrap_or(&all);
         let count = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, used))?;
-        self.waiting.advance(count.min(waiting));
+        self.out += count.min(waiting);
         if count > waiting {
             return Poll::Ready(Ok(count - waiting));
         }

@@ -37,6 +37,7 @@ use crate::{
     net::{
         body::Incoming,
         coalesce::{Outlet, coalesce},
+        hop,
     },
     policy::protocol::{Http2, Keepalive},
 };
@@ -52,6 +53,8 @@ const SETTINGS_LOOK: Duration = Duration::from_millis(5);
 const MAX_HEADERS: u32 = 60 << 10;
 
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// The connections to one endpoint.
 pub(super) struct Connections {
@@ -91,6 +94,8 @@ pub(super) struct Slot {
     connection: Rc<Connection>,
     /// Since when the connection was there; `None`: it was made for this request.
     pub(super) idle_since: Option<Instant>,
+    /// Other requests are under way on it.
+    pub(super) shared: bool,
     upload: Option<AbortHandle>,
 }
 
@@ -313,11 +318,13 @@ impl Connection {
 
 impl Slot {
     fn on(connection: &Rc<Connection>, idle_since: Option<Instant>) -> Self {
+        let shared = connection.active.get() > 0;
         connection.active.set(connection.active.get() + 1);
         connection.served.set(connection.served.get() + 1);
         Self {
             connection: Rc::clone(connection),
             idle_since,
+            shared,
             upload: None,
         }
     }
@@ -516,13 +523,8 @@ fn framed(mut head: request::Parts) -> request::Parts {
         head.extensions.insert(Protocol::from(protocol));
         head.method = Method::CONNECT;
     }
-    for name in [
-        header::CONNECTION,
-        header::UPGRADE,
-        header::TRANSFER_ENCODING,
-    ] {
-        head.headers.remove(name);
-    }
+    hop::strip(&mut head.headers);
+    hop::keep_from_table(&mut head.headers, &[REQUEST_ID, TRACEPARENT]);
     let secure = head
         .headers
         .get(FORWARDED_PROTO)

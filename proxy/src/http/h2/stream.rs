@@ -10,8 +10,7 @@ use std::{
 use bytes::Bytes;
 use h2::{Reason, RecvStream, SendStream, ext::Protocol, server::SendResponse};
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header, request,
-    response,
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header, request, response,
 };
 use http_body::{Body, Frame};
 
@@ -23,9 +22,11 @@ use crate::{
         client::{Client, Left},
         date,
         inject::Cut,
+        normalize::REQUEST_ID,
+        reply::SERVICE_TIME,
         serve,
     },
-    net::body::Incoming,
+    net::{body::Incoming, hop},
 };
 
 /// How a request ended.
@@ -162,15 +163,8 @@ fn framed(mut head: response::Parts) -> response::Parts {
         // The answer to an extended `CONNECT`.
         head.status = StatusCode::OK;
     }
-    for name in [
-        header::CONNECTION,
-        header::TRANSFER_ENCODING,
-        header::UPGRADE,
-        HeaderName::from_static("keep-alive"),
-        HeaderName::from_static("proxy-connection"),
-    ] {
-        head.headers.remove(name);
-    }
+    hop::strip(&mut head.headers);
+    hop::keep_from_table(&mut head.headers, &[SERVICE_TIME, REQUEST_ID]);
     if let header::Entry::Vacant(date) = head.headers.entry(header::DATE) {
         date.insert(date::value());
     }
