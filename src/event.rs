@@ -360,6 +360,8 @@ pub struct Mirror {
     pub path: String,
     /// Endpoint, as a template: `GET /cart/{id}`.
     pub endpoint: String,
+    /// Which side was sent first: `primary` or `shadow`.
+    pub first: &'static str,
     /// What became of the copy.
     pub outcome: MirrorOutcome,
     /// Why, where it was not compared.

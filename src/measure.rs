@@ -312,6 +312,11 @@ impl Measured {
         self.shadows.fields(mirrored, self.noise())
     }
 
+    /// Changes when a difference is material.
+    pub fn judge_by(&mut self, alpha: f64, min_effect: f64) {
+        (self.setup.alpha, self.setup.min_effect) = (alpha, min_effect);
+    }
+
     /// When a difference is material.
     fn noise(&self) -> Noise {
         Noise {

@@ -354,7 +354,13 @@ impl Mirrored {
 
     /// Copies that were sent.
     pub fn sent(&self) -> u64 {
-        self.compared + self.failed.values().sum::<u64>() + self.skipped.values().sum::<u64>()
+        // Of these no copy is made.
+        const NONE: [&str; 2] = ["upgrade", "unsafe"];
+        let skipped = self.skipped.iter();
+        let skipped = skipped.filter(|(why, _)| !NONE.contains(&why.as_str()));
+        self.compared
+            + self.failed.values().sum::<u64>()
+            + skipped.map(|(_, count)| count).sum::<u64>()
     }
 
     /// Pairs by endpoint.

@@ -93,7 +93,7 @@ fn mirrored(mirror: &Mirror) -> Value {
     json!({
         "t_us": mirror.t_us, "kind": "mirror", "ord": mirror.ordinal, "n": mirror.n, "intended_ms": mirror.intended_ms,
         "caller": &*mirror.caller, "service": &*mirror.service, "shadow": &*mirror.shadow, "method": mirror.method,
-        "path": mirror.path, "endpoint": mirror.endpoint, "outcome": mirror.outcome, "why": mirror.why,
+        "path": mirror.path, "endpoint": mirror.endpoint, "first": mirror.first, "outcome": mirror.outcome, "why": mirror.why,
         "primary": answered(&mirror.primary), "answer": answered(&mirror.answer), "differs": differs,
     })
 }

@@ -101,6 +101,11 @@ impl Writer {
         })
     }
 
+    /// Says in the report that this was run: what it came to be differs from what it began as.
+    pub fn describe(&mut self, scenario: Arc<Scenario>) {
+        self.scenario = scenario;
+    }
+
     /// The folder while it is being written.
     pub fn partial(&self) -> &Path {
         &self.partial

@@ -59,8 +59,15 @@ pub struct Collector {
     origin: Origin,
     sides: BTreeMap<String, u8>,
     events: UnboundedSender<RunEvent>,
-    compare: mpsc::Sender<Settled>,
+    compare: mpsc::Sender<Work>,
     waiting: Arc<AtomicUsize>,
+}
+
+/// What the thread that compares is given.
+enum Work {
+    Pair(Settled),
+    /// Pairs from here on are compared by these.
+    Rules(Box<Rules>),
 }
 
 /// A mirror's outcome on its way to be compared.
@@ -88,18 +95,25 @@ impl Collector {
     pub fn start(
         origin: Origin,
         sides: BTreeMap<String, u8>,
-        rules: Rules,
+        mut rules: Rules,
         redaction: Redaction,
         events: UnboundedSender<RunEvent>,
     ) -> std::io::Result<(Self, Comparing)> {
-        let (compare, settled) = mpsc::channel::<Settled>();
+        let (compare, settled) = mpsc::channel::<Work>();
         let waiting = Arc::new(AtomicUsize::new(0));
         let thread = std::thread::Builder::new()
             .name("compare".to_owned())
             .spawn({
                 let (events, waiting) = (events.clone(), waiting.clone());
                 move || {
-                    for settled in settled {
+                    for work in settled {
+                        let settled = match work {
+                            Work::Pair(settled) => settled,
+                            Work::Rules(new) => {
+                                rules = *new;
+                                continue;
+                            }
+                        };
                         let bytes = settled.bytes;
                         let mirror = compared(settled, &rules, &redaction);
                         waiting.fetch_sub(bytes, Ordering::Relaxed);
@@ -116,6 +130,11 @@ impl Collector {
             waiting,
         };
         Ok((collector, Comparing(thread)))
+    }
+
+    /// Pairs that are told from now on are compared by these rules.
+    pub fn compare_by(&self, rules: Rules) {
+        let _ = self.compare.send(Work::Rules(Box::new(rules)));
     }
 }
 
@@ -156,11 +175,11 @@ impl Observer for Collector {
             bytes = 0;
         }
         let t_us = self.origin.micros(Instant::now());
-        let _ = self.compare.send(Settled {
+        let _ = self.compare.send(Work::Pair(Settled {
             t_us,
             mirrored,
             bytes,
-        });
+        }));
     }
 }
 
@@ -261,6 +280,7 @@ fn compared(settled: Settled, rules: &Rules, redaction: &Redaction) -> Mirror {
         shadow: mirrored.shadow,
         endpoint: rules.endpoint(mirrored.method.as_str(), &mirrored.path),
         method: mirrored.method.as_str().to_owned(),
+        first: mirrored.first.name(),
         outcome,
         why: why.map(str::to_owned),
         primary: facts(&mirrored.primary, &primary),

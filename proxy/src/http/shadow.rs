@@ -126,6 +126,10 @@ pub fn copy(
             pair.copy(Outcome::Skipped("upgrade"), None);
             continue;
         }
+        if shadow.mirror.settings.safe_only && !head.method.is_safe() {
+            pair.copy(Outcome::Skipped("unsafe"), None);
+            continue;
+        }
         match shadow.admit(body_length) {
             Err(why) => pair.copy(Outcome::Shed(why), None),
             Ok(permit) => {
@@ -272,6 +276,7 @@ impl Shadow {
             Outcome::Failed(_) => &metrics.failed_reset,
             Outcome::Skipped("client_left") => &metrics.skipped_client_left,
             Outcome::Skipped("upgrade") => &metrics.skipped_upgrade,
+            Outcome::Skipped("unsafe") => &metrics.skipped_unsafe,
             Outcome::Skipped(_) => &metrics.skipped_primary_failed,
         }
         .inc();
