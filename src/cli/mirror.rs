@@ -80,7 +80,7 @@ pub(super) struct Args {
     /// How answers are compared: a YAML file with `diff:` as in a scenario; read again when it changes, and on SIGHUP
     #[arg(long, value_name = "FILE", visible_alias = "scenario")]
     diff: Option<PathBuf>,
-    /// What primary and shadows speak: `auto` is HTTP/1.1, and with the primary HTTP/2 for clients that begin in it
+    /// What primary and shadows speak: `auto` is what the client speaks
     #[arg(long, value_name = "WHAT", default_value = "auto")]
     protocol: Spoken,
     /// Event loops [default: the number of cores]
@@ -112,7 +112,7 @@ enum Unsafe {
 /// What primary and shadows speak.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Spoken {
-    /// HTTP/1.1; with the primary HTTP/2 for clients that begin in it.
+    /// What the client speaks: HTTP/1.1, or HTTP/2 without TLS.
     Auto,
     /// HTTP/2 without TLS.
     H2,

@@ -89,26 +89,24 @@ impl Listener {
 
 /// What the proxy does. Pure.
 fn config(scenario: &Scenario, listen: SocketAddr) -> Config {
-    let primary = scenario.services.first();
-    let mut clusters: Vec<Cluster> = primary
-        .map(|service| Cluster {
-            protocol: if service.protocol.is_h2() {
-                Upstream::Http2
-            } else {
-                Upstream::Downstream
-            },
+    let mut clusters = Vec::new();
+    let mut protocol = Upstream::Downstream;
+    if let Some(service) = scenario.services.first() {
+        if service.protocol.is_h2() {
+            protocol = Upstream::Http2;
+        }
+        clusters.push(Cluster {
+            protocol,
             ..cluster(NAME, &service.backing)
-        })
-        .into_iter()
-        .collect();
-    let h2 = primary.is_some_and(|service| service.protocol.is_h2());
+        });
+    }
     let mut forward = Forward::to(NAME.to_owned());
     // The primary answers when it answers; that is between it and its clients.
     forward.timeout = None;
     for (shadow, side) in scenario.shadows.iter().zip(1_u8..) {
         let name = format!("shadow:{}", shadow.id);
         clusters.push(Cluster {
-            protocol: if h2 { Upstream::Http2 } else { Upstream::Http1 },
+            protocol,
             ..cluster(&name, &shadow.backing)
         });
         forward.mirrors.push(mesh::mirror(shadow, side, name));

@@ -350,6 +350,7 @@ mod tests {
             shadow: "candidate".into(),
             method: Method::GET,
             path: "/cart/42?x=1".to_owned(),
+            first: observe::First::Shadow,
             outcome: Outcome::Compared,
             primary: Some(answer(primary)),
             answer: Some(answer(shadow)),

@@ -90,6 +90,7 @@ pub(crate) fn scenario() -> Scenario {
             percent: Share::ALL,
             key: SampleKey::Ordinal,
             matcher: Matcher::default(),
+            safe_only: false,
             set: Vec::new(),
             remove: Vec::new(),
             limits: Limits::default(),

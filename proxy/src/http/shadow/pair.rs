@@ -94,6 +94,11 @@ impl Pair {
         self.tell();
     }
 
+    /// The copy is sent before the primary's request.
+    pub(super) fn goes_first(&self) {
+        self.first.set(First::Shadow);
+    }
+
     /// The request's body did not come in full, so there is no copy.
     pub(super) fn incomplete(&self) {
         let why = match self.sides.borrow().primary {
