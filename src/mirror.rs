@@ -29,10 +29,12 @@ use crate::{
 };
 
 mod listener;
+mod live;
 pub mod plan;
 mod source;
 
 pub use listener::Listener;
+pub use live::Live;
 pub use plan::{LIVE, PHASE};
 pub use source::Source;
 
@@ -64,7 +66,7 @@ pub enum Order {
 pub struct Session {
     scenario: Arc<Scenario>,
     origin: Origin,
-    collector: Arc<Collector>,
+    live: Arc<Live>,
     comparing: Comparing,
     told: UnboundedReceiver<RunEvent>,
     tell: UnboundedSender<RunEvent>,
@@ -79,6 +81,15 @@ pub struct Tally {
     pub requests: u64,
     /// Of those, answered in full.
     pub answered: u64,
+}
+
+impl Tally {
+    fn add(&mut self, event: &RunEvent) {
+        if let RunEvent::Served(served) = event {
+            self.requests += served.requests;
+            self.answered += served.latency.count();
+        }
+    }
 }
 
 /// What a session came to.
@@ -118,11 +129,12 @@ impl Session {
                 chain(&error)
             ))
         })?;
+        let live = Live::new(collector, scenario.errors.clone());
         Ok(Self {
             measured: Measured::new(scenario.measuring()),
             scenario,
             origin,
-            collector: Arc::new(collector),
+            live: Arc::new(live),
             comparing,
             told,
             tell,
@@ -131,8 +143,8 @@ impl Session {
     }
 
     /// Whom a source tells of the primary's requests and of pairs; what it tells is compared and measured.
-    pub fn observer(&self) -> Arc<Collector> {
-        Arc::clone(&self.collector)
+    pub fn observer(&self) -> Arc<Live> {
+        Arc::clone(&self.live)
     }
 
     /// Where a source puts events of its own, such as notes.
@@ -175,12 +187,17 @@ impl Session {
     }
 
     fn take(&mut self, event: RunEvent, show: &mut impl FnMut(&RunEvent)) {
-        if let RunEvent::Hop(hop) = &event {
-            self.tally.requests += 1;
-            self.tally.answered += u64::from(hop.complete && hop.status.is_some());
-        }
+        self.tally.add(&event);
         self.measured.add(&event);
         show(&event);
+    }
+
+    /// Takes in what was served since the last time.
+    fn count(&mut self, show: &mut impl FnMut(&RunEvent)) {
+        let t_us = self.now_us();
+        if let Some(served) = self.live.take(t_us) {
+            self.take(RunEvent::Served(Arc::new(served)), show);
+        }
     }
 
     fn note(&mut self, text: String, show: &mut impl FnMut(&RunEvent)) {
@@ -220,6 +237,7 @@ impl Session {
                 return;
             }
             if now >= (second + 1) * SECOND {
+                self.count(show);
                 let tick = self.tick(second);
                 self.take(RunEvent::Tick(tick), show);
                 second = now / SECOND;
@@ -249,7 +267,7 @@ impl Session {
         let scenario = Arc::new(scenario);
         let text = match source.reload(&scenario) {
             Ok(()) => {
-                self.collector.compare_by(scenario.diff.rules.clone());
+                self.live.compare_by(scenario.diff.rules.clone());
                 self.measured
                     .judge_by(scenario.diff.alpha, scenario.diff.min_effect.get());
                 self.scenario = scenario;
@@ -289,9 +307,10 @@ impl Session {
     async fn close(mut self, length_us: Micros, mut show: impl FnMut(&RunEvent)) -> Mirrored {
         let (tell, _) = unbounded_channel();
         drop(std::mem::replace(&mut self.tell, tell));
+        self.count(&mut show);
         let Self {
             scenario,
-            collector,
+            live,
             comparing,
             mut told,
             mut measured,
@@ -299,13 +318,10 @@ impl Session {
             origin,
             ..
         } = self;
-        drop(collector);
+        drop(live);
         comparing.join();
         let mut take = |event: RunEvent| {
-            if let RunEvent::Hop(hop) = &event {
-                tally.requests += 1;
-                tally.answered += u64::from(hop.complete && hop.status.is_some());
-            }
+            tally.add(&event);
             measured.add(&event);
             show(&event);
         };

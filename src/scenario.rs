@@ -442,6 +442,8 @@ pub struct ReportSettings {
     pub dir: PathBuf,
     /// Which requests are written.
     pub requests: Requests,
+    /// Events written at most, each as likely as any other; `None`: all.
+    pub max_events: Option<u64>,
     /// Headers, cookies and JSON paths whose values are hidden.
     pub redact: Vec<String>,
     /// Formats beside the bundle: `md`, `junit`, `html`.

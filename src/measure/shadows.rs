@@ -168,6 +168,20 @@ impl Shadowed {
         }
     }
 
+    /// Counts in other slices: each cell goes where the beginning of its slice goes.
+    pub(super) fn cut(&mut self, slice_of: &dyn Fn(Micros) -> Micros) {
+        for (_, cells) in &mut self.shadows {
+            for (begin, cell) in std::mem::take(cells) {
+                cells.entry(slice_of(begin)).or_default().merge(&cell);
+            }
+        }
+        for told in self.pending.values_mut().flat_map(|one| &mut one.told) {
+            if let Some(told) = told {
+                told.slice = slice_of(told.slice);
+            }
+        }
+    }
+
     /// What became of a shadow's requests that were due in these windows.
     pub fn over(&self, shadow: &str, windows: &[Window]) -> Mirrored {
         let mut all = Mirrored::default();

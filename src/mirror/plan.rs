@@ -31,6 +31,9 @@ pub const PHASE: &str = "mirror";
 /// Where reports go unless it is said otherwise.
 const REPORTS: &str = "reports";
 
+/// Events that a report keeps: a few hundred megabytes, however long it goes on.
+pub const MAX_EVENTS: u64 = 1_000_000;
+
 /// Headers whose values are never shown, unless a file says which.
 const HIDDEN: [&str; 3] = ["authorization", "cookie", "set-cookie"];
 
@@ -150,6 +153,7 @@ impl Wanted {
                 dir: REPORTS.into(),
                 // Live traffic has no schedule whose requests could be told apart for ever.
                 requests: Requests::None,
+                max_events: Some(MAX_EVENTS),
                 redact: self
                     .compared
                     .redact

@@ -28,6 +28,9 @@ use crate::{
 /// bounded whatever the load, and nothing is lost without a reason.
 const MAX_WAITING: usize = 64 << 20;
 
+/// What a pair holds beside the bodies, about: heads, and itself.
+const BESIDE_BODIES: usize = 1 << 10;
+
 /// The zero of the run's clock; set once, when everything is ready.
 #[derive(Debug, Clone, Default)]
 pub struct Origin(Arc<OnceLock<Instant>>);
@@ -166,8 +169,12 @@ impl Observer for Collector {
         let body = |answer: &Option<observe::Answer>| {
             answer.as_ref().map_or(0, |answer| answer.body.len())
         };
-        let mut bytes = body(&mirrored.primary) + body(&mirrored.answer);
-        if self.waiting.fetch_add(bytes, Ordering::Relaxed) + bytes > MAX_WAITING {
+        let mut bytes = body(&mirrored.primary) + body(&mirrored.answer) + BESIDE_BODIES;
+        if mirrored.outcome != Outcome::Compared {
+            // There is nothing to compare, and nothing that could be left out but its reason.
+            bytes = 0;
+        }
+        if self.waiting.fetch_add(bytes, Ordering::Relaxed) + bytes > MAX_WAITING && bytes > 0 {
             self.waiting.fetch_sub(bytes, Ordering::Relaxed);
             mirrored.outcome = Outcome::Skipped("compare_queue");
             mirrored.primary = None;
@@ -261,14 +268,22 @@ fn compared(settled: Settled, rules: &Rules, redaction: &Redaction) -> Mirror {
         || ("".into(), "".into()),
         |place| (place.caller, place.service),
     );
-    let facts = |told: &Option<observe::Answer>, kept: &Option<shadow::Answer>| {
-        told.as_ref()
-            .zip(kept.as_ref())
-            .map(|(told, kept)| Answered {
-                status: kept.status,
-                us: told.duration.as_micros() as Micros,
-                sha256: kept.sha256(),
-            })
+    let sha256 = primary.as_ref().map(shadow::Answer::sha256);
+    let same = primary
+        .as_ref()
+        .zip(answer.as_ref())
+        .is_some_and(|(primary, answer)| primary.body == answer.body);
+    let answer_sha256 = match (&sha256, &answer) {
+        // Most are the same, and hashing takes longer than comparing.
+        (Some(sha256), _) if same => Some(sha256.clone()),
+        (_, answer) => answer.as_ref().map(shadow::Answer::sha256),
+    };
+    let facts = |told: &Option<observe::Answer>, sha256: Option<String>| {
+        told.as_ref().zip(sha256).map(|(told, sha256)| Answered {
+            status: told.status.as_u16(),
+            us: told.duration.as_micros() as Micros,
+            sha256,
+        })
     };
     Mirror {
         t_us,
@@ -283,8 +298,8 @@ fn compared(settled: Settled, rules: &Rules, redaction: &Redaction) -> Mirror {
         first: mirrored.first.name(),
         outcome,
         why: why.map(str::to_owned),
-        primary: facts(&mirrored.primary, &primary),
-        answer: facts(&mirrored.answer, &answer),
+        primary: facts(&mirrored.primary, sha256),
+        answer: facts(&mirrored.answer, answer_sha256),
         differences: differences
             .into_iter()
             .map(|difference| told(difference, redaction))
