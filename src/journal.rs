@@ -26,6 +26,7 @@ use rustix::fs::{FlockOperation, flock};
 use serde_json::{Value, json};
 
 pub mod process;
+pub mod table;
 
 use process::ProcessId;
 
@@ -51,6 +52,8 @@ pub enum Effect {
     Folder,
     /// A listening port; it goes with the process that holds it.
     Listener,
+    /// A table of the packet filter, named by [`table::Table::id`].
+    Table,
 }
 
 impl Effect {
@@ -60,11 +63,12 @@ impl Effect {
             Self::Process => "process",
             Self::Folder => "folder",
             Self::Listener => "listener",
+            Self::Table => "table",
         }
     }
 
     fn named(name: &str) -> Option<Self> {
-        [Self::Process, Self::Folder, Self::Listener]
+        [Self::Process, Self::Folder, Self::Listener, Self::Table]
             .into_iter()
             .find(|effect| effect.name() == name)
     }
@@ -298,8 +302,15 @@ fn undo_file(path: &Path) -> io::Result<Vec<Undone>> {
         undone.extend(undo_processes(mark, &left.things));
     }
     for thing in &left.things {
-        if thing.effect == Effect::Folder {
-            undone.push(undo_folder(&thing.id));
+        match thing.effect {
+            Effect::Folder => undone.push(undo_folder(&thing.id)),
+            // The machine's start ends all tables.
+            Effect::Table if same_boot => undone.push(Undone {
+                what: thing.effect.name(),
+                id: thing.id.clone(),
+                ok: table::undo(&thing.id),
+            }),
+            Effect::Table | Effect::Process | Effect::Listener => {}
         }
     }
     Ok(undone)

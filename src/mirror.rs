@@ -28,6 +28,7 @@ use crate::{
     shadow::Redaction,
 };
 
+pub mod intercept;
 mod listener;
 mod live;
 pub mod plan;
