@@ -223,7 +223,7 @@ pub fn recover(folder: &Path) -> io::Result<Vec<Undone>> {
             continue;
         };
         // A live run's lock; or another recovery that is at it, and has removed the file by the time we get the lock.
-        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() || !path.exists() {
+        if !locked(&file) || !path.exists() {
             continue;
         }
         let mut of_this = undo_file(&path)?;
@@ -233,6 +233,19 @@ pub fn recover(folder: &Path) -> io::Result<Vec<Undone>> {
         undone.append(&mut of_this);
     }
     Ok(undone)
+}
+
+/// Takes the lock of a run's journal, if nobody has it. A child between `fork` and `exec` has its dead owner's still.
+fn locked(file: &File) -> bool {
+    let mut waited = Duration::ZERO;
+    while flock(file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        if waited >= EXEC_WITHIN {
+            return false;
+        }
+        std::thread::sleep(LOOK_AGAIN);
+        waited += LOOK_AGAIN;
+    }
+    true
 }
 
 /// What a journal says is still there.
