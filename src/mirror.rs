@@ -33,11 +33,15 @@ mod listener;
 mod live;
 pub mod plan;
 mod source;
+#[cfg(feature = "live")]
+pub mod tap;
 
 pub use listener::Listener;
 pub use live::Live;
 pub use plan::{LIVE, PHASE};
-pub use source::Source;
+pub use source::{Intercept, Source};
+#[cfg(feature = "live")]
+pub use tap::Tap;
 
 /// A second: how often the session says how it stands.
 const SECOND: Micros = 1_000_000;
@@ -45,7 +49,7 @@ const SECOND: Micros = 1_000_000;
 /// Events taken in at once, before the clock is looked at again: about a millisecond of work.
 const BATCH: usize = 1024;
 
-/// What is under way at the end is waited for at most so long, beside the deadlines of the shadows.
+/// Events that are on their way when everybody who tells is gone are waited for at most so long.
 const SETTLE: Duration = Duration::from_secs(5);
 
 /// A source is asked so often whether what was under way has ended.
@@ -90,6 +94,22 @@ impl Tally {
             self.requests += served.requests;
             self.answered += served.latency.count();
         }
+    }
+}
+
+/// Where a source says what a person should know.
+#[derive(Debug, Clone)]
+pub struct Notes {
+    origin: Origin,
+    tell: UnboundedSender<RunEvent>,
+}
+
+impl Notes {
+    /// Says so.
+    pub fn tell(&self, text: String) {
+        let t_us = self.origin.micros(Instant::now());
+        // Nobody listens when the session is over.
+        let _ = self.tell.send(RunEvent::Note { t_us, text });
     }
 }
 
@@ -153,6 +173,14 @@ impl Session {
         self.tell.clone()
     }
 
+    /// Where a source says what a person should know.
+    pub fn notes(&self) -> Notes {
+        Notes {
+            origin: self.origin.clone(),
+            tell: self.tell.clone(),
+        }
+    }
+
     /// What it does.
     pub fn scenario(&self) -> &Arc<Scenario> {
         &self.scenario
@@ -179,6 +207,9 @@ impl Session {
         self.take(phase(length_us, false), &mut show);
         self.take(state(length_us, RunState::Draining), &mut show);
         self.drain(&source, orders, &mut show).await;
+        if let Some(text) = source.left() {
+            self.note(text, &mut show);
+        }
         drop(source);
         self.close(length_us, show).await
     }
@@ -287,7 +318,7 @@ impl Session {
         show: &mut impl FnMut(&RunEvent),
     ) {
         let deadlines = self.scenario.shadows.iter().map(|one| one.limits.deadline);
-        let end = Instant::now() + SETTLE + deadlines.max().unwrap_or_default();
+        let end = Instant::now() + source.patience() + deadlines.max().unwrap_or_default();
         let mut batch = Vec::with_capacity(BATCH);
         // In slices: it blocks, and a person may be in a hurry.
         while !source.drain(DRAIN_SLICE) && Instant::now() < end {

@@ -15,9 +15,8 @@ use super::{
     run::{absolute, begin, run_number, tell_undone},
 };
 use crate::{
-    journal::{self, Effect, Journal},
-    mirror::{Listener, Session, Source},
-    run::Failure,
+    journal::{self, Journal},
+    mirror::Session,
     scenario::Scenario,
 };
 
@@ -25,16 +24,16 @@ mod bundle;
 mod show;
 mod wanted;
 mod watch;
+mod way;
 
 /// Mirror live traffic to shadow versions and compare the answers, until stopped
 #[derive(Debug, ClapArgs)]
 pub(super) struct Args {
-    /// Listen here for the clients of the primary: HOST:PORT
-    #[arg(long, value_name = "ADDR")]
-    listen: String,
-    /// The primary, which answers the clients: HOST:PORT
-    #[arg(long, value_name = "ADDR")]
-    to: String,
+    #[command(flatten)]
+    way: Way,
+    /// The primary, which answers the clients: HOST:PORT; with `--intercept` found where it listens
+    #[arg(long, value_name = "ADDR", required_unless_present_any = ["tap", "intercept"], conflicts_with = "tap")]
+    to: Option<String>,
     /// A shadow version: HOST:PORT, or ID=HOST:PORT; several get the same requests
     #[arg(long, value_name = "[ID=]ADDR", required = true)]
     shadow: Vec<String>,
@@ -100,6 +99,31 @@ pub(super) struct Args {
     out: Option<PathBuf>,
 }
 
+/// How to get at the traffic: exactly one.
+#[derive(Debug, ClapArgs)]
+struct Way {
+    /// Listen here for the clients of the primary: HOST:PORT
+    #[arg(long, value_name = "ADDR", required_unless_present_any = ["tap", "intercept"], conflicts_with_all = ["tap", "intercept"])]
+    listen: Option<String>,
+    /// Read requests and answers off this network interface (`any` is all); the primary is not touched
+    #[arg(
+        long,
+        value_name = "IFACE",
+        requires = "port",
+        conflicts_with = "intercept"
+    )]
+    tap: Option<String>,
+    /// With `--tap`: the primary's port
+    #[arg(long, value_name = "PORT", requires = "tap", value_parser = clap::value_parser!(u16).range(1..))]
+    port: Option<u16>,
+    /// Take over this port of the machine: new connections to it come to us, and none is dropped on the way in or out
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    intercept: Option<u16>,
+    /// With `--intercept`: on the way out wait so long for redirected connections [default: 30s]
+    #[arg(long, value_name = "TIME", requires = "intercept", value_parser = duration)]
+    leave_within: Option<Duration>,
+}
+
 /// What becomes of requests that may change something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Unsafe {
@@ -148,7 +172,25 @@ pub(super) fn run(args: &Args, global: &Global) -> ExitCode {
             return exit::ENVIRONMENT.into();
         }
     };
-    let wanted = match wanted::Asked::of(args) {
+    // A take-over that was killed may still stand between us and the service.
+    if args.way.intercept.is_some()
+        && let Err(error) = recover()
+    {
+        complain(&error);
+        return exit::ENVIRONMENT.into();
+    }
+    let way = match way::Way::of(args) {
+        Ok(way) => way,
+        Err(way::NoWay::Usage(problem)) => {
+            eprintln!("error: {problem}");
+            return exit::USAGE.into();
+        }
+        Err(way::NoWay::Environment(error)) => {
+            complain(&error);
+            return exit::ENVIRONMENT.into();
+        }
+    };
+    let wanted = match wanted::Asked::of(args, way) {
         Ok(wanted) => wanted,
         Err(problem) => {
             eprintln!("{problem}");
@@ -172,13 +214,19 @@ fn mirror(
     asked: &wanted::Asked,
 ) -> Result<exit::Exit, Box<dyn std::error::Error>> {
     let scenario = Arc::new(asked.scenario());
-    let undone = journal::recover(&journal::folder())?;
-    tell_undone("left by a killed run", &undone);
+    recover()?;
     let mark = format!("{:010x}", run_number(&scenario));
     let journal = Journal::open(&journal::folder(), &mark)?;
     let code = play(args, global, watch, asked, &scenario, &journal);
     tell_undone("left by this mirror", &journal.close());
     code
+}
+
+/// Undoes what killed runs have left.
+fn recover() -> std::io::Result<()> {
+    let undone = journal::recover(&journal::folder())?;
+    tell_undone("left by a killed run", &undone);
+    Ok(())
 }
 
 /// Gets at the traffic, mirrors it into a report, and ends.
@@ -191,7 +239,7 @@ fn play(
     journal: &Journal,
 ) -> Result<exit::Exit, Box<dyn std::error::Error>> {
     let session = Session::start(Arc::clone(scenario))?;
-    let source = source(args, asked, scenario, &session, journal)?;
+    let (source, take_over) = asked.way.open(scenario, &session, journal)?;
     let (writer, entry) = begin(scenario, args.out.as_deref(), journal)?;
     let partial = absolute(writer.partial());
     let (order, orders) = unbounded_channel();
@@ -202,6 +250,9 @@ fn play(
         bundle.add(event);
         shown.event(event);
     });
+    if let Some(take_over) = take_over {
+        take_over.end(journal)?;
+    }
     let summary = show::summary(&mirrored);
     let dir = bundle.finish(&mirrored);
     shown.close();
@@ -214,23 +265,4 @@ fn play(
         eprintln!("report: {}", dir?.display());
     }
     Ok(exit::PASS)
-}
-
-/// The way to the traffic that was asked for.
-fn source(
-    _args: &Args,
-    asked: &wanted::Asked,
-    scenario: &Scenario,
-    session: &Session,
-    journal: &Journal,
-) -> Result<Source, Failure> {
-    let listen = asked.listen;
-    journal
-        .intend(Effect::Listener, &listen.to_string())
-        .map_err(|error| Failure::Environment(format!("cannot write the journal: {error}")))?;
-    Ok(Source::Listener(Listener::start(
-        scenario,
-        listen,
-        session.observer(),
-    )?))
 }

@@ -18,11 +18,11 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
     os::unix::process::CommandExt,
     process::{Child, Stdio},
+    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
 use rustix::thread::{CapabilitySet, capabilities};
-use tokio::time::Instant;
 
 use crate::journal::{
     Effect, Entry, Journal, MARK,
@@ -37,12 +37,6 @@ pub use rules::{MARK as SOCKET_MARK, Rules};
 
 /// How long the service may take to accept a connection before the take-over begins.
 const REACHED_WITHIN: Duration = Duration::from_secs(2);
-
-/// How often it is looked whether redirected connections have ended.
-const LOOK: Duration = Duration::from_millis(10);
-
-/// Looks without a redirected connection until there is none: one may be between two states while it is looked.
-const LOOKS: u32 = 3;
 
 /// The service whose port is taken over, as the kernel's tables tell.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,7 +74,7 @@ pub struct TakeOver {
     table: Table,
     entry: Entry,
     /// Removes the table when its input ends.
-    guard: Child,
+    guard: Mutex<Child>,
     guarded: Entry,
 }
 
@@ -177,7 +171,7 @@ impl TakeOver {
             rules,
             table,
             entry,
-            guard,
+            guard: Mutex::new(guard),
             guarded,
         })
     }
@@ -187,32 +181,19 @@ impl TakeOver {
         table::apply(&self.rules.letting_go()).map_err(Error::Table)
     }
 
-    /// Waits until no redirected connection is left, at most so long; how many are.
-    pub async fn emptied(&self, within: Duration) -> Result<usize, Error> {
-        let by = Instant::now() + within;
-        let mut none = 0;
-        loop {
-            let left = self.redirected()?;
-            none = if left == 0 { none + 1 } else { 0 };
-            if none >= LOOKS || Instant::now() >= by {
-                return Ok(left);
-            }
-            tokio::time::sleep(LOOK).await;
-        }
-    }
-
     /// Connections at our listener whose bytes have not all been delivered.
     pub fn redirected(&self) -> Result<usize, Error> {
         sockets::open(self.rules.listener).map_err(Error::Sockets)
     }
 
     /// Removes the table. Redirected connections that are left break.
-    pub fn end(mut self, journal: &Journal) -> Result<(), Error> {
+    pub fn end(&self, journal: &Journal) -> Result<(), Error> {
         table::apply(&self.table.removal()).map_err(Error::Table)?;
         journal.undone(self.entry).map_err(Error::Journal)?;
         // It has nothing left to do.
-        let _ = self.guard.kill();
-        let _ = self.guard.wait();
+        let mut guard = self.guard.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = guard.kill();
+        let _ = guard.wait();
         journal.undone(self.guarded).map_err(Error::Journal)
     }
 }

@@ -38,6 +38,7 @@ pub struct Listener {
     proxy: Handle,
     bound: SocketAddr,
     listen: SocketAddr,
+    mark: Option<u32>,
 }
 
 impl Listener {
@@ -50,21 +51,33 @@ impl Listener {
         listen: SocketAddr,
         observer: Arc<dyn Observer>,
     ) -> Result<Self, Failure> {
+        Self::marked(scenario, listen, None, observer)
+    }
+
+    /// The same, with the firewall's mark on all connections that it makes.
+    pub(super) fn marked(
+        scenario: &Scenario,
+        listen: SocketAddr,
+        mark: Option<u32>,
+        observer: Arc<dyn Observer>,
+    ) -> Result<Self, Failure> {
         let deps = Deps {
             observer,
             workers: scenario.workers,
         };
-        let proxy = Proxy::start(config(scenario, listen), deps).map_err(|error| match error {
-            StartError::Bind { address, cause, .. } => {
-                Failure::Environment(format!("cannot listen at {address}: {cause}"))
-            }
-            other => Failure::Environment(chain(&other)),
-        })?;
+        let proxy =
+            Proxy::start(config(scenario, listen, mark), deps).map_err(|error| match error {
+                StartError::Bind { address, cause, .. } => {
+                    Failure::Environment(format!("cannot listen at {address}: {cause}"))
+                }
+                other => Failure::Environment(chain(&other)),
+            })?;
         let bound = proxy.address(NAME).unwrap_or(listen);
         Ok(Self {
             proxy,
             bound,
             listen,
+            mark,
         })
     }
 
@@ -75,11 +88,16 @@ impl Listener {
 
     pub(super) fn reload(&self, scenario: &Scenario) -> Result<(), String> {
         self.proxy
-            .publish(config(scenario, self.listen))
+            .publish(config(scenario, self.listen, self.mark))
             .map_err(|problems| {
                 let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
                 problems.join("; ")
             })
+    }
+
+    /// Clients go elsewhere with their next request; none is cut off.
+    pub(super) fn leave(&self) {
+        self.proxy.leave();
     }
 
     pub(super) fn drain(&self, within: Duration) -> bool {
@@ -88,7 +106,7 @@ impl Listener {
 }
 
 /// What the proxy does. Pure.
-fn config(scenario: &Scenario, listen: SocketAddr) -> Config {
+fn config(scenario: &Scenario, listen: SocketAddr, mark: Option<u32>) -> Config {
     let mut clusters = Vec::new();
     let mut protocol = Upstream::Downstream;
     if let Some(service) = scenario.services.first() {
@@ -97,6 +115,7 @@ fn config(scenario: &Scenario, listen: SocketAddr) -> Config {
         }
         clusters.push(Cluster {
             protocol,
+            mark,
             ..cluster(NAME, &service.backing)
         });
     }
@@ -107,6 +126,7 @@ fn config(scenario: &Scenario, listen: SocketAddr) -> Config {
         let name = format!("shadow:{}", shadow.id);
         clusters.push(Cluster {
             protocol,
+            mark,
             ..cluster(&name, &shadow.backing)
         });
         forward.mirrors.push(mesh::mirror(shadow, side, name));

@@ -11,7 +11,7 @@ use meshbed_proxy::policy::{
     mirror::{Limits, SampleKey},
 };
 
-use super::{Args, Spoken, Unsafe};
+use super::{Args, Spoken, Unsafe, way::Way};
 use crate::{
     event::Id,
     mirror::plan::{Compared, Wanted},
@@ -25,8 +25,8 @@ const CONTROL: &str = "control";
 /// What is asked for, resolved.
 #[derive(Debug, Clone)]
 pub(super) struct Asked {
-    /// Where to listen.
-    pub(super) listen: SocketAddr,
+    /// How to get at the traffic.
+    pub(super) way: Way,
     /// The file that says how answers are compared.
     pub(super) file: Option<PathBuf>,
     wanted: Wanted,
@@ -45,10 +45,9 @@ struct OwnLimits {
 
 impl Asked {
     /// Reads what was typed, resolves names, and reads the file. The error is for people, as it is.
-    pub(super) fn of(args: &Args) -> Result<Self, String> {
+    pub(super) fn of(args: &Args, way: Way) -> Result<Self, String> {
         let wrong = |what: String| format!("error: {what}");
-        let listen = resolve("--listen", &args.listen).map_err(wrong)?;
-        let primary = (args.to.clone(), resolve("--to", &args.to).map_err(wrong)?);
+        let primary = way.primary(args).map_err(wrong)?;
         let shadows = shadows(args).map_err(wrong)?;
         let own = OwnLimits {
             in_flight: args.in_flight,
@@ -58,10 +57,9 @@ impl Asked {
             response_body: args.response_body,
         };
         let mut asked = Self {
-            listen,
             file: args.diff.clone(),
             wanted: Wanted {
-                from: format!("by way of {listen}"),
+                from: way.describe(),
                 primary,
                 shadows,
                 protocol: match args.protocol {
@@ -93,6 +91,7 @@ impl Asked {
                 duration: args.duration,
             },
             own,
+            way,
         };
         if let Some(file) = &args.diff {
             asked.read(file)?;
@@ -196,7 +195,7 @@ fn shadow(
 }
 
 /// A host and port as an address.
-fn resolve(option: &str, written: &str) -> Result<SocketAddr, String> {
+pub(super) fn resolve(option: &str, written: &str) -> Result<SocketAddr, String> {
     let plain = written.strip_prefix("http://").unwrap_or(written);
     if plain.starts_with("https://") {
         return Err(format!("{option}: not supported yet: https"));
