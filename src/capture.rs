@@ -20,6 +20,7 @@
 mod codec;
 mod error;
 pub mod exchange;
+pub mod follow;
 mod format;
 mod http1;
 mod input;

@@ -13,6 +13,7 @@ mod completions;
 pub mod exit;
 mod inspect;
 mod man;
+mod mirror;
 mod proxy;
 #[cfg(feature = "live")]
 mod record;
@@ -54,6 +55,7 @@ enum Command {
     Completions(completions::Args),
     Inspect(inspect::Args),
     Man(man::Args),
+    Mirror(mirror::Args),
     Proxy(proxy::Args),
     #[cfg(feature = "live")]
     Record(record::Args),
@@ -85,6 +87,7 @@ pub fn main() -> ExitCode {
         Command::Completions(args) => completions::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Man(args) => man::run(&args),
+        Command::Mirror(args) => mirror::run(&args, &cli.global),
         Command::Proxy(args) => proxy::run(&args, &cli.global),
         Command::Replay(args) => replay::run(&args, &cli.global),
         Command::View(args) => view::run(&args, &cli.global),

@@ -1,11 +1,13 @@
 //! What a run tells the world: one linear stream of events, the only thing that measuring, scoring, reports and screens
 //! see of a run. Pure data. Times are microseconds since the run's start, on one monotonic clock.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
 pub use meshbed_proxy::observe::Flags;
+
+use crate::stats::histogram::Histogram;
 
 /// The id of a service, fault, phase, shadow, source or check: `[a-z][a-z0-9-]*`.
 pub type Id = Arc<str>;
@@ -47,6 +49,8 @@ pub enum RunEvent {
     Request(Arc<Request>),
     /// A sidecar has finished with a request.
     Hop(Arc<Hop>),
+    /// What a service has served, counted already: live traffic is too much to tell of each request.
+    Served(Arc<Served>),
     /// What became of a request that a shadow's sample chose.
     Mirror(Arc<Mirror>),
     /// A request waited because `max_in_flight` were under way.
@@ -301,6 +305,25 @@ pub struct Hop {
     pub attempts: Vec<Attempt>,
 }
 
+/// What a service has served since it was told of last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Served {
+    /// When.
+    pub t_us: Micros,
+    /// The service.
+    pub service: Id,
+    /// Requests that have ended.
+    pub requests: u64,
+    /// Of those: errors.
+    pub errors: u64,
+    /// Bytes of the answers' bodies.
+    pub bytes: u64,
+    /// Answers by status; 0: none came.
+    pub status: BTreeMap<u16, u64>,
+    /// From the requests' first bytes to the answers' last; of those answered in full.
+    pub latency: Histogram,
+}
+
 /// A fault chose a request.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Hit {
@@ -360,6 +383,8 @@ pub struct Mirror {
     pub path: String,
     /// Endpoint, as a template: `GET /cart/{id}`.
     pub endpoint: String,
+    /// Which side was sent first: `primary` or `shadow`.
+    pub first: &'static str,
     /// What became of the copy.
     pub outcome: MirrorOutcome,
     /// Why, where it was not compared.

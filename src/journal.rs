@@ -26,6 +26,7 @@ use rustix::fs::{FlockOperation, flock};
 use serde_json::{Value, json};
 
 pub mod process;
+pub mod table;
 
 use process::ProcessId;
 
@@ -51,6 +52,8 @@ pub enum Effect {
     Folder,
     /// A listening port; it goes with the process that holds it.
     Listener,
+    /// A table of the packet filter, named by [`table::Table::id`].
+    Table,
 }
 
 impl Effect {
@@ -60,11 +63,12 @@ impl Effect {
             Self::Process => "process",
             Self::Folder => "folder",
             Self::Listener => "listener",
+            Self::Table => "table",
         }
     }
 
     fn named(name: &str) -> Option<Self> {
-        [Self::Process, Self::Folder, Self::Listener]
+        [Self::Process, Self::Folder, Self::Listener, Self::Table]
             .into_iter()
             .find(|effect| effect.name() == name)
     }
@@ -219,7 +223,7 @@ pub fn recover(folder: &Path) -> io::Result<Vec<Undone>> {
             continue;
         };
         // A live run's lock; or another recovery that is at it, and has removed the file by the time we get the lock.
-        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() || !path.exists() {
+        if !locked(&file) || !path.exists() {
             continue;
         }
         let mut of_this = undo_file(&path)?;
@@ -229,6 +233,19 @@ pub fn recover(folder: &Path) -> io::Result<Vec<Undone>> {
         undone.append(&mut of_this);
     }
     Ok(undone)
+}
+
+/// Takes the lock of a run's journal, if nobody has it. A child between `fork` and `exec` has its dead owner's still.
+fn locked(file: &File) -> bool {
+    let mut waited = Duration::ZERO;
+    while flock(file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        if waited >= EXEC_WITHIN {
+            return false;
+        }
+        std::thread::sleep(LOOK_AGAIN);
+        waited += LOOK_AGAIN;
+    }
+    true
 }
 
 /// What a journal says is still there.
@@ -298,8 +315,15 @@ fn undo_file(path: &Path) -> io::Result<Vec<Undone>> {
         undone.extend(undo_processes(mark, &left.things));
     }
     for thing in &left.things {
-        if thing.effect == Effect::Folder {
-            undone.push(undo_folder(&thing.id));
+        match thing.effect {
+            Effect::Folder => undone.push(undo_folder(&thing.id)),
+            // The machine's start ends all tables.
+            Effect::Table if same_boot => undone.push(Undone {
+                what: thing.effect.name(),
+                id: thing.id.clone(),
+                ok: table::undo(&thing.id),
+            }),
+            Effect::Table | Effect::Process | Effect::Listener => {}
         }
     }
     Ok(undone)

@@ -53,6 +53,7 @@ pub mod event;
 pub mod expr;
 pub mod journal;
 pub mod measure;
+pub mod mirror;
 pub mod plan;
 pub mod replay;
 pub mod report;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::{
-    event::{Changed, Hop, Id, Micros, Mirror, Request, RunEvent},
+    event::{Changed, Hop, Id, Micros, Mirror, Request, RunEvent, Served},
     shadow::Noise,
 };
 
@@ -154,6 +154,9 @@ pub struct Measured {
     hops: u64,
 }
 
+/// Slices at most; where a run without end has more, they are joined two by two. Two hours of seconds.
+const MAX_SLICES: usize = 7_200;
+
 /// Runs up to this long are cut in slices of a tenth of a second; longer ones of a second, to bound the memory.
 const FINE_UNTIL_US: Micros = 600_000_000;
 
@@ -194,21 +197,48 @@ impl Measured {
         match event {
             RunEvent::Request(request) => self.add_request(request),
             RunEvent::Hop(hop) => self.add_hop(hop),
+            RunEvent::Served(served) => self.add_served(served),
             RunEvent::Mirror(mirror) => self.add_mirror(mirror),
             RunEvent::Overflow { t_us, .. } => {
                 let slice = self.slice_of(*t_us);
                 *self.overflow.entry(slice).or_default() += 1;
             }
             RunEvent::Changed(changed) => self.changes.push(changed.clone()),
+            RunEvent::Tick(tick) => {
+                if tick.t_us / self.slice_us > MAX_SLICES as Micros {
+                    self.coarsen();
+                }
+            }
             RunEvent::Run { .. }
             | RunEvent::Phase { .. }
             | RunEvent::Fault { .. }
-            | RunEvent::Tick(_)
             | RunEvent::Guard { .. }
             | RunEvent::Check { .. }
             | RunEvent::Steady { .. }
             | RunEvent::Undo { .. }
             | RunEvent::Note { .. } => {}
+        }
+    }
+
+    /// How long a slice is.
+    pub fn slice_us(&self) -> Micros {
+        self.slice_us
+    }
+
+    /// Makes slices twice as long, so that a run without end has a memory that is bounded.
+    fn coarsen(&mut self) {
+        self.slice_us *= 2;
+        for series in std::mem::take(&mut self.subjects) {
+            let (subject, series) = series;
+            let series = series.cut(&|begin| self.slice_of(begin));
+            self.subjects.insert(subject, series);
+        }
+        let mut shadows = self.shadows.clone();
+        shadows.cut(&|begin| self.slice_of(begin));
+        self.shadows = shadows;
+        for (begin, count) in std::mem::take(&mut self.overflow) {
+            let slice = self.slice_of(begin);
+            *self.overflow.entry(slice).or_default() += count;
         }
     }
 
@@ -312,6 +342,11 @@ impl Measured {
         self.shadows.fields(mirrored, self.noise())
     }
 
+    /// Changes when a difference is material.
+    pub fn judge_by(&mut self, alpha: f64, min_effect: f64) {
+        (self.setup.alpha, self.setup.min_effect) = (alpha, min_effect);
+    }
+
     /// When a difference is material.
     fn noise(&self) -> Noise {
         Noise {
@@ -407,6 +442,14 @@ impl Measured {
                 faulted.add(hop);
             }
         }
+    }
+
+    fn add_served(&mut self, served: &Served) {
+        let place = self.slice_of(served.t_us);
+        let subject = Subject::primary(&served.service);
+        let cell = self.subjects.entry(subject).or_default().cell(place);
+        cell.tally.add_served(served);
+        cell.merge_latency(Kind::Service, &served.latency);
     }
 
     fn add_mirror(&mut self, mirror: &Mirror) {
@@ -695,6 +738,58 @@ mod tests {
                 ("$.tax".to_owned(), counts(20, 0), 20, Class::Material),
             ]
         );
+    }
+
+    #[test]
+    fn a_run_without_end_is_cut_in_ever_longer_slices_and_loses_nothing() {
+        let mut setup = setup();
+        setup.phases = vec![(
+            "mirror".into(),
+            Window {
+                begin_us: 0,
+                end_us: u64::MAX,
+            },
+            true,
+        )];
+        let mut measured = Measured::new(setup);
+        let seconds = 5 * MAX_SLICES as u64;
+        for second in 0..seconds {
+            let mut latency = Histogram::default();
+            latency.record(100 + second);
+            measured.add(&RunEvent::Served(std::sync::Arc::new(Served {
+                t_us: second * 1_000_000,
+                service: "shop".into(),
+                requests: 1,
+                errors: second % 2,
+                bytes: 3,
+                status: [(200, 1)].into(),
+                latency,
+            })));
+            if let RunEvent::Mirror(mut pair) = mirror("candidate", second, &[]) {
+                std::sync::Arc::make_mut(&mut pair).intended_ms = Some(second as u32 * 1_000);
+                measured.add(&RunEvent::Mirror(pair));
+            }
+            measured.add(&RunEvent::Tick(crate::event::Tick {
+                t_us: (second + 1) * 1_000_000,
+                sec: second,
+                planned: 0,
+                sent: 0,
+                done: 0,
+                late_p99_us: 0,
+                in_flight: 0,
+            }));
+        }
+        let shop = Subject::primary(&"shop".into());
+        let slices = measured.subjects[&shop].cells().count();
+        assert!(slices <= MAX_SLICES + 1, "{slices}");
+        let cell = measured.over(&shop, &measured.recorded());
+        assert_eq!(
+            (cell.tally.requests, cell.tally.errors),
+            (seconds, seconds / 2)
+        );
+        assert_eq!(cell.latency(Kind::Service).unwrap().count(), seconds);
+        let copies = measured.shadows().over("candidate", &measured.recorded());
+        assert_eq!(copies.compared, seconds);
     }
 
     #[test]

@@ -18,6 +18,7 @@ pub mod compare;
 pub mod format;
 mod lines;
 mod machine;
+mod reservoir;
 pub mod run;
 mod samples;
 mod store;

@@ -19,6 +19,7 @@ use meshbed_proxy::{
 };
 
 mod checks;
+mod compared;
 pub mod file;
 mod include;
 pub mod key;
@@ -36,6 +37,7 @@ mod value;
 mod vars;
 mod yaml;
 
+pub use compared::{Compared, compared};
 pub use policy::Policy;
 pub use problem::{Part, Problem, Problems, Standing, Warning};
 pub use resolve::Overrides;
@@ -277,6 +279,8 @@ pub struct Shadow {
     pub key: SampleKey,
     /// Which calls; methods GET and HEAD by default.
     pub matcher: Matcher,
+    /// Of those, calls that change something are refused, and counted as skipped.
+    pub safe_only: bool,
     /// Headers set on the copy.
     pub set: Vec<(String, String)>,
     /// Headers removed from the copy.
@@ -438,6 +442,8 @@ pub struct ReportSettings {
     pub dir: PathBuf,
     /// Which requests are written.
     pub requests: Requests,
+    /// Events written at most, each as likely as any other; `None`: all.
+    pub max_events: Option<u64>,
     /// Headers, cookies and JSON paths whose values are hidden.
     pub redact: Vec<String>,
     /// Formats beside the bundle: `md`, `junit`, `html`.

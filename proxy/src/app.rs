@@ -8,6 +8,7 @@
 //! Handle::publish(config)    swaps the configuration on every event loop; Err(problems): the old one stays
 //! Handle::metrics()          Prometheus text, all event loops merged
 //! Handle::cpu()              CPU time of the event loops so far
+//! Handle::leave()            accepts still, and ends each connection with its next answer
 //! Handle::drain(within)      stops accepting, waits for what is under way, at most so long
 //! Handle::shutdown()         ends at once; also on drop
 //! ```
@@ -234,6 +235,12 @@ impl Handle {
             .iter()
             .map(|worker| cpu_of(worker.load(Ordering::Acquire)))
             .sum()
+    }
+
+    /// Takes connections still, and ends each with its next answer, or by a `GOAWAY`: one that waits for its client's next
+    /// request is not closed, which could cross that request. Returns at once.
+    pub fn leave(&self) {
+        self.shared.drain.enter(Phase::Leaving);
     }
 
     /// Stops accepting, lets requests under way end, at most for so long. Whether all have ended. Blocks the thread.
@@ -466,7 +473,7 @@ impl Plan {
                     if changed.is_err() || phase == Phase::Stopped {
                         return Ok(());
                     }
-                    core.drain();
+                    core.turn(phase);
                 }
             }
         }

@@ -8,10 +8,12 @@ use std::{
 use tokio::sync::watch;
 
 /// What the proxy is doing, as its event loops see it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
     /// It takes connections.
     Serving,
+    /// It takes them still, and each answer is its connection's last: clients leave, and none is cut off.
+    Leaving,
     /// It takes none, and ends those it has when their request is done.
     Draining,
     /// It ends at once.
@@ -64,7 +66,7 @@ impl Drain {
     /// Tells the event loops; a phase never goes back.
     pub fn enter(&self, phase: Phase) {
         self.phase.send_if_modified(|now| {
-            let later = *now != phase && *now != Phase::Stopped;
+            let later = phase > *now;
             if later {
                 *now = phase;
             }

@@ -56,7 +56,7 @@ pub async fn run(
                     }
                 }
             },
-            changed = watch.phase.wait_for(|phase| *phase != Phase::Serving) => {
+            changed = watch.phase.wait_for(|phase| *phase >= Phase::Draining) => {
                 // Whoever has connected already is still served.
                 drop(changed);
                 while let Ok((tcp, peer)) = accept_now(&socket) {

@@ -491,6 +491,8 @@ block!(
     skipped_client_left: Counter = "rq_skipped.client_left",
     /// Requests that ask for an upgrade, which have no copies.
     skipped_upgrade: Counter = "rq_skipped.upgrade",
+    /// Copies of requests that may change something.
+    skipped_unsafe: Counter = "rq_skipped.unsafe",
     }
 );
 

@@ -169,12 +169,34 @@ pub struct Mirrored {
     pub method: Method,
     /// The path and query.
     pub path: String,
+    /// Which side's request was sent first.
+    pub first: First,
     /// What became of the copy.
     pub outcome: Outcome,
     /// The primary's answer; `None` where it gave none.
     pub primary: Option<Answer>,
     /// The shadow's answer; `None` where it gave none.
     pub answer: Option<Answer>,
+}
+
+/// Which side of a pair was sent first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum First {
+    /// The primary's request; also where no copy was sent.
+    #[default]
+    Primary,
+    /// The copy.
+    Shadow,
+}
+
+impl First {
+    /// Its name in events.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Primary => "primary",
+            Self::Shadow => "shadow",
+        }
+    }
 }
 
 /// What became of a copy.
@@ -186,7 +208,8 @@ pub enum Outcome {
     Shed(&'static str),
     /// The copy was sent, or tried to be, and got no full answer: `connect`, `reset`, `timeout`, `protocol`.
     Failed(&'static str),
-    /// The copy was answered, but there is nothing to compare with: `primary_failed`, `client_left`, `upgrade` (no copy is made).
+    /// The copy was answered, but there is nothing to compare with: `primary_failed`, `client_left`, `upgrade` and
+    /// `unsafe` (no copy is made).
     Skipped(&'static str),
 }
 

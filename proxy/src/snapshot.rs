@@ -589,6 +589,7 @@ impl<'a> Compiler<'a> {
                     within: cluster.connect_timeout,
                     source: cluster.source,
                     keepalive: cluster.keepalive,
+                    mark: cluster.mark,
                 },
                 idle_timeout: cluster.idle_timeout,
                 protocol: cluster.protocol,

@@ -18,7 +18,7 @@ const BUFFER: i32 = 64 << 20;
 const HAND_OVER: Duration = Duration::from_millis(100);
 /// How long to sleep when there is none. libpcap's own wait has no end on Linux while no packet comes, so a wish to stop
 /// would not be seen.
-const NAP: Duration = Duration::from_millis(10);
+pub const NAP: Duration = Duration::from_millis(10);
 
 /// Why packets could not be captured.
 #[derive(Debug)]
@@ -104,6 +104,17 @@ pub struct Outcome {
     pub interface_dropped: u64,
 }
 
+/// A packet, as long as the next one is not asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Packet<'a> {
+    /// When it was captured, in nanoseconds since the epoch.
+    pub at: u64,
+    /// How long it was.
+    pub sent: usize,
+    /// What was captured of it.
+    pub data: &'a [u8],
+}
+
 /// An interface that is being listened to.
 #[derive(Debug)]
 pub struct Live {
@@ -173,6 +184,33 @@ impl Live {
         self.capture.0.get_datalink().0 as u32
     }
 
+    /// The next packet; `None`: there is none yet. It does not wait.
+    pub fn packet(&mut self) -> Result<Option<Packet<'_>>, Error> {
+        match self.capture.0.next_packet() {
+            Ok(packet) => {
+                let time = packet.header.ts;
+                Ok(Some(Packet {
+                    // The field is named for µs; it has ns, as asked for.
+                    at: time.tv_sec as u64 * 1_000_000_000 + time.tv_usec as u64,
+                    sent: packet.header.len as usize,
+                    data: packet.data,
+                }))
+            }
+            Err(pcap::Error::TimeoutExpired) => Ok(None),
+            Err(source) => Err(Error::Read {
+                name: self.name.clone(),
+                source,
+            }),
+        }
+    }
+
+    /// Packets that were dropped so far, by the kernel because we were too slow, and by the interface or its driver.
+    pub fn dropped(&mut self) -> (u64, u64) {
+        self.capture.0.stats().map_or((0, 0), |counts| {
+            (u64::from(counts.dropped), u64::from(counts.if_dropped))
+        })
+    }
+
     /// Writes packets until `is_over` says so, which is asked after each packet and at least every 10 ms.
     pub fn record(
         &mut self,
@@ -182,35 +220,26 @@ impl Live {
         let mut outcome = Outcome::default();
         let failed = |source| Error::Write { source };
         while !is_over() {
-            match self.capture.0.next_packet() {
-                Ok(packet) => {
-                    let header = packet.header;
-                    // The field is named for µs; it has ns, as asked for.
-                    let at = header.ts.tv_sec as u64 * 1_000_000_000 + header.ts.tv_usec as u64;
-                    out.packet(at, packet.data, header.len as usize)
+            match self.packet() {
+                Ok(Some(packet)) => {
+                    out.packet(packet.at, packet.data, packet.sent)
                         .map_err(failed)?;
                     outcome.packets += 1;
                     outcome.bytes += packet.data.len() as u64;
                 }
                 // A quiet moment: what there is should be in the file.
-                Err(pcap::Error::TimeoutExpired) => {
+                Ok(None) => {
                     out.flush().map_err(failed)?;
                     std::thread::sleep(NAP);
                 }
-                Err(source) => {
+                Err(broken) => {
                     out.flush().map_err(failed)?;
-                    return Err(Error::Read {
-                        name: self.name.clone(),
-                        source,
-                    });
+                    return Err(broken);
                 }
             }
         }
         out.flush().map_err(failed)?;
-        if let Ok(counts) = self.capture.0.stats() {
-            outcome.dropped = u64::from(counts.dropped);
-            outcome.interface_dropped = u64::from(counts.if_dropped);
-        }
+        (outcome.dropped, outcome.interface_dropped) = self.dropped();
         Ok(outcome)
     }
 }

@@ -82,6 +82,10 @@ impl<T> Both<T> {
 #[derive(Debug, Default)]
 pub(super) struct Sink {
     pub keep: Keep,
+    /// What bodies of open exchanges may take together, in bytes; `None`: no bound.
+    pub bodies_max: Option<usize>,
+    /// What they take.
+    pub bodies: usize,
     pub exchanges: Vec<Exchange>,
     pub summary: Summary,
 }

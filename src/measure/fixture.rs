@@ -152,6 +152,7 @@ pub(crate) fn mirror(shadow: &str, ordinal: u64, differences: &[(&str, &'static 
         method: "GET".into(),
         path: format!("/cart/{ordinal}"),
         endpoint: "GET /cart/{id}".into(),
+        first: "primary",
         outcome: MirrorOutcome::Compared,
         why: None,
         primary: Some(answered(1_000)),

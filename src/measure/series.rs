@@ -23,6 +23,11 @@ impl Cell {
         self.latency_mut(kind).record(us);
     }
 
+    /// Counts latencies.
+    pub(super) fn merge_latency(&mut self, kind: Kind, latencies: &Histogram) {
+        self.latency_mut(kind).merge(latencies);
+    }
+
     /// The latencies of a kind; `None`: there are none.
     pub fn latency(&self, kind: Kind) -> Option<&Histogram> {
         self.latencies.get(&kind)
@@ -51,6 +56,15 @@ impl Series {
     /// The cell of the slice that begins there.
     pub(super) fn cell(&mut self, begin_us: Micros) -> &mut Cell {
         self.cells.entry(begin_us).or_default()
+    }
+
+    /// The same in other slices: each cell goes where the beginning of its slice goes.
+    pub(super) fn cut(self, slice_of: &dyn Fn(Micros) -> Micros) -> Self {
+        let mut cut = Self::default();
+        for (begin, cell) in self.cells {
+            cut.cell(slice_of(begin)).merge(&cell);
+        }
+        cut
     }
 
     /// Cells with where their slice begins, in order of time.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::event::{Flags, Hop, Request};
+use crate::event::{Flags, Hop, Request, Served};
 
 /// Counts of one subject.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -50,6 +50,16 @@ impl Tally {
         self.errors += u64::from(error);
         self.bytes += request.bytes_in;
         *self.status.entry(request.status.unwrap_or(0)).or_default() += 1;
+    }
+
+    /// Requests that were counted where they passed.
+    pub(super) fn add_served(&mut self, served: &Served) {
+        self.requests += served.requests;
+        self.errors += served.errors;
+        self.bytes += served.bytes;
+        for (status, count) in &served.status {
+            *self.status.entry(*status).or_default() += count;
+        }
     }
 
     /// A request as its caller's sidecar saw it.

@@ -6,9 +6,9 @@ use crate::{
     event::{Id, RunState, Scored},
     measure::{Cell, Kind, Measured, Mirrored, PRIMARY, Window},
     report::run::{
-        Build, CheckPart, Counts, Delta, Diffs, Effect, FaultPart, FieldPart, Generator, Host,
-        Latency, PhasePart, RequestsPart, Run, SCHEMA, ScenarioPart, Schedule, ShadowPart, Spread,
-        SteadyPart, Trace,
+        Build, CheckPart, Counts, Delta, Diffs, Effect, EventsPart, FaultPart, FieldPart,
+        Generator, Host, Latency, PhasePart, RequestsPart, Run, SCHEMA, ScenarioPart, Schedule,
+        ShadowPart, Spread, SteadyPart, Trace,
     },
     scenario::{Fault, Place, Scenario},
     score::{Quality, Score},
@@ -59,7 +59,7 @@ pub(super) fn run(
     scenario: &Scenario,
     measured: &Measured,
     facts: &Facts,
-    requests: RequestsPart,
+    (requests, events): (RequestsPart, EventsPart),
     others_cpu: Option<f64>,
 ) -> Run {
     let (hops, unscheduled) = measured.identified();
@@ -123,6 +123,7 @@ pub(super) fn run(
         score: facts.score.clone(),
         quality: facts.quality.clone(),
         requests,
+        events: Some(events),
     }
 }
 

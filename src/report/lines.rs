@@ -1,8 +1,9 @@
 //! Events and requests → lines of `events.jsonl` and `requests.jsonl`.
 
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
-use crate::event::{Answered, Hop, Mirror, Request, RunEvent};
+use crate::event::{Answered, Difference, Hop, Mirror, MirrorOutcome, Request, RunEvent};
 
 /// A line of `events.jsonl` without its `seq`; requests and hops have none but for what chose them.
 pub(super) fn of_event(event: &RunEvent, check_id: impl Fn(usize) -> Option<String>) -> Vec<Value> {
@@ -19,9 +20,9 @@ pub(super) fn of_event(event: &RunEvent, check_id: impl Fn(usize) -> Option<Stri
         } => {
             json!({"t_us": t_us, "kind": "fault", "id": &**id, "state": state, "by": by})
         }
-        RunEvent::Request(_) => return Vec::new(),
+        // Mirrors have a line of their own.
+        RunEvent::Request(_) | RunEvent::Served(_) | RunEvent::Mirror(_) => return Vec::new(),
         RunEvent::Hop(hop) => return hits(hop),
-        RunEvent::Mirror(mirror) => mirrored(mirror),
         RunEvent::Overflow {
             t_us,
             ordinal,
@@ -79,23 +80,65 @@ fn hits(hop: &Hop) -> Vec<Value> {
     hop.hits.iter().map(line).collect()
 }
 
-fn mirrored(mirror: &Mirror) -> Value {
-    let answered = |answer: &Option<Answered>| {
-        answer.as_ref().map(
-            |answer| json!({"status": answer.status, "us": answer.us, "sha256": answer.sha256}),
+/// A line of `events.jsonl` on what became of a copy.
+#[derive(Debug, Serialize)]
+pub(super) struct MirrorLine<'a> {
+    seq: u64,
+    t_us: u64,
+    kind: &'static str,
+    ord: u64,
+    n: u32,
+    intended_ms: Option<u32>,
+    caller: &'a str,
+    service: &'a str,
+    shadow: &'a str,
+    method: &'a str,
+    path: &'a str,
+    endpoint: &'a str,
+    first: &'static str,
+    outcome: MirrorOutcome,
+    why: Option<&'a str>,
+    primary: Option<&'a Answered>,
+    answer: Option<&'a Answered>,
+    differs: Differs<'a>,
+}
+
+/// Where answers differ: path, kind, rule.
+#[derive(Debug)]
+struct Differs<'a>(&'a [Difference]);
+
+impl Serialize for Differs<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(
+            self.0
+                .iter()
+                .map(|difference| (&difference.path, difference.kind, &difference.rule)),
         )
-    };
-    let differs: Vec<Value> = mirror
-        .differences
-        .iter()
-        .map(|difference| json!([difference.path, difference.kind, difference.rule]))
-        .collect();
-    json!({
-        "t_us": mirror.t_us, "kind": "mirror", "ord": mirror.ordinal, "n": mirror.n, "intended_ms": mirror.intended_ms,
-        "caller": &*mirror.caller, "service": &*mirror.service, "shadow": &*mirror.shadow, "method": mirror.method,
-        "path": mirror.path, "endpoint": mirror.endpoint, "outcome": mirror.outcome, "why": mirror.why,
-        "primary": answered(&mirror.primary), "answer": answered(&mirror.answer), "differs": differs,
-    })
+    }
+}
+
+/// The line on what became of a copy.
+pub(super) fn of_mirror(seq: u64, mirror: &Mirror) -> MirrorLine<'_> {
+    MirrorLine {
+        seq,
+        t_us: mirror.t_us,
+        kind: "mirror",
+        ord: mirror.ordinal,
+        n: mirror.n,
+        intended_ms: mirror.intended_ms,
+        caller: &mirror.caller,
+        service: &mirror.service,
+        shadow: &mirror.shadow,
+        method: &mirror.method,
+        path: &mirror.path,
+        endpoint: &mirror.endpoint,
+        first: mirror.first,
+        outcome: mirror.outcome,
+        why: mirror.why.as_deref(),
+        primary: mirror.primary.as_ref(),
+        answer: mirror.answer.as_ref(),
+        differs: Differs(&mirror.differences),
+    }
 }
 
 /// A line of `requests.jsonl`.

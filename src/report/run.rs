@@ -66,6 +66,9 @@ pub struct Run {
     pub quality: Quality,
     /// Which requests are in the bundle.
     pub requests: RequestsPart,
+    /// Which events are in the bundle; `None`: all.
+    #[serde(default)]
+    pub events: Option<EventsPart>,
 }
 
 /// What was run.
@@ -425,6 +428,17 @@ pub struct CheckPart {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequestsPart {
     /// `all`, `sampled` or `none`.
+    pub kept: String,
+    /// How many.
+    pub written: u64,
+    /// Of how many.
+    pub of: u64,
+}
+
+/// Which events are in the bundle.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventsPart {
+    /// `all` or `reservoir`: each as likely as any other.
     pub kept: String,
     /// How many.
     pub written: u64,

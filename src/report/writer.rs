@@ -13,14 +13,15 @@ use meshbed_proxy::draw::{Draw, Seed};
 use serde_json::Value;
 
 use crate::{
-    event::{Hop, Request, RunEvent},
+    event::{Hop, Mirror, Request, RunEvent},
     measure::{ErrorRule, Measured},
     report::{
         Error, Facts, build,
         format::{self, hlog},
         lines,
         machine::Usage,
-        run::RequestsPart,
+        reservoir::Reservoir,
+        run::{EventsPart, RequestsPart},
         samples::Samples,
         store::{self, DIFFS, EVENTS, HLOG, REQUESTS, RUN},
     },
@@ -101,6 +102,11 @@ impl Writer {
         })
     }
 
+    /// Says in the report that this was run: what it came to be differs from what it began as.
+    pub fn describe(&mut self, scenario: Arc<Scenario>) {
+        self.scenario = scenario;
+    }
+
     /// The folder while it is being written.
     pub fn partial(&self) -> &Path {
         &self.partial
@@ -142,7 +148,7 @@ impl Writer {
             &self.scenario,
             measured,
             facts,
-            written.requests,
+            (written.requests, written.events),
             others_cpu,
         );
 
@@ -203,12 +209,17 @@ impl Drop for Writer {
 #[derive(Debug)]
 struct Written {
     requests: RequestsPart,
+    events: EventsPart,
     samples: Samples,
 }
 
 /// The files that grow with the run.
 struct Files {
-    events: BufWriter<File>,
+    events: Reservoir,
+    /// What chooses the events that are kept.
+    ranks: Draw,
+    /// A line in the making.
+    line: Vec<u8>,
     requests: Option<zstd::Encoder<'static, BufWriter<File>>>,
     kept: Requests,
     chosen: Draw,
@@ -229,7 +240,7 @@ struct Files {
 
 impl Files {
     fn create(dir: &Path, scenario: &Scenario) -> io::Result<Self> {
-        let events = BufWriter::new(File::create(dir.join(EVENTS))?);
+        let events = Reservoir::create(dir.join(EVENTS), scenario.report.max_events)?;
         let kept = scenario.report.requests;
         let requests = match kept {
             Requests::None => None,
@@ -240,6 +251,8 @@ impl Files {
         };
         Ok(Self {
             events,
+            ranks: scenario.seed.rule("events.jsonl"),
+            line: Vec::new(),
             requests,
             kept,
             chosen: scenario.seed.rule("requests.jsonl"),
@@ -262,8 +275,17 @@ impl Files {
     }
 
     fn add(&mut self, event: &RunEvent) -> io::Result<()> {
+        if let RunEvent::Mirror(mirror) = event {
+            self.samples.add(mirror);
+            return self.write_mirror(mirror);
+        }
         for line in lines::of_event(event, |index| self.checks.get(index).cloned()) {
-            self.write_event(line)?;
+            let rank = match event {
+                // Without these nobody knows what the others are part of.
+                RunEvent::Run { .. } | RunEvent::Phase { .. } | RunEvent::Note { .. } => 0,
+                _ => self.rank(),
+            };
+            self.write_event(line, rank)?;
         }
         match event {
             RunEvent::Request(request) => {
@@ -281,10 +303,6 @@ impl Files {
                 self.write_due(GRACE_US)
             }
             RunEvent::Hop(hop) => self.add_hop(hop),
-            RunEvent::Mirror(mirror) => {
-                self.samples.add(mirror);
-                Ok(())
-            }
             RunEvent::Tick(tick) => {
                 self.now_us = self.now_us.max(tick.t_us);
                 self.write_due(GRACE_US)
@@ -362,7 +380,7 @@ impl Files {
         if let Some(requests) = self.requests.take() {
             requests.finish()?.flush()?;
         }
-        self.events.flush()?;
+        let (events, events_of) = self.events.finish()?;
         let (of, written) = self.counted;
         let kept = match self.kept {
             Requests::None => "none",
@@ -374,6 +392,16 @@ impl Files {
                 kept: kept.to_owned(),
                 written,
                 of,
+            },
+            events: EventsPart {
+                kept: if events == events_of {
+                    "all"
+                } else {
+                    "reservoir"
+                }
+                .to_owned(),
+                written: events,
+                of: events_of,
             },
             samples: self.samples,
         })
@@ -387,7 +415,13 @@ impl Files {
         }
     }
 
-    fn write_event(&mut self, mut line: Value) -> io::Result<()> {
+    /// A hash of the line to come, by its number.
+    fn rank(&self) -> u64 {
+        // Of numbers from 0 to 1 the order is that of their bits.
+        self.ranks.unit_of(&self.seq.to_le_bytes()).to_bits()
+    }
+
+    fn write_event(&mut self, mut line: Value, rank: u64) -> io::Result<()> {
         let Some(fields) = line.as_object_mut() else {
             return Ok(());
         };
@@ -395,8 +429,18 @@ impl Files {
         numbered.insert("seq".to_owned(), self.seq.into());
         numbered.append(fields);
         self.seq += 1;
-        serde_json::to_writer(&mut self.events, &numbered)?;
-        self.events.write_all(b"\n")
+        self.line.clear();
+        serde_json::to_writer(&mut self.line, &numbered)?;
+        self.events.add(&self.line, rank)
+    }
+
+    /// Most events are these: they are written without a tree of values between.
+    fn write_mirror(&mut self, mirror: &Mirror) -> io::Result<()> {
+        let rank = self.rank();
+        self.line.clear();
+        serde_json::to_writer(&mut self.line, &lines::of_mirror(self.seq, mirror))?;
+        self.seq += 1;
+        self.events.add(&self.line, rank)
     }
 
     fn write_request(&mut self, line: &Value) -> io::Result<()> {

@@ -28,6 +28,9 @@ use crate::{
 /// bounded whatever the load, and nothing is lost without a reason.
 const MAX_WAITING: usize = 64 << 20;
 
+/// What a pair holds beside the bodies, about: heads, and itself.
+const BESIDE_BODIES: usize = 1 << 10;
+
 /// The zero of the run's clock; set once, when everything is ready.
 #[derive(Debug, Clone, Default)]
 pub struct Origin(Arc<OnceLock<Instant>>);
@@ -59,8 +62,15 @@ pub struct Collector {
     origin: Origin,
     sides: BTreeMap<String, u8>,
     events: UnboundedSender<RunEvent>,
-    compare: mpsc::Sender<Settled>,
+    compare: mpsc::Sender<Work>,
     waiting: Arc<AtomicUsize>,
+}
+
+/// What the thread that compares is given.
+enum Work {
+    Pair(Settled),
+    /// Pairs from here on are compared by these.
+    Rules(Box<Rules>),
 }
 
 /// A mirror's outcome on its way to be compared.
@@ -88,18 +98,25 @@ impl Collector {
     pub fn start(
         origin: Origin,
         sides: BTreeMap<String, u8>,
-        rules: Rules,
+        mut rules: Rules,
         redaction: Redaction,
         events: UnboundedSender<RunEvent>,
     ) -> std::io::Result<(Self, Comparing)> {
-        let (compare, settled) = mpsc::channel::<Settled>();
+        let (compare, settled) = mpsc::channel::<Work>();
         let waiting = Arc::new(AtomicUsize::new(0));
         let thread = std::thread::Builder::new()
             .name("compare".to_owned())
             .spawn({
                 let (events, waiting) = (events.clone(), waiting.clone());
                 move || {
-                    for settled in settled {
+                    for work in settled {
+                        let settled = match work {
+                            Work::Pair(settled) => settled,
+                            Work::Rules(new) => {
+                                rules = *new;
+                                continue;
+                            }
+                        };
                         let bytes = settled.bytes;
                         let mirror = compared(settled, &rules, &redaction);
                         waiting.fetch_sub(bytes, Ordering::Relaxed);
@@ -116,6 +133,11 @@ impl Collector {
             waiting,
         };
         Ok((collector, Comparing(thread)))
+    }
+
+    /// Pairs that are told from now on are compared by these rules.
+    pub fn compare_by(&self, rules: Rules) {
+        let _ = self.compare.send(Work::Rules(Box::new(rules)));
     }
 }
 
@@ -147,8 +169,12 @@ impl Observer for Collector {
         let body = |answer: &Option<observe::Answer>| {
             answer.as_ref().map_or(0, |answer| answer.body.len())
         };
-        let mut bytes = body(&mirrored.primary) + body(&mirrored.answer);
-        if self.waiting.fetch_add(bytes, Ordering::Relaxed) + bytes > MAX_WAITING {
+        let mut bytes = body(&mirrored.primary) + body(&mirrored.answer) + BESIDE_BODIES;
+        if mirrored.outcome != Outcome::Compared {
+            // There is nothing to compare, and nothing that could be left out but its reason.
+            bytes = 0;
+        }
+        if self.waiting.fetch_add(bytes, Ordering::Relaxed) + bytes > MAX_WAITING && bytes > 0 {
             self.waiting.fetch_sub(bytes, Ordering::Relaxed);
             mirrored.outcome = Outcome::Skipped("compare_queue");
             mirrored.primary = None;
@@ -156,11 +182,11 @@ impl Observer for Collector {
             bytes = 0;
         }
         let t_us = self.origin.micros(Instant::now());
-        let _ = self.compare.send(Settled {
+        let _ = self.compare.send(Work::Pair(Settled {
             t_us,
             mirrored,
             bytes,
-        });
+        }));
     }
 }
 
@@ -242,14 +268,22 @@ fn compared(settled: Settled, rules: &Rules, redaction: &Redaction) -> Mirror {
         || ("".into(), "".into()),
         |place| (place.caller, place.service),
     );
-    let facts = |told: &Option<observe::Answer>, kept: &Option<shadow::Answer>| {
-        told.as_ref()
-            .zip(kept.as_ref())
-            .map(|(told, kept)| Answered {
-                status: kept.status,
-                us: told.duration.as_micros() as Micros,
-                sha256: kept.sha256(),
-            })
+    let sha256 = primary.as_ref().map(shadow::Answer::sha256);
+    let same = primary
+        .as_ref()
+        .zip(answer.as_ref())
+        .is_some_and(|(primary, answer)| primary.body == answer.body);
+    let answer_sha256 = match (&sha256, &answer) {
+        // Most are the same, and hashing takes longer than comparing.
+        (Some(sha256), _) if same => Some(sha256.clone()),
+        (_, answer) => answer.as_ref().map(shadow::Answer::sha256),
+    };
+    let facts = |told: &Option<observe::Answer>, sha256: Option<String>| {
+        told.as_ref().zip(sha256).map(|(told, sha256)| Answered {
+            status: told.status.as_u16(),
+            us: told.duration.as_micros() as Micros,
+            sha256,
+        })
     };
     Mirror {
         t_us,
@@ -261,10 +295,11 @@ fn compared(settled: Settled, rules: &Rules, redaction: &Redaction) -> Mirror {
         shadow: mirrored.shadow,
         endpoint: rules.endpoint(mirrored.method.as_str(), &mirrored.path),
         method: mirrored.method.as_str().to_owned(),
+        first: mirrored.first.name(),
         outcome,
         why: why.map(str::to_owned),
-        primary: facts(&mirrored.primary, &primary),
-        answer: facts(&mirrored.answer, &answer),
+        primary: facts(&mirrored.primary, sha256),
+        answer: facts(&mirrored.answer, answer_sha256),
         differences: differences
             .into_iter()
             .map(|difference| told(difference, redaction))
@@ -330,6 +365,7 @@ mod tests {
             shadow: "candidate".into(),
             method: Method::GET,
             path: "/cart/42?x=1".to_owned(),
+            first: observe::First::Shadow,
             outcome: Outcome::Compared,
             primary: Some(answer(primary)),
             answer: Some(answer(shadow)),

@@ -90,6 +90,7 @@ pub(crate) fn scenario() -> Scenario {
             percent: Share::ALL,
             key: SampleKey::Ordinal,
             matcher: Matcher::default(),
+            safe_only: false,
             set: Vec::new(),
             remove: Vec::new(),
             limits: Limits::default(),
@@ -124,6 +125,7 @@ pub(crate) fn scenario() -> Scenario {
         min_score: 100.0,
         report: ReportSettings {
             dir: PathBuf::from("reports"),
+            max_events: None,
             requests: Requests::All,
             redact: Vec::new(),
             formats: Vec::new(),

@@ -280,7 +280,7 @@ fn outbound(
             .iter()
             .zip(1_u8..)
             .filter(|(shadow, _)| shadow.of == *peer)
-            .map(|(shadow, side)| mirror(shadow, side))
+            .map(|(shadow, side)| mirror(shadow, side, format!("in:~{}", shadow.id)))
             .collect();
     }
     let faults = scenario
@@ -343,7 +343,7 @@ fn inbound(party: &Party<'_>) -> Listener {
 }
 
 /// A sidecar is as transparent as it can be: it adds no header of its own but the request id.
-fn manager(name: String, forward: Forward, faults: Vec<Rule>) -> HttpManager {
+pub(crate) fn manager(name: String, forward: Forward, faults: Vec<Rule>) -> HttpManager {
     HttpManager {
         stat_prefix: name.clone(),
         server_name: None,
@@ -380,12 +380,14 @@ fn cluster(party: &Party<'_>, name: String, addresses: Vec<Address>) -> Cluster 
     }
 }
 
-fn mirror(shadow: &Shadow, side: u8) -> Mirror {
+/// What the sidecars of a shadowed service's callers do for a shadow, whose copies go to this cluster.
+pub(crate) fn mirror(shadow: &Shadow, side: u8, cluster: String) -> Mirror {
     Mirror {
         id: shadow.id.to_string(),
         side,
-        cluster: format!("in:~{}", shadow.id),
+        cluster,
         matcher: shadow.matcher.clone(),
+        safe_only: shadow.safe_only,
         share: shadow.percent,
         key: shadow.key.clone(),
         set_headers: shadow.set.clone(),

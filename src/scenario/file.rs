@@ -36,6 +36,54 @@ pub const ROOT: Table = Table {
     ],
 };
 
+/// A file that says only how answers are compared: `meshbed mirror --diff`.
+pub(super) const COMPARED: Table = Table {
+    name: "diff file",
+    keys: &[
+        key(
+            "version",
+            Kind::Whole(1, 1),
+            Default("1"),
+            "version of the grammar",
+        ),
+        key(
+            "include",
+            Kind::List(&Kind::Path),
+            Default("[]"),
+            "files merged before this one",
+        ),
+        key(
+            "vars",
+            Kind::Named(Variable, &VARIABLE),
+            Default("{}"),
+            "values to use as `$(name)`",
+        ),
+        key(
+            "diff",
+            Kind::Map(&DIFF),
+            Required,
+            "how the answers of a service and its shadows are compared",
+        ),
+        key(
+            "report",
+            Kind::Map(&COMPARED_REPORT),
+            Default("{}"),
+            "what is not to be shown",
+        ),
+    ],
+};
+
+const COMPARED_REPORT: Table = Table {
+    name: "report of a diff file",
+    keys: &[key(
+        "redact",
+        Kind::List(&Kind::Text),
+        Optional("authorization, cookie, set-cookie"),
+        "headers, cookies and JSON paths whose values are hidden",
+    )
+    .example("[authorization, \"$.card.*\"]")],
+};
+
 const VARIABLE: Kind = Kind::Either(&[Kind::Text, Kind::Map(&VARIABLE_TABLE)]);
 
 const VARIABLE_TABLE: Table = Table {

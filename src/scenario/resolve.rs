@@ -129,6 +129,7 @@ impl Resolver<'_> {
                 Some("none") => Requests::None,
                 _ => Requests::All,
             },
+            max_events: None,
             redact: texts("redact"),
             formats: texts("formats"),
             baseline: baseline.and_then(|baseline| self.existing(baseline, true)),

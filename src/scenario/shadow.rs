@@ -56,6 +56,8 @@ impl Resolver<'_> {
                         .unwrap_or(Share::ALL),
                     key,
                     matcher: Self::matcher(item.get("match")),
+                    // What is not safe must have been asked for.
+                    safe_only: false,
                     set: headers.map_or_else(Vec::new, |headers| headers.pairs("set")),
                     remove: headers.map_or_else(Vec::new, |headers| headers.texts("remove")),
                     limits,

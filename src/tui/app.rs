@@ -11,6 +11,7 @@ use crate::{
     },
     measure::ErrorRule,
     scenario::{Role, Scenario},
+    stats::histogram::bounds_of,
 };
 
 /// Seconds that the live screen can look back.
@@ -479,6 +480,14 @@ impl App {
             }
             RunEvent::Request(request) => self.request(request),
             RunEvent::Hop(hop) => self.hop(hop),
+            RunEvent::Served(served) => {
+                for (bucket, count) in served.latency.buckets() {
+                    for _ in 0..count {
+                        self.serve(&served.service, served.t_us, bounds_of(bucket).1, false);
+                    }
+                }
+                self.served_errors(&served.service, served.t_us, served.errors);
+            }
             RunEvent::Mirror(mirror) => self.mirror(mirror),
             RunEvent::Overflow { .. } => self.overflow += 1,
             RunEvent::Tick(tick) => {
@@ -678,6 +687,21 @@ impl App {
         }
         if let Some(histogram) = served.phases.get_mut(&phase) {
             histogram.saturating_record(us);
+        }
+    }
+
+    /// Errors among what was served.
+    fn served_errors(&mut self, service: &Id, t_us: Micros, errors: u64) {
+        let phase = self
+            .facts
+            .phases
+            .iter()
+            .find(|phase| (phase.1..phase.2).contains(&t_us))
+            .map(|phase| phase.0.clone());
+        let served = self.served.entry(service.clone()).or_default();
+        served.seconds.entry(t_us / 1_000_000).or_default().errors += errors;
+        if let Some(phase) = phase {
+            *served.errors.entry(phase).or_default() += errors;
         }
     }
 

@@ -9,7 +9,7 @@ use std::{
 const PROXY: &str = "unit draw drain error | policy config envoy | observe metrics net access_log | cluster snapshot | http tcp | \
                      xds listener admin | app cli main";
 const TESTBED: &str = "stats capture session shadow | event measure | expr score | scenario | replay plan backend journal \
-                       container disturb toxiproxy | run | report tui cli main";
+                       container disturb toxiproxy | run mirror | report tui cli main";
 
 /// Upward names that are right all the same, with the reason: `(file ending, module)`.
 const EXCEPTIONS: &[(&str, &str)] = &[];

@@ -467,6 +467,7 @@ fn mirror(app: &mut App, ordinal: u64, due: u64, shadow: &str, differs: bool) {
         method: "GET".to_owned(),
         path: "/cart/7".to_owned(),
         endpoint: "GET /cart/{id}".to_owned(),
+        first: "primary",
         outcome: MirrorOutcome::Compared,
         why: None,
         primary: Some(answered(3_000)),

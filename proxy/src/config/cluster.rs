@@ -44,6 +44,8 @@ pub struct Cluster {
     pub source: Option<SocketAddr>,
     /// The system asks whether an endpoint is still there.
     pub keepalive: Option<Keepalive>,
+    /// The firewall's mark on packets to it (`SO_MARK`; it takes the right `CAP_NET_ADMIN`); `None`: none.
+    pub mark: Option<u32>,
     /// An idle upstream connection is closed after this; `None`: never. Envoy: 1 h.
     pub idle_timeout: Option<Duration>,
     /// Which HTTP version is spoken.
@@ -212,6 +214,7 @@ impl Default for Cluster {
             connect_timeout: Self::CONNECT_TIMEOUT,
             source: None,
             keepalive: None,
+            mark: None,
             idle_timeout: Some(Self::IDLE_TIMEOUT),
             protocol: protocol::Upstream::default(),
             http2: protocol::Http2::default(),

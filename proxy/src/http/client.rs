@@ -171,6 +171,11 @@ impl Client {
         self.core.draining.get() || self.left_over.borrow().is_some()
     }
 
+    /// Its next answer is its last.
+    pub fn is_leaving(&self) -> bool {
+        self.core.leaving.get() || self.is_closing()
+    }
+
     /// One request of a connection that carries many at once. Its bytes are counted with the connection's.
     pub fn of_stream(connection: &Self, uncounted: &Arc<Traffic>, now: Instant) -> Self {
         Self {

@@ -13,7 +13,7 @@ use rand::{RngExt, SeedableRng, rngs::SmallRng};
 use super::{body::Upload, client::Client, h2::Workers, shadow::Shadow};
 use crate::{
     cluster::Cluster,
-    drain::{Hold, Watch},
+    drain::{Hold, Phase, Watch},
     metrics::{
         ConnectionLimit, Downstream, Fault, Listener as Accepting, ListenerTls, RateLimit,
         Registry, Tcp,
@@ -33,6 +33,8 @@ pub struct Core {
     pub workers: Rc<Workers>,
     /// It takes no connections any more.
     pub draining: Cell<bool>,
+    /// Each answer is its connection's last.
+    pub leaving: Cell<bool>,
     registry: Arc<Registry>,
     watch: Watch,
     reader: RefCell<Reader>,
@@ -90,6 +92,7 @@ impl Core {
             observer,
             workers: Rc::default(),
             draining: Cell::new(false),
+            leaving: Cell::new(false),
             watch,
             reader: RefCell::new(reader),
             current: RefCell::new(Rc::new(local)),
@@ -198,9 +201,10 @@ impl Core {
         self.clients.borrow_mut().remove(&id);
     }
 
-    /// Connections end when their request is done.
-    pub fn drain(&self) {
-        self.draining.set(true);
+    /// Connections end with their next answer (leaving), or when their request is done (draining).
+    pub fn turn(&self, phase: Phase) {
+        self.leaving.set(phase >= Phase::Leaving);
+        self.draining.set(phase >= Phase::Draining);
         for client in self.clients.borrow().values() {
             client.wake();
         }

@@ -190,7 +190,7 @@ impl Connection {
                 self.client.metrics.idle_timeouts.inc();
                 connection.graceful_shutdown();
             }
-            if self.client.is_closing() && !closing {
+            if self.client.is_leaving() && !closing {
                 closing = true;
                 connection.graceful_shutdown();
             }

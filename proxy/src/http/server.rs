@@ -307,7 +307,7 @@ impl Connection {
         let switches = asked.switches(head.status);
         let close = !asked.keep_alive
             || (!self.conn.is_read() && !switches)
-            || self.client.is_closing()
+            || self.client.is_leaving()
             || self.is_last()
             || head.headers.contains_key(header::CONNECTION);
         let mut encoder = self.conn.with_out(|out| {

@@ -6,14 +6,14 @@ use std::{
     collections::VecDeque,
     fmt,
     future::poll_fn,
-    pin::pin,
+    pin::{Pin, pin},
     rc::Rc,
     sync::Arc,
-    task::{Poll, Waker},
+    task::{Context, Poll, Waker},
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header, request};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Version, header, request};
 use http_body_util::BodyExt;
 use tokio::{task::spawn_local, time::Instant};
 
@@ -21,7 +21,10 @@ use super::{
     body::Upload, edit::OfRequest, forward::EXPECTED_TIMEOUT, log::Log, normalize, origin,
 };
 use crate::{
-    cluster::{Cluster, pool::Lease},
+    cluster::{
+        Cluster,
+        pool::{Lease, Pool},
+    },
     error::Error,
     metrics::Mirroring,
     net::{
@@ -81,10 +84,23 @@ struct Job {
     shadow: Rc<Shadow>,
     permit: Permit,
     pair: Rc<Pair>,
-    head: request::Parts,
-    body: VecDeque<Bytes>,
+    /// The HTTP version that the client speaks.
+    client: Version,
+    stage: Stage,
     ready: Instant,
 }
+
+/// How far a copy is.
+enum Stage {
+    /// It is to be sent; to this endpoint, where one was chosen already.
+    Waiting(Request<Upload>, Option<Rc<Pool<Upload>>>),
+    /// It was sent before the primary's request.
+    Sent(Instant, Exchange),
+    /// It was sent, and is over already.
+    Over(Result<Option<Answer>, Error>),
+}
+
+type Exchange = Pin<Box<dyn Future<Output = Result<Option<Answer>, Error>>>>;
 
 /// A copy whose request's body is still coming.
 pub struct Tee {
@@ -97,6 +113,7 @@ struct Copy {
     shadow: Rc<Shadow>,
     permit: Permit,
     pair: Rc<Pair>,
+    client: Version,
     head: request::Parts,
 }
 
@@ -126,6 +143,10 @@ pub fn copy(
             pair.copy(Outcome::Skipped("upgrade"), None);
             continue;
         }
+        if shadow.mirror.settings.safe_only && !head.method.is_safe() {
+            pair.copy(Outcome::Skipped("unsafe"), None);
+            continue;
+        }
         match shadow.admit(body_length) {
             Err(why) => pair.copy(Outcome::Shed(why), None),
             Ok(permit) => {
@@ -140,13 +161,14 @@ pub fn copy(
                         shadow: Rc::clone(shadow),
                         permit,
                         pair,
+                        client: log.version,
                         head: shadow.head(head, log),
                     }),
                     body: VecDeque::new(),
                     length: 0,
                 };
                 if body_length == Some(0) {
-                    tee.end();
+                    tee.send(shadow.mirror.choice.goes_first(log.identity.ordinal));
                 } else {
                     copies.tees.push(tee);
                 }
@@ -272,6 +294,7 @@ impl Shadow {
             Outcome::Failed(_) => &metrics.failed_reset,
             Outcome::Skipped("client_left") => &metrics.skipped_client_left,
             Outcome::Skipped("upgrade") => &metrics.skipped_upgrade,
+            Outcome::Skipped("unsafe") => &metrics.skipped_unsafe,
             Outcome::Skipped(_) => &metrics.skipped_primary_failed,
         }
         .inc();
@@ -308,29 +331,41 @@ impl Tee {
         true
     }
 
-    /// The body is whole: the copy is sent.
-    pub fn end(mut self) {
+    /// The body is whole: the copy is sent. What has one is always sent after the primary's request, whose body goes on as
+    /// it comes.
+    pub fn end(self) {
+        self.send(false);
+    }
+
+    /// `goes_first`: before the primary's request, if a connection is at hand.
+    fn send(mut self, goes_first: bool) {
         let Some(Copy {
             shadow,
             permit,
             pair,
+            client,
             head,
         }) = self.copy.take()
         else {
             return;
         };
-        let job = Job {
+        let body = Upload::Copy(std::mem::take(&mut self.body));
+        let mut job = Job {
             shadow,
             permit,
             pair,
-            head,
-            body: std::mem::take(&mut self.body),
+            client,
+            stage: Stage::Waiting(Request::from_parts(head, body), None),
             ready: Instant::now(),
         };
         let gate = Rc::clone(&job.permit.0);
         let limit = job.shadow.mirror.settings.limits.in_flight;
         let timer = job.shadow.timer.clone();
         let parked = gate.parked.borrow_mut().pop();
+        // Only where a worker takes it over at once: more are never under way than may be.
+        if goes_first && (parked.is_some() || gate.workers.get() < limit) {
+            job.send_now();
+        }
         if let Some(desk) = parked {
             desk.give(job);
             return;
@@ -427,27 +462,72 @@ async fn by<F: Future>(deadline: Instant, alarm: &mut Alarm, future: F) -> Optio
 }
 
 impl Job {
+    /// Writes the copy to a connection that is at hand, here and now: not in its worker's turn, which comes after the
+    /// primary's. Where there is none it is left to the worker, since making one takes longer than the primary's sending.
+    fn send_now(&mut self) {
+        if self.permit.0.backs_off() {
+            return;
+        }
+        let (shadow, pair) = (Rc::clone(&self.shadow), Rc::clone(&self.pair));
+        let Stage::Waiting(request, endpoint) = &mut self.stage else {
+            return;
+        };
+        let Some(pool) = shadow.pool(self.client) else {
+            return;
+        };
+        let Some(lease) = pool.idle() else {
+            *endpoint = Some(pool);
+            return;
+        };
+        let now = Instant::now();
+        let request = std::mem::replace(request, Request::new(Upload::Empty));
+        shadow.metrics.sent.inc();
+        shadow.metrics.active.inc();
+        pair.goes_first();
+        let mut exchange: Exchange = Box::pin(async move {
+            shadow
+                .exchange(pool, Some(lease), request, &pair, now)
+                .await
+        });
+        // Its worker polls it next, with a waker of its own.
+        let mut cx = Context::from_waker(Waker::noop());
+        self.stage = match exchange.as_mut().poll(&mut cx) {
+            Poll::Ready(result) => Stage::Over(result),
+            Poll::Pending => Stage::Sent(now, exchange),
+        };
+    }
+
     async fn run(self, alarm: &mut Alarm) {
         let Self {
             shadow,
             permit,
             pair,
-            head,
-            body,
+            client,
+            stage,
             ready,
         } = self;
-        let (begin, deadline) = (Instant::now(), shadow.mirror.settings.limits.deadline);
-        if permit.0.backs_off() {
-            return pair.copy(Outcome::Shed("connect_backoff"), None);
-        }
-        if begin.saturating_duration_since(ready) > deadline {
-            return pair.copy(Outcome::Shed("queue"), None);
-        }
-        shadow.metrics.sent.inc();
-        shadow.metrics.active.inc();
-        let request = Request::from_parts(head, Upload::Copy(body));
-        let exchange = shadow.exchange(request, &pair, begin);
-        let result = by(begin + deadline, alarm, exchange).await;
+        let deadline = shadow.mirror.settings.limits.deadline;
+        let result = match stage {
+            Stage::Waiting(request, pool) => {
+                let begin = Instant::now();
+                if permit.0.backs_off() {
+                    return pair.copy(Outcome::Shed("connect_backoff"), None);
+                }
+                if begin.saturating_duration_since(ready) > deadline {
+                    return pair.copy(Outcome::Shed("queue"), None);
+                }
+                shadow.metrics.sent.inc();
+                shadow.metrics.active.inc();
+                let exchange = async {
+                    let pool = pool.or_else(|| shadow.pool(client));
+                    let pool = pool.ok_or(Error::NoEndpoint)?;
+                    shadow.exchange(pool, None, request, &pair, begin).await
+                };
+                by(begin + deadline, alarm, exchange).await
+            }
+            Stage::Sent(begin, exchange) => by(begin + deadline, alarm, exchange).await,
+            Stage::Over(result) => Some(result),
+        };
         shadow.metrics.active.dec();
         match result {
             Some(Ok(answer)) => pair.copy(Outcome::Compared, answer),
@@ -474,19 +554,27 @@ impl Job {
 }
 
 impl Shadow {
+    /// The connections of the endpoint that is next, for a client of this version.
+    fn pool(&self, version: Version) -> Option<Rc<Pool<Upload>>> {
+        let pool = self.cluster.as_ref()?.next()?;
+        Some(Rc::clone(pool.for_client(version)))
+    }
+
+    /// `at_hand`: a connection to begin with.
     async fn exchange(
         &self,
+        pool: Rc<Pool<Upload>>,
+        mut at_hand: Option<Lease<Upload>>,
         request: Request<Upload>,
         pair: &Pair,
         begin: Instant,
     ) -> Result<Option<Answer>, Error> {
         let cluster = self.cluster.as_ref().ok_or(Error::NoCluster)?;
-        let pool = cluster.next().ok_or(Error::NoEndpoint)?;
         let metrics = cluster.metrics();
         metrics.requests.inc();
         let mut request = request;
         let (lease, answer) = loop {
-            let mut lease = match pool.idle() {
+            let mut lease = match at_hand.take().or_else(|| pool.idle()) {
                 Some(lease) => lease,
                 None => pool.connect().await?,
             };

@@ -23,6 +23,8 @@ pub struct Way {
     pub source: Option<SocketAddr>,
     /// The system asks whether the other side is still there; `None`: as it does by itself.
     pub keepalive: Option<Keepalive>,
+    /// The firewall's mark on its packets; `None`: none.
+    pub mark: Option<u32>,
 }
 
 impl From<Duration> for Way {
@@ -31,6 +33,7 @@ impl From<Duration> for Way {
             within,
             source: None,
             keepalive: None,
+            mark: None,
         }
     }
 }
@@ -93,6 +96,9 @@ async fn open(address: SocketAddr, way: Way) -> io::Result<TcpStream> {
     }?;
     if address.ip().is_loopback() {
         super::local(&socket);
+    }
+    if let Some(mark) = way.mark {
+        SockRef::from(&socket).set_mark(mark)?;
     }
     if let Some(source) = way.source {
         socket.bind(source)?;

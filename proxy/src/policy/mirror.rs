@@ -27,6 +27,8 @@ pub struct Mirror {
     pub cluster_header: Option<String>,
     /// Which requests are looked at.
     pub matcher: Matcher,
+    /// Of those, requests that may change something (RFC 9110 §9.2.1) are refused, and counted as skipped.
+    pub safe_only: bool,
     /// Share of them that is copied.
     pub share: Share,
     /// What the draw is keyed by.
@@ -87,6 +89,7 @@ impl Default for Mirror {
             cluster: String::new(),
             cluster_header: None,
             matcher: Matcher::default(),
+            safe_only: false,
             share: Share::ALL,
             key: SampleKey::default(),
             host_suffix: String::new(),
@@ -121,6 +124,7 @@ pub struct Compiled {
     share: f64,
     key: CompiledKey,
     draw: Draw,
+    order: Draw,
 }
 
 #[derive(Debug, Clone)]
@@ -132,6 +136,9 @@ enum CompiledKey {
 
 /// What names the draws of every shadow's sample: the same for all, so that 5 % of the requests are among 10 % of them.
 pub const SAMPLE_RULE: &str = "sample";
+
+/// What names the draws of which side goes first.
+pub const ORDER_RULE: &str = "order";
 
 impl Compiled {
     /// Compiles the choice; the error names the condition or the header that cannot be.
@@ -148,12 +155,19 @@ impl Compiled {
                 SampleKey::Cookie(name) => CompiledKey::Cookie(name.clone()),
             },
             draw: seed.rule(SAMPLE_RULE),
+            order: seed.rule(ORDER_RULE),
         })
     }
 
     /// Whether the request with this ordinal is copied.
     pub fn chosen(&self, request: &RequestView<'_>, ordinal: u64) -> bool {
         self.matcher.matches(request) && self.unit(request, ordinal) < self.share
+    }
+
+    /// Whether the copy of the request with this ordinal is to be sent before the primary's: half of them are, so that
+    /// neither side always finds the caches warm. Drawn, not every other one: traffic may alternate by itself.
+    pub fn goes_first(&self, ordinal: u64) -> bool {
+        self.order.unit_of(&ordinal.to_le_bytes()) < 0.5
     }
 
     fn unit(&self, request: &RequestView<'_>, ordinal: u64) -> f64 {

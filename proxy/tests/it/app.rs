@@ -204,6 +204,36 @@ fn a_drain_ends_requests_and_refuses_connections() {
 }
 
 #[test]
+fn one_that_leaves_ends_each_connection_with_its_next_answer_and_cuts_none() {
+    let proxy = start(config(named("one")));
+    let mut kept = proxy.connect();
+    kept.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+    let answer = kept.message().unwrap();
+    assert_eq!(answer.header("connection"), None);
+    proxy.handle.leave();
+
+    // New connections are still taken, and end with their first answer.
+    let mut last = None;
+    for _ in 0..200 {
+        last = proxy.get("/").header("connection");
+        if last.is_some() {
+            break;
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(last.as_deref(), Some("close"));
+    // The one that was idle when it began to leave is not closed: its client's next request is answered.
+    kept.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+    let answer = kept.message().unwrap();
+    assert_eq!((answer.status(), &*answer.body), (200, "one"));
+    assert_eq!(answer.header("connection").as_deref(), Some("close"));
+    assert_eq!(kept.message(), None);
+    drop(kept);
+    proxy.await_metric("envoy_http_downstream_cx_active", 0);
+    assert!(proxy.handle.drain(Duration::from_secs(5)));
+}
+
+#[test]
 fn a_drain_that_takes_too_long_says_so() {
     let up = service(|mut wire| {
         wire.message();

@@ -1,10 +1,16 @@
 //! Mirrors on the wire: the copy, its limits, what is told, and that the primary never waits.
 
-use std::{net::SocketAddr, sync::mpsc, thread, time::Duration};
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    sync::{Arc, Mutex, mpsc},
+    thread,
+    time::Duration,
+};
 
 use meshbed_proxy::{
     config::Config,
-    observe::Outcome,
+    observe::{First, Outcome},
     policy::{
         fault::{Fault, Rule, Select, abort::Abort},
         matcher::Matcher,
@@ -232,6 +238,73 @@ fn without_an_answer_of_the_primarys_there_is_nothing_to_compare() {
         proxy.told.mirrored(1).remove(0).outcome,
         Outcome::Skipped("client_left")
     );
+}
+
+#[test]
+fn each_side_is_sent_first_half_of_the_time() {
+    const REQUESTS: usize = 400;
+    type Seen = Arc<Mutex<HashMap<String, Instant>>>;
+    let stamps = || {
+        let seen = Seen::default();
+        let service = service({
+            let seen = Arc::clone(&seen);
+            move |mut wire| {
+                while let Some(request) = wire.message() {
+                    let path = request.head.split(' ').nth(1).unwrap().to_owned();
+                    seen.lock().unwrap().insert(path, Instant::now());
+                    wire.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+                }
+            }
+        });
+        (seen, service)
+    };
+    let ((at_primary, primary), (at_shadow, shadow)) = (stamps(), stamps());
+    let proxy = start(mirrored_to(primary, shadow, mirror()));
+    let mut wire = proxy.connect();
+    for number in 0..REQUESTS {
+        wire.send(format!("GET /{number} HTTP/1.1\r\nhost: a\r\n\r\n"));
+        assert_eq!(wire.message().unwrap().status(), 200);
+    }
+    let told = proxy.told.mirrored(REQUESTS);
+    let shadows = told.iter().filter(|told| told.first == First::Shadow);
+    // 3 sigma of 400 draws of a half: 30.
+    let count = shadows.count();
+    assert!((170..=230).contains(&count), "{count}");
+    let (at_primary, at_shadow) = (at_primary.lock().unwrap(), at_shadow.lock().unwrap());
+    // The kernel wakes the services, so now and then the second sees its request first.
+    let as_told = told.iter().filter(|told| {
+        let copy_came_first = at_shadow[&told.path] < at_primary[&told.path];
+        copy_came_first == (told.first == First::Shadow)
+    });
+    let as_told = as_told.count();
+    assert!(as_told > REQUESTS * 7 / 10, "{as_told} of {REQUESTS}");
+}
+
+#[test]
+fn what_may_change_something_is_not_copied_unless_that_is_wanted() {
+    let mut settings = mirror();
+    settings.safe_only = true;
+    let proxy = start(mirrored_to(echo(), echo(), settings));
+    let mut wire = proxy.connect();
+    for (method, expected) in [
+        ("GET", Outcome::Compared),
+        ("HEAD", Outcome::Compared),
+        ("OPTIONS", Outcome::Compared),
+        ("POST", Outcome::Skipped("unsafe")),
+        ("DELETE", Outcome::Skipped("unsafe")),
+        ("PURGE", Outcome::Skipped("unsafe")),
+    ] {
+        wire.send(format!(
+            "{method} / HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n"
+        ));
+        assert_eq!(wire.message_to(method).unwrap().status(), 200);
+        assert_eq!(
+            proxy.told.mirrored(1).remove(0).outcome,
+            expected,
+            "{method}"
+        );
+    }
+    assert_eq!(proxy.metric("meshbed_mirror_rq_skipped"), 3);
 }
 
 #[test]

@@ -55,7 +55,7 @@ impl Connection {
             Event::Head(head) => self.answered(side, *head, sink),
             Event::Body(n) => {
                 let body = bit.data.get(used - n..used).unwrap_or_default();
-                self.body(side, body, sink.keep);
+                self.body(side, body, sink);
             }
             Event::End(trailers) => {
                 if let Some(message) = self.current(side) {
@@ -170,13 +170,18 @@ impl Connection {
         }
     }
 
-    pub(super) fn body(&mut self, side: Side, bytes: &[u8], keep: Keep) {
+    pub(super) fn body(&mut self, side: Side, bytes: &[u8], sink: &mut Sink) {
         if let Some(message) = self.current(side) {
             message.bytes += bytes.len() as u64;
-            if let Keep::Bodies { max_bytes } = keep {
+            if let Keep::Bodies { max_bytes } = sink.keep {
+                let left = sink
+                    .bodies_max
+                    .map_or(usize::MAX, |max| max.saturating_sub(sink.bodies));
                 let room = max_bytes
                     .saturating_sub(message.data.len())
-                    .min(bytes.len());
+                    .min(bytes.len())
+                    .min(left);
+                sink.bodies += room;
                 message
                     .data
                     .extend_from_slice(bytes.get(..room).unwrap_or_default());
@@ -338,6 +343,7 @@ impl Connection {
         };
         self.front += 1;
         self.unanswered = self.unanswered.max(self.front);
+        sink.bodies -= pending.request.data.len() + pending.response.data.len();
         let exchange = pending.exchange();
         sink.summary.requests += 1;
         sink.summary.responses += u64::from(exchange.response.is_some());

@@ -121,6 +121,7 @@ pub(super) fn scenario(args: &Args, schedule: &Schedule) -> Scenario {
         report: ReportSettings {
             dir: "reports".into(),
             requests: Requests::All,
+            max_events: None,
             redact: ["authorization", "cookie"].map(str::to_owned).to_vec(),
             formats: ["md", "junit", "html"].map(str::to_owned).to_vec(),
             baseline: None,

@@ -163,6 +163,7 @@ fn run(seed: u64, latency: impl Fn(&mut dyn FnMut() -> f64, u64) -> f64) -> Repo
                 written: 0,
                 of: 8400,
             },
+            events: None,
         },
     }
 }

@@ -88,7 +88,8 @@ pub fn intervals(measured: &Measured) -> Vec<Interval> {
             };
             let second = begin / SECOND_US;
             let from = (second * SECOND_US).max(window.begin_us);
-            let to = ((second + 1) * SECOND_US).min(window.end_us);
+            let length = measured.slice_us().max(SECOND_US);
+            let to = (second * SECOND_US + length).min(window.end_us);
             for kind in Kind::ALL {
                 let Some(latency) = cell.latency(kind) else {
                     continue;

@@ -1,6 +1,10 @@
 //! The two answers to a mirrored request, and the one place from which what became of it is told, exactly once.
 
-use std::{cell::RefCell, rc::Rc, sync::Arc};
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    sync::Arc,
+};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, StatusCode, uri::PathAndQuery};
@@ -9,7 +13,7 @@ use tokio::time::Instant;
 use super::Shadow;
 use crate::{
     http::{core::Local, log::Log},
-    observe::{Answer, Identity, Mirrored, Observer, Outcome},
+    observe::{Answer, First, Identity, Mirrored, Observer, Outcome},
 };
 
 /// A request that a mirror chose, and what has become of both sides so far.
@@ -22,6 +26,7 @@ pub(super) struct Pair {
     method: Method,
     path: Option<PathAndQuery>,
     compares: bool,
+    first: Cell<First>,
     sides: RefCell<Sides>,
 }
 
@@ -70,6 +75,7 @@ impl Pair {
             method: log.method.clone(),
             path: log.path.clone(),
             compares,
+            first: Cell::default(),
             sides: RefCell::new(Sides {
                 primary: Side::Waiting,
                 copy: None,
@@ -86,6 +92,11 @@ impl Pair {
     pub(super) fn copy(&self, outcome: Outcome, answer: Option<Answer>) {
         self.sides.borrow_mut().copy = Some((outcome, answer));
         self.tell();
+    }
+
+    /// The copy is sent before the primary's request.
+    pub(super) fn goes_first(&self) {
+        self.first.set(First::Shadow);
     }
 
     /// The request's body did not come in full, so there is no copy.
@@ -112,7 +123,10 @@ impl Pair {
             return;
         };
         let waits = self.compares
-            && !matches!(outcome, Outcome::Shed(_) | Outcome::Skipped("upgrade"))
+            && !matches!(
+                outcome,
+                Outcome::Shed(_) | Outcome::Skipped("upgrade" | "unsafe")
+            )
             && matches!(sides.primary, Side::Waiting);
         if waits || matches!(sides.primary, Side::Told) {
             return;
@@ -138,6 +152,7 @@ impl Pair {
                 .path
                 .as_ref()
                 .map_or_else(String::new, |path| path.as_str().to_owned()),
+            first: self.first.get(),
             outcome,
             primary: match primary {
                 Side::Answered(answer) => Some(answer),

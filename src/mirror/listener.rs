@@ -1,0 +1,182 @@
+//! The way through our own proxy: clients connect to us, we to the primary, and copies leave beside.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use meshbed_proxy::{
+    app::{Deps, Handle, Proxy, StartError},
+    config::{
+        Address, Cluster, Config, Direction, Endpoint, Forward, HttpManager, Listener as Port,
+        Place,
+    },
+    observe::Observer,
+    policy::{
+        breaker::{Limits, Thresholds},
+        protocol::Upstream,
+        retry::Limit,
+    },
+};
+
+use super::LIVE;
+use crate::{
+    measure::CLIENT,
+    run::{Failure, chain, mesh},
+    scenario::{Backing, Scenario},
+};
+
+/// Name of the listener and of the primary's cluster.
+const NAME: &str = "mirror";
+
+/// How long a connection may take to be made.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Upstream connections are kept so long without a request: less than servers commonly wait before they close.
+const UPSTREAM_IDLE: Duration = Duration::from_mins(1);
+
+/// A proxy in front of the primary.
+#[derive(Debug)]
+pub struct Listener {
+    proxy: Handle,
+    bound: SocketAddr,
+    listen: SocketAddr,
+    mark: Option<u32>,
+}
+
+impl Listener {
+    /// Listens, and tells the observer of what passes.
+    ///
+    /// # Errors
+    /// When the port cannot be had.
+    pub fn start(
+        scenario: &Scenario,
+        listen: SocketAddr,
+        observer: Arc<dyn Observer>,
+    ) -> Result<Self, Failure> {
+        Self::marked(scenario, listen, None, observer)
+    }
+
+    /// The same, with the firewall's mark on all connections that it makes.
+    pub(super) fn marked(
+        scenario: &Scenario,
+        listen: SocketAddr,
+        mark: Option<u32>,
+        observer: Arc<dyn Observer>,
+    ) -> Result<Self, Failure> {
+        let deps = Deps {
+            observer,
+            workers: scenario.workers,
+        };
+        let proxy =
+            Proxy::start(config(scenario, listen, mark), deps).map_err(|error| match error {
+                StartError::Bind { address, cause, .. } => {
+                    Failure::Environment(format!("cannot listen at {address}: {cause}"))
+                }
+                other => Failure::Environment(chain(&other)),
+            })?;
+        let bound = proxy.address(NAME).unwrap_or(listen);
+        Ok(Self {
+            proxy,
+            bound,
+            listen,
+            mark,
+        })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.bound
+    }
+
+    pub(super) fn reload(&self, scenario: &Scenario) -> Result<(), String> {
+        self.proxy
+            .publish(config(scenario, self.listen, self.mark))
+            .map_err(|problems| {
+                let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+                problems.join("; ")
+            })
+    }
+
+    /// Clients go elsewhere with their next request; none is cut off.
+    pub(super) fn leave(&self) {
+        self.proxy.leave();
+    }
+
+    pub(super) fn drain(&self, within: Duration) -> bool {
+        self.proxy.drain(within)
+    }
+}
+
+/// What the proxy does. Pure.
+fn config(scenario: &Scenario, listen: SocketAddr, mark: Option<u32>) -> Config {
+    let mut clusters = Vec::new();
+    let mut protocol = Upstream::Downstream;
+    if let Some(service) = scenario.services.first() {
+        if service.protocol.is_h2() {
+            protocol = Upstream::Http2;
+        }
+        clusters.push(Cluster {
+            protocol,
+            mark,
+            ..cluster(NAME, &service.backing)
+        });
+    }
+    let mut forward = Forward::to(NAME.to_owned());
+    // The primary answers when it answers; that is between it and its clients.
+    forward.timeout = None;
+    for (shadow, side) in scenario.shadows.iter().zip(1_u8..) {
+        let name = format!("shadow:{}", shadow.id);
+        clusters.push(Cluster {
+            protocol,
+            mark,
+            ..cluster(&name, &shadow.backing)
+        });
+        forward.mirrors.push(mesh::mirror(shadow, side, name));
+    }
+    let manager = HttpManager {
+        // What the primary sees with us is what it sees without.
+        generate_request_id: false,
+        preserve_request_id: true,
+        stream_idle_timeout: None,
+        ..mesh::manager(NAME.to_owned(), forward, Vec::new())
+    };
+    Config {
+        seed: scenario.seed,
+        run: None,
+        listeners: vec![Port {
+            place: Some(Place {
+                caller: CLIENT.into(),
+                service: LIVE.into(),
+                direction: Direction::Outbound,
+            }),
+            ..Port::http(NAME, listen, manager)
+        }],
+        clusters,
+        admin: None,
+    }
+}
+
+/// A cluster without limits of its own: clients are as many as they are.
+fn cluster(name: &str, backing: &Backing) -> Cluster {
+    let addresses = match backing {
+        Backing::Address(addresses) => addresses.as_slice(),
+        Backing::Builtin { .. } | Backing::Process(_) => &[],
+    };
+    Cluster {
+        name: name.into(),
+        endpoints: addresses
+            .iter()
+            .map(|address| Endpoint::at(Address::Socket(*address)))
+            .collect(),
+        connect_timeout: CONNECT_TIMEOUT,
+        idle_timeout: Some(UPSTREAM_IDLE),
+        limits: Limits {
+            default: Thresholds {
+                connections: u32::MAX,
+                pending: u32::MAX,
+                requests: u32::MAX,
+                retries: Limit::Most(u32::MAX),
+            },
+            ..Limits::default()
+        },
+        ..Cluster::default()
+    }
+}

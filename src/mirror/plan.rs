@@ -1,0 +1,237 @@
+//! What is asked for, as a scenario: one service without end, and its shadows. Pure.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use meshbed_proxy::{
+    draw::Seed,
+    policy::{
+        matcher::Matcher,
+        mirror::{Limits, SampleKey},
+    },
+    unit::{Share, show_duration},
+};
+use serde_json::{Map, Value, json};
+
+use crate::{
+    event::Id,
+    measure::ErrorRule,
+    scenario::{
+        Backing, Diff, Phase, Policy, Protocol, ReportSettings, Requests, Role, Scenario, Service,
+        Shadow, Standing,
+    },
+    shadow::Rules,
+};
+
+/// The service whose traffic is mirrored.
+pub const LIVE: &str = "live";
+
+/// The only phase.
+pub const PHASE: &str = "mirror";
+
+/// Where reports go unless it is said otherwise.
+const REPORTS: &str = "reports";
+
+/// Events that a report keeps: a few hundred megabytes, however long it goes on.
+pub const MAX_EVENTS: u64 = 1_000_000;
+
+/// Headers whose values are never shown, unless a file says which.
+const HIDDEN: [&str; 3] = ["authorization", "cookie", "set-cookie"];
+
+/// What is asked for.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// Where the traffic comes from, in a few words.
+    pub from: String,
+    /// The primary, as written and resolved.
+    pub primary: (String, SocketAddr),
+    /// The shadows: id, role, address as written and resolved.
+    pub shadows: Vec<(Id, Role, String, SocketAddr)>,
+    /// What all of them speak.
+    pub protocol: Protocol,
+    /// Which share of the requests.
+    pub percent: Share,
+    /// What the draw is keyed by.
+    pub key: SampleKey,
+    /// Which requests.
+    pub matcher: Matcher,
+    /// Requests that change something are copied too.
+    pub allow_unsafe: bool,
+    /// Headers set on copies.
+    pub set: Vec<(String, String)>,
+    /// Headers removed from copies.
+    pub remove: Vec<String>,
+    /// What the copies of one shadow may cost.
+    pub limits: Limits,
+    /// How answers are compared.
+    pub compared: Compared,
+    /// The seed of the sample.
+    pub seed: u64,
+    /// Event loops.
+    pub workers: usize,
+    /// It ends by itself after this; `None`: when it is told to.
+    pub duration: Option<Duration>,
+}
+
+/// How answers are compared, where a file says so.
+#[derive(Debug, Clone)]
+pub struct Compared {
+    /// The file; `None`: none was given.
+    pub file: Option<PathBuf>,
+    /// What it says of comparing.
+    pub diff: Diff,
+    /// What it says is not to be shown.
+    pub redact: Option<Vec<String>>,
+}
+
+impl Default for Compared {
+    /// As a scenario without `diff:` compares.
+    fn default() -> Self {
+        Self {
+            file: None,
+            diff: Diff {
+                rules: Rules::default(),
+                control: None,
+                alpha: 0.01,
+                // 0.1 %, the default of the key.
+                min_effect: Share::new(0.001).unwrap_or(Share::NONE),
+            },
+            redact: None,
+        }
+    }
+}
+
+impl Wanted {
+    /// The same as a scenario.
+    pub fn scenario(&self) -> Scenario {
+        let resolved = self.resolved();
+        let (primary, address) = &self.primary;
+        let control = self
+            .shadows
+            .iter()
+            .find(|(_, role, ..)| *role == Role::Control);
+        Scenario {
+            name: format!("mirror {primary}"),
+            description: format!("live traffic of {primary}, {}", self.from),
+            file: self.compared.file.clone().unwrap_or_default(),
+            standing: Standing::default(),
+            sha256: digest(&resolved),
+            resolved,
+            seed: Seed(self.seed),
+            errors: ErrorRule::default(),
+            workers: self.workers,
+            services: vec![Service {
+                id: LIVE.into(),
+                backing: Backing::Address(vec![*address]),
+                protocol: self.protocol,
+                calls: Vec::new(),
+                policy: Policy::default(),
+            }],
+            traffic: Vec::new(),
+            shadows: self
+                .shadows
+                .iter()
+                .map(|(id, role, _, address)| self.shadow(id, *role, *address))
+                .collect(),
+            diff: Diff {
+                control: control.map(|(id, ..)| id.clone()),
+                ..self.compared.diff.clone()
+            },
+            phases: vec![Phase {
+                id: PHASE.into(),
+                begin_us: 0,
+                end_us: self
+                    .duration
+                    .map_or(u64::MAX, |duration| duration.as_micros() as u64),
+                record: true,
+            }],
+            faults: Vec::new(),
+            steady_state: Vec::new(),
+            guards: Vec::new(),
+            checks: Vec::new(),
+            min_score: 0.0,
+            report: ReportSettings {
+                dir: REPORTS.into(),
+                // Live traffic has no schedule whose requests could be told apart for ever.
+                requests: Requests::None,
+                max_events: Some(MAX_EVENTS),
+                redact: self
+                    .compared
+                    .redact
+                    .clone()
+                    .unwrap_or_else(|| HIDDEN.map(str::to_owned).to_vec()),
+                formats: ["md", "junit", "html"].map(str::to_owned).to_vec(),
+                baseline: None,
+            },
+        }
+    }
+
+    fn shadow(&self, id: &Id, role: Role, address: SocketAddr) -> Shadow {
+        Shadow {
+            id: id.clone(),
+            of: LIVE.into(),
+            role,
+            backing: Backing::Address(vec![address]),
+            percent: self.percent,
+            key: self.key.clone(),
+            matcher: self.matcher.clone(),
+            safe_only: !self.allow_unsafe,
+            set: self.set.clone(),
+            remove: self.remove.clone(),
+            limits: self.limits.clone(),
+        }
+    }
+
+    /// All that was asked for. Of headers that copies are given only the names are told: their values may be credentials.
+    fn resolved(&self) -> Value {
+        let limits = &self.limits;
+        let shadow = |(id, role, written, _): &(Id, Role, String, SocketAddr)| json!({"id": &**id, "role": role.name(), "to": written});
+        let set: Vec<&str> = self.set.iter().map(|(name, _)| name.as_str()).collect();
+        let mut mirror = Map::new();
+        let mut put = |key: &str, value: Value| {
+            mirror.insert(key.to_owned(), value);
+        };
+        put("from", self.from.as_str().into());
+        put("to", self.primary.0.as_str().into());
+        put("shadow", self.shadows.iter().map(shadow).collect());
+        put("percent", self.percent.to_string().into());
+        put("key", key_name(&self.key).into());
+        put("methods", self.matcher.methods.clone().into());
+        put(
+            "unsafe",
+            if self.allow_unsafe { "allow" } else { "refuse" }.into(),
+        );
+        put("set_headers", set.into());
+        put("remove_headers", self.remove.clone().into());
+        put(
+            "limits",
+            json!({
+                "in_flight": limits.in_flight, "queue": limits.queue, "deadline": show_duration(limits.deadline),
+                "request_body": limits.request_body.to_string(), "response_body": limits.response_body.to_string(),
+            }),
+        );
+        put("workers", self.workers.into());
+        put("duration", self.duration.map(show_duration).into());
+        let file = self.compared.file.as_ref();
+        put("diff", file.map(|file| file.display().to_string()).into());
+        json!({ "mirror": mirror })
+    }
+}
+
+fn key_name(key: &SampleKey) -> String {
+    match key {
+        SampleKey::Ordinal => "ordinal".to_owned(),
+        SampleKey::Header(name) => format!("header:{name}"),
+        SampleKey::Cookie(name) => format!("cookie:{name}"),
+    }
+}
+
+fn digest(value: &Value) -> String {
+    use sha2::{Digest as _, Sha256};
+    use std::fmt::Write as _;
+    Sha256::digest(value.to_string().as_bytes())
+        .iter()
+        .fold(String::new(), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+}
