@@ -30,15 +30,19 @@ mod noise;
 mod path;
 mod redact;
 mod rules;
+mod shape;
+mod shift;
 mod template;
 mod walk;
 
 pub use diff::{MAX_DIFFERENCES, compare};
-pub use format::Format;
+pub use format::{Format, Forms};
 pub use noise::{Class, Counted, MIN_STRUCTURAL, Noise, Verdict, judge};
 pub use path::{InvalidPath, Pattern};
 pub use redact::{REDACTED, Redaction};
 pub use rules::{Arrays, DEFAULT_HEADERS, Ignore, Problem, Rules, Settings};
+pub use shape::{Measure, Shape};
+pub use shift::{MIN_SHIFT, Shift, Sizes, Trend, is_noise_only, judge_shifts, shift};
 pub use template::{Endpoint, InvalidEndpoint};
 
 /// An answer as far as it was kept.
@@ -111,11 +115,14 @@ pub enum Kind {
     Status,
     /// Another header, or one that only one side has.
     Header,
+    /// Values that differ and have another form too: [`Shape::same`]. It is counted where a control's values differ as
+    /// well, so that it is only their form that can be compared.
+    Shape,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Missing,
         Self::Extra,
         Self::Type,
@@ -123,6 +130,7 @@ impl Kind {
         Self::Order,
         Self::Status,
         Self::Header,
+        Self::Shape,
     ];
 
     /// Its name in reports.
@@ -135,6 +143,7 @@ impl Kind {
             Self::Order => "order",
             Self::Status => "status",
             Self::Header => "header",
+            Self::Shape => "shape",
         }
     }
 
@@ -169,6 +178,8 @@ pub struct Difference {
     pub primary: Option<Value>,
     /// What the shadow has.
     pub candidate: Option<Value>,
+    /// Of two texts or two numbers, what they have in common.
+    pub shape: Option<Shape>,
     /// The rule that ignores it, in words; `None` if it counts.
     pub ignored_by: Option<String>,
 }

@@ -88,7 +88,16 @@ fn mirrored(mirror: &Mirror) -> Value {
     let differs: Vec<Value> = mirror
         .differences
         .iter()
-        .map(|difference| json!([difference.path, difference.kind, difference.rule]))
+        .map(|difference| {
+            let (path, kind, rule) = (&difference.path, difference.kind, &difference.rule);
+            let Some(shape) = difference.shape else {
+                return json!([path, kind, rule]);
+            };
+            let forms: Vec<_> = shape.forms.names().collect();
+            let sizes = shape.sizes.map(|(primary, shadow)| [primary, shadow]);
+            json!([path, kind, rule,
+                {"same": shape.same, "forms": forms, "of": shape.of.name(), "sizes": sizes}])
+        })
         .collect();
     json!({
         "t_us": mirror.t_us, "kind": "mirror", "ord": mirror.ordinal, "n": mirror.n, "intended_ms": mirror.intended_ms,

@@ -282,6 +282,7 @@ fn told(mut difference: shadow::Difference, redaction: &Redaction) -> Difference
         primary: difference.primary,
         shadow: difference.candidate,
         rule: difference.ignored_by,
+        shape: difference.shape,
     }
 }
 

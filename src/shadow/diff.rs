@@ -128,6 +128,7 @@ fn flat(path: String, kind: Kind, primary: Option<Value>, candidate: Option<Valu
         kind,
         primary,
         candidate,
+        shape: None,
         ignored_by: None,
     }
 }

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use super::diff::MAX_DIFFERENCES;
 use super::json::Node;
 use super::path::{Step, written};
-use super::{Difference, Kind, Rules, array};
+use super::{Difference, Kind, Rules, Shape, array};
 
 /// Compares two values that lie at `root`.
 pub(super) fn differences<'a>(
@@ -128,6 +128,10 @@ impl<'a> Walk<'_, 'a> {
                 kind,
                 primary: primary.map(Node::shown),
                 candidate: candidate.map(Node::shown),
+                shape: primary
+                    .zip(candidate)
+                    .filter(|_| kind == Kind::Value)
+                    .and_then(|(primary, candidate)| Shape::of(primary, candidate)),
                 ignored_by: ignored_by.map(str::to_owned),
             });
         }
