@@ -25,6 +25,7 @@ mod array;
 mod body;
 mod diff;
 mod format;
+mod grpc;
 mod json;
 mod noise;
 mod path;
@@ -37,10 +38,11 @@ mod walk;
 
 pub use diff::{MAX_DIFFERENCES, compare};
 pub use format::{Format, Forms};
+pub use grpc::Descriptors;
 pub use noise::{Class, Counted, MIN_STRUCTURAL, Noise, Verdict, judge};
 pub use path::{InvalidPath, Pattern};
 pub use redact::{REDACTED, Redaction};
-pub use rules::{Arrays, DEFAULT_HEADERS, Ignore, Problem, Rules, Settings};
+pub use rules::{Arrays, DEFAULT_HEADERS, Ignore, Problem, Rules, Settings, Tolerance};
 pub use shape::{Measure, Shape};
 pub use shift::{MIN_SHIFT, Shift, Sizes, Trend, is_noise_only, judge_shifts, shift};
 pub use template::{Endpoint, InvalidEndpoint};
@@ -52,6 +54,8 @@ pub struct Answer {
     pub status: u16,
     /// Header names in lower case, in the order of arrival; a name may repeat.
     pub headers: Vec<(String, Vec<u8>)>,
+    /// Fields after the body, names in lower case.
+    pub trailers: Vec<(String, Vec<u8>)>,
     /// The body's first bytes, as they came, content coding included.
     pub body: Bytes,
     /// Length of the whole body.
@@ -74,13 +78,19 @@ impl Answer {
 
     /// SHA-256 of the body as far as it was kept, in hex.
     pub fn sha256(&self) -> String {
-        Sha256::digest(&self.body)
-            .iter()
-            .fold(String::new(), |mut hex, byte| {
-                let _ = write!(hex, "{byte:02x}");
-                hex
-            })
+        sha256(&self.body)
     }
+}
+
+/// In hex.
+fn sha256(bytes: &[u8]) -> String {
+    let digest = Sha256::digest(bytes);
+    digest
+        .iter()
+        .fold(String::with_capacity(64), |mut hex, byte| {
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        })
 }
 
 impl From<&observe::Answer> for Answer {
@@ -93,6 +103,7 @@ impl From<&observe::Answer> for Answer {
                 .collect(),
             body: answer.body.clone(),
             length: answer.length,
+            ..Self::default()
         }
     }
 }
@@ -167,8 +178,9 @@ impl fmt::Display for Kind {
 /// One difference of a pair of answers.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Difference {
-    /// Where: `$.items[3].tax` in JSON (an index is the primary's, or the candidate's for what only that has),
-    /// `text[4]` in lines of text, `body`, `status`, `header:NAME`.
+    /// Where: `$.items[3].tax` in JSON, forms, events and messages (an index is the primary's, or the candidate's for what
+    /// only that has), `text[4]` in lines of text, `body`, `body:REASON` where it cannot be read, `status`, `grpc-status`,
+    /// `header:NAME`, `trailer:NAME`.
     pub path: String,
     /// The path without what varies from answer to answer: `$.items[*].tax`.
     pub template: String,

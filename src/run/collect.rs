@@ -234,7 +234,7 @@ fn compared(settled: Settled, rules: &Rules, redaction: &Redaction) -> Mirror {
     let answer = mirrored.answer.as_ref().map(shadow::Answer::from);
     let differences = match (&primary, &answer) {
         (Some(primary), Some(answer)) if outcome == MirrorOutcome::Compared => {
-            shadow::compare(primary, answer, rules)
+            shadow::compare(&mirrored.path, primary, answer, rules)
         }
         _ => Vec::new(),
     };

@@ -22,6 +22,7 @@ pub(super) fn differences<'a>(
         probing: false,
         differs: false,
         found: Vec::new(),
+        work: 0,
     };
     walk.value(primary, candidate);
     walk.found
@@ -36,10 +37,17 @@ pub(super) struct Walk<'r, 'a> {
     probing: bool,
     differs: bool,
     found: Vec<Difference>,
+    /// Values looked at.
+    work: usize,
 }
+
+/// Values that one comparison looks at before it stops looking for what goes with what in arrays: then each is looked at
+/// once more at most. Far more than documents have that are no attack.
+const MAX_WORK: usize = 1 << 20;
 
 impl<'a> Walk<'_, 'a> {
     pub(super) fn value(&mut self, primary: &'a Node<'a>, candidate: &'a Node<'a>) {
+        self.work += 1;
         match (primary, candidate) {
             (Node::Map(of_primary), Node::Map(of_candidate)) => self.map(of_primary, of_candidate),
             (Node::List(of_primary), Node::List(of_candidate)) => {
@@ -104,6 +112,16 @@ impl<'a> Walk<'_, 'a> {
         let same = !self.differs;
         (self.probing, self.differs) = outer;
         same
+    }
+
+    /// Whether only the answer counts, not where the differences are.
+    pub(super) fn is_probing(&self) -> bool {
+        self.probing
+    }
+
+    /// Whether it has cost too much to look for what goes with what.
+    pub(super) fn is_tired(&self) -> bool {
+        self.work > MAX_WORK
     }
 
     /// Whether nothing more can be learnt.
@@ -188,9 +206,8 @@ impl<'a> Walk<'_, 'a> {
         let whole = |text: &str| !text.contains(['.', 'e', 'E']);
         // Different texts of integers are different integers, also beyond 2^53 (but for -0).
         let equal = distance <= 0.0 && (x.abs() <= 0.0 || !(whole(a) && whole(b)));
-        // A little slack, so that 0.3 and 0.2 are 0.1 apart.
-        let within = |most: f64| distance <= most * (1.0 + 1e-9);
-        equal || self.rules.tolerance(&self.trail).is_some_and(within)
+        let tolerance = || self.rules.tolerance(&self.trail);
+        equal || tolerance().is_some_and(|tolerance| tolerance.allows(x, y))
     }
 }
 

@@ -106,6 +106,7 @@ impl World {
             ],
             length: body.len() as u64,
             body,
+            ..Answer::default()
         }
     }
 
@@ -135,7 +136,7 @@ impl World {
                 .filter(|(who, _)| controlled || *who == Who::Candidate)
                 .map(|(who, shadow)| {
                     let answer = self.answer(ordinal, who);
-                    let found = shadow::compare(&primary, &answer, &rules);
+                    let found = shadow::compare("/", &primary, &answer, &rules);
                     mirror(shadow, ordinal, &found)
                 })
                 .collect();
