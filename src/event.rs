@@ -437,6 +437,8 @@ pub struct Difference {
     pub shadow: Option<serde_json::Value>,
     /// The ignore rule that it falls under; it does not count then.
     pub rule: Option<String>,
+    /// Of two texts or two numbers, what they have in common.
+    pub shape: Option<crate::shadow::Shape>,
 }
 
 /// A second of the generator.

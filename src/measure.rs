@@ -15,11 +15,11 @@ mod series;
 mod shadows;
 mod tally;
 
-pub use crate::shadow::Class;
+pub use crate::shadow::{Class, Trend};
 pub use faults::Faulted;
 pub use latency::{Kind, Signed};
 pub use series::{Cell, Series};
-pub use shadows::{Counts, DiffField, Mirrored, Place, Shadowed};
+pub use shadows::{Counts, DiffField, Distribution, Mirrored, Place, Shadowed};
 pub use tally::Tally;
 
 /// The generator, as a caller's name.
@@ -347,6 +347,11 @@ impl Measured {
         (self.setup.alpha, self.setup.min_effect) = (alpha, min_effect);
     }
 
+    /// How the sizes of values that differ in nearly all answers are distributed; in order of place.
+    pub fn distributions(&self, mirrored: &Mirrored) -> Vec<Distribution> {
+        self.shadows.distributions(mirrored, self.noise())
+    }
+
     /// When a difference is material.
     fn noise(&self) -> Noise {
         Noise {
@@ -355,13 +360,16 @@ impl Measured {
         }
     }
 
-    /// How many places of a class there are where a shadow's answers differ.
+    /// How many places of a class there are where a shadow's answers differ, or are distributed otherwise.
     pub fn classified(&self, mirrored: &Mirrored, class: Class) -> u64 {
         let fields = self.differences(mirrored);
-        fields
+        let fields = fields.iter().filter(|field| field.verdict.class == class);
+        // What is spread alike is no difference at all: only the field itself is noise.
+        let distributions = self.distributions(mirrored);
+        let shifted = distributions
             .iter()
-            .filter(|field| field.verdict.class == class)
-            .count() as u64
+            .filter(|one| one.class == class && class == Class::Material);
+        (fields.count() + shifted.count()) as u64
     }
 
     /// Requests that sidecars saw, and how many of them did not carry one of this run's trace ids.

@@ -25,20 +25,26 @@ mod array;
 mod body;
 mod diff;
 mod format;
+mod grpc;
 mod json;
 mod noise;
 mod path;
 mod redact;
 mod rules;
+mod shape;
+mod shift;
 mod template;
 mod walk;
 
 pub use diff::{MAX_DIFFERENCES, compare};
-pub use format::Format;
+pub use format::{Format, Forms};
+pub use grpc::Descriptors;
 pub use noise::{Class, Counted, MIN_STRUCTURAL, Noise, Verdict, judge};
 pub use path::{InvalidPath, Pattern};
 pub use redact::{REDACTED, Redaction};
-pub use rules::{Arrays, DEFAULT_HEADERS, Ignore, Problem, Rules, Settings};
+pub use rules::{Arrays, DEFAULT_HEADERS, Ignore, Problem, Rules, Settings, Tolerance};
+pub use shape::{Measure, Shape};
+pub use shift::{MIN_SHIFT, Shift, Sizes, Trend, is_noise_only, judge_shifts, shift};
 pub use template::{Endpoint, InvalidEndpoint};
 
 /// An answer as far as it was kept.
@@ -48,6 +54,8 @@ pub struct Answer {
     pub status: u16,
     /// Header names in lower case, in the order of arrival; a name may repeat.
     pub headers: Vec<(String, Vec<u8>)>,
+    /// Fields after the body, names in lower case.
+    pub trailers: Vec<(String, Vec<u8>)>,
     /// The body's first bytes, as they came, content coding included.
     pub body: Bytes,
     /// Length of the whole body.
@@ -70,20 +78,25 @@ impl Answer {
 
     /// SHA-256 of the body as far as it was kept, in hex.
     pub fn sha256(&self) -> String {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        // Two for every answer that is compared: no formatting.
-        let digit = |nibble: u8| {
-            DIGITS
-                .get(usize::from(nibble))
-                .map_or('0', |digit| char::from(*digit))
-        };
-        let mut hex = String::with_capacity(64);
-        for byte in Sha256::digest(&self.body) {
-            hex.push(digit(byte >> 4));
-            hex.push(digit(byte & 15));
-        }
-        hex
+        sha256(&self.body)
     }
+}
+
+/// In hex.
+fn sha256(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    // Two for every answer that is compared: no formatting.
+    let digit = |nibble: u8| {
+        DIGITS
+            .get(usize::from(nibble))
+            .map_or('0', |digit| char::from(*digit))
+    };
+    let mut hex = String::with_capacity(64);
+    for byte in Sha256::digest(bytes) {
+        hex.push(digit(byte >> 4));
+        hex.push(digit(byte & 15));
+    }
+    hex
 }
 
 impl From<&observe::Answer> for Answer {
@@ -96,6 +109,7 @@ impl From<&observe::Answer> for Answer {
                 .collect(),
             body: answer.body.clone(),
             length: answer.length,
+            ..Self::default()
         }
     }
 }
@@ -118,11 +132,14 @@ pub enum Kind {
     Status,
     /// Another header, or one that only one side has.
     Header,
+    /// Values that differ and have another form too: [`Shape::same`]. It is counted where a control's values differ as
+    /// well, so that it is only their form that can be compared.
+    Shape,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Missing,
         Self::Extra,
         Self::Type,
@@ -130,6 +147,7 @@ impl Kind {
         Self::Order,
         Self::Status,
         Self::Header,
+        Self::Shape,
     ];
 
     /// Its name in reports.
@@ -142,6 +160,7 @@ impl Kind {
             Self::Order => "order",
             Self::Status => "status",
             Self::Header => "header",
+            Self::Shape => "shape",
         }
     }
 
@@ -165,8 +184,9 @@ impl fmt::Display for Kind {
 /// One difference of a pair of answers.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Difference {
-    /// Where: `$.items[3].tax` in JSON (an index is the primary's, or the candidate's for what only that has),
-    /// `text[4]` in lines of text, `body`, `status`, `header:NAME`.
+    /// Where: `$.items[3].tax` in JSON, forms, events and messages (an index is the primary's, or the candidate's for what
+    /// only that has), `text[4]` in lines of text, `body`, `body:REASON` where it cannot be read, `status`, `grpc-status`,
+    /// `header:NAME`, `trailer:NAME`.
     pub path: String,
     /// The path without what varies from answer to answer: `$.items[*].tax`.
     pub template: String,
@@ -176,6 +196,8 @@ pub struct Difference {
     pub primary: Option<Value>,
     /// What the shadow has.
     pub candidate: Option<Value>,
+    /// Of two texts or two numbers, what they have in common.
+    pub shape: Option<Shape>,
     /// The rule that ignores it, in words; `None` if it counts.
     pub ignored_by: Option<String>,
 }

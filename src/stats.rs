@@ -3,6 +3,7 @@
 pub mod blocks;
 pub mod histogram;
 pub mod holm;
+pub mod ks;
 pub mod mcnemar;
 pub mod proportion;
 pub mod quantile;
@@ -65,6 +66,27 @@ mod vectors {
             let expected = case["mcnemar_exact_one_sided_p"].as_f64().unwrap();
             assert!((p - expected).abs() <= 1e-9 * expected, "{case}: {p}");
         }
+    }
+
+    #[test]
+    fn ks_agrees_with_the_vectors() {
+        let Some(cases) = group("two_sample") else {
+            return;
+        };
+        let text = std::fs::read(shared().unwrap()).unwrap();
+        let vectors: Value = serde_json::from_slice(&text).unwrap();
+        let mut compared = 0;
+        for case in cases.iter().filter(|case| case["n"] == case["m"]) {
+            let sample = |side: &str| numbers(&vectors["samples"][case[side].as_str().unwrap()]);
+            let apart = super::ks::equal_sizes(&sample("x"), &sample("y")).unwrap();
+            let expected = &case["ks_2samp_exact"];
+            let (d, p) = (expected["D"].as_f64(), expected["p"].as_f64());
+            let (Some(d), Some(p)) = (d, p) else { continue };
+            assert!((apart.d - d).abs() <= 1e-12, "{case}: {apart:?}");
+            assert!((apart.p - p).abs() <= 1e-9 * p, "{case}: {apart:?}");
+            compared += 1;
+        }
+        assert!(compared > 0, "nothing to compare");
     }
 
     #[test]

@@ -10,6 +10,7 @@ disagrees, each named; 2: the bundle cannot be recomputed, and why.
 """
 
 import base64
+import bisect
 import fnmatch
 import io
 import json
@@ -183,6 +184,40 @@ def wilson(hits, n):
 def mcnemar(b, c):
     n = b + c
     return float(Fraction(sum(math.comb(n, i) for i in range(b, n + 1)), 2**n)) if n else 1.0
+
+
+def smirnov(first, second):
+    """Distance, and its exact chance, of two samples of one size: lattice paths that reach n D off the diagonal, by reflection."""
+    n, steps = len(first), sorted({*first, *second})
+    first, second = sorted(first), sorted(second)
+    widest = max(abs(bisect.bisect_right(first, step) - bisect.bisect_right(second, step)) for step in steps)
+    if not widest:
+        return 0.0, 1.0
+    whole = math.comb(2 * n, n)
+    paths = sum((-1) ** (j - 1) * math.comb(2 * n, n - j * widest) for j in range(1, n // widest + 1))
+    return widest / n, min(1.0, max(0.0, float(Fraction(2 * paths, whole))))
+
+
+def shift(of, sizes):
+    """Trend, distance, floor, p of sizes (request, primary, candidate, control) in order."""
+    pairs = list(zip(sizes, sizes[len(sizes) // 4:]))
+    for trend, goes in (("up", lambda a, b: b > a), ("down", lambda a, b: b < a)):
+        if of != "number" or any(sum(goes(a[i], b[i]) for a, b in pairs) < 0.95 * len(pairs) for i in (1, 3)):
+            continue
+        b = sum(goes(x[3], y[3]) and not goes(x[2], y[2]) for x, y in pairs)
+        c = sum(goes(x[2], y[2]) and not goes(x[3], y[3]) for x, y in pairs)
+        # Counted is who goes astray alone: the candidate b times.
+        return trend, max(0, b - c) / len(pairs), 0.0, mcnemar(b, c)
+    primary, candidate, control = ([one[i] for one in sizes] for i in (1, 2, 3))
+    apart = lambda a, b: [x - y for x, y in zip(a, b)]
+    d, p = smirnov(apart(candidate, primary), apart(control, primary))
+    floor = smirnov(apart(control, primary), apart(primary, control))[0]
+    if of == "time":
+        return None, d, floor, p
+    plain_d, plain_p = smirnov(candidate, control)
+    if plain_p < p:
+        d, p, floor = plain_d, plain_p, smirnov(primary, control)[0]
+    return None, d, floor, min(1.0, 2 * p)
 
 
 def holm(values):
@@ -654,26 +689,71 @@ class Run:
         told = {}
         for mirror in self.mirrors:
             if mirror["shadow"] == self.control and mirror["outcome"] == "compared":
-                told[call(mirror)] = {tuple(one) for one in mirror["differs"]}
-        fields, totals = defaultdict(lambda: [0, 0, 0]), Counter()
+                told[call(mirror)] = mirror
+        fields, totals, shapes = defaultdict(lambda: [0, 0, 0]), Counter(), {}
         compared = paired = different = 0
         for mirror in self.mirrors:
             if mirror["shadow"] != shadow or mirror["outcome"] != "compared" or not inside(mirror["due_us"], windows):
                 continue
             compared += 1
-            ours = {tuple(one) for one in mirror["differs"]}
+            ours = differing(mirror)
             different += any(rule is None for _, _, rule in ours)
             if self.control and shadow != self.control and call(mirror) not in told:
                 continue
-            noise = told.get(call(mirror), set()) if self.control and shadow != self.control else set()
+            control = told[call(mirror)] if self.control and shadow != self.control else None
+            noise = differing(control)
             paired += 1
             totals[mirror["endpoint"]] += 1
             for field in ours | noise:
                 counts = fields[(mirror["endpoint"], *field)]
                 counts[0 if field not in noise else 2 if field in ours else 1] += 1
-        rows = [(place, *counts, totals[place[0]]) for place, counts in fields.items()]
+            self.look_at(shapes, mirror, control)
+        # That values have another form is told where the control's values differ too.
+        known = lambda place: place[2] != "shape" or sum(fields[(place[0], place[1], "value", place[3])][1:]) > 0
+        rows = [(place, *counts, totals[place[0]]) for place, counts in list(fields.items()) if known(place)]
+        self.forms = {place: forms for place, (forms, _) in shapes.items()}
+        self.shifts = [
+            (place, shift(sizes[0][0], [one[1:] for one in sizes]), len(sizes)) for place, sizes in self.sizes(shapes)
+            if place[3] is None and totals[place[0]] and sum(fields[place][1:]) >= 0.9 * totals[place[0]]
+        ]
         rows.sort(key=lambda row: tuple("" if part is None else part for part in row[0]))
         return self.judged(rows), compared, paired, different
+
+    def look_at(self, shapes, mirror, control):
+        """Takes in what forms the values of a pair have that differ, and how large they are."""
+        looks = []
+        for each in (mirror, control):
+            looks.append(look := {})
+            for path, kind, rule, *shape in each["differs"] if each else []:
+                if kind != "value":
+                    continue
+                shape = shape[0] if shape else None
+                known = look.setdefault((mirror["endpoint"], path, kind, rule), [shape, None])
+                forms = set(shape["forms"]) if shape else set()
+                known[1] = forms if known[1] is None else known[1] & forms
+                if shape is None:
+                    known[0] = None
+            for place, (_, forms) in look.items():
+                seen = shapes.setdefault(place, [None, defaultdict(list)])
+                seen[0] = forms if seen[0] is None else seen[0] & forms
+        for place in looks[0].keys() & looks[1].keys():
+            ours, noise = looks[0][place][0], looks[1][place][0]
+            if ours and noise and ours["of"] == noise["of"] and ours["sizes"] and noise["sizes"] and ours["sizes"][0] == noise["sizes"][0]:
+                one = ((mirror["ord"], mirror["n"]), *ours["sizes"], noise["sizes"][1])
+                shapes[place][1][self.slice(mirror["due_us"])].append((ours["of"], *one))
+
+    def sizes(self, shapes):
+        """Sizes of the places that are tested: of every slice those of the first sixteen ordinals."""
+        for place, (_, slices) in shapes.items():
+            kept = sorted((one for each in slices.values() for one in sorted(each, key=lambda one: one[1:])[:16]), key=lambda one: one[1:])
+            if 20 <= len(kept) < 20_000 and len({one[0] for one in kept}) == 1:
+                yield place, kept
+
+    def slice(self, due_us):
+        length = 100_000 if self.json["phases"][-1]["end_us"] <= 600_000_000 else 1_000_000
+        begin = due_us - due_us % length
+        cuts = (phase[end] for phase in self.json["phases"] for end in ("begin_us", "end_us"))
+        return max([begin, *(cut for cut in cuts if begin <= cut <= due_us)])
 
     def judged(self, rows):
         tested = [row for row in rows if row[0][3] is None]
@@ -686,9 +766,15 @@ class Run:
                 continue
             p_adjusted = adjusted[place]
             sure = p_adjusted <= self.alpha
+            made = self.forms.get(place) or set()
+            learnt = not self.control and made & {"uuid", "rfc3339", "jwt", "epoch", "random"} and total > 1 and b >= 0.9 * total
             structural = place[2] in ("status", "type", "missing") and b >= 5 and ((c == 0 and both == 0) or sure)
             material = structural or (sure and b > c and (b - c) / max(1, total) >= self.min_effect)
-            judged.append((place, b, c, both, total, p, p_adjusted, "material" if material else "noise"))
+            judged.append((place, b, c, both, total, p, p_adjusted, "material" if material and not learnt else "noise"))
+        self.shifted = []
+        for (place, (trend, d, floor, p), n), p_adjusted in zip(self.shifts, holm([each[1][3] for each in self.shifts])):
+            material = p_adjusted <= self.alpha and d - floor >= 0.25 - 1e-9
+            self.shifted.append((place, trend, d, floor, n, p, p_adjusted, "material" if material else "noise"))
         return judged
 
     def recompute_diffs(self):
@@ -697,7 +783,10 @@ class Run:
             self.same(f"diffs {shadow} compared", compared, part["compared"])
             self.same(f"diffs {shadow} paired", paired, part["paired"])
             self.same(f"diffs {shadow} different", different, part["pairs_different"])
-            self.same(f"diffs {shadow} material", sum(field[-1] == "material" for field in fields), part["material"])
+            shifted = list(self.shifted)
+            material = sum(each[-1] == "material" for each in [*fields, *shifted])
+            self.same(f"diffs {shadow} material", material, part["material"])
+            self.recompute_distributions(shadow, shifted, part["distributions"])
             theirs = {(row["endpoint"], row["path"], row["kind"], row["rule"]): row for row in part["fields"]}
             for place in sorted(set(theirs) - {field[0] for field in fields}, key=str):
                 self.wrong.append(f"diffs {shadow} {place}: the report has it, no answer does")
@@ -709,6 +798,15 @@ class Run:
                 self.same(f"diffs {shadow} {place}", [b, c, both, total, class_], [row[k] for k in ("b", "c", "both", "total", "class")])
                 self.same(f"p {shadow} {place}", p, row["p"], 1e-9)
                 self.same(f"p_adjusted {shadow} {place}", p_adjusted, row["p_adjusted"], 1e-9)
+
+    def recompute_distributions(self, shadow, shifted, rows):
+        rows = {(row["endpoint"], row["path"]): row for row in rows if row["n"] < 20_000}
+        self.same(f"distributions {shadow}", sorted(rows), sorted(place[:2] for place, *_ in shifted))
+        for place, trend, d, floor, n, p, p_adjusted, class_ in shifted:
+            row = rows.get(place[:2], {})
+            self.same(f"distribution {shadow} {place}", [trend, n, class_], [row.get(k) for k in ("trend", "n", "class")])
+            for name, ours in (("d", d), ("floor", floor), ("p", p), ("p_adjusted", p_adjusted)):
+                self.same(f"{name} of the distribution {shadow} {place}", ours, row.get(name, math.nan), 1e-6)
 
     # ------------------------------------------------------------------ checks and score
 
@@ -867,6 +965,7 @@ class Run:
             class_ = name.split(".")[1]
             if paired < (5 if class_ == "material" else 1):
                 return Unknown()
+            fields = [*fields, *self.shifted] if class_ == "material" else fields
             return Known(sum(field[-1] == class_ for field in fields))
         tally, latency = self.cell(of, 0, windows, keep)
         usual = latency["response" if of in self.driven else "service"]
@@ -957,6 +1056,16 @@ def inside(at_us, windows):
 
 def rule_name(fault, request):
     return f"{fault['id']}@{request['caller']}>{request['service']}"
+
+
+def differing(mirror):
+    """Where a pair differs: path, kind, rule; values of another form are of kind `shape` too."""
+    found = set()
+    for path, kind, rule, *shape in mirror["differs"] if mirror else []:
+        found.add((path, kind, rule))
+        if shape and not shape[0]["same"]:
+            found.add((path, "shape", rule))
+    return found
 
 
 def call(event):

@@ -166,6 +166,7 @@ pub(crate) fn mirror(shadow: &str, ordinal: u64, differences: &[(&str, &'static 
                 primary: Some(1.into()),
                 shadow: None,
                 rule: None,
+                shape: None,
             })
             .collect(),
     }))

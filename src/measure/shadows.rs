@@ -6,12 +6,18 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use crate::{
     event::{Id, Micros, Mirror, MirrorOutcome},
     measure::{Setup, Signed, Window},
-    shadow::{self, Counted, Noise, Verdict},
+    shadow::{self, Class, Counted, Forms, Kind, Noise, Shape, Shift, Sizes, Verdict},
 };
 
 /// Requests that wait for the control's or a candidate's answer; beyond it the oldest is forgotten. Far more than can
 /// be under way within a mirror's deadline.
 const MAX_PENDING: usize = 100_000;
+
+/// Sizes that are kept of each field in each slice: those of the first ordinals.
+const SIZES_PER_SLICE: usize = 16;
+
+/// Sizes that are kept of each field of a shadow in all, for runs that go on for hours; from then on none are added.
+const MAX_SIZES: usize = 20_000;
 
 /// What became of all shadows' requests.
 #[derive(Debug, Clone)]
@@ -22,6 +28,8 @@ pub struct Shadowed {
     numbers: HashMap<Place, u32>,
     pending: HashMap<Call, Pending>,
     order: VecDeque<Call>,
+    /// Sizes kept so far, by shadow and field.
+    sizes: HashMap<(usize, u32), usize>,
 }
 
 /// Where answers differ, and how.
@@ -38,7 +46,7 @@ pub struct Place {
 }
 
 /// What became of one shadow's requests in one slice, or in several together.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Mirrored {
     /// Requests that the sample chose.
     pub chosen: u64,
@@ -60,6 +68,26 @@ pub struct Mirrored {
     endpoints: BTreeMap<String, u64>,
     /// Counts by number of the field.
     fields: BTreeMap<u32, Counts>,
+    /// What values that differ look like, by number of the field.
+    shapes: BTreeMap<u32, Shapes>,
+}
+
+/// What the values that differ at a place look like.
+#[derive(Debug, Clone, PartialEq)]
+struct Shapes {
+    /// Forms that all of them have.
+    forms: Forms,
+    /// How large they are, where the control's differ too.
+    sizes: Vec<Sizes>,
+}
+
+impl Default for Shapes {
+    fn default() -> Self {
+        Self {
+            forms: Forms::ALL,
+            sizes: Vec::new(),
+        }
+    }
 }
 
 /// How many pairs differ at a place.
@@ -84,6 +112,21 @@ pub struct DiffField {
     pub total: u64,
     /// What that amounts to.
     pub verdict: Verdict,
+    /// The form that all values have that differ there, on every side.
+    pub form: Option<shadow::Format>,
+}
+
+/// How the sizes of values that always differ are distributed at one place.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Distribution {
+    /// Where.
+    pub place: Place,
+    /// What the test says.
+    pub shift: Shift,
+    /// Holm over all distributions of the candidate.
+    pub p_adjusted: f64,
+    /// What it counts as.
+    pub class: Class,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -106,8 +149,18 @@ struct Pending {
 struct Told {
     slice: Micros,
     endpoint: String,
-    /// Sorted; `None`: it was not compared.
-    fields: Option<Vec<u32>>,
+    request: (u64, u32),
+    /// `None`: it was not compared.
+    differing: Option<Differing>,
+}
+
+/// Where an answer differs.
+#[derive(Debug, Clone, Default)]
+struct Differing {
+    /// Sorted.
+    fields: Vec<u32>,
+    /// Of values, what they look like; of several at one place what all have in common, and the first one's sizes.
+    shapes: Vec<(u32, Option<Shape>)>,
 }
 
 impl Shadowed {
@@ -126,6 +179,7 @@ impl Shadowed {
             numbers: HashMap::new(),
             pending: HashMap::new(),
             order: VecDeque::new(),
+            sizes: HashMap::new(),
         }
     }
 
@@ -135,7 +189,7 @@ impl Shadowed {
         };
         let why = mirror.why.clone().unwrap_or_else(|| "unknown".into());
         let compared = mirror.outcome == MirrorOutcome::Compared;
-        let fields = compared.then(|| self.number(mirror));
+        let differing = compared.then(|| self.differing(mirror));
         let counts = !mirror
             .differences
             .iter()
@@ -160,11 +214,12 @@ impl Shadowed {
         let told = Told {
             slice,
             endpoint: mirror.endpoint.clone(),
-            fields,
+            request: (mirror.ordinal, mirror.n),
+            differing,
         };
         match self.control {
             Some(control) => self.join(index, control, mirror, told),
-            None => self.settle(index, &told, &[]),
+            None => self.settle(index, &told, &Differing::default()),
         }
     }
 
@@ -198,26 +253,69 @@ impl Shadowed {
 
     /// Where and how a shadow's answers differ, each judged, in order of place.
     pub fn fields(&self, mirrored: &Mirrored, noise: Noise) -> Vec<DiffField> {
-        let mut counted: Vec<(Place, Counts, u64)> = mirrored
+        let mut counted: Vec<Row> = mirrored
             .fields
             .iter()
-            .filter_map(|(number, counts)| {
-                let place = self.fields.get(*number as usize)?.clone();
-                let total = mirrored
-                    .endpoints
-                    .get(&place.endpoint)
-                    .copied()
-                    .unwrap_or(0);
-                Some((place, *counts, total))
-            })
+            .filter_map(|(number, counts)| self.row(mirrored, *number, *counts))
             .collect();
-        counted.sort_by(|(a, _, _), (b, _, _)| a.cmp(b));
+        counted.sort_by(|a, b| a.place.cmp(&b.place));
         classify(counted, noise)
     }
 
-    /// Numbers of the places where an answer differs, sorted.
-    fn number(&mut self, mirror: &Mirror) -> Vec<u32> {
-        let mut numbers = Vec::with_capacity(mirror.differences.len());
+    /// How the sizes of values that differ in nearly all answers are distributed, in order of place.
+    pub fn distributions(&self, mirrored: &Mirrored, noise: Noise) -> Vec<Distribution> {
+        let shift = |(number, shapes): (&u32, &Shapes)| {
+            let place = self.fields.get(*number as usize)?;
+            let counts = mirrored.fields.get(number)?;
+            let total = mirrored.pairs_at(&place.endpoint);
+            let tested =
+                place.rule.is_none() && shadow::is_noise_only(counts.c + counts.both, total);
+            let shift = tested.then(|| shadow::shift(&shapes.sizes)).flatten()?;
+            Some((place.clone(), shift))
+        };
+        let mut shifts: Vec<_> = mirrored.shapes.iter().filter_map(shift).collect();
+        shifts.sort_by(|(a, _), (b, _)| a.cmp(b));
+        let tests: Vec<_> = shifts.iter().map(|(_, shift)| *shift).collect();
+        let judged = shadow::judge_shifts(&tests, noise);
+        let distribution = |((place, shift), (p_adjusted, class))| Distribution {
+            place,
+            shift,
+            p_adjusted,
+            class,
+        };
+        shifts.into_iter().zip(judged).map(distribution).collect()
+    }
+
+    /// A field's counts; `None`: nothing to tell. That values have another form is told where the control's values differ,
+    /// so that it says more than that they do.
+    fn row(&self, mirrored: &Mirrored, number: u32, counts: Counts) -> Option<Row> {
+        let place = self.fields.get(number as usize)?.clone();
+        if place.kind == Kind::Shape.name() {
+            let value = Place {
+                kind: Kind::Value.name().to_owned(),
+                ..place.clone()
+            };
+            let values = mirrored.fields.get(self.numbers.get(&value)?)?;
+            if values.c + values.both == 0 {
+                return None;
+            }
+        }
+        let total = mirrored.pairs_at(&place.endpoint);
+        let shapes = mirrored.shapes.get(&number);
+        let made = shapes.is_some_and(|shapes| shapes.forms.are_of_one_answer());
+        let always = total > 1 && shadow::is_noise_only(counts.b, total);
+        Some(Row {
+            place,
+            counts,
+            total,
+            form: shapes.and_then(|shapes| shapes.forms.best()),
+            learnt: self.control.is_none() && made && always,
+        })
+    }
+
+    /// The places where an answer differs, by number.
+    fn differing(&mut self, mirror: &Mirror) -> Differing {
+        let mut differing = Differing::default();
         for difference in &mirror.differences {
             let place = Place {
                 endpoint: mirror.endpoint.clone(),
@@ -225,16 +323,33 @@ impl Shadowed {
                 kind: difference.kind.to_owned(),
                 rule: difference.rule.clone(),
             };
-            let next = self.fields.len() as u32;
-            let number = *self.numbers.entry(place.clone()).or_insert(next);
-            if number == next {
-                self.fields.push(place);
+            let is_value = difference.kind == Kind::Value.name();
+            if difference.shape.is_some_and(|shape| !shape.same) {
+                let number = self.number(Place {
+                    kind: Kind::Shape.name().to_owned(),
+                    ..place.clone()
+                });
+                differing.fields.push(number);
             }
-            numbers.push(number);
+            let number = self.number(place);
+            differing.fields.push(number);
+            if is_value {
+                differing.look_at(number, difference.shape);
+            }
         }
-        numbers.sort_unstable();
-        numbers.dedup();
-        numbers
+        differing.fields.sort_unstable();
+        differing.fields.dedup();
+        differing
+    }
+
+    /// The number of a place.
+    fn number(&mut self, place: Place) -> u32 {
+        let next = self.fields.len() as u32;
+        let number = *self.numbers.entry(place.clone()).or_insert(next);
+        if number == next {
+            self.fields.push(place);
+        }
+        number
     }
 
     fn cell(&mut self, index: usize, slice: Micros) -> Option<&mut Mirrored> {
@@ -275,7 +390,7 @@ impl Shadowed {
         if told_all {
             self.pending.remove(&call);
         }
-        if let Some(noise) = noise.and_then(|told| told.fields) {
+        if let Some(noise) = noise.and_then(|told| told.differing) {
             for (other, told) in others {
                 self.settle(other, &told, &noise);
             }
@@ -288,54 +403,119 @@ impl Shadowed {
     }
 
     /// Counts one pair: where the shadow's answer differs, and where the control's does.
-    fn settle(&mut self, index: usize, told: &Told, noise: &[u32]) {
-        let Some(fields) = &told.fields else {
+    fn settle(&mut self, index: usize, told: &Told, noise: &Differing) {
+        let Some(differing) = &told.differing else {
             return;
         };
-        let Some(cell) = self.cell(index, told.slice) else {
+        let Some((_, cells)) = self.shadows.get_mut(index) else {
             return;
         };
+        let cell = cells.entry(told.slice).or_default();
         cell.paired += 1;
         *cell.endpoints.entry(told.endpoint.clone()).or_default() += 1;
-        for field in fields {
+        for field in &differing.fields {
             let counts = cell.fields.entry(*field).or_default();
-            if noise.binary_search(field).is_ok() {
+            if noise.fields.binary_search(field).is_ok() {
                 counts.both += 1;
             } else {
                 counts.b += 1;
             }
         }
-        for field in noise {
-            if fields.binary_search(field).is_err() {
+        for field in &noise.fields {
+            if differing.fields.binary_search(field).is_err() {
                 cell.fields.entry(*field).or_default().c += 1;
+            }
+        }
+        for (field, shape) in differing.shapes.iter().chain(&noise.shapes) {
+            let shapes = cell.shapes.entry(*field).or_default();
+            shapes.forms = shapes
+                .forms
+                .both(shape.map_or(Forms::default(), |shape| shape.forms));
+        }
+        for (field, shape) in &differing.shapes {
+            let of_control = noise.shapes.iter().find(|(other, _)| other == field);
+            let shapes = shape.zip(of_control.and_then(|(_, shape)| *shape));
+            let sizes = shapes.and_then(|(shape, control)| sizes(told.request, shape, control));
+            let Some(sizes) = sizes else { continue };
+            let kept = self.sizes.entry((index, *field)).or_default();
+            let all = &mut cell.shapes.entry(*field).or_default().sizes;
+            let at = all.partition_point(|other| other.in_order(&sizes).is_lt());
+            if at >= SIZES_PER_SLICE || *kept >= MAX_SIZES {
+                continue;
+            }
+            all.insert(at, sizes);
+            *kept += 1;
+            if all.len() > SIZES_PER_SLICE {
+                all.truncate(SIZES_PER_SLICE);
+                *kept -= 1;
             }
         }
     }
 }
 
+impl Differing {
+    /// Takes in what a value that differs looks like.
+    fn look_at(&mut self, field: u32, shape: Option<Shape>) {
+        let known = self.shapes.iter_mut().find(|(other, _)| *other == field);
+        match known {
+            None => self.shapes.push((field, shape)),
+            Some((_, known)) => {
+                *known = known.zip(shape).map(|(known, shape)| Shape {
+                    forms: known.forms.both(shape.forms),
+                    ..known
+                });
+            }
+        }
+    }
+}
+
+/// A field on its way to be judged.
+struct Row {
+    place: Place,
+    counts: Counts,
+    total: u64,
+    form: Option<shadow::Format>,
+    learnt: bool,
+}
+
+/// The sizes of one place's values in one request's three answers.
+fn sizes(request: (u64, u32), shape: Shape, control: Shape) -> Option<Sizes> {
+    let (primary, candidate) = shape.sizes?;
+    let (as_well, control_size) = control.sizes?;
+    let one = shape.of == control.of && primary.total_cmp(&as_well).is_eq();
+    one.then_some(Sizes {
+        request,
+        of: shape.of,
+        primary,
+        candidate,
+        control: control_size,
+    })
+}
+
 /// Says what each place counts as; those under an ignore rule are no part of the family that is corrected for.
-fn classify(counted: Vec<(Place, Counts, u64)>, noise: Noise) -> Vec<DiffField> {
-    let judged: Vec<Counted> = counted
+fn classify(rows: Vec<Row>, noise: Noise) -> Vec<DiffField> {
+    let judged: Vec<Counted> = rows
         .iter()
-        .map(|(place, counts, total)| Counted {
+        .map(|row| Counted {
             // Every difference has one of the kinds; what is none is no reason to call it structural.
-            kind: shadow::Kind::named(&place.kind).unwrap_or(shadow::Kind::Value),
-            ignored: place.rule.is_some(),
-            b: counts.b,
-            c: counts.c,
-            both: counts.both,
-            total: *total,
+            kind: Kind::named(&row.place.kind).unwrap_or(Kind::Value),
+            ignored: row.place.rule.is_some(),
+            learnt: row.learnt,
+            b: row.counts.b,
+            c: row.counts.c,
+            both: row.counts.both,
+            total: row.total,
         })
         .collect();
     let verdicts = shadow::judge(&judged, noise);
-    counted
-        .into_iter()
+    rows.into_iter()
         .zip(verdicts)
-        .map(|((place, counts, total), verdict)| DiffField {
-            place,
-            counts,
-            total,
+        .map(|(row, verdict)| DiffField {
+            place: row.place,
+            counts: row.counts,
+            total: row.total,
             verdict,
+            form: row.form,
         })
         .collect()
 }
@@ -364,6 +544,16 @@ impl Mirrored {
             all.c += counts.c;
             all.both += counts.both;
         }
+        for (field, shapes) in &other.shapes {
+            let all = self.shapes.entry(*field).or_default();
+            all.forms = all.forms.both(shapes.forms);
+            all.sizes.extend_from_slice(&shapes.sizes);
+        }
+    }
+
+    /// Pairs at an endpoint.
+    fn pairs_at(&self, endpoint: &str) -> u64 {
+        self.endpoints.get(endpoint).copied().unwrap_or_default()
     }
 
     /// Copies that were sent.

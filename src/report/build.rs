@@ -6,9 +6,9 @@ use crate::{
     event::{Id, RunState, Scored},
     measure::{Cell, Kind, Measured, Mirrored, PRIMARY, Window},
     report::run::{
-        Build, CheckPart, Counts, Delta, Diffs, Effect, EventsPart, FaultPart, FieldPart,
-        Generator, Host, Latency, PhasePart, RequestsPart, Run, SCHEMA, ScenarioPart, Schedule,
-        ShadowPart, Spread, SteadyPart, Trace,
+        Build, CheckPart, Counts, Delta, Diffs, DistributionPart, Effect, EventsPart, FaultPart,
+        FieldPart, Generator, Host, Latency, PhasePart, RequestsPart, Run, SCHEMA, ScenarioPart,
+        Schedule, ShadowPart, Spread, SteadyPart, Trace,
     },
     scenario::{Fault, Place, Scenario},
     score::{Quality, Score},
@@ -294,14 +294,13 @@ fn diffs(scenario: &Scenario, measured: &Measured) -> std::collections::BTreeMap
     let part = |shadow: &crate::scenario::Shadow| {
         let mirrored = measured.shadows().over(&shadow.id, &recorded);
         let fields = measured.differences(&mirrored);
+        let distributions = measured.distributions(&mirrored);
         let diffs = Diffs {
+            control: control.map(ToString::to_string),
             compared: mirrored.compared,
             paired: mirrored.paired,
             pairs_different: mirrored.different,
-            material: fields
-                .iter()
-                .filter(|field| field.verdict.class == crate::measure::Class::Material)
-                .count() as u64,
+            material: measured.classified(&mirrored, crate::measure::Class::Material),
             fields: fields
                 .into_iter()
                 .map(|field| FieldPart {
@@ -316,6 +315,22 @@ fn diffs(scenario: &Scenario, measured: &Measured) -> std::collections::BTreeMap
                     p_adjusted: field.verdict.p_adjusted,
                     class: field.verdict.class,
                     rule: field.place.rule,
+                    form: field.form.map(|form| form.to_string()),
+                })
+                .collect(),
+            distributions: distributions
+                .into_iter()
+                .map(|one| DistributionPart {
+                    endpoint: one.place.endpoint,
+                    path: one.place.path,
+                    of: one.shift.of.name().to_owned(),
+                    n: one.shift.n as u64,
+                    trend: one.shift.trend,
+                    d: one.shift.d,
+                    floor: one.shift.floor,
+                    p: one.shift.p,
+                    p_adjusted: one.p_adjusted,
+                    class: one.class,
                 })
                 .collect(),
         };

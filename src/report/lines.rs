@@ -109,11 +109,25 @@ struct Differs<'a>(&'a [Difference]);
 
 impl Serialize for Differs<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(
-            self.0
-                .iter()
-                .map(|difference| (&difference.path, difference.kind, &difference.rule)),
-        )
+        serializer.collect_seq(self.0.iter().map(Differing))
+    }
+}
+
+/// One of them; with what its values look like, where that was looked at.
+struct Differing<'a>(&'a Difference);
+
+impl Serialize for Differing<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self(difference) = self;
+        let (path, kind, rule) = (&difference.path, difference.kind, &difference.rule);
+        let Some(shape) = difference.shape else {
+            return (path, kind, rule).serialize(serializer);
+        };
+        let forms: Vec<_> = shape.forms.names().collect();
+        let sizes = shape.sizes.map(|(primary, shadow)| [primary, shadow]);
+        let shape =
+            json!({"same": shape.same, "forms": forms, "of": shape.of.name(), "sizes": sizes});
+        (path, kind, rule, shape).serialize(serializer)
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::{
     event::{Outcome, RunState},
-    measure::Class,
+    measure::{Class, Trend},
     score::{Quality, Score},
 };
 
@@ -339,16 +339,23 @@ pub struct Counts {
 /// How a shadow's answers differ.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Diffs {
+    /// The control that noise was learnt from; `None`: without noise control, what differs by itself is told from what the
+    /// candidate brought by its form alone.
+    #[serde(default)]
+    pub control: Option<String>,
     /// Pairs compared.
     pub compared: u64,
     /// Of those, pairs whose control was compared as well; all, where there is no control.
     pub paired: u64,
     /// Pairs that differ, after the ignore rules.
     pub pairs_different: u64,
-    /// Distinct (endpoint, path, kind) that are material.
+    /// Distinct (endpoint, path, kind) that are material, distributions included.
     pub material: u64,
     /// Where and how.
     pub fields: Vec<FieldPart>,
+    /// Of values that differ in nearly all answers, also between primary and control, how large they are.
+    #[serde(default)]
+    pub distributions: Vec<DistributionPart>,
 }
 
 /// How a shadow's answers differ at one place.
@@ -376,6 +383,34 @@ pub struct FieldPart {
     pub class: Class,
     /// The rule that ignores it.
     pub rule: Option<String>,
+    /// The form of all values that differ there, such as `uuid`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub form: Option<String>,
+}
+
+/// How the sizes of values at one place are distributed: a two-sample test of candidate and control.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DistributionPart {
+    /// `GET /cart/{id}`.
+    pub endpoint: String,
+    /// `$.items[*].id`.
+    pub path: String,
+    /// `number`: its value; `time`: in tens of seconds; `length`: of a text, in bytes.
+    pub of: String,
+    /// Requests of which all three sizes were kept.
+    pub n: u64,
+    /// The sizes rise or fall all the time, and that is compared.
+    pub trend: Option<Trend>,
+    /// How far the candidate's are from the control's, 0 to 1.
+    pub d: f64,
+    /// How far the primary's are.
+    pub floor: f64,
+    /// The chance of such a distance if the candidate were a second control.
+    pub p: f64,
+    /// Corrected by Holm, over the distributions.
+    pub p_adjusted: f64,
+    /// What it counts as: material from a distance of a quarter beyond the floor.
+    pub class: Class,
 }
 
 /// A condition that had to hold before anything was broken.

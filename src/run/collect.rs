@@ -260,7 +260,7 @@ fn compared(settled: Settled, rules: &Rules, redaction: &Redaction) -> Mirror {
     let answer = mirrored.answer.as_ref().map(shadow::Answer::from);
     let differences = match (&primary, &answer) {
         (Some(primary), Some(answer)) if outcome == MirrorOutcome::Compared => {
-            shadow::compare(primary, answer, rules)
+            shadow::compare(&mirrored.path, primary, answer, rules)
         }
         _ => Vec::new(),
     };
@@ -317,6 +317,7 @@ fn told(mut difference: shadow::Difference, redaction: &Redaction) -> Difference
         primary: difference.primary,
         shadow: difference.candidate,
         rule: difference.ignored_by,
+        shape: difference.shape,
     }
 }
 

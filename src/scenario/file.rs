@@ -703,6 +703,12 @@ const DIFF: Table = Table {
             "which headers are compared",
         ),
         key(
+            "grpc",
+            Kind::Map(&DIFF_GRPC),
+            Default("{}"),
+            "how messages of gRPC are compared",
+        ),
+        key(
             "endpoints",
             Kind::List(&Kind::Text),
             Optional("templates found: numbers, uuids, hashes"),
@@ -730,11 +736,11 @@ const DIFF_JSON: Table = Table {
         .example("{ \"$.items\": { key: sku }, \"$.tags\": set }"),
         key(
             "tolerance",
-            Kind::Named(Free, &Kind::Number(0.0)),
+            Kind::Named(Free, &TOLERANCE),
             Default("{}"),
-            "numbers may differ by this much",
+            "numbers may differ by this much, by this share of the larger, or by so many units in the last place of a double",
         )
-        .example("{ \"$.total\": 0.01 }"),
+        .example("{ \"$.total\": 0.01, \"$.score\": { rel: 1% }, \"$.ratio\": { ulp: 4 } }"),
         key(
             "format",
             Kind::Named(Free, &Kind::Text),
@@ -746,9 +752,43 @@ const DIFF_JSON: Table = Table {
             "ignore",
             Kind::List(&Kind::Map(&IGNORE)),
             Default("[]"),
-            "paths that are not compared",
+            "what is not compared",
         ),
     ],
+};
+
+const TOLERANCE: Kind = Kind::Either(&[Kind::Number(0.0), Kind::Map(&APART)]);
+
+const APART: Table = Table {
+    name: "tolerance",
+    keys: &[
+        key(
+            "rel",
+            Kind::Share,
+            Optional("none"),
+            "a share of the larger of the two",
+        )
+        .example("1%"),
+        key(
+            "ulp",
+            Kind::Whole(0, u32::MAX as u64),
+            Optional("none"),
+            "units in the last place",
+        )
+        .example("4"),
+    ],
+};
+
+const DIFF_GRPC: Table = Table {
+    name: "diff of gRPC",
+    keys: &[key(
+        "descriptors",
+        Kind::Path,
+        Optional("none: fields are compared by number, as the wire shows them"),
+        "a file descriptor set (`protoc --include_imports --descriptor_set_out`), by which fields have their names and types; \
+         looked for beside this file, then in the current folder",
+    )
+    .example("shop.pb")],
 };
 
 const ARRAYS: Kind = Kind::Either(&[Kind::Word(&[word("set")]), Kind::Map(&ARRAY_KEY)]);
@@ -767,7 +807,14 @@ const ARRAY_KEY: Table = Table {
 const IGNORE: Table = Table {
     name: "ignore rule",
     keys: &[
-        key("path", Kind::Text, Required, "the path in the body").example("\"$.trace_id\""),
+        key(
+            "path",
+            Kind::Text,
+            Required,
+            "the path in the body, with all below it; or `header:NAME`, `trailer:NAME`, `status`, `grpc-status`, `body` (one that is \
+             compared whole)",
+        )
+        .example("\"$.trace_id\""),
         key(
             "why",
             Kind::Text,

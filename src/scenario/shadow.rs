@@ -11,7 +11,7 @@ use super::{
     resolve::{Ids, Resolver},
     value::{Item, Value},
 };
-use crate::shadow::{Arrays, Ignore, Noise, Rules, Settings};
+use crate::shadow::{Arrays, Descriptors, Ignore, Noise, Rules, Settings, Tolerance};
 
 impl Resolver<'_> {
     pub(super) fn shadows(&mut self, ids: &Ids) -> Vec<Shadow> {
@@ -197,7 +197,9 @@ impl Resolver<'_> {
             json.and_then(|json| json.get(name))
                 .map_or(&[][..], Item::entries)
         };
+        let descriptors = self.descriptors(diff);
         let settings = Settings {
+            descriptors,
             arrays: entries("arrays")
                 .iter()
                 .map(|(key, item)| {
@@ -209,7 +211,7 @@ impl Resolver<'_> {
                 .collect(),
             tolerance: entries("tolerance")
                 .iter()
-                .filter_map(|(key, item)| Some((key.name.clone(), item.as_number()?)))
+                .filter_map(|(key, item)| Some((key.name.clone(), tolerance(item)?)))
                 .collect(),
             format: entries("format")
                 .iter()
@@ -233,6 +235,24 @@ impl Resolver<'_> {
                     );
                 }
                 Rules::default()
+            }
+        }
+    }
+
+    /// Types of gRPC messages; what is wrong with their file is told where it is named.
+    fn descriptors(&mut self, diff: &Item) -> Option<Descriptors> {
+        let item = diff.get("grpc")?.get("descriptors")?;
+        let path = self.existing(item, false)?;
+        let set = std::fs::read(&path).map_err(|error| error.to_string());
+        match set.and_then(|set| Descriptors::read(&set)) {
+            Ok(descriptors) => Some(descriptors),
+            Err(why) => {
+                self.tell(
+                    item,
+                    format!("{} cannot be used: {why}", path.display()),
+                    "a file descriptor set, as `protoc --include_imports --descriptor_set_out` writes it",
+                );
+                None
             }
         }
     }
@@ -301,6 +321,16 @@ fn at_key<'a>(diff: &'a Item, key: &str) -> &'a Item {
         rest = rest.strip_prefix('.').unwrap_or(rest);
     }
     item
+}
+
+fn tolerance(item: &Item) -> Option<Tolerance> {
+    if let Some(number) = item.as_number() {
+        return Some(Tolerance::Absolute(number));
+    }
+    let share = item
+        .share("rel")
+        .map(|share| Tolerance::Relative(share.get()));
+    share.or_else(|| item.whole("ulp").map(Tolerance::LastPlaces))
 }
 
 fn limits(item: &Item) -> Limits {

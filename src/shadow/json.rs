@@ -6,6 +6,8 @@ use std::fmt::Write;
 
 use serde_json::{Map, Number, Value};
 
+use super::body::Unread;
+
 /// Deeper nesting is not read as JSON: the walk is recursive.
 pub(super) const MAX_DEPTH: usize = 128;
 
@@ -23,7 +25,7 @@ const SHOWN_VALUES: usize = 64;
 pub(super) enum Node<'a> {
     Null,
     Bool(bool),
-    Number(&'a str),
+    Number(Cow<'a, str>),
     Text(Cow<'a, str>),
     List(Vec<Node<'a>>),
     Map(Vec<(Cow<'a, str>, Node<'a>)>),
@@ -31,15 +33,31 @@ pub(super) enum Node<'a> {
 
 /// Reads a text that is one JSON value. `None` if it is not, or nests deeper than [`MAX_DEPTH`].
 pub(super) fn parse(text: &str) -> Option<Node<'_>> {
-    let mut reader = Reader { text, at: 0 };
-    let value = reader.value(0)?;
-    reader.blank();
-    (reader.at == text.len()).then_some(value)
+    read(text).ok()
+}
+
+/// Reads a text that is one JSON value, or says why it is not read as one.
+pub(super) fn read(text: &str) -> Result<Node<'_>, Unread> {
+    let mut reader = Reader {
+        text,
+        at: 0,
+        too_deep: false,
+    };
+    let value = reader.value(0).filter(|_| {
+        reader.blank();
+        reader.at == text.len()
+    });
+    value.ok_or(if reader.too_deep {
+        Unread::TooDeep
+    } else {
+        Unread::NotJson
+    })
 }
 
 struct Reader<'a> {
     text: &'a str,
     at: usize,
+    too_deep: bool,
 }
 
 impl<'a> Reader<'a> {
@@ -59,6 +77,7 @@ impl<'a> Reader<'a> {
 
     fn value(&mut self, depth: usize) -> Option<Node<'a>> {
         if depth > MAX_DEPTH {
+            self.too_deep = true;
             return None;
         }
         self.blank();
@@ -204,7 +223,8 @@ impl<'a> Reader<'a> {
             }
             self.digits()?;
         }
-        self.text.get(begin..self.at).map(Node::Number)
+        let text = self.text.get(begin..self.at)?;
+        Some(Node::Number(Cow::Borrowed(text)))
     }
 
     fn digits(&mut self) -> Option<()> {
@@ -217,6 +237,28 @@ impl<'a> Reader<'a> {
 }
 
 impl Node<'_> {
+    /// The same, borrowing from nothing.
+    pub(super) fn into_owned(self) -> Node<'static> {
+        let owned = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
+        match self {
+            Self::Null => Node::Null,
+            Self::Bool(value) => Node::Bool(value),
+            Self::Number(text) => Node::Number(owned(text)),
+            Self::Text(text) => Node::Text(owned(text)),
+            Self::List(elements) => {
+                Node::List(elements.into_iter().map(Node::into_owned).collect())
+            }
+            Self::Map(fields) => {
+                let fields = fields.into_iter();
+                Node::Map(
+                    fields
+                        .map(|(name, value)| (owned(name), value.into_owned()))
+                        .collect(),
+                )
+            }
+        }
+    }
+
     /// The value as an example: long texts cut, large values cut short.
     pub(super) fn shown(&self) -> Value {
         self.shown_within(&mut SHOWN_VALUES.clone())
@@ -355,7 +397,7 @@ mod tests {
     fn large_integers_keep_their_digits() {
         assert_eq!(
             parse("18446744073709551617"),
-            Some(Node::Number("18446744073709551617"))
+            Some(Node::Number("18446744073709551617".into()))
         );
     }
 

@@ -43,6 +43,8 @@ pub struct Counted {
     pub kind: Kind,
     /// A rule says not to look: it gets its p, and is no part of the family that is adjusted for.
     pub ignored: bool,
+    /// There is no control, and every answer has another value of a form that is made for one answer, such as a UUID.
+    pub learnt: bool,
     /// Pairs in which only the candidate differs.
     pub b: u64,
     /// Pairs in which only the control differs.
@@ -90,7 +92,7 @@ pub fn judge(fields: &[Counted], noise: Noise) -> Vec<Verdict> {
             };
         }
         let p_adjusted = adjusted.next().unwrap_or(1.0);
-        let class = if field.is_material(p_adjusted, noise) {
+        let class = if !field.learnt && field.is_material(p_adjusted, noise) {
             Class::Material
         } else {
             Class::Noise
@@ -128,6 +130,7 @@ mod tests {
         Counted {
             kind,
             ignored: false,
+            learnt: false,
             b,
             c,
             both,
@@ -231,6 +234,15 @@ mod tests {
             (beside[0].p, beside[0].class),
             (0.003_906_25, Class::Ignored)
         );
+    }
+
+    #[test]
+    fn without_a_control_what_looks_made_for_one_answer_is_noise() {
+        let field = Counted {
+            learnt: true,
+            ..counted(Kind::Value, 500, 0, 0, 500)
+        };
+        assert_eq!(class(field), Class::Noise);
     }
 
     #[test]

@@ -58,6 +58,12 @@ impl Redaction {
         {
             self.hide(side, &mut trail.clone());
         }
+        // A number's size is the number.
+        if let Some(shape) = &mut difference.shape
+            && self.paths.iter().any(|path| path.covers(&trail))
+        {
+            shape.sizes = None;
+        }
     }
 
     /// Hides what the paths cover in a JSON document or a part of one that lies at `trail`.
@@ -100,6 +106,7 @@ mod tests {
             kind: Kind::Value,
             primary: Some(value.clone()),
             candidate: Some(value),
+            shape: None,
             ignored_by: None,
         }
     }

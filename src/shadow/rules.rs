@@ -6,7 +6,7 @@ use jiff::civil::Date;
 
 use super::path::Step;
 use super::template;
-use super::{Endpoint, Format, Noise, Pattern};
+use super::{Descriptors, Endpoint, Format, Noise, Pattern};
 
 /// Headers that are compared unless a scenario lists others. Of `set-cookie` only the cookies' names are: their values
 /// differ in any service with sessions.
@@ -18,7 +18,7 @@ pub struct Settings {
     /// Arrays that are not compared place by place.
     pub arrays: Vec<(String, Arrays)>,
     /// Numbers at a path may differ by this much.
-    pub tolerance: Vec<(String, f64)>,
+    pub tolerance: Vec<(String, Tolerance)>,
     /// Texts at a path may differ if both have the form; a name of [`Format`].
     pub format: Vec<(String, String)>,
     /// Paths that are not compared.
@@ -29,6 +29,8 @@ pub struct Settings {
     pub ignore_headers: Vec<String>,
     /// Endpoints, in place of those found.
     pub endpoints: Vec<String>,
+    /// Types of gRPC messages.
+    pub descriptors: Option<Descriptors>,
     /// When a difference is material.
     pub noise: Noise,
 }
@@ -42,10 +44,45 @@ pub enum Arrays {
     Set,
 }
 
-/// A path that is not compared, nor anything below it.
+/// How far apart two numbers may be.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Tolerance {
+    /// By so much.
+    Absolute(f64),
+    /// By this share of the larger one.
+    Relative(f64),
+    /// By so many doubles.
+    LastPlaces(u64),
+}
+
+impl Tolerance {
+    /// Whether the two are no farther apart.
+    pub(super) fn allows(self, x: f64, y: f64) -> bool {
+        // A little slack, so that 0.3 and 0.2 are 0.1 apart.
+        let distance = (x - y).abs();
+        let within = |most: f64| distance.is_finite() && distance <= most * (1.0 + 1e-9);
+        match self {
+            Self::Absolute(most) => within(most),
+            Self::Relative(share) => within(share * x.abs().max(y.abs())),
+            Self::LastPlaces(most) => place(x).abs_diff(place(y)) <= most,
+        }
+    }
+}
+
+/// Which double it is, counted from 0.
+fn place(number: f64) -> i64 {
+    let bits = number.to_bits().cast_signed();
+    if bits < 0 {
+        i64::MIN.wrapping_sub(bits)
+    } else {
+        bits
+    }
+}
+
+/// What is not compared: a path in the body anything below it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ignore {
-    /// Which.
+    /// Which: `$.trace_id`, `header:etag`, `status`.
     pub path: String,
     /// The reason, shown where the difference is.
     pub why: String,
@@ -72,12 +109,15 @@ impl fmt::Display for Problem {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rules {
     arrays: Vec<(Pattern, Arrays)>,
-    tolerance: Vec<(Pattern, f64)>,
+    tolerance: Vec<(Pattern, Tolerance)>,
     format: Vec<(Pattern, Format)>,
     /// With the words that say which rule it was.
     ignore: Vec<(Pattern, String)>,
+    /// The same for what is no path in the body.
+    ignore_named: Vec<(String, String)>,
     headers: Vec<String>,
     endpoints: Vec<Endpoint>,
+    descriptors: Option<Descriptors>,
     noise: Noise,
 }
 
@@ -88,8 +128,10 @@ impl Default for Rules {
             tolerance: Vec::new(),
             format: Vec::new(),
             ignore: Vec::new(),
+            ignore_named: Vec::new(),
             headers: DEFAULT_HEADERS.map(str::to_owned).to_vec(),
             endpoints: Vec::new(),
+            descriptors: None,
             noise: Noise::default(),
         }
     }
@@ -110,6 +152,7 @@ impl Rules {
             }
         };
         let mut rules = Self {
+            descriptors: settings.descriptors.clone(),
             noise: settings.noise,
             ..Self::default()
         };
@@ -129,11 +172,14 @@ impl Rules {
         }
         for (place, ignore) in settings.ignore.iter().enumerate() {
             let holds = ignore.until.is_none_or(|until| today <= until);
+            let words = format!("ignore {}: {}", ignore.path, ignore.why);
+            if let Some(name) = named(&ignore.path) {
+                rules.ignore_named.extend(holds.then_some((name, words)));
+                continue;
+            }
             let parsed =
                 pattern(format!("json.ignore[{place}].path"), &ignore.path).filter(|_| holds);
-            rules.ignore.extend(
-                parsed.map(|path| (path, format!("ignore {}: {}", ignore.path, ignore.why))),
-            );
+            rules.ignore.extend(parsed.map(|path| (path, words)));
         }
         for (parsed, path, name) in formats {
             match name.parse() {
@@ -145,9 +191,10 @@ impl Rules {
             }
         }
         for (path, tolerance) in &settings.tolerance {
-            if !(tolerance.is_finite() && *tolerance >= 0.0) {
-                let what =
-                    format!("`{tolerance}` is no tolerance; accepted: a number of 0 or more");
+            if let Tolerance::Absolute(number) | Tolerance::Relative(number) = tolerance
+                && !(number.is_finite() && *number >= 0.0)
+            {
+                let what = format!("`{number}` is no tolerance; accepted: a number of 0 or more");
                 problems.push(Problem {
                     key: format!("json.tolerance.{path}"),
                     what,
@@ -194,6 +241,11 @@ impl Rules {
         self.noise
     }
 
+    /// Types of gRPC messages.
+    pub(super) fn descriptors(&self) -> Option<&Descriptors> {
+        self.descriptors.as_ref()
+    }
+
     /// Headers to compare, in lower case.
     pub(super) fn headers(&self) -> &[String] {
         &self.headers
@@ -203,12 +255,22 @@ impl Rules {
         at(&self.arrays, trail)
     }
 
-    pub(super) fn tolerance(&self, trail: &[Step<'_>]) -> Option<f64> {
+    pub(super) fn tolerance(&self, trail: &[Step<'_>]) -> Option<Tolerance> {
         at(&self.tolerance, trail).copied()
     }
 
     pub(super) fn format(&self, trail: &[Step<'_>]) -> Option<Format> {
         at(&self.format, trail).copied()
+    }
+
+    /// The words of the rule that ignores what is no path in the body: `header:etag`. `body` is every reason why bodies are
+    /// compared whole.
+    pub(super) fn ignored_by_name(&self, name: &str) -> Option<&str> {
+        let of_body = name.starts_with("body:");
+        self.ignore_named
+            .iter()
+            .find(|(ignored, _)| ignored == name || (of_body && ignored == "body"))
+            .map(|(_, words)| words.as_str())
     }
 
     /// The words of the rule that ignores what is here.
@@ -218,6 +280,16 @@ impl Rules {
             .find(|(path, _)| path.covers(trail))
             .map(|(_, words)| words.as_str())
     }
+}
+
+/// The name of what is no path in the body; `None`: it is one.
+fn named(path: &str) -> Option<String> {
+    let whole = ["status", "grpc-status", "body"].contains(&path);
+    let prefixed = ["header:", "trailer:", "body:"].iter().any(|prefix| {
+        path.strip_prefix(prefix)
+            .is_some_and(|name| !name.is_empty())
+    });
+    (whole || prefixed).then(|| path.to_ascii_lowercase())
 }
 
 fn at<'r, T>(rules: &'r [(Pattern, T)], trail: &[Step<'_>]) -> Option<&'r T> {
@@ -244,7 +316,7 @@ mod tests {
     fn every_problem_is_reported_at_once() {
         let settings = Settings {
             arrays: vec![("items".into(), Arrays::Set)],
-            tolerance: vec![("$.total".into(), -1.0)],
+            tolerance: vec![("$.total".into(), Tolerance::Absolute(-1.0))],
             format: vec![("$.id".into(), "guid".into())],
             ignore: vec![ignore("$.ok", None), ignore("$.", None)],
             endpoints: vec!["cart".into()],
@@ -293,5 +365,23 @@ mod tests {
         let rules = Rules::compile(&settings, date(2026, 1, 1)).unwrap();
         assert_eq!(rules.headers(), ["cache-control"]);
         assert_eq!(Rules::default().headers(), DEFAULT_HEADERS);
+    }
+
+    #[test]
+    fn tolerances_are_absolute_relative_or_in_last_places() {
+        for (tolerance, x, y, allowed) in [
+            (Tolerance::Absolute(0.1), 0.2, 0.3, true),
+            (Tolerance::Absolute(0.1), 0.2, 0.31, false),
+            (Tolerance::Relative(0.01), -100.0, -99.0, true),
+            (Tolerance::Relative(0.01), 100.0, 98.9, false),
+            (Tolerance::LastPlaces(1), 0.3, 0.1 + 0.2, true),
+            (Tolerance::LastPlaces(0), 0.3, 0.1 + 0.2, false),
+            (Tolerance::LastPlaces(2), -5e-324, 5e-324, true),
+            (Tolerance::LastPlaces(1), -5e-324, 5e-324, false),
+            (Tolerance::Relative(0.5), f64::INFINITY, 1.0, false),
+        ] {
+            let same = tolerance.allows(x, y);
+            assert_eq!(same, allowed, "{tolerance:?} {x} {y}");
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use super::diff::MAX_DIFFERENCES;
 use super::json::Node;
 use super::path::{Step, written};
-use super::{Difference, Kind, Rules, array};
+use super::{Difference, Kind, Rules, Shape, array};
 
 /// Compares two values that lie at `root`.
 pub(super) fn differences<'a>(
@@ -22,6 +22,7 @@ pub(super) fn differences<'a>(
         probing: false,
         differs: false,
         found: Vec::new(),
+        work: 0,
     };
     walk.value(primary, candidate);
     walk.found
@@ -36,10 +37,17 @@ pub(super) struct Walk<'r, 'a> {
     probing: bool,
     differs: bool,
     found: Vec<Difference>,
+    /// Values looked at.
+    work: usize,
 }
+
+/// Values that one comparison looks at before it stops looking for what goes with what in arrays: then each is looked at
+/// once more at most. Far more than documents have that are no attack.
+const MAX_WORK: usize = 1 << 20;
 
 impl<'a> Walk<'_, 'a> {
     pub(super) fn value(&mut self, primary: &'a Node<'a>, candidate: &'a Node<'a>) {
+        self.work += 1;
         match (primary, candidate) {
             (Node::Map(of_primary), Node::Map(of_candidate)) => self.map(of_primary, of_candidate),
             (Node::List(of_primary), Node::List(of_candidate)) => {
@@ -106,6 +114,16 @@ impl<'a> Walk<'_, 'a> {
         same
     }
 
+    /// Whether only the answer counts, not where the differences are.
+    pub(super) fn is_probing(&self) -> bool {
+        self.probing
+    }
+
+    /// Whether it has cost too much to look for what goes with what.
+    pub(super) fn is_tired(&self) -> bool {
+        self.work > MAX_WORK
+    }
+
     /// Whether nothing more can be learnt.
     pub(super) fn is_over(&self) -> bool {
         (self.probing && self.differs) || self.found.len() >= MAX_DIFFERENCES
@@ -128,6 +146,10 @@ impl<'a> Walk<'_, 'a> {
                 kind,
                 primary: primary.map(Node::shown),
                 candidate: candidate.map(Node::shown),
+                shape: primary
+                    .zip(candidate)
+                    .filter(|_| kind == Kind::Value)
+                    .and_then(|(primary, candidate)| Shape::of(primary, candidate)),
                 ignored_by: ignored_by.map(str::to_owned),
             });
         }
@@ -184,9 +206,8 @@ impl<'a> Walk<'_, 'a> {
         let whole = |text: &str| !text.contains(['.', 'e', 'E']);
         // Different texts of integers are different integers, also beyond 2^53 (but for -0).
         let equal = distance <= 0.0 && (x.abs() <= 0.0 || !(whole(a) && whole(b)));
-        // A little slack, so that 0.3 and 0.2 are 0.1 apart.
-        let within = |most: f64| distance <= most * (1.0 + 1e-9);
-        equal || self.rules.tolerance(&self.trail).is_some_and(within)
+        let tolerance = || self.rules.tolerance(&self.trail);
+        equal || tolerance().is_some_and(|tolerance| tolerance.allows(x, y))
     }
 }
 

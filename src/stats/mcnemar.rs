@@ -38,7 +38,7 @@ fn tail(heads: u64, tails: u64) -> f64 {
 }
 
 /// ln n!, by Stirling's series with four terms from 16 on (error below 1e-14), multiplied out before.
-fn ln_factorial(n: u64) -> f64 {
+pub(super) fn ln_factorial(n: u64) -> f64 {
     if n < 16 {
         return (2..=n).map(|k| k as f64).product::<f64>().ln();
     }

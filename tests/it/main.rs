@@ -8,6 +8,7 @@
 mod capture;
 mod catalogue;
 mod layering;
+mod noise;
 mod replay;
 mod report;
 mod run;

@@ -445,6 +445,7 @@ fn mirror(app: &mut App, ordinal: u64, due: u64, shadow: &str, differs: bool) {
         primary: Some("a1".into()),
         shadow: Some("b2".into()),
         rule: Some("random per answer".to_owned()),
+        shape: None,
     }];
     if differs {
         differences.push(Difference {
@@ -454,6 +455,7 @@ fn mirror(app: &mut App, ordinal: u64, due: u64, shadow: &str, differs: bool) {
             primary: Some(1.2.into()),
             shadow: None,
             rule: None,
+            shape: None,
         });
     }
     app.fold(&RunEvent::Mirror(Arc::new(Mirror {

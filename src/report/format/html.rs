@@ -8,7 +8,10 @@ use crate::{
         Report,
         format::{
             junit::escaped,
-            text::{duration, failed_musts, gate, outcome, p_value, rounded, row, score, verdict},
+            text::{
+                compared, distribution, duration, failed_musts, gate, outcome, p_value, rounded,
+                row, score, verdict,
+            },
         },
         run::Run,
     },
@@ -208,11 +211,9 @@ fn diffs(html: &mut String, run: &Run) {
     for (shadow, diffs) in &run.diffs {
         let _ = writeln!(
             html,
-            "<h2>Shadow {}</h2>\n<p>{} compared, {} differ, {} material.</p>",
+            "<h2>Shadow {}</h2>\n<p>{}.</p>",
             escaped(shadow),
-            diffs.compared,
-            diffs.pairs_different,
-            diffs.material
+            compared(diffs)
         );
         if diffs.fields.is_empty() {
             continue;
@@ -251,6 +252,17 @@ fn diffs(html: &mut String, run: &Run) {
             );
         }
         html.push_str("</table>\n");
+        for one in diffs
+            .distributions
+            .iter()
+            .filter(|one| one.class == crate::measure::Class::Material)
+        {
+            let _ = writeln!(
+                html,
+                "<p class=\"fail\">{}</p>",
+                escaped(&distribution(one))
+            );
+        }
     }
 }
 

@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use crate::report::{
     Report,
     format::text::{
-        duration, failed_musts, gate, material, outcome, p_value, rounded, row, score, verdict,
+        compared, duration, failed_musts, gate, material, outcome, p_value, rounded, row, score,
+        verdict,
     },
 };
 
@@ -130,10 +131,7 @@ pub fn write(report: &Report) -> String {
     }
     for (shadow, diffs) in &run.diffs {
         line(String::new());
-        line(format!(
-            "## Shadow {shadow}: {} compared, {} differ, {} material",
-            diffs.compared, diffs.pairs_different, diffs.material
-        ));
+        line(format!("## Shadow {shadow}: {}", compared(diffs)));
         if diffs.fields.is_empty() {
             continue;
         }

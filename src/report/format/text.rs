@@ -6,9 +6,10 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::{
     event::{Outcome, RunState},
+    measure::Trend,
     report::{
         Report,
-        run::{CheckPart, Effect, Run},
+        run::{CheckPart, Diffs, DistributionPart, Effect, Run},
     },
     score::{Gate, Verdict},
 };
@@ -344,8 +345,45 @@ pub fn material(run: &Run) -> Vec<String> {
                 p_value(field.p_adjusted),
             ));
         }
+        let shifted = diffs
+            .distributions
+            .iter()
+            .filter(|one| one.class == crate::measure::Class::Material);
+        lines.extend(shifted.map(|one| format!("{shadow}: {}", distribution(one))));
     }
     lines
+}
+
+/// What a shadow's comparison amounts to, in a line.
+pub fn compared(diffs: &Diffs) -> String {
+    let mut text = format!(
+        "{} compared, {} differ, {} material",
+        diffs.compared, diffs.pairs_different, diffs.material
+    );
+    if diffs.control.is_none() && diffs.compared > 0 {
+        text.push_str(", no noise control");
+    }
+    text
+}
+
+/// How the sizes of a field's values are distributed, in a line.
+pub fn distribution(one: &DistributionPart) -> String {
+    let what = match (one.trend, one.of.as_str()) {
+        (Some(Trend::Up), _) => "does not rise as the control's",
+        (Some(Trend::Down), _) => "does not fall as the control's",
+        (None, "time") => "is of another time",
+        (None, "length") => "is of another length",
+        (None, _) => "has other values",
+    };
+    format!(
+        "{} {} {what}: distance {:.2} (control {:.2}) over {} answers, p = {}",
+        one.endpoint,
+        one.path,
+        one.d,
+        one.floor,
+        one.n,
+        p_value(one.p_adjusted)
+    )
 }
 
 /// A p-value at a glance.
