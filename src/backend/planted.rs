@@ -60,7 +60,7 @@ pub const DIFFERENCES: &[Difference] = &[
 /// Fields that differ from answer to answer within one version, with the reason.
 pub const NOISY: &[(&str, &str)] = &[
     ("$.request_id", "a random UUID"),
-    ("$.served_at", "the time of the answer"),
+    ("$.served_at", "the time of the answer, in microseconds"),
     ("$.meta.load", "a random number"),
     ("header:x-served-id", "a random UUID"),
 ];
@@ -142,9 +142,9 @@ impl Planted {
 
     fn served_at(&self) -> String {
         let (wall, monotonic) = self.started;
-        let elapsed = i64::try_from(monotonic.elapsed().as_millis()).unwrap_or(i64::MAX);
-        let millis = wall.as_millisecond().saturating_add(elapsed);
-        Timestamp::from_millisecond(millis)
+        let elapsed = i64::try_from(monotonic.elapsed().as_micros()).unwrap_or(i64::MAX);
+        let micros = wall.as_microsecond().saturating_add(elapsed);
+        Timestamp::from_microsecond(micros)
             .unwrap_or(wall)
             .to_string()
     }
