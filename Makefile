@@ -1,4 +1,5 @@
 # `make demo` and `make test` do everything on a fresh Debian with Rust: they install what is missing, and say so.
+# The tests of containers use the Docker daemon that answers, or one that .ci/docker starts and stops.
 CARGO ?= cargo
 .PHONY: demo test lint bench deps deps-test deps-bench
 
@@ -7,7 +8,7 @@ demo: deps
 	./target/release/meshbed run scenarios/demo.yaml
 
 test: deps-test
-	$(CARGO) test --workspace --locked
+	sh .ci/docker $(CARGO) test --workspace --locked
 
 lint: deps
 	$(CARGO) fmt --all --check

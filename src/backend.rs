@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::TcpListener;
 
+pub mod planted;
 pub mod shop;
 
 mod latency;
@@ -66,7 +67,7 @@ pub struct Difference {
 }
 
 /// Every builtin application.
-pub const APPS: &[App] = &[shop::APP];
+pub const APPS: &[App] = &[shop::APP, planted::APP];
 
 /// Why a builtin cannot be started.
 #[derive(Debug)]
@@ -154,14 +155,18 @@ pub fn find(spec: &Builtin) -> Result<(&'static App, &'static Service), Error> {
 
 /// Starts a builtin on a bound listener. `env` holds the addresses of its peers; `seed` moves its latencies
 /// and nothing else: what it answers depends on the request and the version alone, but for the fields in
-/// [`shop::NOISY`].
+/// [`shop::NOISY`] and [`planted::NOISY`].
 pub fn start(
     listener: TcpListener,
     spec: &Builtin,
     env: BTreeMap<String, String>,
     seed: u64,
 ) -> Result<Running, Error> {
-    let (_, service) = find(spec)?;
+    let (app, service) = find(spec)?;
+    if app.name == planted::APP.name {
+        let version = spec.version.clone();
+        return server::start(listener, move || planted::Planted::new(&version, seed));
+    }
     let peers = peers::Peers::from_env(service, env)?;
     let version = shop::Version::named(&spec.version);
     server::start(listener, move || {
@@ -248,7 +253,10 @@ mod tests {
         };
         let mut app = spec("shop", "v1");
         app.app = "shpo".into();
-        assert_eq!(refused(&app), "unknown builtin app `shpo`; accepted: shop");
+        assert_eq!(
+            refused(&app),
+            "unknown builtin app `shpo`; accepted: shop, planted"
+        );
         assert_eq!(
             refused(&spec("shop", "v9")),
             "builtin app `shop` has no version `v9`; accepted: v1, v2"

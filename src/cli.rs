@@ -6,6 +6,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand};
 
 use crate::run::chain;
 
+mod builtin;
 mod check;
 mod cleanup;
 mod compare;
@@ -49,6 +50,7 @@ pub struct Global {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Builtin(builtin::Args),
     Check(check::Args),
     Cleanup(cleanup::Args),
     Compare(compare::Args),
@@ -81,6 +83,7 @@ pub fn main() -> ExitCode {
         }
     };
     match cli.command {
+        Command::Builtin(args) => builtin::run(&args),
         Command::Cleanup(args) => cleanup::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Compare(args) => compare::run(&args),

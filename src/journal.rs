@@ -9,10 +9,13 @@
 //! {"made":0,"pid":4711,"start":123456}                                    named by pid and start time: a reused pid is another
 //! {"undone":0}
 //! {"intend":1,"effect":"folder","id":"/…/reports/.checkout-7.partial"}
+//! {"intend":2,"effect":"container","id":"meshbed-1f00c0ffee-shop","at":"unix:///var/run/docker.sock"}
+//! {"made":2,"as":"4f1c…"}                                                the engine's own id
 //! ```
 //!
 //! A live run holds a lock on its file; a file without one is that of a dead run. A process that was killed between the
-//! intent and the pid is found by its mark (`MESHBED_RUN` in `/proc/PID/environ`), and so are its children.
+//! intent and the pid is found by its mark (`MESHBED_RUN` in `/proc/PID/environ`), and so are its children. What a container
+//! engine keeps for the run is found by its mark, too: the label `meshbed.run` ([`engine`]).
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -25,6 +28,7 @@ use std::{
 use rustix::fs::{FlockOperation, flock};
 use serde_json::{Value, json};
 
+pub mod engine;
 pub mod process;
 pub mod table;
 
@@ -54,6 +58,12 @@ pub enum Effect {
     Listener,
     /// A table of the packet filter, named by [`table::Table::id`].
     Table,
+    /// A container.
+    Container,
+    /// A network of a container engine.
+    Network,
+    /// An image that was built for the run.
+    Image,
 }
 
 impl Effect {
@@ -64,13 +74,24 @@ impl Effect {
             Self::Folder => "folder",
             Self::Listener => "listener",
             Self::Table => "table",
+            Self::Container => "container",
+            Self::Network => "network",
+            Self::Image => "image",
         }
     }
 
     fn named(name: &str) -> Option<Self> {
-        [Self::Process, Self::Folder, Self::Listener, Self::Table]
-            .into_iter()
-            .find(|effect| effect.name() == name)
+        [
+            Self::Process,
+            Self::Folder,
+            Self::Listener,
+            Self::Container,
+            Self::Network,
+            Self::Image,
+            Self::Table,
+        ]
+        .into_iter()
+        .find(|effect| effect.name() == name)
     }
 }
 
@@ -152,12 +173,22 @@ impl Journal {
 
     /// Writes down what is about to be made. Nothing may be made when this fails.
     pub fn intend(&self, effect: Effect, id: &str) -> io::Result<Entry> {
+        self.write_intent(effect, json!({"id": id}))
+    }
+
+    /// Writes down what a container engine is about to make. Nothing may be made when this fails.
+    pub fn intend_at(&self, effect: Effect, id: &str, engine: &str) -> io::Result<Entry> {
+        self.write_intent(effect, json!({"id": id, "at": engine}))
+    }
+
+    fn write_intent(&self, effect: Effect, what: Value) -> io::Result<Entry> {
         let mut written = self.written();
         let entry = written.next;
-        line(
-            &mut written.file,
-            &json!({"intend": entry, "effect": effect.name(), "id": id}),
-        )?;
+        let mut intent = json!({"intend": entry, "effect": effect.name()});
+        if let (Value::Object(intent), Value::Object(what)) = (&mut intent, what) {
+            intent.extend(what);
+        }
+        line(&mut written.file, &intent)?;
         written.next += 1;
         written.processes |= effect == Effect::Process;
         written.open.push(entry);
@@ -169,6 +200,14 @@ impl Journal {
         line(
             &mut self.written().file,
             &json!({"made": entry.0, "pid": process.pid, "start": process.start}),
+        )
+    }
+
+    /// Writes down what the container engine calls it.
+    pub fn made_as(&self, entry: Entry, id: &str) -> io::Result<()> {
+        line(
+            &mut self.written().file,
+            &json!({"made": entry.0, "as": id}),
         )
     }
 
@@ -262,6 +301,10 @@ struct Thing {
     effect: Effect,
     id: String,
     process: Option<ProcessId>,
+    /// The container engine that was to make it.
+    engine: Option<String>,
+    /// The engine has said that it is made.
+    made: bool,
 }
 
 /// Reads a journal. A line that is not whole (the run was killed while writing it) ends it.
@@ -283,14 +326,18 @@ fn read(lines: impl Iterator<Item = String>) -> Left {
                     effect,
                     id,
                     process: None,
+                    engine: text("at"),
+                    made: false,
                 });
             }
-        } else if let (Some(made), Some(pid), Some(start)) =
-            (number("made"), number("pid"), number("start"))
-        {
-            let process = u32::try_from(pid).ok().map(|pid| ProcessId { pid, start });
+        } else if let Some(made) = number("made") {
+            let process = match (number("pid").map(u32::try_from), number("start")) {
+                (Some(Ok(pid)), Some(start)) => Some(ProcessId { pid, start }),
+                _ => None,
+            };
             for thing in left.things.iter_mut().filter(|thing| thing.number == made) {
                 thing.process = process;
+                thing.made = true;
             }
         } else if let Some(undone) = number("undone") {
             left.things.retain(|thing| thing.number != undone);
@@ -314,6 +361,10 @@ fn undo_file(path: &Path) -> io::Result<Vec<Undone>> {
         }
         undone.extend(undo_processes(mark, &left.things));
     }
+    // Engines keep what they have across a start of the machine.
+    if let Some(mark) = &left.mark {
+        undone.extend(undo_engines(mark, &left.things));
+    }
     for thing in &left.things {
         match thing.effect {
             Effect::Folder => undone.push(undo_folder(&thing.id)),
@@ -323,7 +374,12 @@ fn undo_file(path: &Path) -> io::Result<Vec<Undone>> {
                 id: thing.id.clone(),
                 ok: table::undo(&thing.id),
             }),
-            Effect::Table | Effect::Process | Effect::Listener => {}
+            Effect::Table
+            | Effect::Process
+            | Effect::Listener
+            | Effect::Container
+            | Effect::Network
+            | Effect::Image => {}
         }
     }
     Ok(undone)
@@ -363,6 +419,35 @@ fn undo_processes(mark: &str, things: &[Thing]) -> Vec<Undone> {
             ok: !process.is_alive(),
         })
         .collect()
+}
+
+/// Has every container engine that was asked for something remove what bears the mark.
+fn undo_engines(mark: &str, things: &[Thing]) -> Vec<Undone> {
+    let mut engines: Vec<&str> = things
+        .iter()
+        .filter_map(|thing| thing.engine.as_deref())
+        .collect();
+    engines.sort_unstable();
+    engines.dedup();
+    let mut undone = Vec::new();
+    for address in engines {
+        let of_this = || {
+            things
+                .iter()
+                .filter(move |thing| thing.engine.as_deref() == Some(address))
+        };
+        let sure = of_this().all(|thing| thing.made);
+        match engine::remove(address, mark, sure) {
+            Ok(removed) => undone.extend(removed),
+            // Nobody can say whether they are there; the journal stays, and the next recovery asks again.
+            Err(_) => undone.extend(of_this().map(|thing| Undone {
+                what: thing.effect.name(),
+                id: format!("{} ({address} does not answer)", thing.id),
+                ok: false,
+            })),
+        }
+    }
+    undone
 }
 
 fn undo_folder(path: &str) -> Undone {
@@ -493,7 +578,9 @@ mod tests {
                 number: 0,
                 effect: Effect::Process,
                 id: "a".to_owned(),
-                process: Some(ProcessId { pid: 7, start: 9 })
+                process: Some(ProcessId { pid: 7, start: 9 }),
+                engine: None,
+                made: true,
             }]
         );
     }

@@ -49,6 +49,7 @@ macro_rules! eprint {
 pub mod backend;
 pub mod capture;
 pub mod cli;
+pub mod container;
 pub mod event;
 pub mod expr;
 pub mod journal;

@@ -20,6 +20,7 @@ use meshbed_proxy::{
 
 mod checks;
 mod compared;
+mod container;
 pub mod file;
 mod include;
 pub mod key;
@@ -140,8 +141,72 @@ pub enum Backing {
     },
     /// A program started for the run.
     Process(Process),
+    /// A container started for the run.
+    Container(Box<Container>),
     /// Something that runs already.
     Address(Vec<SocketAddr>),
+}
+
+/// A container started for the run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Container {
+    /// Where its image comes from.
+    pub image: Image,
+    /// In place of the image's; empty: the image's.
+    pub entrypoint: Vec<String>,
+    /// In place of the image's; empty: the image's.
+    pub command: Vec<String>,
+    /// Added to its environment.
+    pub env: BTreeMap<String, String>,
+    /// Where it listens.
+    pub port: u16,
+    /// The most memory it may use.
+    pub memory: Option<ByteSize>,
+    /// The most processor time it may use, in cores.
+    pub cpus: Option<f64>,
+    /// A command in it that must succeed before it is ready.
+    pub healthcheck: Option<Healthcheck>,
+    /// When it counts as ready.
+    pub ready: Ready,
+}
+
+/// Where an image comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Image {
+    /// It has this name, here or in a registry.
+    Named(String),
+    /// It is built.
+    Built(Build),
+}
+
+/// How an image is built.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Build {
+    /// The folder, absolute.
+    pub folder: PathBuf,
+    /// The Dockerfile, relative to the folder.
+    pub dockerfile: String,
+    /// Values of its `ARG`s.
+    pub args: BTreeMap<String, String>,
+    /// The stage that is built; `None`: the last.
+    pub target: Option<String>,
+    /// The name that it gets and keeps; `None`: it goes with the run.
+    pub name: Option<String>,
+}
+
+/// A command that a container engine runs in a container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Healthcheck {
+    /// `CMD` and a program, or `CMD-SHELL` and a line for the shell.
+    pub test: Vec<String>,
+    /// How often.
+    pub interval: Duration,
+    /// A check that takes longer has failed.
+    pub timeout: Duration,
+    /// Failures in a row that make it unhealthy.
+    pub retries: u64,
+    /// Failures so soon after the start do not count.
+    pub start_period: Duration,
 }
 
 /// A program started for the run.

@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use super::Error;
-use super::shop::Shop;
+use super::reply::Reply;
 
 /// How long a client may take over a request's head. Far beyond any healthy client, short enough that a run's end
 /// finds no forgotten connection.
@@ -61,10 +61,16 @@ impl Drop for Running {
     }
 }
 
+/// What a builtin serves. It stays on the thread that serves.
+pub(super) trait Answer: 'static {
+    /// Answers one request.
+    fn answer(&self, request: Request<Incoming>) -> impl Future<Output = Reply>;
+}
+
 /// Serves what `make` makes; it is called on the thread that serves, so what it makes need not be `Send`.
-pub(super) fn start(
+pub(super) fn start<A: Answer>(
     listener: TcpListener,
-    make: impl FnOnce() -> Shop + Send + 'static,
+    make: impl FnOnce() -> A + Send + 'static,
 ) -> Result<Running, Error> {
     let address = listener.local_addr().map_err(Error::Start)?;
     listener.set_nonblocking(true).map_err(Error::Start)?;
@@ -109,14 +115,14 @@ impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for Here {
     }
 }
 
-async fn accept(listener: tokio::net::TcpListener, shop: Rc<Shop>) {
+async fn accept<A: Answer>(listener: tokio::net::TcpListener, app: Rc<A>) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
                     let _ = stream.set_nodelay(true);
-                    connections.spawn_local(serve(stream, Rc::clone(&shop)));
+                    connections.spawn_local(serve(stream, Rc::clone(&app)));
                 }
                 Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
             },
@@ -125,10 +131,10 @@ async fn accept(listener: tokio::net::TcpListener, shop: Rc<Shop>) {
     }
 }
 
-async fn serve(stream: tokio::net::TcpStream, shop: Rc<Shop>) {
+async fn serve<A: Answer>(stream: tokio::net::TcpStream, app: Rc<A>) {
     let service = service_fn(move |request: Request<Incoming>| {
-        let shop = Rc::clone(&shop);
-        async move { Ok::<_, Infallible>(shop.answer(request).await) }
+        let app = Rc::clone(&app);
+        async move { Ok::<_, Infallible>(app.answer(request).await) }
     });
     // A client that resets or sends garbage ends its own connection, nothing else.
     let mut builder = auto::Builder::new(Here);

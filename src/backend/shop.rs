@@ -187,9 +187,10 @@ impl Shop {
             started: (Timestamp::now(), Instant::now()),
         }
     }
+}
 
-    /// Answers one request.
-    pub(super) async fn answer(&self, request: Request<Incoming>) -> Reply {
+impl super::server::Answer for Shop {
+    async fn answer(&self, request: Request<Incoming>) -> Reply {
         let arrival = self.arrivals.get();
         self.arrivals.set(arrival.wrapping_add(1));
         let (head, body) = request.into_parts();
@@ -214,7 +215,9 @@ impl Shop {
             _ => front::answer(self, ask).await,
         }
     }
+}
 
+impl Shop {
     /// Takes the time that an operation takes.
     async fn work(&self, operation: &str, latency: LogNormal, ask: &Ask) {
         tokio::time::sleep(latency.at(latency::draw(

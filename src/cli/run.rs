@@ -203,10 +203,10 @@ impl Bed<'_> {
     /// Plays into a report that has been begun.
     fn report(self, args: &Args, global: &Global, watcher: &mut Watcher, writer: Writer) -> Exit {
         let logs = writer.partial().join("logs");
-        let has_processes = run::mesh::parties(self.scenario)
+        let has_output = run::mesh::parties(self.scenario)
             .iter()
-            .any(|party| matches!(party.backing(), Backing::Process(_)));
-        if has_processes && let Err(error) = std::fs::create_dir(&logs) {
+            .any(|party| matches!(party.backing(), Backing::Process(_) | Backing::Container(_)));
+        if has_output && let Err(error) = std::fs::create_dir(&logs) {
             eprintln!("error: cannot make {}: {error}", logs.display());
             return exit::ENVIRONMENT;
         }

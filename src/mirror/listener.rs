@@ -158,7 +158,7 @@ fn config(scenario: &Scenario, listen: SocketAddr, mark: Option<u32>) -> Config 
 fn cluster(name: &str, backing: &Backing) -> Cluster {
     let addresses = match backing {
         Backing::Address(addresses) => addresses.as_slice(),
-        Backing::Builtin { .. } | Backing::Process(_) => &[],
+        Backing::Builtin { .. } | Backing::Process(_) | Backing::Container(_) => &[],
     };
     Cluster {
         name: name.into(),

@@ -97,26 +97,47 @@ async fn run(
     let ports = services::choose(&parties)?;
     wiring.endpoints = ports.addresses()?;
 
-    let mut sidecars = Sidecars::start(scenario, options, &wiring, &engine.origin)?;
     let mut behind = Services::new(options.journal);
-    let listeners = sidecars.listeners();
     let base = scenario.file.parent().unwrap_or(std::path::Path::new("."));
     let place = services::Place {
         base,
         logs: options.logs,
         seed: scenario.seed.0,
     };
+    let prepared = match stop.or(behind.prepare(&parties, place)).await {
+        Some(Ok(gateway)) => {
+            wiring.gateway = gateway;
+            Some(Sidecars::start(scenario, options, &wiring, &engine.origin))
+        }
+        Some(Err(failure)) => Some(Err(failure)),
+        None => None,
+    };
+    let mut sidecars = match prepared {
+        Some(Ok(sidecars)) => sidecars,
+        Some(Err(failure)) => {
+            engine.end_services(behind, &stop).await;
+            return Err(failure);
+        }
+        None => {
+            engine.end_services(behind, &stop).await;
+            return Ok(engine.outcome(options, Some(&schedule), None));
+        }
+    };
+    let listeners = sidecars.listeners();
     engine.wiring = wiring;
-    let brought_up = bring_up(&mut behind, &parties, ports, &listeners, place, &mut stop).await;
+    let brought_up = stop
+        .or(engine.bring_up(&mut behind, &parties, ports, &listeners, place, &sidecars))
+        .await
+        .transpose();
     let mut totals = None;
     match brought_up {
-        Ok(true) => {
+        Ok(Some(())) => {
             let driving = engine.start(&schedule, &listeners, &sidecars)?;
             totals = engine
                 .play(driving, &schedule, &mut sidecars, &mut behind, &mut stop)
                 .await;
         }
-        Ok(false) => engine.end(Ending::Interrupted),
+        Ok(None) => engine.end(Ending::Interrupted),
         Err(failure) => {
             // Whatever has come up goes down before the failure is told.
             engine.roll_back(sidecars, behind, &mut stop).await;
@@ -140,22 +161,6 @@ async fn read_schedule(scenario: &Scenario) -> Result<Schedule, Failure> {
         Err(error) => Err(Failure::Environment(format!(
             "cannot read the schedule: {error}"
         ))),
-    }
-}
-
-/// Starts what is behind the sidecars and waits until it is ready; `false`: it was stopped.
-async fn bring_up(
-    behind: &mut Services<'_>,
-    parties: &[Party<'_>],
-    ports: services::Ports,
-    listeners: &std::collections::BTreeMap<String, SocketAddr>,
-    place: services::Place<'_>,
-    stop: &mut Stop,
-) -> Result<bool, Failure> {
-    behind.start(parties, ports, listeners, place)?;
-    match stop.or(behind.ready()).await {
-        Some(ready) => ready.map(|()| true),
-        None => Ok(false),
     }
 }
 
@@ -342,6 +347,34 @@ impl<'a> Engine<'a> {
     /// Says how the run ends; the first to say so is right.
     fn end(&mut self, ending: Ending) {
         self.ending.get_or_insert(ending);
+    }
+
+    /// Starts what is behind the sidecars, and waits until it is ready.
+    async fn bring_up(
+        &mut self,
+        behind: &mut Services<'_>,
+        parties: &[Party<'_>],
+        ports: services::Ports,
+        listeners: &std::collections::BTreeMap<String, SocketAddr>,
+        place: services::Place<'_>,
+        sidecars: &Sidecars,
+    ) -> Result<(), Failure> {
+        let found = behind.start(parties, ports, listeners, place).await?;
+        for warning in behind.warnings() {
+            self.note(warning);
+        }
+        if !found.is_empty() {
+            self.wiring.endpoints.extend(found);
+            let config = mesh::config(self.scenario, &self.wiring);
+            if let Err(problems) = sidecars.proxy.publish(config) {
+                let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+                return Err(Failure::Environment(format!(
+                    "the sidecars cannot be told where the containers are: {}",
+                    problems.join("; ")
+                )));
+            }
+        }
+        behind.ready().await
     }
 
     /// Sets the clock and lets the generator go.
@@ -684,7 +717,7 @@ impl<'a> Engine<'a> {
     }
 
     /// Takes everything down: sidecars when what is under way has ended, then what is behind them.
-    async fn roll_back(&mut self, sidecars: Sidecars, mut behind: Services<'_>, stop: &mut Stop) {
+    async fn roll_back(&mut self, sidecars: Sidecars, behind: Services<'_>, stop: &mut Stop) {
         let Sidecars {
             proxy,
             comparing,
@@ -717,6 +750,11 @@ impl<'a> Engine<'a> {
         for index in ever {
             self.tell_fault(index, FaultState::Undone, SwitchedBy::Timeline);
         }
+        self.end_services(behind, stop).await;
+    }
+
+    /// Takes down what is behind the sidecars.
+    async fn end_services(&mut self, mut behind: Services<'_>, stop: &Stop) {
         for undone in behind.stop(stop.is_hurried()).await {
             let t_us = self.now_us();
             self.emit(RunEvent::Undo {

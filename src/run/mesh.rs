@@ -167,6 +167,8 @@ pub struct Wiring {
     pub ordinals: BTreeMap<Id, Arc<[u64]>>,
     /// The switches that do not stand at the timeline.
     pub switches: BTreeMap<Id, Switch>,
+    /// This machine's address on the containers' network, where their sidecars listen for their calls.
+    pub gateway: Option<IpAddr>,
 }
 
 /// The configuration of all sidecars. Names of listeners and clusters depend on the scenario alone, so one made with other
@@ -198,13 +200,17 @@ pub fn config(scenario: &Scenario, wiring: &Wiring) -> Config {
             };
             // A shadow stands beside the service that may have asked for a fixed port.
             let port = port.filter(|_| party.shadow.is_none());
+            let gateway = match party.backing() {
+                Backing::Container(_) => wiring.gateway.map(|gateway| SocketAddr::new(gateway, 0)),
+                _ => None,
+            };
             listeners.push(outbound(
                 scenario,
                 wiring,
                 caller,
                 party.outbound(peer),
                 peer,
-                port,
+                port.or(gateway),
             ));
         }
         let endpoints = wiring.endpoints.get(&label).into_iter().flatten();

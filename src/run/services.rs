@@ -1,13 +1,11 @@
-//! What is behind the sidecars: builtin services, processes, addresses. Ports are chosen first, so that the proxies can be
-//! told; then the proxies come up, so that services can be told of them; then services start, and are waited for.
+//! What is behind the sidecars: builtin services, processes, containers, addresses. Ports are chosen first, so that the
+//! proxies can be told; then the proxies come up, so that services can be told of them; then services start, and are waited
+//! for. Where a container is, only its start tells: the proxies learn it then.
 
 use std::{
     collections::BTreeMap,
-    fs::File,
-    net::{Ipv4Addr, SocketAddr, TcpListener},
-    os::unix::process::CommandExt,
-    path::{Path, PathBuf},
-    process::{Child, Stdio},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
+    path::Path,
     time::Duration,
 };
 
@@ -20,9 +18,15 @@ use tokio::{
 use super::{Failure, chain, mesh::Party};
 use crate::{
     backend,
-    journal::{Effect, Entry, Journal, MARK, Undone, process::ProcessId},
-    scenario::{Backing, Process, Ready},
+    journal::{Journal, Undone},
+    scenario::{Backing, Ready},
 };
+
+mod contained;
+mod process;
+
+use contained::Contained;
+use process::Started;
 
 /// An address that runs already must take a connection within this before the start.
 const REACHABLE_WITHIN: Duration = Duration::from_secs(2);
@@ -36,9 +40,6 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 /// A process that was asked to end (SIGTERM) is killed after this. Long enough to flush, short enough that a run's end does
 /// not seem to hang.
 const END_WITHIN: Duration = Duration::from_secs(2);
-
-/// Lines of a failed service's output that go into the message.
-const LAST_LINES: usize = 8;
 
 /// Ports that are held for what is about to start.
 #[derive(Debug, Default)]
@@ -76,6 +77,8 @@ pub fn choose(parties: &[Party<'_>]) -> Result<Ports, Failure> {
             Backing::Process(process) => (0..process.replicas.max(1))
                 .map(|_| bind())
                 .collect::<Result<_, _>>()?,
+            // It has an address of its own, which its start tells.
+            Backing::Container(_) => Vec::new(),
             Backing::Address(addresses) => addresses.iter().copied().map(Held::Elsewhere).collect(),
         };
         held.insert(party.label(), of_party);
@@ -122,17 +125,8 @@ pub struct Services<'a> {
     journal: &'a Journal,
     builtins: Vec<backend::Running>,
     processes: Vec<Started>,
+    contained: Contained<'a>,
     waits: Vec<Wait>,
-}
-
-#[derive(Debug)]
-struct Started {
-    label: String,
-    child: Child,
-    id: Option<ProcessId>,
-    entry: Entry,
-    log: PathBuf,
-    reported: bool,
 }
 
 /// Something that is not known to be ready.
@@ -141,8 +135,18 @@ struct Wait {
     label: String,
     address: SocketAddr,
     ready: Ready,
-    /// Its place among the processes.
-    process: Option<usize>,
+    what: What,
+}
+
+/// What is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum What {
+    /// Something that runs already.
+    Elsewhere,
+    /// A process, by its place among them.
+    Process(usize),
+    /// A container, by its place among them.
+    Container(usize),
 }
 
 /// What a party is started with.
@@ -163,22 +167,46 @@ impl<'a> Services<'a> {
             journal,
             builtins: Vec::new(),
             processes: Vec::new(),
+            contained: Contained::new(journal),
             waits: Vec::new(),
         }
     }
 
-    /// Starts everything; nothing is waited for.
-    pub fn start(
+    /// Makes what containers need before anything starts: their images, and the network; the answer is this machine's
+    /// address on it. Without containers nothing is made.
+    pub async fn prepare(
+        &mut self,
+        parties: &[Party<'_>],
+        place: Place<'_>,
+    ) -> Result<Option<IpAddr>, Failure> {
+        self.contained.prepare(parties, place).await
+    }
+
+    /// Starts everything; nothing is waited for. The answer is where the containers are, by label.
+    pub async fn start(
         &mut self,
         parties: &[Party<'_>],
         mut ports: Ports,
         listeners: &BTreeMap<String, SocketAddr>,
         place: Place<'_>,
-    ) -> Result<(), Failure> {
+    ) -> Result<BTreeMap<String, Vec<SocketAddr>>, Failure> {
+        let mut found = BTreeMap::new();
         for party in parties {
             let label = party.label();
             let held = ports.held.remove(&label).unwrap_or_default();
             let env = peers(party, listeners);
+            if let Backing::Container(container) = party.backing() {
+                let (index, address) = self.contained.start(party, container, env, place).await?;
+                let wait = address.unwrap_or((Ipv4Addr::UNSPECIFIED, container.port).into());
+                self.waits.push(Wait {
+                    label: label.clone(),
+                    address: wait,
+                    ready: container.ready.clone(),
+                    what: What::Container(index),
+                });
+                found.insert(label, address.into_iter().collect());
+                continue;
+            }
             for (replica, held) in held.into_iter().enumerate() {
                 let address = held
                     .address()
@@ -202,7 +230,16 @@ impl<'a> Services<'a> {
                         } else {
                             label.clone()
                         };
-                        self.spawn(name, process, address, env.clone(), place)?;
+                        let env = env.clone();
+                        let started =
+                            Started::spawn(self.journal, name, process, address, env, place)?;
+                        self.waits.push(Wait {
+                            label: started.label.clone(),
+                            address,
+                            ready: process.ready.clone(),
+                            what: What::Process(self.processes.len()),
+                        });
+                        self.processes.push(started);
                     }
                     (_, held) => self.waits.push(Wait {
                         label: label.clone(),
@@ -213,80 +250,17 @@ impl<'a> Services<'a> {
                             http: None,
                             within: REACHABLE_WITHIN,
                         },
-                        process: None,
+                        what: What::Elsewhere,
                     }),
                 }
             }
         }
-        Ok(())
+        Ok(found)
     }
 
-    fn spawn(
-        &mut self,
-        label: String,
-        process: &Process,
-        address: SocketAddr,
-        peers: Environment,
-        place: Place<'_>,
-    ) -> Result<(), Failure> {
-        let Some((program, arguments)) = process.command.split_first() else {
-            return Err(Failure::Scenario(format!(
-                "service `{label}`: its command is empty"
-            )));
-        };
-        let failed = |what: &str, error: &std::io::Error| environment(&label, what, error);
-        let log = place
-            .logs
-            .join(format!("{}.log", label.trim_start_matches('~')));
-        let output =
-            File::create(&log).map_err(|error| failed("cannot keep its output", &error))?;
-        let errors = output
-            .try_clone()
-            .map_err(|error| failed("cannot keep its output", &error))?;
-        let entry = self
-            .journal
-            .intend(Effect::Process, &label)
-            .map_err(|error| failed("cannot write the journal", &error))?;
-        let child = std::process::Command::new(located(program, place.base))
-            .args(arguments)
-            .envs(peers)
-            .env("PORT", address.port().to_string())
-            .envs(&process.env)
-            .env(MARK, self.journal.mark())
-            .current_dir(place.base.join(&process.cwd))
-            .process_group(0)
-            .stdin(Stdio::null())
-            .stdout(output)
-            .stderr(errors)
-            .spawn();
-        let child = match child {
-            Ok(child) => child,
-            Err(error) => {
-                let _ = self.journal.undone(entry);
-                return Err(failed(&format!("cannot start `{program}`"), &error));
-            }
-        };
-        let id = ProcessId::of(child.id());
-        self.processes.push(Started {
-            label: label.clone(),
-            child,
-            id,
-            entry,
-            log,
-            reported: false,
-        });
-        if let Some(id) = id {
-            self.journal
-                .made(entry, id)
-                .map_err(|error| failed("cannot write the journal", &error))?;
-        }
-        self.waits.push(Wait {
-            label,
-            address,
-            ready: process.ready.clone(),
-            process: Some(self.processes.len() - 1),
-        });
-        Ok(())
+    /// What a person should know of what was started, each once.
+    pub fn warnings(&mut self) -> Vec<String> {
+        self.contained.warnings()
     }
 
     /// Waits until everything is ready, each within its own time.
@@ -294,24 +268,18 @@ impl<'a> Services<'a> {
         let start = Instant::now();
         for wait in std::mem::take(&mut self.waits) {
             loop {
-                if is_ready(&wait).await {
-                    break;
-                }
-                let dead = wait
-                    .process
-                    .and_then(|index| self.processes.get_mut(index))
-                    .and_then(|started| match started.child.try_wait() {
-                        Ok(Some(status)) => Some((status.to_string(), started.last_output())),
-                        _ => None,
-                    });
-                if let Some((status, output)) = dead {
+                // Before the probe: the address of something that has ended may be another's.
+                if let Some((how, output)) = self.dead(wait.what).await {
                     return Err(Failure::Environment(format!(
-                        "service `{}` ended before it was ready ({status}){output}",
+                        "service `{}` ended before it was ready ({how}){output}",
                         wait.label
                     )));
                 }
+                if is_ready(&wait).await && self.contained.is_healthy(wait.what).await {
+                    break;
+                }
                 if start.elapsed() >= wait.ready.within {
-                    return Err(Failure::Environment(self.unready(&wait)));
+                    return Err(Failure::Environment(self.unready(&wait).await));
                 }
                 sleep(LOOK_AGAIN).await;
             }
@@ -319,16 +287,32 @@ impl<'a> Services<'a> {
         Ok(())
     }
 
-    fn unready(&self, wait: &Wait) -> String {
+    /// How something that was started has ended, with the end of its output; `None`: it has not.
+    async fn dead(&mut self, what: What) -> Option<(String, String)> {
+        match what {
+            What::Elsewhere => None,
+            What::Process(index) => {
+                let started = self.processes.get_mut(index)?;
+                Some((started.ended()?, started.last_output()))
+            }
+            What::Container(index) => self.contained.dead(index).await,
+        }
+    }
+
+    async fn unready(&mut self, wait: &Wait) -> String {
         let within = meshbed_proxy::unit::show_duration(wait.ready.within);
-        let started = wait.process.and_then(|index| self.processes.get(index));
-        let Some(started) = started else {
-            return format!(
-                "service `{}`: nothing accepts connections at {} within {within}",
-                wait.label, wait.address
-            );
+        let output = match wait.what {
+            What::Elsewhere => {
+                return format!(
+                    "service `{}`: nothing accepts connections at {} within {within}",
+                    wait.label, wait.address
+                );
+            }
+            What::Process(index) => self.processes.get(index).map(Started::last_output),
+            What::Container(index) => self.contained.last_output(index).await,
         };
         let how = match &wait.ready.http {
+            _ if is_ready(wait).await => "its healthcheck has not succeeded".to_owned(),
             Some(path) => format!(
                 "GET {path} at its PORT {} was not answered 2xx",
                 wait.address.port()
@@ -338,23 +322,24 @@ impl<'a> Services<'a> {
         format!(
             "service `{}` was not ready within {within}: {how}{}",
             wait.label,
-            started.last_output()
+            output.unwrap_or_default()
         )
     }
 
-    /// Processes that have ended since the last call, though nobody asked them to: label and how.
+    /// What has ended since the last call, though nobody asked it to: label and how.
     pub fn ended(&mut self) -> Vec<(String, String)> {
-        self.processes
+        let processes = self
+            .processes
             .iter_mut()
             .filter(|started| !started.reported)
-            .filter_map(|started| match started.child.try_wait() {
-                Ok(Some(status)) => {
-                    started.reported = true;
-                    Some((started.label.clone(), status.to_string()))
-                }
-                _ => None,
-            })
-            .collect()
+            .filter_map(|started| {
+                let how = started.ended()?;
+                started.reported = true;
+                Some((started.label.clone(), how))
+            });
+        let mut ended: Vec<(String, String)> = processes.collect();
+        ended.extend(self.contained.ended());
+        ended
     }
 
     /// Ends everything that was started: asks, waits, kills. In a hurry it kills at once.
@@ -364,20 +349,22 @@ impl<'a> Services<'a> {
                 started.ask();
             }
             let end = Instant::now() + END_WITHIN;
+            self.contained.ask(END_WITHIN).await;
             while Instant::now() < end
                 && self
                     .processes
                     .iter_mut()
-                    .any(|started| matches!(started.child.try_wait(), Ok(None)))
+                    .any(|started| started.ended().is_none())
             {
                 sleep(LOOK_AGAIN).await;
             }
         }
-        let undone = self
+        let mut undone: Vec<Undone> = self
             .processes
             .drain(..)
             .map(|mut started| started.end(self.journal))
             .collect();
+        undone.extend(self.contained.remove().await);
         for running in self.builtins.drain(..) {
             running.stop();
         }
@@ -390,68 +377,6 @@ impl Drop for Services<'_> {
         for mut started in self.processes.drain(..) {
             started.end(self.journal);
         }
-    }
-}
-
-impl Started {
-    fn group(&self) -> Option<rustix::process::Pid> {
-        i32::try_from(self.child.id())
-            .ok()
-            .and_then(rustix::process::Pid::from_raw)
-    }
-
-    /// Asks the process and its children to end. Its number is its own as long as it has not been reaped.
-    fn ask(&mut self) {
-        if let (Ok(None), Some(group)) = (self.child.try_wait(), self.group()) {
-            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::TERM);
-        }
-    }
-
-    /// Kills what is left of it, reaps it, and strikes it from the journal.
-    fn end(&mut self, journal: &Journal) -> Undone {
-        // Children of it may outlive it in its group. The group's number cannot be another's while they do; once it has
-        // been reaped and the group is empty, the journal's mark is what finds the rest.
-        if let (Ok(None), Some(group)) = (self.child.try_wait(), self.group()) {
-            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
-        }
-        let reaped = self.child.wait().is_ok();
-        let gone = self.id.is_none_or(|id| !id.is_alive());
-        let ok = reaped && gone;
-        if ok {
-            // Not written: the journal's close looks, and finds nothing.
-            let _ = journal.undone(self.entry);
-        }
-        Undone {
-            what: Effect::Process.name(),
-            id: format!("{} (pid {})", self.label, self.child.id()),
-            ok,
-        }
-    }
-
-    /// The end of what it printed, for a message.
-    fn last_output(&self) -> String {
-        let text = std::fs::read(&self.log).unwrap_or_default();
-        let text = String::from_utf8_lossy(&text);
-        let lines: Vec<&str> = text
-            .lines()
-            .filter(|line| !line.trim().is_empty())
-            .collect();
-        let last = lines
-            .get(lines.len().saturating_sub(LAST_LINES)..)
-            .unwrap_or_default();
-        if last.is_empty() {
-            return "; it printed nothing".to_owned();
-        }
-        format!("; its last output:\n  {}", last.join("\n  "))
-    }
-}
-
-/// A program with a slash in its name is looked for from the scenario's folder; others on the PATH.
-fn located(program: &str, base: &Path) -> PathBuf {
-    if program.contains('/') {
-        base.join(program)
-    } else {
-        PathBuf::from(program)
     }
 }
 
@@ -485,9 +410,11 @@ fn environment(label: &str, what: &str, error: &dyn std::error::Error) -> Failur
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::PathBuf;
+
     use crate::{
         run::{fixture, mesh},
-        scenario::Scenario,
+        scenario::{Process, Scenario},
     };
 
     fn process(command: &[&str], ready: Ready) -> Backing {
@@ -529,10 +456,13 @@ mod tests {
                 logs: folder.path(),
                 seed: 1,
             };
-            let mut result = services.start(&parties, ports, &BTreeMap::new(), place);
-            if result.is_ok() {
-                result = services.ready().await;
-            }
+            let started = services
+                .start(&parties, ports, &BTreeMap::new(), place)
+                .await;
+            let result = match started {
+                Ok(_) => services.ready().await,
+                Err(failure) => Err(failure),
+            };
             (result, services.stop(false).await)
         })
     }

@@ -7,7 +7,10 @@ use super::key::{
     Table, Word, key, later, word,
 };
 
+mod container;
 mod policy;
+
+use container::CONTAINER_KEY;
 
 /// The whole file.
 pub const ROOT: Table = Table {
@@ -137,8 +140,9 @@ const TOPOLOGY: Table = Table {
             "compose",
             Kind::Path,
             Optional("none"),
-            "a compose file to take services from",
+            "a Docker Compose file whose services are taken, beside those of `services`; where both have one, their keys are merged, and those here win",
         )
+        .example("docker-compose.yml")
         .later(),
         key(
             "services",
@@ -177,13 +181,6 @@ const PROCESS_KEY: Key = key(
     "a program started for the run",
 )
 .example("{ command: [./catalog] }");
-const CONTAINER_KEY: Key = key(
-    "container",
-    Kind::Anything,
-    OneOf("backing"),
-    "a container started for the run",
-)
-.later();
 const ADDRESS_KEY: Key = key(
     "address",
     Kind::OneOrMore(&Kind::Address),

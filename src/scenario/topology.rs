@@ -1,6 +1,6 @@
 //! Services: what runs them, and who calls whom.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
 use super::{
     Backing, Part, Process, Protocol, Ready, Service,
@@ -37,8 +37,10 @@ impl Resolver<'_> {
             };
             let part = Part::Service(key.name.as_str().into());
             self.stands(part, item.get("builtin").unwrap_or(item));
-            if let Backing::Address(_) = backing {
-                self.ports_of_an_address(&key.name, item, &calls);
+            match backing {
+                Backing::Address(_) => self.ports_of_an_address(&key.name, item, &calls),
+                Backing::Container(_) => self.ports_of_a_container(&key.name, item),
+                Backing::Builtin { .. } | Backing::Process(_) => {}
             }
             let policy = self.policy(item);
             list.push(Service {
@@ -161,6 +163,11 @@ impl Resolver<'_> {
             }
             return (!list.is_empty()).then_some(Backing::Address(list));
         }
+        if let Some(container) = item.get("container") {
+            return self
+                .container(container)
+                .map(|container| Backing::Container(Box::new(container)));
+        }
         let process = item.get("process")?;
         let command = process.get("command")?;
         if command.items().is_empty() {
@@ -172,29 +179,38 @@ impl Resolver<'_> {
         }
         let ready = process.get("ready");
         let cwd = process.get("cwd")?;
-        let folder = self.folder_of(cwd.at).join(cwd.as_text()?);
-        // Absolute, so that nobody joins it to a folder again.
-        let folder = if folder.is_dir() {
-            std::path::absolute(&folder).ok()
-        } else {
-            self.tell(
-                cwd,
-                format!("there is no folder `{}`", cwd.as_text().unwrap_or_default()),
-                format!("looked for {}", folder.display()),
-            );
-            None
-        }?;
+        let folder = self.own_folder(cwd)?;
         Some(Backing::Process(Process {
             command: process.texts("command"),
             env: process.pairs("env").into_iter().collect(),
             cwd: folder,
             replicas: process.whole("replicas")? as u32,
-            ready: Ready {
-                http: ready
-                    .and_then(|ready| ready.text("http"))
-                    .map(str::to_owned),
-                within: ready.and_then(|ready| ready.duration("within"))?,
-            },
+            ready: readiness(ready)?,
         }))
     }
+
+    /// A folder beside the file that names it, absolute, so that nobody joins it to a folder again; else it is told.
+    pub(super) fn own_folder(&mut self, item: &Item) -> Option<PathBuf> {
+        let folder = self.folder_of(item.at).join(item.as_text()?);
+        if folder.is_dir() {
+            return std::path::absolute(&folder).ok();
+        }
+        self.tell(
+            item,
+            format!(
+                "there is no folder `{}`",
+                item.as_text().unwrap_or_default()
+            ),
+            format!("looked for {}", folder.display()),
+        );
+        None
+    }
+}
+
+/// When something counts as ready.
+pub(super) fn readiness(ready: Option<&Item>) -> Option<Ready> {
+    Some(Ready {
+        http: ready?.text("http").map(str::to_owned),
+        within: ready?.duration("within")?,
+    })
 }

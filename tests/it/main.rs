@@ -7,6 +7,8 @@
 
 mod capture;
 mod catalogue;
+mod containers;
+mod docker;
 mod layering;
 mod noise;
 mod replay;

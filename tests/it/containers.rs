@@ -1,0 +1,305 @@
+//! Services in containers: what they are told, what becomes of those that fail, and that nothing is left of them.
+
+use std::{fs, thread, time::Duration};
+
+use tokio::time::Instant;
+
+use crate::{
+    docker::{self, IMAGE, docker},
+    support::{Bed, Done},
+};
+
+/// The front in a container, one of its peers in another, two that are built in.
+fn shop(front: &str) -> String {
+    format!(
+        r#"
+version: 1
+name: contained-shop
+seed: 7
+topology:
+  entry: shop
+  services:
+    shop: {{ container: {{ {front} }}, calls: [catalog, cart, payments] }}
+    catalog: {{ container: {{ image: {IMAGE}, command: [builtin, shop, --service, catalog], memory: 64MiB, cpus: 0.5, port: 9000 }} }}
+    cart: {{ builtin: {{ app: shop }}, calls: [catalog] }}
+    payments: {{ builtin: {{ app: shop }} }}
+traffic: [ {{ id: main, generate: {{ rate: 20/s, requests: [ {{ path: /cart/7 }}, {{ path: /item/1001 }} ] }}, connections: 4 }} ]
+phases: [ {{ id: steady, for: 3s }} ]
+checks: [ {{ id: good, must: true, that: "errors[shop] == 0 and requests[catalog] > 0 and requests[cart] > 0" }} ]
+"#
+    )
+}
+
+fn of_image(more: &str) -> String {
+    shop(&format!("image: {IMAGE}, command: [builtin, shop] {more}"))
+}
+
+/// Plays a scenario; the answer is what came of it, and the pid of the run.
+fn play(bed: &Bed, name: &str) -> (Done, u32) {
+    let child = bed.begin(name, &[]);
+    let pid = child.id();
+    (bed.end(name, child), pid)
+}
+
+/// Waits until the run has this many containers that run.
+fn running(pid: u32, wanted: usize) -> Vec<String> {
+    let begun = Instant::now();
+    loop {
+        let label = format!("label=meshbed.pid={pid}");
+        let ids = docker(&["ps", "-q", "--filter", &label]).unwrap();
+        let ids: Vec<String> = ids.lines().map(str::to_owned).collect();
+        if ids.len() >= wanted {
+            return ids;
+        }
+        assert!(
+            begun.elapsed() < Duration::from_secs(30),
+            "{wanted} containers are not there: {ids:?}"
+        );
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn log(done: &Done, name: &str) -> String {
+    fs::read_to_string(done.bundle.join("logs").join(name)).unwrap()
+}
+
+#[test]
+fn a_call_of_a_container_passes_its_own_sidecar() {
+    if !docker::is_there() {
+        return;
+    }
+    let context = docker::context();
+    let bed = Bed::with(&shop(&format!(
+        "build: {}, command: [builtin, shop]",
+        context.display()
+    )));
+    let child = bed.begin("a", &[]);
+    let pid = child.id();
+    let limits: Vec<String> = running(pid, 2)
+        .iter()
+        .map(|id| {
+            let what = "{{.HostConfig.Memory}} {{.HostConfig.NanoCpus}}";
+            docker(&["inspect", "--format", what, id]).unwrap()
+        })
+        .collect();
+    let done = bed.end("a", child);
+    // 5 where the machine was too busy to be on time.
+    assert!(matches!(done.code, Some(0 | 5)), "{}", done.said);
+    assert_eq!(done.run()["checks"][0]["outcome"], "pass", "{}", done.said);
+    let hop = |caller: &str, service: &str| {
+        done.requests()
+            .iter()
+            .flat_map(|request| request["hops"].as_array().unwrap().clone())
+            .filter(|hop| hop["caller"] == caller && hop["service"] == service)
+            .count()
+    };
+    assert!(hop("shop", "cart") > 0 && hop("shop", "catalog") > 0 && hop("cart", "catalog") > 0);
+    assert!(
+        limits.iter().any(|one| one.trim() == "67108864 500000000"),
+        "{limits:?}"
+    );
+    assert!(log(&done, "shop.log").contains("shop v1"));
+    assert!(log(&done, "shop-build.log").contains("Successfully built"));
+    assert!(log(&done, "catalog.log").contains("0.0.0.0:9000"));
+    assert_eq!(docker::of_run(pid), Vec::<String>::new());
+    assert!(bed.journals().is_empty());
+    let undone: Vec<_> = done.events("undo");
+    let kinds = |what: &str| undone.iter().filter(|one| one["what"] == what).count();
+    assert_eq!(
+        (kinds("container"), kinds("network"), kinds("image")),
+        (2, 1, 1),
+        "{undone:?}"
+    );
+}
+
+#[test]
+fn what_cannot_start_is_named_and_nothing_is_left() {
+    if !docker::is_there() {
+        return;
+    }
+    let cases = [
+        (
+            shop("image: no-such-image-of-meshbed"),
+            "the image `no-such-image-of-meshbed` is not there, and cannot be pulled",
+        ),
+        (shop("build: bad"), "stat nothing"),
+        (
+            shop(&format!("image: {IMAGE}, command: [builtin, nope]")),
+            "ended before it was ready (exit code 2)",
+        ),
+        (
+            shop(&format!("image: {IMAGE}, command: [builtin, nope]")),
+            "unknown builtin app `nope`",
+        ),
+        (
+            shop(&format!("image: {IMAGE}, entrypoint: [/nope]")),
+            "/nope",
+        ),
+        (
+            of_image(", env: { PORT: \"1\" }, ready: { within: 500ms }"),
+            "not ready within 500ms: its PORT 8080 takes no connection; its last output:\n  shop v1 of shop at 0.0.0.0:1",
+        ),
+        (
+            of_image(
+                ", healthcheck: { test: [CMD, /nope], interval: 100ms }, ready: { within: 1s }",
+            ),
+            "its healthcheck has not succeeded",
+        ),
+        (of_image(", cpus: 4096"), "Range of CPUs"),
+    ];
+    for (scenario, expected) in cases {
+        let bed = Bed::with(&scenario);
+        fs::create_dir(bed.path().join("bad")).unwrap();
+        fs::write(
+            bed.path().join("bad/Dockerfile"),
+            "FROM scratch\nCOPY nothing /\n",
+        )
+        .unwrap();
+        let (done, pid) = play(&bed, "a");
+        assert_eq!(done.code, Some(3), "{}", done.said);
+        assert!(
+            done.said.contains("service `shop`") && done.said.contains(expected),
+            "{expected}: {}",
+            done.said
+        );
+        assert_eq!(docker::of_run(pid), Vec::<String>::new(), "{expected}");
+        assert!(bed.journals().is_empty(), "{expected}");
+        assert!(bed.reports().is_empty(), "{expected}");
+    }
+
+    // A port that another service's sidecar needs.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = listener.local_addr().unwrap();
+    let scenario = of_image("").replace(
+        "cart: { builtin: { app: shop }, calls: [catalog] }",
+        &format!("cart: {{ builtin: {{ app: shop }}, calls: {{ catalog: \"{taken}\" }} }}"),
+    );
+    let bed = Bed::with(&scenario);
+    let (done, pid) = play(&bed, "a");
+    drop(listener);
+    assert_eq!(done.code, Some(3), "{}", done.said);
+    assert!(done.said.contains(&taken.to_string()), "{}", done.said);
+    assert_eq!(docker::of_run(pid), Vec::<String>::new());
+}
+
+#[test]
+fn an_engine_that_does_not_answer_is_named() {
+    let bed = Bed::with(&of_image(""));
+    let socket = bed.path().join("dead.sock");
+    // A socket that takes connections and says nothing, and none at all.
+    let _mute = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    for address in [socket.as_path(), &bed.path().join("none.sock")] {
+        let address = format!("unix://{}", address.display());
+        let done = bed
+            .meshbed(&["run", "scenario.yaml", "--headless", "--out", "out/a"])
+            .env("DOCKER_HOST", &address)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&done.stderr);
+        assert_eq!(done.status.code(), Some(3), "{said}");
+        assert!(
+            said.contains(&format!(
+                "the container engine at {address} does not answer"
+            )),
+            "{said}"
+        );
+        assert!(bed.journals().is_empty());
+    }
+}
+
+#[test]
+fn a_container_that_dies_is_told_and_the_run_goes_on() {
+    if !docker::is_there() {
+        return;
+    }
+    let bed = Bed::with(&of_image(""));
+    let child = bed.begin("a", &[]);
+    let pid = child.id();
+    let label = format!("label=meshbed.pid={pid}");
+    running(pid, 2);
+    thread::sleep(Duration::from_secs(1));
+    let catalog = docker(&[
+        "ps",
+        "-q",
+        "--filter",
+        &label,
+        "--filter",
+        "label=meshbed.service=catalog",
+    ])
+    .unwrap();
+    docker(&["kill", catalog.trim()]).unwrap();
+    let done = bed.end("a", child);
+    assert!(
+        done.said
+            .contains("note: service `catalog` has ended (exit code 137: SIGKILL)"),
+        "{}",
+        done.said
+    );
+    let run = done.run();
+    assert_eq!(run["state"], "finished", "{}", done.said);
+    assert_eq!(run["generator"]["done"], 60, "{}", done.said);
+    assert!(run["checks"][0]["outcome"] == "fail", "{}", done.said);
+    assert_eq!(docker::of_run(pid), Vec::<String>::new());
+    assert!(bed.journals().is_empty());
+}
+
+#[test]
+fn ctrl_c_removes_containers_at_any_moment() {
+    if !docker::is_there() {
+        return;
+    }
+    let bed = Bed::with(&of_image(""));
+    for (index, after_ms) in [50, 300, 700, 1500].into_iter().enumerate() {
+        let name = format!("run-{index}");
+        let child = bed.begin(&name, &[]);
+        let pid = child.id();
+        thread::sleep(Duration::from_millis(after_ms));
+        docker::signal("INT", pid);
+        let done = bed.end(&name, child);
+        let when = format!("after {after_ms} ms: {}", done.said);
+        assert_eq!(done.code, Some(130), "{when}");
+        assert_eq!(docker::of_run(pid), Vec::<String>::new(), "{when}");
+        assert!(bed.journals().is_empty(), "{when}");
+    }
+}
+
+/// `MESHBED_TEST_KILLS` sets how often; each takes up to three seconds.
+#[test]
+fn what_sigkill_leaves_at_an_engine_is_undone_by_cleanup() {
+    if !docker::is_there() {
+        return;
+    }
+    let rounds: u64 = std::env::var("MESHBED_TEST_KILLS")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(6);
+    let bed = Bed::with(&of_image(""));
+    let mut with_containers = 0;
+    for round in 0..rounds {
+        // Instants of a fixed sequence that looks like chance: the golden ratio's multiples, over two seconds.
+        let after_ms = (round + 1) * 1236 % 2000;
+        let mut child = bed.begin(&format!("run-{round}"), &[]);
+        let pid = child.id();
+        thread::sleep(Duration::from_millis(after_ms));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        with_containers += usize::from(!docker::of_run(pid).is_empty());
+        let when = format!("killed after {after_ms} ms");
+        let cleanup = bed.meshbed(&["cleanup"]).output().unwrap();
+        let said = String::from_utf8_lossy(&cleanup.stderr);
+        assert!(cleanup.status.success(), "{when}: {said}");
+        // What the engine was still at when cleanup came is not late either.
+        thread::sleep(Duration::from_millis(500));
+        assert_eq!(docker::of_run(pid), Vec::<String>::new(), "{when}: {said}");
+        assert!(bed.journals().is_empty(), "{when}");
+        let partial = bed.reports();
+        assert!(
+            !partial.iter().any(|name| name.ends_with(".partial")),
+            "{when}: {partial:?}"
+        );
+    }
+    assert!(
+        with_containers * 2 >= rounds as usize,
+        "{with_containers} of {rounds} were killed with something up"
+    );
+}
