@@ -13,6 +13,7 @@ use std::{
 
 use arc_swap::{ArcSwap, Cache};
 use http::{HeaderName, HeaderValue, StatusCode};
+use tokio::sync::watch;
 
 use crate::{
     access_log::{Logs, sink::Sinks},
@@ -306,6 +307,7 @@ pub struct Lasting {
     faults: Book,
     known: filters::Known,
     arrivals: Mutex<HashMap<Arc<str>, Arc<AtomicU64>>>,
+    live: Mutex<HashMap<Arc<str>, tcp::Live>>,
     connections: Mutex<HashMap<String, Arc<AtomicU64>>>,
     calls: Mutex<HashMap<Caller, Arc<Calls>>>,
     ids: AtomicU64,
@@ -332,7 +334,11 @@ impl Publisher {
 
     /// From now on it is this one.
     pub fn publish(&self, snapshot: Snapshot) {
-        self.0.store(Arc::new(snapshot));
+        let snapshot = Arc::new(snapshot);
+        self.0.store(Arc::clone(&snapshot));
+        for tcp in &snapshot.tcp {
+            tcp.go_live();
+        }
     }
 
     /// The current one.
@@ -374,6 +380,15 @@ impl Lasting {
     fn arrivals(&self, listener: &Arc<str>) -> Arc<AtomicU64> {
         let mut arrivals = self.arrivals.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(arrivals.entry(Arc::clone(listener)).or_default())
+    }
+
+    /// What connections of a listener suffer; at first this.
+    fn live(&self, listener: &Arc<str>, faults: &Arc<fault::tcp::Rules>) -> tcp::Live {
+        let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = live
+            .entry(Arc::clone(listener))
+            .or_insert_with(|| Arc::new(watch::Sender::new(Arc::clone(faults))));
+        Arc::clone(known)
     }
 
     fn connections(&self, limit: &str) -> Arc<AtomicU64> {
@@ -764,8 +779,13 @@ impl<'a> Compiler<'a> {
             self.problem(format!("{path}.tcp.faults"), what);
             fault::tcp::Rules::default()
         });
+        let faults = Arc::new(faults);
         Tcp {
             access,
+            live: proxy
+                .live
+                .then(|| self.lasting.live(&listener.name, &faults)),
+            numbered: proxy.numbered,
             faults,
             name: Arc::clone(&listener.name),
             stat_prefix: proxy.stat_prefix.as_str().into(),
