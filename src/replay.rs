@@ -29,6 +29,7 @@ use std::{
     time::Duration,
 };
 
+use meshbed_proxy::net::numbers::Numbers;
 use tokio::{
     sync::{mpsc, watch},
     time::Instant,
@@ -58,6 +59,8 @@ pub struct Drive {
     pub run: u64,
     /// The moment that due times count from. At least [`AHEAD`] from now, the first connections are open in time.
     pub origin: Instant,
+    /// Where sidecars learn which connection is which; `None`: none asks.
+    pub numbers: Option<Numbers>,
 }
 
 /// Why a schedule cannot be driven.
@@ -140,6 +143,7 @@ pub fn start(
         clock,
         origin: drive.origin,
         tally: Arc::clone(&tally),
+        numbers: drive.numbers.clone(),
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

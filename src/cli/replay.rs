@@ -226,6 +226,7 @@ async fn play(
             .collect(),
         run: std::process::id().into(),
         origin: Instant::now() + AHEAD,
+        numbers: None,
     };
     bundle.begun();
     let driving = replay::start(Arc::clone(schedule), &drive, move |event| {

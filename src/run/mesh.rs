@@ -10,7 +10,7 @@
 //! requests bear the shadow's side.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
     time::Duration,
@@ -39,6 +39,8 @@ use crate::{
     scenario::{Backing, Fault, Scenario, Select, Shadow},
 };
 
+mod wire;
+
 /// The caller of an inbound sidecar, which serves all callers; not a service's id.
 pub const ANYONE: &str = "*";
 
@@ -47,6 +49,14 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Envoy's idle timeout of upstream connections.
 const UPSTREAM_IDLE: Duration = Duration::from_hours(1);
+
+/// No limits.
+const UNBOUNDED: Thresholds = Thresholds {
+    connections: u32::MAX,
+    pending: u32::MAX,
+    requests: u32::MAX,
+    retries: Limit::Most(u32::MAX),
+};
 
 /// A service or a shadow: something that runs and has sidecars.
 #[derive(Debug, Clone, Copy)]
@@ -128,6 +138,7 @@ pub fn sides(scenario: &Scenario) -> BTreeMap<String, u8> {
         if let Some((_, side)) = party.shadow {
             sides.insert(party.inbound(), side);
             for (peer, _) in &party.service.calls {
+                sides.insert(wire::via(&party.outbound(peer)), side);
                 sides.insert(party.outbound(peer), side);
             }
         }
@@ -135,10 +146,10 @@ pub fn sides(scenario: &Scenario) -> BTreeMap<String, u8> {
     sides
 }
 
-/// Whether a fault chooses by the order of arrival at some caller, which no seed fixes: it counts requests that are not
-/// the schedule's own.
+/// Whether a fault chooses by the order of arrival at some caller, which no seed fixes: it counts requests, or chooses
+/// connections, that are not the schedule's own.
 pub fn counts_arrivals(scenario: &Scenario, fault: &Fault) -> bool {
-    matches!(fault.select, Select::First(_) | Select::Every(_))
+    (fault.kind.is_of_connections() || matches!(fault.select, Select::First(_) | Select::Every(_)))
         && plan::callers(scenario, fault)
             .iter()
             .any(|caller| &**caller != CLIENT)
@@ -165,6 +176,10 @@ pub struct Wiring {
     pub endpoints: BTreeMap<String, Vec<SocketAddr>>,
     /// The requests that `first` and `every` choose among the generator's, by fault.
     pub ordinals: BTreeMap<Id, Arc<[u64]>>,
+    /// The connections that `first` and `every` choose among the generator's, by fault.
+    pub numbers: BTreeMap<Id, Arc<[u64]>>,
+    /// The faults of connections that are on by the timeline: they go by the clock.
+    pub live: BTreeSet<Id>,
     /// The switches that do not stand at the timeline.
     pub switches: BTreeMap<Id, Switch>,
 }
@@ -173,21 +188,17 @@ pub struct Wiring {
 /// switches can be published in place of it.
 pub fn config(scenario: &Scenario, wiring: &Wiring) -> Config {
     let mut listeners = Vec::new();
+    let mut clusters = Vec::new();
     for service in driven(scenario) {
         let caller = Caller {
             id: CLIENT,
             mirrors: true,
         };
-        listeners.push(outbound(
-            scenario,
-            wiring,
-            caller,
-            entrance(service),
-            service,
-            None,
-        ));
+        let requests = outbound(scenario, wiring, caller, entrance(service), service, None);
+        let (own, cluster) = wire::before(scenario, wiring, caller, service, requests);
+        listeners.extend(own);
+        clusters.extend(cluster);
     }
-    let mut clusters = Vec::new();
     for party in parties(scenario) {
         let label = party.label();
         listeners.push(inbound(&party));
@@ -198,14 +209,10 @@ pub fn config(scenario: &Scenario, wiring: &Wiring) -> Config {
             };
             // A shadow stands beside the service that may have asked for a fixed port.
             let port = port.filter(|_| party.shadow.is_none());
-            listeners.push(outbound(
-                scenario,
-                wiring,
-                caller,
-                party.outbound(peer),
-                peer,
-                port,
-            ));
+            let requests = outbound(scenario, wiring, caller, party.outbound(peer), peer, port);
+            let (own, cluster) = wire::before(scenario, wiring, caller, peer, requests);
+            listeners.extend(own);
+            clusters.extend(cluster);
         }
         let endpoints = wiring.endpoints.get(&label).into_iter().flatten();
         let policy = &party.service.policy;
@@ -220,12 +227,7 @@ pub fn config(scenario: &Scenario, wiring: &Wiring) -> Config {
             health: policy.health.iter().cloned().collect(),
             // Its callers' sidecars keep the limits.
             limits: Limits {
-                default: Thresholds {
-                    connections: u32::MAX,
-                    pending: u32::MAX,
-                    requests: u32::MAX,
-                    retries: Limit::Most(u32::MAX),
-                },
+                default: UNBOUNDED,
                 ..Limits::default()
             },
             ..replicas
@@ -332,13 +334,18 @@ fn inbound(party: &Party<'_>) -> Listener {
             ..RateLimit::default()
         }))
     }));
+    let listener = if party.service.protocol.is_http() {
+        Listener::http(party.inbound(), any_port(), manager)
+    } else {
+        wire::inbound(&party.inbound(), behind(&party.label()), any_port())
+    };
     Listener {
         place: Some(Place {
             caller: ANYONE.into(),
             service: party.service.id.clone(),
             direction: Direction::Inbound,
         }),
-        ..Listener::http(party.inbound(), any_port(), manager)
+        ..listener
     }
 }
 
@@ -405,13 +412,13 @@ fn rule(fault: &Fault, caller: &str, wiring: &Wiring) -> Option<Rule> {
         Switch::Off => None,
         Switch::On => Some(Rule {
             windows: Vec::new(),
-            ..plan::rule(fault, caller, None)
+            ..plan::rule(fault, caller, None)?
         }),
         // A fault without windows would be on all the time where the timeline never has it on.
         Switch::Timeline if fault.windows.is_empty() => None,
         Switch::Timeline => {
             let planned = wiring.ordinals.get(&fault.id).filter(|_| caller == CLIENT);
-            Some(plan::rule(fault, caller, planned.cloned()))
+            plan::rule(fault, caller, planned.cloned())
         }
     }
 }

@@ -23,7 +23,7 @@ fn shipped() -> String {
 #[test]
 fn every_fault_kind_has_an_example_that_loads_and_a_shipped_scenario() {
     let (manual, shipped) = (read("scenarios/README.md"), shipped());
-    for (kind, examples) in fault::KINDS {
+    for (kind, examples) in fault::KINDS.iter().chain(fault::tcp::KINDS) {
         assert!(
             manual.contains(&format!("`{kind}`")),
             "`{kind}` is not in the manual"

@@ -204,6 +204,7 @@ fn start(schedule: Schedule, target: SocketAddr) -> (Driving, Events) {
         targets: BTreeMap::from([("shop".into(), target)]),
         run: RUN,
         origin: Instant::now() + Duration::from_millis(50),
+        numbers: None,
     };
     let sink = {
         let events = Arc::clone(&events);
@@ -524,6 +525,7 @@ async fn a_source_without_an_address_is_refused() {
         targets: BTreeMap::new(),
         run: RUN,
         origin: Instant::now(),
+        numbers: None,
     };
     let error = replay::start(Arc::new(schedule), &drive, |_| {}).unwrap_err();
     assert_eq!(
