@@ -27,7 +27,7 @@ mod connection;
 mod power;
 mod show;
 
-pub use connection::{connection_rule, numbers_for};
+pub use connection::{connection_choice, numbers_for};
 pub use power::{Need, Power};
 
 /// What a run will do.

@@ -721,20 +721,28 @@ impl<'a> Compiler<'a> {
                 Serve::Tcp(self.tcp.len() - 1)
             }
         };
-        let tls =
-            chain
-                .tls
-                .as_ref()
-                .and_then(|it| match self.lasting.tls.server(it, self.config.seed) {
-                    Ok(server) => Some(server),
-                    Err(wrong) => {
-                        self.wrong_tls(path, &wrong);
-                        None
-                    }
-                });
+        let tls = chain
+            .tls
+            .as_ref()
+            .and_then(|it| match self.lasting.tls.server(it) {
+                Ok(server) => Some(server),
+                Err(wrong) => {
+                    self.wrong_tls(path, &wrong);
+                    None
+                }
+            });
         Chain {
             matches: chain.matches.clone(),
             tls,
+            spoiling: (!chain.spoilt.is_empty()).then(|| listener::Spoiling {
+                rules: fault::tls::Rules::new(&chain.spoilt, self.config.seed),
+                listener: Arc::clone(&listener.name),
+                place: listener.place.clone(),
+                numbered: chain.numbered,
+                arrivals: self
+                    .lasting
+                    .arrivals(&format!("{} handshakes", listener.name).into()),
+            }),
             handshake_timeout: chain.handshake_timeout,
             limit: chain.limit.as_ref().map(|limit| listener::Limit {
                 stat_prefix: limit.stat_prefix.as_str().into(),

@@ -66,6 +66,9 @@ pub async fn run(
     let Some(upstream) = connect(&local, settings, connection, &mut log).await else {
         return;
     };
+    if let Some(from) = log.upstream_local {
+        suffering.number(from);
+    }
     let (up, down) = suffering.lines();
     let relay = Relay {
         alarm: core.timer.alarm(),

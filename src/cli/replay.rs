@@ -226,6 +226,7 @@ async fn play(
             .collect(),
         run: std::process::id().into(),
         origin: Instant::now() + AHEAD,
+        tls: std::collections::BTreeMap::new(),
         numbers: None,
     };
     bundle.begun();

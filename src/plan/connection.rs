@@ -80,18 +80,13 @@ pub fn numbers_for(fault: &Fault, schedule: &Schedule) -> Option<Vec<u64>> {
     }
 }
 
-/// A fault's rule at one caller's sidecar; `None`: it is about requests, or handshakes. `numbers`: see [`numbers_for`].
-pub fn connection_rule(fault: &Fault, caller: &str, numbers: Option<Arc<[u64]>>) -> Option<Rule> {
-    let FaultKind::Connection(kind, direction) = &fault.kind else {
-        return None;
-    };
-    Some(Rule {
-        id: Arc::clone(&fault.id),
-        name: rule_name(fault, caller),
-        select: select(fault.select, numbers),
-        direction: *direction,
-        kind: kind.clone(),
-    })
+/// What names a fault's draws at one caller's sidecar, and which connections it chooses there. `numbers`: see [`numbers_for`].
+pub fn connection_choice(
+    fault: &Fault,
+    caller: &str,
+    numbers: Option<Arc<[u64]>>,
+) -> (String, ProxySelect) {
+    (rule_name(fault, caller), select(fault.select, numbers))
 }
 
 fn select(select: Select, numbers: Option<Arc<[u64]>>) -> ProxySelect {
@@ -106,10 +101,11 @@ fn select(select: Select, numbers: Option<Arc<[u64]>>) -> ProxySelect {
 /// Asks the proxy's own rules about each connection that the generator will open, at its first opening.
 pub(super) fn choice(seed: Seed, fault: &Fault, schedule: &Schedule) -> Result<Choice, Error> {
     let numbers = numbers_for(fault, schedule).map(Arc::from);
+    let (name, select) = connection_choice(fault, CLIENT, numbers);
     let rule = Rule {
         id: Arc::clone(&fault.id),
-        name: rule_name(fault, CLIENT),
-        select: select(fault.select, numbers),
+        name,
+        select,
         direction: meshbed_proxy::policy::fault::tcp::Direction::Both,
         // Which connections are chosen does not depend on what is done to them.
         kind: Kind::Refuse,

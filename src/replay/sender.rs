@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
-use meshbed_proxy::net::numbers::Numbers;
+use meshbed_proxy::net::{numbers::Numbers, tls::Client};
 use tokio::{
     sync::{mpsc, watch},
     task::{JoinSet, LocalSet},
@@ -58,6 +58,8 @@ pub(super) struct Sender {
     pub(super) tally: Arc<Tally>,
     /// Where it is told which connection is which.
     pub(super) numbers: Option<Numbers>,
+    /// How each source speaks TLS; `None`: it does not.
+    pub(super) tls: Vec<Option<Arc<Client>>>,
 }
 
 /// Where events go.
@@ -242,6 +244,10 @@ impl Desk {
             return;
         };
         self.sender.tally.ended(ended.why.is_none());
+        let given_up = ended.why.as_deref() == Some(STOPPED);
+        if connection.is_some() && ended.sent_us.is_none() && !given_up {
+            self.sender.tally.unopened();
+        }
         (self.sink)(RunEvent::Request(Arc::new(event::Request {
             ordinal: planned.ordinal,
             source: Arc::clone(&lane.id),
@@ -499,7 +505,9 @@ impl Worker {
     }
 
     fn dialer(&self, target: SocketAddr) -> Dialer {
-        Dialer::new(target, self.number, self.desk.sender.numbers.clone())
+        let sender = &self.desk.sender;
+        let tls = sender.tls.get(self.opening.source).cloned().flatten();
+        Dialer::new(target, self.number, sender.numbers.clone(), tls)
     }
 
     /// Sends one request and reads its answer.

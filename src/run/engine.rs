@@ -16,7 +16,7 @@ use super::{
     Command, Failure, Options, Outcome, chain,
     collect::{Collector, Comparing, Origin},
     guard, judge,
-    mesh::{self, Party, Switch, Wiring},
+    mesh::{self, Party, Switch, Trust, Wiring},
     outcome::{self, End, Ending, ScheduleFacts, SteadyFacts, TraceFacts},
     services::{self, Services},
     timeline::{self, Step},
@@ -91,8 +91,11 @@ async fn run(
         return Ok(engine.outcome(options, None, None));
     };
     let schedule = Arc::new(schedule?);
+    let trust = Trust::new(scenario)
+        .map_err(|wrong| Failure::Environment(format!("cannot make certificates: {wrong}")))?;
     let mut wiring = Wiring {
         run: options.run,
+        trust: trust.clone(),
         ordinals: chosen(scenario, |fault| plan::ordinals_for(fault, &schedule)),
         numbers: chosen(scenario, |fault| plan::numbers_for(fault, &schedule)),
         ..Wiring::default()
@@ -109,6 +112,7 @@ async fn run(
         base,
         logs: options.logs,
         seed: scenario.seed.0,
+        trust: &trust,
     };
     engine.wiring = wiring;
     let brought_up = bring_up(&mut behind, &parties, ports, &listeners, place, &mut stop).await;
@@ -364,6 +368,7 @@ impl<'a> Engine<'a> {
             targets,
             run: self.wiring.run,
             origin,
+            tls: self.wiring.trust.clients(),
             numbers: self
                 .scenario
                 .breaks_connections()

@@ -39,7 +39,10 @@ use crate::{
     scenario::{Backing, Fault, Scenario, Select, Shadow},
 };
 
+mod trust;
 mod wire;
+
+pub use trust::Trust;
 
 /// The caller of an inbound sidecar, which serves all callers; not a service's id.
 pub const ANYONE: &str = "*";
@@ -180,6 +183,8 @@ pub struct Wiring {
     pub numbers: BTreeMap<Id, Arc<[u64]>>,
     /// The faults of connections that are on by the timeline: they go by the clock.
     pub live: BTreeSet<Id>,
+    /// The certificates of services that are spoken to over TLS.
+    pub trust: Trust,
     /// The switches that do not stand at the timeline.
     pub switches: BTreeMap<Id, Switch>,
 }
@@ -225,6 +230,7 @@ pub fn config(scenario: &Scenario, wiring: &Wiring) -> Config {
             balance: policy.balance.clone(),
             outlier: policy.outlier,
             health: policy.health.iter().cloned().collect(),
+            tls: trust::begin(party.service.protocol, party.backing(), &party.service.id),
             // Its callers' sidecars keep the limits.
             limits: Limits {
                 default: UNBOUNDED,
@@ -292,17 +298,21 @@ fn outbound(
         .filter(|fault| fault.from.as_deref().is_none_or(|from| from == caller.id))
         .filter_map(|fault| rule(fault, caller.id, wiring))
         .collect();
+    let mut listener = Listener::http(
+        Arc::from(name.as_str()),
+        port.unwrap_or(any_port()),
+        manager(name, forward, faults),
+    );
+    for chain in &mut listener.chains {
+        trust::end(scenario, wiring, caller, peer, chain);
+    }
     Listener {
         place: Some(Place {
             caller: caller.id.into(),
             service: peer.clone(),
             direction: Direction::Outbound,
         }),
-        ..Listener::http(
-            Arc::from(name.as_str()),
-            port.unwrap_or(any_port()),
-            manager(name, forward, faults),
-        )
+        ..listener
     }
 }
 

@@ -206,7 +206,7 @@ const PROTOCOLS: &[Word] = &[
     word("h2"),
     word("grpc"),
     word("tcp"),
-    later("tls"),
+    word("tls"),
 ];
 
 const BUILTIN: Table = Table {
@@ -1072,8 +1072,7 @@ const FAULT: Table = Table {
             ]),
             OneOf("fault"),
             "handshakes fail: the certificate is too old, for another name, or of an unknown authority; or nothing is answered",
-        )
-        .later(),
+        ),
         key(
             "kill",
             Kind::Anything,

@@ -204,6 +204,7 @@ fn start(schedule: Schedule, target: SocketAddr) -> (Driving, Events) {
         targets: BTreeMap::from([("shop".into(), target)]),
         run: RUN,
         origin: Instant::now() + Duration::from_millis(50),
+        tls: BTreeMap::new(),
         numbers: None,
     };
     let sink = {
@@ -431,6 +432,7 @@ async fn a_refused_connection_gives_no_response_with_a_reason() {
         assert_eq!(request.sent_us, None);
     }
     assert_eq!((totals.stats.sent, totals.stats.no_response), (0, 3));
+    assert_eq!(totals.stats.unopened, 3);
 }
 
 #[tokio::test]
@@ -525,6 +527,7 @@ async fn a_source_without_an_address_is_refused() {
         targets: BTreeMap::new(),
         run: RUN,
         origin: Instant::now(),
+        tls: BTreeMap::new(),
         numbers: None,
     };
     let error = replay::start(Arc::new(schedule), &drive, |_| {}).unwrap_err();

@@ -66,6 +66,13 @@ impl<'a> Suffering<'a> {
         self.number.connection
     }
 
+    /// The connection from this address is the same one, passed on.
+    pub(super) fn number(&self, from: SocketAddr) {
+        if self.numbered {
+            self.core.numbers.register(from, self.number);
+        }
+    }
+
     /// What happens to it.
     pub(super) fn plan(&self) -> &Plan {
         &self.plan

@@ -4,9 +4,13 @@ use std::{
     cell::Cell,
     io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
 };
 
-use meshbed_proxy::{net::numbers::Numbers, policy::fault::tcp::Number};
+use meshbed_proxy::{
+    net::{io::Duplex, numbers::Numbers, tls::Client},
+    policy::fault::tcp::Number,
+};
 use tokio::net::{TcpSocket, TcpStream};
 
 /// Opens one of the schedule's connections, as often as it is needed.
@@ -17,17 +21,43 @@ pub(super) struct Dialer {
     opened: Cell<u32>,
     /// Where the number is told; `None`: nobody wants to know.
     numbers: Option<Numbers>,
+    tls: Option<Arc<Client>>,
+}
+
+/// An open connection.
+pub(super) enum Wire {
+    /// As it is.
+    Plain(TcpStream),
+    /// Over TLS.
+    Tls(Box<dyn Duplex>),
 }
 
 impl Dialer {
     /// For the connection with this number.
-    pub(super) fn new(target: SocketAddr, number: u64, numbers: Option<Numbers>) -> Self {
+    pub(super) fn new(
+        target: SocketAddr,
+        number: u64,
+        numbers: Option<Numbers>,
+        tls: Option<Arc<Client>>,
+    ) -> Self {
         Self {
             target,
             number,
             opened: Cell::new(0),
             numbers,
+            tls,
         }
+    }
+
+    /// Connects, over TLS where the service is spoken to so; the error is a clause for people.
+    pub(super) async fn open(&self) -> Result<Wire, String> {
+        let stream = self.connect().await?;
+        let Some(tls) = &self.tls else {
+            return Ok(Wire::Plain(stream));
+        };
+        let shaken = tls.connect(stream, self.target, None, &[]).await;
+        let (stream, _) = shaken.map_err(|failure| format!("handshake failed: {failure}"))?;
+        Ok(Wire::Tls(Box::new(stream)))
     }
 
     /// Connects; the error is a clause for people.

@@ -13,9 +13,15 @@ use hyper::{
     },
 };
 use hyper_util::rt::TokioIo;
-use tokio::task::{JoinHandle, spawn_local};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    task::{JoinHandle, spawn_local},
+};
 
-use super::{Ended, dialer::Dialer};
+use super::{
+    Ended,
+    dialer::{Dialer, Wire},
+};
 
 /// Why a request ends whose connection closed before it was written.
 pub(super) const CLOSED: &str = "connection closed before the request was sent";
@@ -43,7 +49,13 @@ pub(super) enum Failure {
 impl Link {
     /// Connects; the error is a clause for people.
     pub(super) async fn open(dialer: &Dialer) -> Result<Self, String> {
-        let stream = dialer.connect().await?;
+        match dialer.open().await? {
+            Wire::Plain(stream) => Self::over(stream).await,
+            Wire::Tls(stream) => Self::over(stream).await,
+        }
+    }
+
+    async fn over(stream: impl AsyncRead + AsyncWrite + Unpin + 'static) -> Result<Self, String> {
         let (sender, connection) = handshake(TokioIo::new(stream))
             .await
             .map_err(|error| reason(&error))?;

@@ -9,7 +9,10 @@ use std::net::SocketAddr;
 
 use meshbed_proxy::{
     config::{Address, Cluster, Endpoint, Listener, TcpProxy},
-    policy::{breaker::Limits, fault::tcp::Rule},
+    policy::{
+        breaker::Limits,
+        fault::tcp::{Rule, Select},
+    },
 };
 
 use super::{CONNECT_TIMEOUT, Caller, Switch, UNBOUNDED, Wiring, any_port};
@@ -25,14 +28,15 @@ pub(super) fn via(outbound: &str) -> String {
     outbound.replacen("out:", "via:", 1)
 }
 
-/// The faults that break the connections of this caller to this service.
-fn faults<'a>(scenario: &'a Scenario, caller: &str, peer: &Id) -> Vec<&'a Fault> {
-    let concerns = |fault: &&Fault| {
+/// The faults that this caller meets on its way to this service.
+pub(super) fn meeting<'a>(
+    scenario: &'a Scenario,
+    caller: &'a str,
+    peer: &'a Id,
+) -> impl Iterator<Item = &'a Fault> {
+    scenario.faults.iter().filter(move |fault| {
         fault.target == *peer && fault.from.as_deref().is_none_or(|from| from == caller)
-    };
-    let of_connections = |fault: &&Fault| matches!(fault.kind, FaultKind::Connection(..));
-    let faults = scenario.faults.iter();
-    faults.filter(concerns).filter(of_connections).collect()
+    })
 }
 
 /// The sidecars pass on bytes to this service, and see no requests.
@@ -51,7 +55,8 @@ pub(super) fn before(
     requests: Listener,
 ) -> (Vec<Listener>, Option<Cluster>) {
     let opaque = is_opaque(scenario, peer);
-    let faults = faults(scenario, caller.id, peer);
+    let breaks = |fault: &&Fault| matches!(fault.kind, FaultKind::Connection(..));
+    let faults: Vec<&Fault> = meeting(scenario, caller.id, peer).filter(breaks).collect();
     if faults.is_empty() && !opaque {
         return (vec![requests], None);
     }
@@ -117,14 +122,28 @@ pub(super) fn inbound(name: &str, to: String, address: SocketAddr) -> Listener {
 
 /// A fault at one caller's sidecar; `None`: it is off now.
 fn rule(fault: &Fault, caller: &str, wiring: &Wiring) -> Option<Rule> {
+    let FaultKind::Connection(kind, direction) = &fault.kind else {
+        return None;
+    };
+    let (name, select) = choice(fault, caller, wiring)?;
+    Some(Rule {
+        id: fault.id.clone(),
+        name,
+        select,
+        direction: *direction,
+        kind: kind.clone(),
+    })
+}
+
+/// What names a fault's draws, and which connections it chooses; `None`: it is off now.
+pub(super) fn choice(fault: &Fault, caller: &str, wiring: &Wiring) -> Option<(String, Select)> {
     let on = match wiring.switches.get(&fault.id).copied().unwrap_or_default() {
         Switch::Off => false,
         Switch::On => true,
         Switch::Timeline => wiring.live.contains(&fault.id),
     };
     let numbers = wiring.numbers.get(&fault.id).filter(|_| caller == CLIENT);
-    on.then(|| plan::connection_rule(fault, caller, numbers.cloned()))
-        .flatten()
+    on.then(|| plan::connection_choice(fault, caller, numbers.cloned()))
 }
 
 #[cfg(test)]
@@ -133,7 +152,7 @@ mod tests {
 
     use meshbed_proxy::{
         config::{Config, Serve},
-        policy::fault::tcp::{self, Direction, Select},
+        policy::fault::tcp::{self, Direction},
     };
 
     use super::*;

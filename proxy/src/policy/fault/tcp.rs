@@ -332,7 +332,7 @@ impl Rules {
 
 impl Select {
     /// Whether the connection is chosen, and the draw and the share, where there are.
-    fn choose(&self, draw: Draw, number: Number) -> (bool, f64, f64) {
+    pub(super) fn choose(&self, draw: Draw, number: Number) -> (bool, f64, f64) {
         let counted = |chosen| (chosen, f64::NAN, f64::NAN);
         match self {
             Self::Share(share) => {
