@@ -99,6 +99,8 @@ fn replay(rate: u32, seconds: u32) -> serde_json::Value {
         targets: BTreeMap::from([("server".into(), target)]),
         run: 1,
         origin: Instant::now() + 2 * AHEAD,
+        tls: BTreeMap::new(),
+        numbers: None,
     };
     let driving = replay::start(Arc::new(schedule), &drive, drop).unwrap();
     let totals = tokio::runtime::Builder::new_current_thread()

@@ -78,6 +78,8 @@ pub enum Error {
     Version(&'static App, String),
     /// The app has no such service.
     Service(&'static App, String),
+    /// The authority that its peers' certificates are of cannot be believed.
+    Trust(String),
     /// The environment lacks the address of a peer: service and peer.
     Peer(&'static str, &'static str),
     /// A peer's address cannot be used: variable, value.
@@ -85,6 +87,9 @@ pub enum Error {
     /// The thread or its runtime could not be made.
     Start(std::io::Error),
 }
+
+/// The variable with the certificate of the authority that peers at `https://` are believed by, PEM.
+pub const CA: &str = "MESHBED_CA_PEM";
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -119,6 +124,7 @@ impl fmt::Display for Error {
                 "builtin service `{service}` needs {}, which is set when `{peer}` is among its `calls`",
                 peers::variable(peer)
             ),
+            Self::Trust(why) => write!(f, "{CA} cannot be believed: {why}"),
             Self::Url(variable, value) => {
                 write!(f, "{variable} is `{value}`, accepted: http://HOST:PORT")
             }

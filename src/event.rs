@@ -51,6 +51,8 @@ pub enum RunEvent {
     Hop(Arc<Hop>),
     /// What a service has served, counted already: live traffic is too much to tell of each request.
     Served(Arc<Served>),
+    /// More is known of the faults of a connection.
+    Connection(Arc<Connection>),
     /// What became of a request that a shadow's sample chose.
     Mirror(Arc<Mirror>),
     /// A request waited because `max_in_flight` were under way.
@@ -324,7 +326,31 @@ pub struct Served {
     pub latency: Histogram,
 }
 
-/// A fault chose a request.
+/// The faults of a connection, as far as they are known: each is told once as considered, and once more if it chose the
+/// connection, when it has done something or never will.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Connection {
+    /// When.
+    pub t_us: Micros,
+    /// 0: primary; else the shadow's number.
+    pub side: u8,
+    /// Who called.
+    pub caller: Id,
+    /// Who was called.
+    pub service: Id,
+    /// The schedule's number of it; the order of its arrival where `numbered` is not set.
+    pub number: u64,
+    /// How often it had been opened before.
+    pub reopenings: u32,
+    /// Our generator opened it, so the number is the schedule's.
+    pub numbered: bool,
+    /// Faults that were drawn for it.
+    pub considered: Vec<Id>,
+    /// Those that chose it.
+    pub hits: Vec<Hit>,
+}
+
+/// A fault chose a request, or a connection.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Hit {
     /// The fault.

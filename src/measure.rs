@@ -198,6 +198,12 @@ impl Measured {
             RunEvent::Request(request) => self.add_request(request),
             RunEvent::Hop(hop) => self.add_hop(hop),
             RunEvent::Served(served) => self.add_served(served),
+            RunEvent::Connection(connection) => {
+                let own = connection.side == 0;
+                for fault in self.faults.iter_mut().filter(|_| own) {
+                    fault.add_connection(connection);
+                }
+            }
             RunEvent::Mirror(mirror) => self.add_mirror(mirror),
             RunEvent::Overflow { t_us, .. } => {
                 let slice = self.slice_of(*t_us);

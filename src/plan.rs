@@ -20,12 +20,14 @@ use crate::{
     event::{Id, Micros},
     measure::CLIENT,
     replay::schedule::{self, Planned, Schedule, TraceFacts},
-    scenario::{Fault, Scenario, Select, Shadow},
+    scenario::{Fault, FaultKind, Scenario, Select, Shadow},
 };
 
+mod connection;
 mod power;
 mod show;
 
+pub use connection::{connection_choice, numbers_for};
 pub use power::{Need, Power};
 
 /// What a run will do.
@@ -223,6 +225,9 @@ pub fn ordinals_for(fault: &Fault, schedule: &Schedule) -> Option<Vec<u64>> {
     let (Select::First(count) | Select::Every(count)) = fault.select else {
         return None;
     };
+    if fault.kind.is_of_connections() {
+        return None;
+    }
     let matcher = CompiledMatcher::new(&fault.matcher).ok()?;
     let by_client = fault.from.as_deref().is_none_or(|from| from == CLIENT);
     let is_driven = schedule
@@ -250,10 +255,13 @@ fn rule_name(fault: &Fault, caller: &str) -> String {
     format!("{}@{caller}>{}", fault.id, fault.target)
 }
 
-/// A fault's rule at one caller's sidecar, on by its windows.
+/// A fault's rule at one caller's sidecar, on by its windows; `None`: it is not about requests.
 ///
 /// `ordinals` are those that `first` and `every` choose among the caller's requests, where they are known beforehand.
-pub fn rule(fault: &Fault, caller: &str, ordinals: Option<Arc<[u64]>>) -> Rule {
+pub fn rule(fault: &Fault, caller: &str, ordinals: Option<Arc<[u64]>>) -> Option<Rule> {
+    let FaultKind::Request(kind) = &fault.kind else {
+        return None;
+    };
     let select = match (fault.select, ordinals) {
         (_, Some(ordinals)) => ProxySelect::Ordinals(ordinals),
         (Select::Share(share), None) => ProxySelect::Share(share),
@@ -261,7 +269,7 @@ pub fn rule(fault: &Fault, caller: &str, ordinals: Option<Arc<[u64]>>) -> Rule {
         (Select::First(count), None) => ProxySelect::First(count),
         (Select::Every(count), None) => ProxySelect::Every(count),
     };
-    Rule {
+    Some(Rule {
         id: Arc::clone(&fault.id),
         name: rule_name(fault, caller),
         windows: fault
@@ -276,27 +284,24 @@ pub fn rule(fault: &Fault, caller: &str, ordinals: Option<Arc<[u64]>>) -> Rule {
         select,
         max_active: fault.max_active,
         place: fault.place,
-        kind: fault.kind.clone(),
+        kind: kind.clone(),
         ..Rule::default()
-    }
+    })
 }
 
 fn fault_plan(scenario: &Scenario, fault: &Fault, schedule: &Schedule) -> Result<FaultPlan, Error> {
     let mut plans = Vec::new();
     for caller in callers(scenario, fault) {
-        let choice = if &*caller == CLIENT {
-            Some(choice(
-                scenario.seed,
-                Rule {
-                    // How many suffer at once is the system's doing; the choice does not depend on it.
-                    max_active: None,
-                    ..rule(fault, CLIENT, ordinals_for(fault, schedule).map(Arc::from))
-                },
-                fault,
-                schedule,
-            )?)
-        } else {
+        let choice = if &*caller != CLIENT {
             None
+        } else if let Some(mut rule) =
+            rule(fault, CLIENT, ordinals_for(fault, schedule).map(Arc::from))
+        {
+            // How many suffer at once is the system's doing; the choice does not depend on it.
+            rule.max_active = None;
+            Some(choice(scenario.seed, rule, fault, schedule)?)
+        } else {
+            Some(connection::choice(scenario.seed, fault, schedule)?)
         };
         plans.push(CallerPlan { caller, choice });
     }

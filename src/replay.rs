@@ -29,6 +29,10 @@ use std::{
     time::Duration,
 };
 
+use meshbed_proxy::{
+    config::tls,
+    net::{numbers::Numbers, tls::Client},
+};
 use tokio::{
     sync::{mpsc, watch},
     time::Instant,
@@ -58,6 +62,10 @@ pub struct Drive {
     pub run: u64,
     /// The moment that due times count from. At least [`AHEAD`] from now, the first connections are open in time.
     pub origin: Instant,
+    /// How the services are spoken to that are spoken to over TLS.
+    pub tls: BTreeMap<Id, tls::Client>,
+    /// Where sidecars learn which connection is which; `None`: none asks.
+    pub numbers: Option<Numbers>,
 }
 
 /// Why a schedule cannot be driven.
@@ -70,6 +78,8 @@ pub enum StartError {
         /// Its service.
         service: Id,
     },
+    /// TLS cannot be spoken.
+    Tls(String),
     /// A thread cannot be started.
     Thread(io::Error),
 }
@@ -81,6 +91,7 @@ impl fmt::Display for StartError {
                 f,
                 "traffic `{source_id}` goes to `{service}`, which has no address"
             ),
+            Self::Tls(why) => write!(f, "the generator cannot speak TLS: {why}"),
             Self::Thread(_) => f.write_str("cannot start the generator's threads"),
         }
     }
@@ -89,7 +100,7 @@ impl fmt::Display for StartError {
 impl std::error::Error for StartError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::NoTarget { .. } => None,
+            Self::NoTarget { .. } | Self::Tls(_) => None,
             Self::Thread(error) => Some(error),
         }
     }
@@ -140,6 +151,8 @@ pub fn start(
         clock,
         origin: drive.origin,
         tally: Arc::clone(&tally),
+        numbers: drive.numbers.clone(),
+        tls: secured(&schedule, &drive.tls)?,
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -264,6 +277,20 @@ fn targets(
                 })
         })
         .collect()
+}
+
+/// How each source speaks TLS; `None`: it does not.
+fn secured(
+    schedule: &Schedule,
+    clients: &BTreeMap<Id, tls::Client>,
+) -> Result<Vec<Option<Arc<Client>>>, StartError> {
+    let client = |lane: &Lane| match clients.get(&lane.service) {
+        None => Ok(None),
+        Some(settings) => Client::new(settings.clone())
+            .map(|client| Some(Arc::new(client)))
+            .map_err(|wrong| StartError::Tls(wrong.to_string())),
+    };
+    schedule.sources.iter().map(client).collect()
 }
 
 /// The scheduler thread: lets each request go when it is due, until all are gone or `stopped` is set.

@@ -21,6 +21,7 @@ use meshbed_proxy::{
 mod checks;
 mod compared;
 mod container;
+mod fault;
 pub mod file;
 mod include;
 pub mod key;
@@ -43,7 +44,8 @@ pub use policy::Policy;
 pub use problem::{Part, Problem, Problems, Standing, Warning};
 pub use resolve::Overrides;
 
-pub use meshbed_proxy::policy::fault::{Fault as FaultKind, Place};
+pub use fault::FaultKind;
+pub use meshbed_proxy::policy::fault::Place;
 
 pub use crate::measure::ErrorRule;
 use crate::{event::Id, expr::Expr, shadow::Rules};
@@ -120,12 +122,21 @@ pub enum Protocol {
     H2,
     /// gRPC: HTTP/2, and answers by gRPC's rules.
     Grpc,
+    /// Bytes that sidecars pass on without looking into them.
+    Tcp,
+    /// HTTP/1.1 over TLS.
+    Tls,
 }
 
 impl Protocol {
     /// Whether it is HTTP/2 that is spoken on the wire.
     pub fn is_h2(self) -> bool {
         matches!(self, Self::H2 | Self::Grpc)
+    }
+
+    /// Whether sidecars see requests.
+    pub fn is_http(self) -> bool {
+        self != Self::Tcp
     }
 }
 
@@ -582,7 +593,13 @@ impl Scenario {
         self.services.iter().find(|service| &*service.id == id)
     }
 
-    /// Whether traffic drives this service.
+    /// Whether a fault breaks connections, and not just requests.
+    pub fn breaks_connections(&self) -> bool {
+        let mut faults = self.faults.iter();
+        faults.any(|fault| fault.kind.is_of_connections())
+    }
+
+    /// Whether traffic drives a service.
     pub fn is_driven(&self, service: &str) -> bool {
         self.traffic.iter().any(|source| &*source.to == service)
     }
@@ -648,8 +665,8 @@ checks:
         assert_eq!(scenario.faults[0].windows, [(25_000, 35_000)]);
         assert_eq!(
             scenario.faults[0].kind,
-            FaultKind::Delay(meshbed_proxy::policy::fault::delay::Delay::Fixed(
-                Duration::from_millis(400)
+            FaultKind::Request(meshbed_proxy::policy::fault::Fault::Delay(
+                meshbed_proxy::policy::fault::delay::Delay::Fixed(Duration::from_millis(400))
             ))
         );
         assert_eq!(

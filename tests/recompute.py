@@ -379,6 +379,9 @@ class Run:
         parts = {part["id"]: part for part in self.json["faults"]}
         for fault in self.scenario.get("faults", []):
             part = parts[fault["id"]]
+            if part["kind"] in CONNECTION_KINDS:
+                self.recompute_connections(fault, part, chosen[fault["id"]], ended)
+                continue
             expected, considered, unsure = {}, Counter(), 0
             for hop in self.hops:
                 if hop["inbound"]:
@@ -423,6 +426,46 @@ class Run:
             self.same(f"fault {fault['id']} chosen", sum(effects.values()), part["chosen"])
             for effect in ("applied", "superseded", "capped", "abandoned"):
                 self.same(f"fault {fault['id']} {effect}", effects[effect], part[effect])
+
+    def recompute_connections(self, fault, part, chosen, ended):
+        """A fault of connections: a draw for each that is told as considered, by its number and how often it had been opened."""
+        considered, expected = {}, {}
+        for event in self.events:
+            if event["kind"] != "connection" or fault["id"] not in event["considered"]:
+                continue
+            key = (event["conn"], event["side"], event["reopenings"], event["caller"], event["service"], "TCP", "", 0)
+            if key in considered:
+                self.wrong.append(f"considered {fault['id']}: {key} is told twice")
+            considered[key] = event
+            if event["service"] != fault["target"] or fault.get("from") not in (None, event["caller"]):
+                self.wrong.append(f"considered {fault['id']}: told of a connection of {event['caller']} to {event['service']}")
+            if ended and not any(begin - 100_000 <= event["t_us"] < end + 250_000 for begin, end in part["windows_us"]):
+                self.wrong.append(f"considered {fault['id']}: {key} at {event['t_us']} us, when it was off")
+            number, u = event["conn"], xxh3.unit(xxh3.rule(self.seed, rule_name(fault, event)), xxh3.key(event["conn"], event["reopenings"], 0, "TCP", ""))
+            if "first" in fault or "every" in fault:
+                if event["scheduled"]:
+                    # Which connections there would be is the plan's; what is told is taken for it.
+                    hit = key in chosen
+                else:
+                    hit = number < fault["first"] if "first" in fault else (number + 1) % fault["every"] == 0
+                u = p = None
+            else:
+                p = share(fault.get("percent", "100%"))
+                hit = u < p
+            if hit:
+                expected[key] = (u, p)
+        for key in sorted(set(expected) ^ set(chosen), key=str):
+            self.wrong.append(f"choice {fault['id']}: {key} is {'not told' if key in expected else 'told, and should not be'}")
+        self.compared["choices"] += len(considered)
+        for key, (u, p) in expected.items():
+            if u is not None and key in chosen:
+                self.same(f"u {fault['id']} {key}", u, chosen[key]["u"])
+                self.same(f"p {fault['id']} {key}", p, chosen[key]["p"], 1e-12)
+        self.same(f"fault {fault['id']} considered", sum(event["side"] == 0 for event in considered.values()), part["considered"])
+        effects = Counter(hit["effect"] for hit in chosen.values() if hit["side"] == 0)
+        self.same(f"fault {fault['id']} chosen", sum(effects.values()), part["chosen"])
+        for effect in ("applied", "superseded", "capped", "abandoned"):
+            self.same(f"fault {fault['id']} {effect}", effects[effect], part[effect])
 
     def fault_matches(self, fault, hop):
         match = fault.get("match") or {}
@@ -1052,6 +1095,12 @@ def corners(kind, left, right):
 
 def inside(at_us, windows):
     return any(begin <= at_us < end for begin, end in windows)
+
+
+CONNECTION_KINDS = {
+    "latency", "bandwidth", "slow_close", "blackhole", "reset", "slicer", "limit_data", "loss", "refuse", "slow_accept",
+    "half_open", "tls",
+}
 
 
 def rule_name(fault, request):

@@ -3,7 +3,7 @@
 //! The shape that others may count on:
 //!
 //! ```text
-//! Proxy::start(config, Deps { observer, workers }) -> Result<Handle, StartError>   // all listeners are bound when it returns
+//! Proxy::start(config, Deps { observer, workers, numbers }) -> Result<Handle, StartError>   // all listeners are bound when it returns
 //! Handle::addresses()        name of listener -> bound address (for port 0)
 //! Handle::publish(config)    swaps the configuration on every event loop; Err(problems): the old one stays
 //! Handle::metrics()          Prometheus text, all event loops merged
@@ -41,7 +41,7 @@ use crate::{
     http::core::Core,
     listener,
     metrics::{Registry, report::Extra},
-    net::{listen, timer::Timer, tls::Shown},
+    net::{listen, numbers::Numbers, timer::Timer, tls::Shown},
     observe::{Observer, Silent},
     snapshot::{Lasting, Publisher, Reader, Snapshot},
 };
@@ -55,6 +55,8 @@ pub struct Deps {
     pub observer: Arc<dyn Observer>,
     /// Event loops, each a thread; at least one is started.
     pub workers: usize,
+    /// Numbers of connections, where somebody tells them.
+    pub numbers: Numbers,
 }
 
 /// A proxy, to be started.
@@ -111,6 +113,7 @@ impl Default for Deps {
         Self {
             observer: Arc::new(Silent),
             workers: 1,
+            numbers: Numbers::default(),
         }
     }
 }
@@ -118,7 +121,11 @@ impl Default for Deps {
 impl Proxy {
     /// Starts a proxy: when it returns, all listeners are bound and connections to them are served.
     pub fn start(config: Config, deps: Deps) -> Result<Handle, StartError> {
-        let Deps { observer, workers } = deps;
+        let Deps {
+            observer,
+            workers,
+            numbers,
+        } = deps;
         let count = workers.max(1);
         let mut bound = Vec::new();
         let mut sockets: Vec<Vec<(usize, TcpListener)>> = (0..count).map(|_| Vec::new()).collect();
@@ -177,6 +184,7 @@ impl Proxy {
                 observer: Arc::clone(&observer),
                 registry: Arc::clone(&shared.registry),
                 watch: shared.drain.watch(),
+                numbers: numbers.clone(),
                 reader: shared.publisher.reader(),
             };
             handle.workers.push(worker);
@@ -433,6 +441,7 @@ struct Plan {
     observer: Arc<dyn Observer>,
     registry: Arc<Registry>,
     watch: Watch,
+    numbers: Numbers,
     reader: Reader,
 }
 
@@ -454,6 +463,7 @@ impl Plan {
             self.observer,
             self.registry,
             self.watch.clone(),
+            self.numbers,
             self.reader,
         ));
         for (index, socket) in self.sockets {

@@ -97,6 +97,7 @@ pub fn run(args: &Args, quiet: bool) -> ExitCode {
     let deps = Deps {
         observer: Arc::new(Silent),
         workers: workers(args.concurrency),
+        ..Deps::default()
     };
     let handle = match Proxy::start(config, deps) {
         Ok(handle) => handle,

@@ -28,6 +28,7 @@ use crate::{
     tcp,
 };
 
+mod handshake;
 mod inspect;
 
 /// Pause after an accept that failed for want of descriptors or memory: trying at once would only burn the processor.
@@ -129,7 +130,7 @@ async fn serve(
             serve_http(
                 &core,
                 &local,
-                &listener.stat_prefix,
+                (index, &listener.stat_prefix),
                 chain,
                 http,
                 socket,
@@ -142,7 +143,8 @@ async fn serve(
                 let side = tcp::Side::Tcp(socket);
                 return Box::pin(tcp::run(core, local, tcp, side, origin)).await;
             };
-            let shaken = Box::pin(tls.accept_within(socket, chain.handshake_timeout)).await;
+            let shaken = handshake::shake(&core, index, chain, tls, socket, origin.source);
+            let shaken = Box::pin(shaken).await;
             core.handshakes(&listener.stat_prefix).count(&shaken);
             if let Ok((stream, _)) = shaken {
                 let side = tcp::Side::Other(Box::new(stream));
@@ -184,7 +186,7 @@ impl Drop for Limited {
 async fn serve_http(
     core: &Rc<Core>,
     local: &Rc<Local>,
-    stat_prefix: &Arc<str>,
+    (index, stat_prefix): (usize, &Arc<str>),
     chain: &Chain,
     http: usize,
     socket: TcpStream,
@@ -194,7 +196,8 @@ async fn serve_http(
     let traffic = Arc::<Traffic>::default();
     let (stream, session) = if let Some(tls) = &chain.tls {
         // On the heap: a connection that is idle must not own the memory of its handshake.
-        let shaken = Box::pin(tls.accept_within(socket, chain.handshake_timeout)).await;
+        let shaken = handshake::shake(&core, index, chain, tls, socket, peer);
+        let shaken = Box::pin(shaken).await;
         core.handshakes(stat_prefix).count(&shaken);
         let Ok((tls, mut session)) = shaken else {
             return;

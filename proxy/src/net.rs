@@ -12,6 +12,7 @@ pub mod h1;
 pub mod hop;
 pub mod io;
 pub mod listen;
+pub mod numbers;
 pub mod origin;
 pub mod peek;
 pub mod pipe;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use tokio::time::Instant;
 
-pub use crate::policy::flag::Flags;
+pub use crate::policy::{fault::tcp::Number, flag::Flags};
 
 use crate::config::Place;
 
@@ -19,6 +19,12 @@ pub trait Observer: Send + Sync + 'static {
     /// What became of a request that a mirror chose; both answers are in it when it was compared.
     fn mirrored(&self, mirrored: Mirrored) {
         drop(mirrored);
+    }
+
+    /// Something is known of the faults of a connection that is passed on byte by byte. Each rule that was drawn for it is
+    /// told once, and what became of one that chose it once more.
+    fn connection(&self, connection: &Connection<'_>) {
+        let _ = connection;
     }
 
     /// An endpoint or a breaker has changed. Called on any thread.
@@ -108,7 +114,24 @@ pub struct Attempt {
     pub why: Option<Arc<str>>,
 }
 
-/// A fault rule chose a request.
+/// The faults of a connection, as far as they are known.
+#[derive(Debug)]
+pub struct Connection<'a> {
+    /// Name of the listener.
+    pub listener: &'a Arc<str>,
+    /// Its sidecar, in the testbed.
+    pub place: Option<&'a Place>,
+    /// Which connection.
+    pub number: Number,
+    /// The number is the one that it was opened with; else it counts arrivals at the listener.
+    pub numbered: bool,
+    /// Ids of the rules that were drawn for it.
+    pub considered: &'a [Arc<str>],
+    /// Rules that chose it of which more is known now.
+    pub hits: &'a [Hit],
+}
+
+/// A fault rule chose a request, or a connection.
 #[derive(Debug, Clone)]
 pub struct Hit {
     /// The rule's id.

@@ -13,6 +13,7 @@ use std::{
 
 use arc_swap::{ArcSwap, Cache};
 use http::{HeaderName, HeaderValue, StatusCode};
+use tokio::sync::watch;
 
 use crate::{
     access_log::{Logs, sink::Sinks},
@@ -306,6 +307,7 @@ pub struct Lasting {
     faults: Book,
     known: filters::Known,
     arrivals: Mutex<HashMap<Arc<str>, Arc<AtomicU64>>>,
+    live: Mutex<HashMap<Arc<str>, tcp::Live>>,
     connections: Mutex<HashMap<String, Arc<AtomicU64>>>,
     calls: Mutex<HashMap<Caller, Arc<Calls>>>,
     ids: AtomicU64,
@@ -332,7 +334,11 @@ impl Publisher {
 
     /// From now on it is this one.
     pub fn publish(&self, snapshot: Snapshot) {
-        self.0.store(Arc::new(snapshot));
+        let snapshot = Arc::new(snapshot);
+        self.0.store(Arc::clone(&snapshot));
+        for tcp in &snapshot.tcp {
+            tcp.go_live();
+        }
     }
 
     /// The current one.
@@ -374,6 +380,15 @@ impl Lasting {
     fn arrivals(&self, listener: &Arc<str>) -> Arc<AtomicU64> {
         let mut arrivals = self.arrivals.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(arrivals.entry(Arc::clone(listener)).or_default())
+    }
+
+    /// What connections of a listener suffer; at first this.
+    fn live(&self, listener: &Arc<str>, faults: &Arc<fault::tcp::Rules>) -> tcp::Live {
+        let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = live
+            .entry(Arc::clone(listener))
+            .or_insert_with(|| Arc::new(watch::Sender::new(Arc::clone(faults))));
+        Arc::clone(known)
     }
 
     fn connections(&self, limit: &str) -> Arc<AtomicU64> {
@@ -706,20 +721,28 @@ impl<'a> Compiler<'a> {
                 Serve::Tcp(self.tcp.len() - 1)
             }
         };
-        let tls =
-            chain
-                .tls
-                .as_ref()
-                .and_then(|it| match self.lasting.tls.server(it, self.config.seed) {
-                    Ok(server) => Some(server),
-                    Err(wrong) => {
-                        self.wrong_tls(path, &wrong);
-                        None
-                    }
-                });
+        let tls = chain
+            .tls
+            .as_ref()
+            .and_then(|it| match self.lasting.tls.server(it) {
+                Ok(server) => Some(server),
+                Err(wrong) => {
+                    self.wrong_tls(path, &wrong);
+                    None
+                }
+            });
         Chain {
             matches: chain.matches.clone(),
             tls,
+            spoiling: (!chain.spoilt.is_empty()).then(|| listener::Spoiling {
+                rules: fault::tls::Rules::new(&chain.spoilt, self.config.seed),
+                listener: Arc::clone(&listener.name),
+                place: listener.place.clone(),
+                numbered: chain.numbered,
+                arrivals: self
+                    .lasting
+                    .arrivals(&format!("{} handshakes", listener.name).into()),
+            }),
             handshake_timeout: chain.handshake_timeout,
             limit: chain.limit.as_ref().map(|limit| listener::Limit {
                 stat_prefix: limit.stat_prefix.as_str().into(),
@@ -764,8 +787,13 @@ impl<'a> Compiler<'a> {
             self.problem(format!("{path}.tcp.faults"), what);
             fault::tcp::Rules::default()
         });
+        let faults = Arc::new(faults);
         Tcp {
             access,
+            live: proxy
+                .live
+                .then(|| self.lasting.live(&listener.name, &faults)),
+            numbered: proxy.numbered,
             faults,
             name: Arc::clone(&listener.name),
             stat_prefix: proxy.stat_prefix.as_str().into(),

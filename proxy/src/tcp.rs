@@ -4,7 +4,6 @@ use std::{
     future::poll_fn,
     net::SocketAddr,
     rc::Rc,
-    sync::atomic::Ordering,
     task::{Context, Poll},
 };
 
@@ -13,11 +12,13 @@ use tokio::time::Instant;
 mod flow;
 mod log;
 mod shaped;
+mod suffer;
 
 pub use flow::Side;
 use flow::{Broken, Flow};
 use log::Log;
 use shaped::Ended;
+use suffer::Suffering;
 
 use crate::{
     cluster::{NoHost, Pick, Settings},
@@ -47,50 +48,68 @@ pub async fn run(
     };
     metrics.connections.inc();
     let mut log = Log::open(metrics, settings, origin, Instant::now());
-    let ordinal = settings.arrivals.fetch_add(1, Ordering::Relaxed);
-    let plan = settings.faults.decide(ordinal).unwrap_or_default();
-    for id in &plan.hits {
-        core.fault(id).applied.inc();
+    let mut suffering = Suffering::begin(&core, settings, log.origin.source, log.start);
+    if !suffering.plan().is_empty() {
         log.flags.set(Flags::FI);
     }
-    if plan.refuse {
+    if suffering.plan().refuse {
         return downstream.abort();
     }
-    if !plan.accept_after.is_zero() {
-        let at = log.start + plan.accept_after;
-        core.timer.sleep_until(at).await;
+    let late = suffering.plan().accept_after;
+    if !late.is_zero() {
+        core.timer.sleep_until(log.start + late).await;
     }
-    if plan.half_open {
-        // What comes is taken, and nothing answered, until the client has had enough.
-        let mut downstream = downstream;
-        return poll_fn(|cx| {
-            let mut buffer = core.stock.buffer();
-            loop {
-                match downstream.poll_read(cx, &mut buffer) {
-                    Poll::Ready(Ok(count)) if count > 0 => log.received += count as u64,
-                    Poll::Ready(_) => return Poll::Ready(()),
-                    Poll::Pending => return Poll::Pending,
-                }
-            }
-        })
-        .await;
+    if suffering.plan().half_open {
+        return alone(&core, downstream, &mut suffering, &mut log).await;
     }
-    let Some(upstream) = connect(&local, settings, ordinal, &mut log).await else {
+    let connection = suffering.connection();
+    let Some(upstream) = connect(&local, settings, connection, &mut log).await else {
         return;
     };
+    if let Some(from) = log.upstream_local {
+        suffering.number(from);
+    }
+    let (up, down) = suffering.lines();
     let relay = Relay {
         alarm: core.timer.alarm(),
         settings,
         downstream,
         upstream,
-        reset_at: plan.reset_at.map(|at| log.start + at),
-        up: Flow::suffering(plan.up, log.start, &core.timer),
-        down: Flow::suffering(plan.down, log.start, &core.timer),
+        up: Flow::suffering(up, log.start, &core.timer),
+        down: Flow::suffering(down, log.start, &core.timer),
         moved: Instant::now(),
         core: &core,
         log: &mut log,
     };
-    relay.run().await;
+    relay.run(&mut suffering).await;
+}
+
+/// With nobody behind: what comes is taken, and nothing answered, until the client has had enough, or the fault is over.
+async fn alone(
+    core: &Core,
+    mut downstream: Side,
+    suffering: &mut Suffering<'_>,
+    log: &mut Log<'_>,
+) {
+    let mut swallow = |cx: &mut Context<'_>| {
+        let mut buffer = core.stock.buffer();
+        loop {
+            match downstream.poll_read(cx, &mut buffer) {
+                Poll::Ready(Ok(count)) if count > 0 => log.received += count as u64,
+                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    };
+    let mut changes = suffering.changes();
+    while suffering.plan().half_open {
+        tokio::select! {
+            () = poll_fn(&mut swallow) => return,
+            () = changes.next() => suffering.renew(),
+        }
+    }
+    // Somebody would be behind it now, who knows nothing of what was said.
+    downstream.abort();
 }
 
 /// A connection to an endpoint of the cluster that the connection goes to; `None`: the log says why there is none.
@@ -179,7 +198,6 @@ struct Relay<'a, 'l> {
     settings: &'a Tcp,
     downstream: Side,
     upstream: Side,
-    reset_at: Option<Instant>,
     up: Flow,
     down: Flow,
     moved: Instant,
@@ -204,8 +222,8 @@ enum End {
 }
 
 impl Relay<'_, '_> {
-    async fn run(mut self) {
-        let end = poll_fn(|cx| self.poll(cx)).await;
+    async fn run(mut self, suffering: &mut Suffering<'_>) {
+        let end = self.end(suffering).await;
         match end {
             End::Whole | End::Cut => {}
             End::Reset => {
@@ -221,7 +239,41 @@ impl Relay<'_, '_> {
         }
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+    /// Its end, whatever its faults are until then.
+    async fn end(&mut self, suffering: &mut Suffering<'_>) -> End {
+        let mut changes = suffering.changes();
+        loop {
+            let end = tokio::select! {
+                biased;
+                end = poll_fn(|cx| self.poll(cx, suffering)) => Some(end),
+                () = changes.next() => None,
+            };
+            match end {
+                Some(End::Reset) => {
+                    suffering.was_reset();
+                    return End::Reset;
+                }
+                Some(end) => return end,
+                None if self.turn(suffering) => {}
+                None => return End::Reset,
+            }
+        }
+    }
+
+    /// Other faults hold from now on; `false`: bytes have vanished, and without them the rest is worth nothing.
+    fn turn(&mut self, suffering: &mut Suffering<'_>) -> bool {
+        suffering.renew();
+        if !suffering.plan().is_empty() {
+            self.log.flags.set(Flags::FI);
+        }
+        let (up, down) = suffering.lines();
+        let (start, timer) = (self.log.start, &self.core.timer);
+        // The alarm may be set to the time of a reset that does not come any more.
+        self.alarm = timer.alarm();
+        self.up.turn(up, start, timer) && self.down.turn(down, start, timer)
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>, suffering: &mut Suffering<'_>) -> Poll<End> {
         let before = self.up.read + self.down.read + self.up.written + self.down.written;
         let stock = &self.core.stock;
         let up = self
@@ -230,6 +282,7 @@ impl Relay<'_, '_> {
         let down = self
             .down
             .poll(cx, &mut self.upstream, &mut self.downstream, stock);
+        suffering.tell_acted();
         self.log.received = self.up.read;
         self.log.sent = self.down.written;
         let after = self.up.read + self.down.read + self.up.written + self.down.written;
@@ -246,18 +299,18 @@ impl Relay<'_, '_> {
             (Poll::Ready(Ok(_)), Poll::Ready(Ok(_))) => return Poll::Ready(End::Whole),
             _ => {}
         }
-        self.poll_deadline(cx)
+        self.poll_deadline(cx, suffering.reset_at())
     }
 
-    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+    fn poll_deadline(&mut self, cx: &mut Context<'_>, reset: Option<Instant>) -> Poll<End> {
         let idle = self.settings.idle_timeout.map(|idle| self.moved + idle);
         let age = self.settings.max_duration.map(|most| self.log.start + most);
-        let Some(next) = idle.into_iter().chain(age).chain(self.reset_at).min() else {
+        let Some(next) = idle.into_iter().chain(age).chain(reset).min() else {
             return Poll::Pending;
         };
         if self.alarm.is_off() {
             let now = Instant::now();
-            if self.reset_at.is_some_and(|at| at <= now) {
+            if reset.is_some_and(|at| at <= now) {
                 return Poll::Ready(End::Reset);
             }
             if age.is_some_and(|at| at <= now) {

@@ -11,10 +11,12 @@ use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use meshbed_proxy::{config::tls, net::tls::Client};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use super::trace::Trace;
-use super::{Error, Service};
+use super::{CA, Error, Service};
 
 /// How long a peer may take, connection and answer together. Above any delay the shipped scenarios inject, so that
 /// these show as latency; far below the 30 s a client waits.
@@ -54,6 +56,8 @@ struct Peer {
     id: &'static str,
     authority: String,
     host: HeaderValue,
+    /// How it is spoken to over TLS; `None`: it is not.
+    tls: Option<Client>,
     /// Last in, first out, so that the fewest connections stay warm.
     idle: RefCell<Vec<SendRequest<Full<Bytes>>>>,
 }
@@ -76,9 +80,18 @@ impl Peers {
         for &id in service.peers {
             let name = variable(id);
             let url = env.remove(&name).ok_or(Error::Peer(service.id, id))?;
-            let authority = url
-                .strip_prefix("http://")
+            let over_tls = url.strip_prefix("https://").zip(env.get(CA));
+            let authority = over_tls
+                .map(|(rest, _)| rest)
+                .or(url.strip_prefix("http://"))
                 .map(|rest| rest.trim_end_matches('/').to_owned());
+            let tls = match over_tls {
+                None => None,
+                Some((_, pem)) => Some(
+                    Client::new(tls::Client::trusting(pem, id))
+                        .map_err(|wrong| Error::Trust(wrong.to_string()))?,
+                ),
+            };
             let host = authority
                 .as_deref()
                 .filter(|authority| authority.parse::<http::uri::Authority>().is_ok());
@@ -89,6 +102,7 @@ impl Peers {
                 id,
                 authority: authority.unwrap_or_default(),
                 host,
+                tls,
                 idle: RefCell::default(),
             });
         }
@@ -169,13 +183,13 @@ impl Peer {
             .await
             .map_err(|_| Failure::Unreachable)?;
         let _ = stream.set_nodelay(true);
-        let (sender, connection) = http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(|_| Failure::Unreachable)?;
-        tokio::task::spawn_local(async move {
-            let _ = connection.await;
-        });
-        Ok(sender)
+        let Some(tls) = &self.tls else {
+            return begin(stream).await;
+        };
+        let address = stream.peer_addr().map_err(|_| Failure::Unreachable)?;
+        let shaken = tls.connect(stream, address, None, &[]).await;
+        let (stream, _) = shaken.map_err(|_| Failure::Unreachable)?;
+        begin(stream).await
     }
 
     fn request(
@@ -197,6 +211,19 @@ impl Peer {
             .body(Full::new(body.cloned().unwrap_or_default()))
             .map_err(|_| Failure::Unreachable)
     }
+}
+
+/// Begins HTTP on a connection.
+async fn begin(
+    stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
+) -> Result<SendRequest<Full<Bytes>>, Failure> {
+    let (sender, connection) = http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(|_| Failure::Unreachable)?;
+    tokio::task::spawn_local(async move {
+        let _ = connection.await;
+    });
+    Ok(sender)
 }
 
 impl fmt::Display for Failure {

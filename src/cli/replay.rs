@@ -226,6 +226,8 @@ async fn play(
             .collect(),
         run: std::process::id().into(),
         origin: Instant::now() + AHEAD,
+        tls: std::collections::BTreeMap::new(),
+        numbers: None,
     };
     bundle.begun();
     let driving = replay::start(Arc::clone(schedule), &drive, move |event| {

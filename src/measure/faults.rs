@@ -1,8 +1,8 @@
 //! What became of the choices of a fault.
 
-use crate::event::{Hop, Id};
+use crate::event::{Connection, Hit, Hop, Id};
 
-/// Counts of one fault, over the primary's requests.
+/// Counts of one fault, over the primary's requests; of a fault of connections, over the primary's connections.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Faulted {
     /// The fault.
@@ -35,8 +35,16 @@ impl Faulted {
     }
 
     pub(super) fn add(&mut self, hop: &Hop) {
-        self.considered += hop.considered.iter().filter(|id| **id == self.id).count() as u64;
-        for hit in hop.hits.iter().filter(|hit| hit.fault == self.id) {
+        self.count(&hop.considered, &hop.hits);
+    }
+
+    pub(super) fn add_connection(&mut self, connection: &Connection) {
+        self.count(&connection.considered, &connection.hits);
+    }
+
+    fn count(&mut self, considered: &[Id], hits: &[Hit]) {
+        self.considered += considered.iter().filter(|id| **id == self.id).count() as u64;
+        for hit in hits.iter().filter(|hit| hit.fault == self.id) {
             self.chosen += 1;
             match hit.effect {
                 "applied" => self.applied += 1,

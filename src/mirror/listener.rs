@@ -64,6 +64,7 @@ impl Listener {
         let deps = Deps {
             observer,
             workers: scenario.workers,
+            ..Deps::default()
         };
         let proxy =
             Proxy::start(config(scenario, listen, mark), deps).map_err(|error| match error {

@@ -2,7 +2,10 @@
 
 use std::fmt::Write as _;
 
-use meshbed_proxy::{policy::fault::delay::Delay, unit::show_duration};
+use meshbed_proxy::{
+    policy::fault::{Fault as Request, delay::Delay},
+    unit::show_duration,
+};
 use serde_json::{Value, json};
 
 use super::{Choice, Need, Plan, Power, rule_name};
@@ -163,7 +166,17 @@ impl Plan {
         for (fault, plan) in scenario.faults.iter().zip(&self.faults) {
             for caller in &plan.callers {
                 let said = match &caller.choice {
-                    Some(choice) => chosen(choice),
+                    Some(choice) if fault.kind.is_of_connections() => {
+                        format!(
+                            "at their first opening it {}",
+                            chosen(choice, "connections")
+                        )
+                    }
+                    None if fault.kind.is_of_connections() => format!(
+                        "{} of the connections, by the order in which they come",
+                        portion(fault.select)
+                    ),
+                    Some(choice) => chosen(choice, "requests"),
                     None => format!(
                         "{} of the calls; which calls there will be is not known before, the seed decides on each",
                         portion(fault.select)
@@ -185,7 +198,7 @@ impl Plan {
         let _ = writeln!(text, "\nshadows");
         for (shadow, plan) in scenario.shadows.iter().zip(&self.shadows) {
             let said = match &plan.choice {
-                Some(choice) => chosen(choice),
+                Some(choice) => chosen(choice, "requests"),
                 None => format!(
                     "{} of the calls; which calls there will be is not known before, the seed decides on each",
                     shadow.percent
@@ -312,7 +325,7 @@ fn trimmed(number: f64, decimals: usize) -> String {
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
-fn chosen(choice: &Choice) -> String {
+fn chosen(choice: &Choice, things: &str) -> String {
     let first: Vec<String> = choice
         .chosen
         .iter()
@@ -327,7 +340,7 @@ fn chosen(choice: &Choice) -> String {
     let which = if first.is_empty() {
         String::new()
     } else {
-        format!(": requests {}{dots}", first.join(" "))
+        format!(": {things} {}{dots}", first.join(" "))
     };
     if choice.considered > 0 && choice.chosen.len() as u64 == choice.considered {
         return format!("chooses all {}", thousands(choice.considered));
@@ -353,7 +366,7 @@ fn portion(select: Select) -> String {
 /// What a fault does, in words.
 fn what(fault: &Fault) -> String {
     let kind = match &fault.kind {
-        FaultKind::Delay(delay) => match delay {
+        FaultKind::Request(Request::Delay(delay)) => match delay {
             Delay::Fixed(fixed) => format!("delay {}", show_duration(*fixed)),
             Delay::Uniform { low, high } => {
                 format!("delay {}..{}", show_duration(*low), show_duration(*high))
@@ -379,8 +392,13 @@ fn what(fault: &Fault) -> String {
         Place::Request => kind,
         Place::Attempt => format!("{kind} in attempts"),
     };
+    let things = if fault.kind.is_of_connections() {
+        "connections"
+    } else {
+        "calls"
+    };
     format!(
-        "{kind} for {} of calls to {}{by}",
+        "{kind} for {} of {things} to {}{by}",
         portion(fault.select),
         fault.target
     )

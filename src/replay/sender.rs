@@ -12,6 +12,7 @@ use std::{
 use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
+use meshbed_proxy::net::{numbers::Numbers, tls::Client};
 use tokio::{
     sync::{mpsc, watch},
     task::{JoinSet, LocalSet},
@@ -19,6 +20,7 @@ use tokio::{
 };
 
 use self::{
+    dialer::Dialer,
     link::{Failure, Link},
     queue::Queue,
 };
@@ -30,6 +32,7 @@ use crate::{
     scenario::Connections,
 };
 
+mod dialer;
 mod link;
 mod queue;
 mod streams;
@@ -53,6 +56,10 @@ pub(super) struct Sender {
     pub(super) clock: Clock,
     pub(super) origin: Instant,
     pub(super) tally: Arc<Tally>,
+    /// Where it is told which connection is which.
+    pub(super) numbers: Option<Numbers>,
+    /// How each source speaks TLS; `None`: it does not.
+    pub(super) tls: Vec<Option<Arc<Client>>>,
 }
 
 /// Where events go.
@@ -237,6 +244,10 @@ impl Desk {
             return;
         };
         self.sender.tally.ended(ended.why.is_none());
+        let given_up = ended.why.as_deref() == Some(STOPPED);
+        if connection.is_some() && ended.sent_us.is_none() && !given_up {
+            self.sender.tally.unopened();
+        }
         (self.sink)(RunEvent::Request(Arc::new(event::Request {
             ordinal: planned.ordinal,
             source: Arc::clone(&lane.id),
@@ -464,7 +475,8 @@ impl Worker {
             return;
         };
         // One that cannot be had yet is tried again, and its failure told, when there is a request for it.
-        let mut link = tokio::time::timeout(AHEAD, Link::open(target))
+        let dialer = self.dialer(target);
+        let mut link = tokio::time::timeout(AHEAD, Link::open(&dialer))
             .await
             .ok()
             .and_then(Result::ok);
@@ -477,7 +489,7 @@ impl Worker {
                     // one. One that closes without an answer is not asked again before there is a request.
                     let worth = link.take().is_some_and(|link| link.has_served());
                     if worth {
-                        link = Link::open(target).await.ok();
+                        link = Link::open(&dialer).await.ok();
                     }
                     continue;
                 }
@@ -485,18 +497,24 @@ impl Worker {
             let Some(released) = next else {
                 return;
             };
-            let ended = self.exchange(&mut link, target, timeout, released).await;
+            let ended = self.exchange(&mut link, &dialer, timeout, released).await;
             if let Some(places) = self.desk.places_of(released) {
                 self.desk.leave(places, released, Some(self.number), ended);
             }
         }
     }
 
+    fn dialer(&self, target: SocketAddr) -> Dialer {
+        let sender = &self.desk.sender;
+        let tls = sender.tls.get(self.opening.source).cloned().flatten();
+        Dialer::new(target, self.number, sender.numbers.clone(), tls)
+    }
+
     /// Sends one request and reads its answer.
     async fn exchange(
         &mut self,
         link: &mut Option<Link>,
-        target: SocketAddr,
+        dialer: &Dialer,
         timeout: std::time::Duration,
         released: Released,
     ) -> Ended {
@@ -505,7 +523,7 @@ impl Worker {
         let told = &mut self.told;
         let result = tokio::select! {
             biased;
-            result = talk(&desk, link, target, timeout, released, &mut ended) => result,
+            result = talk(&desk, link, dialer, timeout, released, &mut ended) => result,
             () = deadline(told) => Err(STOPPED.to_owned()),
         };
         if let Err(why) = result {
@@ -521,7 +539,7 @@ impl Worker {
 async fn talk(
     desk: &Desk,
     link: &mut Option<Link>,
-    target: SocketAddr,
+    dialer: &Dialer,
     timeout: std::time::Duration,
     released: Released,
     ended: &mut Ended,
@@ -533,7 +551,7 @@ async fn talk(
         let open = if kept {
             link.as_mut()
         } else {
-            let opened = tokio::time::timeout(timeout, Link::open(target))
+            let opened = tokio::time::timeout(timeout, Link::open(dialer))
                 .await
                 .map_err(|_| "connecting took longer than the timeout")??;
             *link = Some(opened);

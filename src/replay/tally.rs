@@ -31,6 +31,8 @@ pub struct Stats {
     pub overflow: u64,
     /// Requests given up, or without a whole answer.
     pub no_response: u64,
+    /// Requests of these whose connection could not be had, so that nothing of them was sent.
+    pub unopened: u64,
     /// Requests under way: let go, not waiting for a place, and not ended.
     pub in_flight: u64,
 }
@@ -69,6 +71,7 @@ pub(super) struct Tally {
     done: AtomicU64,
     overflow: AtomicU64,
     no_response: AtomicU64,
+    unopened: AtomicU64,
     in_flight: AtomicU64,
     lateness: Mutex<Lateness>,
     blocked: Mutex<Histogram>,
@@ -114,6 +117,11 @@ impl Tally {
         lock(&self.blocked).record(blocked_us);
     }
 
+    /// The connection of a request could not be had.
+    pub(super) fn unopened(&self) {
+        self.unopened.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// What was counted as sent was not written after all.
     pub(super) fn unsent(&self) {
         self.sent.fetch_sub(1, Ordering::Relaxed);
@@ -137,6 +145,7 @@ impl Tally {
             done: read(&self.done),
             overflow: read(&self.overflow),
             no_response: read(&self.no_response),
+            unopened: read(&self.unopened),
             in_flight: read(&self.in_flight),
         }
     }

@@ -150,6 +150,7 @@ fn faults(scenario: &Scenario, measured: &Measured, on: &[(Id, bool)]) -> Vec<Fa
             target: fault.target.to_string(),
             from: fault.from.iter().map(ToString::to_string).collect(),
             place: match fault.place {
+                _ if fault.kind.is_of_connections() => "connection".to_owned(),
                 Place::Request => "request".to_owned(),
                 Place::Attempt => "attempt".to_owned(),
             },

@@ -3,7 +3,9 @@
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
-use crate::event::{Answered, Difference, Hop, Mirror, MirrorOutcome, Request, RunEvent};
+use crate::event::{
+    Answered, Connection, Difference, Hop, Mirror, MirrorOutcome, Request, RunEvent,
+};
 
 /// A line of `events.jsonl` without its `seq`; requests and hops have none but for what chose them.
 pub(super) fn of_event(event: &RunEvent, check_id: impl Fn(usize) -> Option<String>) -> Vec<Value> {
@@ -23,6 +25,7 @@ pub(super) fn of_event(event: &RunEvent, check_id: impl Fn(usize) -> Option<Stri
         // Mirrors have a line of their own.
         RunEvent::Request(_) | RunEvent::Served(_) | RunEvent::Mirror(_) => return Vec::new(),
         RunEvent::Hop(hop) => return hits(hop),
+        RunEvent::Connection(connection) => return of_connection(connection),
         RunEvent::Overflow {
             t_us,
             ordinal,
@@ -78,6 +81,30 @@ fn hits(hop: &Hop) -> Vec<Value> {
         })
     };
     hop.hits.iter().map(line).collect()
+}
+
+/// Which faults were drawn for a connection, and which of them chose it. The key of its draws is that of a request with the
+/// method `TCP` and no path.
+fn of_connection(connection: &Connection) -> Vec<Value> {
+    let mut lines = Vec::new();
+    if !connection.considered.is_empty() {
+        let considered: Vec<&str> = connection.considered.iter().map(|id| &**id).collect();
+        lines.push(json!({
+            "t_us": connection.t_us, "kind": "connection", "conn": connection.number, "reopenings": connection.reopenings,
+            "side": connection.side, "caller": &*connection.caller, "service": &*connection.service,
+            "scheduled": connection.numbered, "considered": considered,
+        }));
+    }
+    lines.extend(connection.hits.iter().map(|hit| {
+        json!({
+            "t_us": connection.t_us, "kind": "hit", "ord": connection.number, "side": connection.side,
+            "n": connection.reopenings, "attempt": 0, "caller": &*connection.caller, "service": &*connection.service,
+            "method": "TCP", "path": "", "intended_ms": null, "scheduled": connection.numbered, "fault": &*hit.fault,
+            "u": hit.u, "p": hit.p, "effect": hit.effect, "asked_us": hit.asked_us, "actual_us": hit.actual_us,
+            "status": null, "why": hit.why,
+        })
+    }));
+    lines
 }
 
 /// A line of `events.jsonl` on what became of a copy.

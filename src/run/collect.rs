@@ -19,7 +19,8 @@ use tokio::{sync::mpsc::UnboundedSender, time::Instant};
 
 use crate::{
     event::{
-        Answered, Attempt, Changed, Difference, Hit, Hop, Micros, Mirror, MirrorOutcome, RunEvent,
+        Answered, Attempt, Changed, Connection, Difference, Hit, Hop, Micros, Mirror,
+        MirrorOutcome, RunEvent,
     },
     shadow::{self, Redaction, Rules},
 };
@@ -146,6 +147,25 @@ impl Observer for Collector {
         if let Some(hop) = hop(record, &self.origin, &self.sides) {
             let _ = self.events.send(RunEvent::Hop(Arc::new(hop)));
         }
+    }
+
+    fn connection(&self, connection: &observe::Connection<'_>) {
+        let Some(place) = connection.place else {
+            return;
+        };
+        let side = self.sides.get(&**connection.listener);
+        let connection = Connection {
+            t_us: self.origin.micros(Instant::now()),
+            side: side.copied().unwrap_or_default(),
+            caller: place.caller.clone(),
+            service: place.service.clone(),
+            number: connection.number.connection,
+            reopenings: connection.number.reopenings,
+            numbered: connection.numbered,
+            considered: connection.considered.to_vec(),
+            hits: connection.hits.iter().map(hit).collect(),
+        };
+        let _ = self.events.send(RunEvent::Connection(Arc::new(connection)));
     }
 
     fn changed(&self, change: &observe::Change<'_>) {

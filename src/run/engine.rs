@@ -3,7 +3,10 @@
 
 use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
 
-use meshbed_proxy::app::{Deps, Handle, Proxy};
+use meshbed_proxy::{
+    app::{Deps, Handle, Proxy},
+    net::numbers::Numbers,
+};
 use tokio::{
     sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
     time::{Instant, sleep_until, timeout},
@@ -13,7 +16,7 @@ use super::{
     Command, Failure, Options, Outcome, chain,
     collect::{Collector, Comparing, Origin},
     guard, judge,
-    mesh::{self, Party, Switch, Wiring},
+    mesh::{self, Party, Switch, Trust, Wiring},
     outcome::{self, End, Ending, ScheduleFacts, SteadyFacts, TraceFacts},
     services::{self, Services},
     timeline::{self, Step},
@@ -24,7 +27,7 @@ use crate::{
     measure::Measured,
     plan,
     replay::{self, Drive, Driving, Schedule, Totals, schedule},
-    scenario::Scenario,
+    scenario::{Fault, Scenario},
     score,
     shadow::Redaction,
 };
@@ -88,9 +91,13 @@ async fn run(
         return Ok(engine.outcome(options, None, None));
     };
     let schedule = Arc::new(schedule?);
+    let trust = Trust::new(scenario)
+        .map_err(|wrong| Failure::Environment(format!("cannot make certificates: {wrong}")))?;
     let mut wiring = Wiring {
         run: options.run,
-        ordinals: ordinals(scenario, &schedule),
+        trust: trust.clone(),
+        ordinals: chosen(scenario, |fault| plan::ordinals_for(fault, &schedule)),
+        numbers: chosen(scenario, |fault| plan::numbers_for(fault, &schedule)),
         ..Wiring::default()
     };
     let parties = mesh::parties(scenario);
@@ -103,6 +110,7 @@ async fn run(
         base,
         logs: options.logs,
         seed: scenario.seed.0,
+        trust: &trust,
     };
     let prepared = match stop.or(behind.prepare(&parties, place)).await {
         Some(Ok(gateway)) => {
@@ -164,20 +172,14 @@ async fn read_schedule(scenario: &Scenario) -> Result<Schedule, Failure> {
     }
 }
 
-/// The requests that `first` and `every` choose among the generator's.
-fn ordinals(
+/// What `first` and `every` choose of what the generator does, by fault.
+fn chosen(
     scenario: &Scenario,
-    schedule: &Schedule,
+    of: impl Fn(&Fault) -> Option<Vec<u64>>,
 ) -> std::collections::BTreeMap<Id, Arc<[u64]>> {
-    scenario
-        .faults
-        .iter()
-        .filter_map(|fault| {
-            Some((
-                fault.id.clone(),
-                plan::ordinals_for(fault, schedule)?.into(),
-            ))
-        })
+    let faults = scenario.faults.iter();
+    faults
+        .filter_map(|fault| Some((fault.id.clone(), of(fault)?.into())))
         .collect()
 }
 
@@ -187,6 +189,8 @@ struct Sidecars {
     comparing: Comparing,
     told: UnboundedReceiver<RunEvent>,
     tell: UnboundedSender<RunEvent>,
+    /// Which connections of the generator are which.
+    numbers: Numbers,
 }
 
 impl Sidecars {
@@ -217,9 +221,11 @@ impl Sidecars {
                 .intend(Effect::Listener, &listener.name)
                 .map_err(|error| failed("cannot write the journal", &error))?;
         }
+        let numbers = Numbers::default();
         let deps = Deps {
             observer: Arc::new(collector),
             workers: scenario.workers,
+            numbers: numbers.clone(),
         };
         let proxy = Proxy::start(config, deps)
             .map_err(|error| failed("cannot start the sidecars", &error))?;
@@ -228,6 +234,7 @@ impl Sidecars {
             comparing,
             told,
             tell,
+            numbers,
         })
     }
 
@@ -394,6 +401,11 @@ impl<'a> Engine<'a> {
             targets,
             run: self.wiring.run,
             origin,
+            tls: self.wiring.trust.clients(),
+            numbers: self
+                .scenario
+                .breaks_connections()
+                .then(|| sidecars.numbers.clone()),
         };
         let tell = sidecars.tell.clone();
         let driving = replay::start(schedule.clone(), &drive, move |event| {
@@ -495,11 +507,13 @@ impl<'a> Engine<'a> {
             }
             Step::FaultOn(index) => {
                 if self.stands(index) == Switch::Timeline {
+                    self.by_the_clock(index, true, sidecars);
                     self.tell_fault(index, FaultState::On, SwitchedBy::Timeline);
                 }
             }
             Step::FaultOff(index) => {
                 if self.stands(index) == Switch::Timeline {
+                    self.by_the_clock(index, false, sidecars);
                     self.tell_fault(index, FaultState::Off, SwitchedBy::Timeline);
                 }
             }
@@ -529,6 +543,24 @@ impl<'a> Engine<'a> {
                 self.wiring.switches.insert(fault.id.clone(), to);
             }
         }
+        self.publish(sidecars);
+    }
+
+    /// Switches a fault that goes by the clock; the others look at when a request was due.
+    fn by_the_clock(&mut self, index: usize, on: bool, sidecars: &Sidecars) {
+        let fault = self.scenario.faults.get(index);
+        let Some(fault) = fault.filter(|fault| fault.kind.is_of_connections()) else {
+            return;
+        };
+        if on {
+            self.wiring.live.insert(fault.id.clone());
+        } else {
+            self.wiring.live.remove(&fault.id);
+        }
+        self.publish(sidecars);
+    }
+
+    fn publish(&mut self, sidecars: &Sidecars) {
         let config = mesh::config(self.scenario, &self.wiring);
         if let Err(problems) = sidecars.proxy.publish(config) {
             let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
@@ -723,6 +755,7 @@ impl<'a> Engine<'a> {
             comparing,
             mut told,
             tell,
+            numbers: _,
         } = sidecars;
         let deadlines = self.scenario.shadows.iter().map(|one| one.limits.deadline);
         let within = if matches!(self.ending, Some(Ending::Finished)) {

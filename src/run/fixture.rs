@@ -117,7 +117,9 @@ pub(crate) fn scenario() -> Scenario {
             matcher: Matcher::default(),
             max_active: None,
             ttl: Duration::from_mins(10),
-            kind: FaultKind::Delay(Delay::Fixed(Duration::from_millis(100))),
+            kind: FaultKind::Request(meshbed_proxy::policy::fault::Fault::Delay(Delay::Fixed(
+                Duration::from_millis(100),
+            ))),
         }],
         steady_state: Vec::new(),
         guards: Vec::new(),

@@ -10,7 +10,7 @@
 //! requests bear the shadow's side.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
     time::Duration,
@@ -39,6 +39,11 @@ use crate::{
     scenario::{Backing, Fault, Scenario, Select, Shadow},
 };
 
+mod trust;
+mod wire;
+
+pub use trust::Trust;
+
 /// The caller of an inbound sidecar, which serves all callers; not a service's id.
 pub const ANYONE: &str = "*";
 
@@ -47,6 +52,14 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Envoy's idle timeout of upstream connections.
 const UPSTREAM_IDLE: Duration = Duration::from_hours(1);
+
+/// No limits.
+const UNBOUNDED: Thresholds = Thresholds {
+    connections: u32::MAX,
+    pending: u32::MAX,
+    requests: u32::MAX,
+    retries: Limit::Most(u32::MAX),
+};
 
 /// A service or a shadow: something that runs and has sidecars.
 #[derive(Debug, Clone, Copy)]
@@ -128,6 +141,7 @@ pub fn sides(scenario: &Scenario) -> BTreeMap<String, u8> {
         if let Some((_, side)) = party.shadow {
             sides.insert(party.inbound(), side);
             for (peer, _) in &party.service.calls {
+                sides.insert(wire::via(&party.outbound(peer)), side);
                 sides.insert(party.outbound(peer), side);
             }
         }
@@ -135,10 +149,10 @@ pub fn sides(scenario: &Scenario) -> BTreeMap<String, u8> {
     sides
 }
 
-/// Whether a fault chooses by the order of arrival at some caller, which no seed fixes: it counts requests that are not
-/// the schedule's own.
+/// Whether a fault chooses by the order of arrival at some caller, which no seed fixes: it counts requests, or chooses
+/// connections, that are not the schedule's own.
 pub fn counts_arrivals(scenario: &Scenario, fault: &Fault) -> bool {
-    matches!(fault.select, Select::First(_) | Select::Every(_))
+    (fault.kind.is_of_connections() || matches!(fault.select, Select::First(_) | Select::Every(_)))
         && plan::callers(scenario, fault)
             .iter()
             .any(|caller| &**caller != CLIENT)
@@ -165,6 +179,12 @@ pub struct Wiring {
     pub endpoints: BTreeMap<String, Vec<SocketAddr>>,
     /// The requests that `first` and `every` choose among the generator's, by fault.
     pub ordinals: BTreeMap<Id, Arc<[u64]>>,
+    /// The connections that `first` and `every` choose among the generator's, by fault.
+    pub numbers: BTreeMap<Id, Arc<[u64]>>,
+    /// The faults of connections that are on by the timeline: they go by the clock.
+    pub live: BTreeSet<Id>,
+    /// The certificates of services that are spoken to over TLS.
+    pub trust: Trust,
     /// The switches that do not stand at the timeline.
     pub switches: BTreeMap<Id, Switch>,
     /// This machine's address on the containers' network, where their sidecars listen for their calls.
@@ -175,21 +195,17 @@ pub struct Wiring {
 /// switches can be published in place of it.
 pub fn config(scenario: &Scenario, wiring: &Wiring) -> Config {
     let mut listeners = Vec::new();
+    let mut clusters = Vec::new();
     for service in driven(scenario) {
         let caller = Caller {
             id: CLIENT,
             mirrors: true,
         };
-        listeners.push(outbound(
-            scenario,
-            wiring,
-            caller,
-            entrance(service),
-            service,
-            None,
-        ));
+        let requests = outbound(scenario, wiring, caller, entrance(service), service, None);
+        let (own, cluster) = wire::before(scenario, wiring, caller, service, requests);
+        listeners.extend(own);
+        clusters.extend(cluster);
     }
-    let mut clusters = Vec::new();
     for party in parties(scenario) {
         let label = party.label();
         listeners.push(inbound(&party));
@@ -204,14 +220,11 @@ pub fn config(scenario: &Scenario, wiring: &Wiring) -> Config {
                 Backing::Container(_) => wiring.gateway.map(|gateway| SocketAddr::new(gateway, 0)),
                 _ => None,
             };
-            listeners.push(outbound(
-                scenario,
-                wiring,
-                caller,
-                party.outbound(peer),
-                peer,
-                port.or(gateway),
-            ));
+            let port = port.or(gateway);
+            let requests = outbound(scenario, wiring, caller, party.outbound(peer), peer, port);
+            let (own, cluster) = wire::before(scenario, wiring, caller, peer, requests);
+            listeners.extend(own);
+            clusters.extend(cluster);
         }
         let endpoints = wiring.endpoints.get(&label).into_iter().flatten();
         let policy = &party.service.policy;
@@ -224,14 +237,10 @@ pub fn config(scenario: &Scenario, wiring: &Wiring) -> Config {
             balance: policy.balance.clone(),
             outlier: policy.outlier,
             health: policy.health.iter().cloned().collect(),
+            tls: trust::begin(party.service.protocol, party.backing(), &party.service.id),
             // Its callers' sidecars keep the limits.
             limits: Limits {
-                default: Thresholds {
-                    connections: u32::MAX,
-                    pending: u32::MAX,
-                    requests: u32::MAX,
-                    retries: Limit::Most(u32::MAX),
-                },
+                default: UNBOUNDED,
                 ..Limits::default()
             },
             ..replicas
@@ -296,17 +305,21 @@ fn outbound(
         .filter(|fault| fault.from.as_deref().is_none_or(|from| from == caller.id))
         .filter_map(|fault| rule(fault, caller.id, wiring))
         .collect();
+    let mut listener = Listener::http(
+        Arc::from(name.as_str()),
+        port.unwrap_or(any_port()),
+        manager(name, forward, faults),
+    );
+    for chain in &mut listener.chains {
+        trust::end(scenario, wiring, caller, peer, chain);
+    }
     Listener {
         place: Some(Place {
             caller: caller.id.into(),
             service: peer.clone(),
             direction: Direction::Outbound,
         }),
-        ..Listener::http(
-            Arc::from(name.as_str()),
-            port.unwrap_or(any_port()),
-            manager(name, forward, faults),
-        )
+        ..listener
     }
 }
 
@@ -338,13 +351,18 @@ fn inbound(party: &Party<'_>) -> Listener {
             ..RateLimit::default()
         }))
     }));
+    let listener = if party.service.protocol.is_http() {
+        Listener::http(party.inbound(), any_port(), manager)
+    } else {
+        wire::inbound(&party.inbound(), behind(&party.label()), any_port())
+    };
     Listener {
         place: Some(Place {
             caller: ANYONE.into(),
             service: party.service.id.clone(),
             direction: Direction::Inbound,
         }),
-        ..Listener::http(party.inbound(), any_port(), manager)
+        ..listener
     }
 }
 
@@ -411,13 +429,13 @@ fn rule(fault: &Fault, caller: &str, wiring: &Wiring) -> Option<Rule> {
         Switch::Off => None,
         Switch::On => Some(Rule {
             windows: Vec::new(),
-            ..plan::rule(fault, caller, None)
+            ..plan::rule(fault, caller, None)?
         }),
         // A fault without windows would be on all the time where the timeline never has it on.
         Switch::Timeline if fault.windows.is_empty() => None,
         Switch::Timeline => {
             let planned = wiring.ordinals.get(&fault.id).filter(|_| caller == CLIENT);
-            Some(plan::rule(fault, caller, planned.cloned()))
+            plan::rule(fault, caller, planned.cloned())
         }
     }
 }

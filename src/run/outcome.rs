@@ -254,7 +254,10 @@ fn facts(scenario: &Scenario, measured: &Measured, end: &End, faults: &[FaultFac
     };
     Facts {
         planned: end.schedule.planned,
-        sent: end.totals.map_or(0, |totals| totals.stats.sent),
+        // A connection that is refused is what a fault does to the load, and no fault of who would have sent it.
+        sent: end
+            .totals
+            .map_or(0, |totals| totals.stats.sent + totals.stats.unopened),
         lateness_p99_us: sent.map(|totals| totals.lateness_us.p99),
         response_p50_us: measured
             .generator(&recorded)
@@ -337,6 +340,7 @@ mod tests {
                         done: sent,
                         overflow: 0,
                         no_response: 0,
+                        unopened: 0,
                         in_flight: 0,
                     },
                     lateness_us: crate::replay::Quantiles::default(),

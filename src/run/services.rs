@@ -15,7 +15,10 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use super::{Failure, chain, mesh::Party};
+use super::{
+    Failure, chain,
+    mesh::{Party, Trust},
+};
 use crate::{
     backend,
     journal::{Journal, Undone},
@@ -106,12 +109,25 @@ impl Ports {
 pub type Environment = BTreeMap<String, String>;
 
 /// The variables that name a party's peers: `MESHBED_<PEER>_URL`, `_HOST`, `_PORT`.
-pub fn peers(party: &Party<'_>, listeners: &BTreeMap<String, SocketAddr>) -> Environment {
+///
+/// Where one of them is spoken to over TLS, `MESHBED_CA_PEM` is the certificate of the authority to be believed.
+pub fn peers(
+    party: &Party<'_>,
+    listeners: &BTreeMap<String, SocketAddr>,
+    trust: &Trust,
+) -> Environment {
     let mut env = Environment::new();
     for (peer, _) in &party.service.calls {
         if let Some(address) = listeners.get(&party.outbound(peer)) {
             let name = peer.to_uppercase().replace('-', "_");
-            env.insert(format!("MESHBED_{name}_URL"), format!("http://{address}"));
+            let scheme = if trust.covers(peer) { "https" } else { "http" };
+            if let Some(pem) = trust.pem().filter(|_| trust.covers(peer)) {
+                env.insert(backend::CA.to_owned(), pem.to_owned());
+            }
+            env.insert(
+                format!("MESHBED_{name}_URL"),
+                format!("{scheme}://{address}"),
+            );
             env.insert(format!("MESHBED_{name}_HOST"), address.ip().to_string());
             env.insert(format!("MESHBED_{name}_PORT"), address.port().to_string());
         }
@@ -158,6 +174,8 @@ pub struct Place<'a> {
     pub logs: &'a Path,
     /// Moves the latencies of builtin services.
     pub seed: u64,
+    /// Who is to be believed over TLS.
+    pub trust: &'a Trust,
 }
 
 impl<'a> Services<'a> {
@@ -194,7 +212,7 @@ impl<'a> Services<'a> {
         for party in parties {
             let label = party.label();
             let held = ports.held.remove(&label).unwrap_or_default();
-            let env = peers(party, listeners);
+            let env = peers(party, listeners, place.trust);
             if let Backing::Container(container) = party.backing() {
                 let (index, address) = self.contained.start(party, container, env, place).await?;
                 let wait = address.unwrap_or((Ipv4Addr::UNSPECIFIED, container.port).into());
@@ -455,6 +473,7 @@ mod tests {
                 base: folder.path(),
                 logs: folder.path(),
                 seed: 1,
+                trust: &Trust::default(),
             };
             let started = services
                 .start(&parties, ports, &BTreeMap::new(), place)
@@ -544,7 +563,7 @@ mod tests {
         let parties = mesh::parties(&scenario);
         let listeners =
             BTreeMap::from([("out:shop>pay-ments".to_owned(), ([127, 0, 0, 1], 81).into())]);
-        let env = peers(&parties[0], &listeners);
+        let env = peers(&parties[0], &listeners, &Trust::default());
         assert_eq!(env["MESHBED_PAY_MENTS_URL"], "http://127.0.0.1:81");
         assert_eq!(env["MESHBED_PAY_MENTS_HOST"], "127.0.0.1");
         assert_eq!(env["MESHBED_PAY_MENTS_PORT"], "81");

@@ -9,6 +9,7 @@ use super::key::{
 
 mod container;
 mod policy;
+mod tcp;
 
 use container::CONTAINER_KEY;
 
@@ -162,7 +163,7 @@ const SERVICE: Table = Table {
         ADDRESS_KEY,
         RECORDED_KEY,
         key("calls", Kind::Either(&[Kind::List(&Kind::Id), Kind::Named(Ids, &Kind::Address)]), Default("[]"), "the services it calls; each becomes `MESHBED_<PEER>_URL`; as a map: with the outbound port, for an `address`, which cannot learn one").example("[catalog, cart]"),
-        key("protocol", Kind::Word(PROTOCOLS), Default("auto"), "what it speaks"),
+        key("protocol", Kind::Word(PROTOCOLS), Default("auto"), "what it speaks; `tcp`: bytes that nobody looks into; `tls`: HTTP over TLS, which its callers' sidecars end with a certificate of the run's own authority"),
         key("policy", Kind::Map(&policy::POLICY), Default("{}"), "how calls to it are made"),
     ],
 };
@@ -201,8 +202,8 @@ const PROTOCOLS: &[Word] = &[
     word("http"),
     word("h2"),
     word("grpc"),
-    later("tcp"),
-    later("tls"),
+    word("tcp"),
+    word("tls"),
 ];
 
 const BUILTIN: Table = Table {
@@ -951,7 +952,7 @@ const FAULT: Table = Table {
             "percent",
             Kind::Share,
             Optional("100%"),
-            "this share of the requests",
+            "this share of the requests; of the connections, where the kind breaks connections",
         )
         .example("50%"),
         key(
@@ -1031,79 +1032,91 @@ const FAULT: Table = Table {
             OneOf("fault"),
             "answers are made other ones",
         ),
-        key("latency", Kind::Anything, OneOf("fault"), "bytes come late").later(),
+        key(
+            "latency",
+            Kind::Map(&tcp::LATENCY),
+            OneOf("fault"),
+            "bytes come late",
+        ),
         key(
             "bandwidth",
-            Kind::Anything,
+            Kind::Map(&tcp::BANDWIDTH),
             OneOf("fault"),
             "bytes come slowly",
-        )
-        .later(),
+        ),
         key(
             "slow_close",
-            Kind::Anything,
+            Kind::Map(&tcp::SLOW_CLOSE),
             OneOf("fault"),
-            "connections close late",
-        )
-        .later(),
-        key("blackhole", Kind::Anything, OneOf("fault"), "bytes vanish").later(),
+            "the ends of connections come late",
+        ),
+        key(
+            "blackhole",
+            Kind::Map(&tcp::BLACKHOLE),
+            OneOf("fault"),
+            "bytes vanish",
+        ),
         key(
             "reset",
-            Kind::Anything,
+            Kind::Map(&tcp::RESET),
             OneOf("fault"),
             "connections are reset",
-        )
-        .later(),
+        ),
         key(
             "slicer",
-            Kind::Anything,
+            Kind::Map(&tcp::SLICER),
             OneOf("fault"),
-            "bytes come in slices",
-        )
-        .later(),
+            "bytes come in small pieces",
+        ),
         key(
             "limit_data",
-            Kind::Anything,
+            Kind::Map(&tcp::LIMIT_DATA),
             OneOf("fault"),
-            "connections close after so many bytes",
-        )
-        .later(),
+            "connections end after so many bytes",
+        ),
         key(
             "loss",
-            Kind::Anything,
+            Kind::Map(&tcp::LOSS),
             OneOf("fault"),
-            "stalls as of lost packets",
-        )
-        .later(),
+            "bytes stall as if segments had been lost",
+        ),
         key(
             "refuse",
-            Kind::Anything,
+            Kind::Map(&tcp::NOTHING),
             OneOf("fault"),
             "connections are refused",
         )
-        .later(),
+        .example("{}"),
         key(
             "slow_accept",
-            Kind::Anything,
+            Kind::Map(&tcp::SLOW_ACCEPT),
             OneOf("fault"),
             "connections are accepted late",
-        )
-        .later(),
+        ),
         key(
             "half_open",
-            Kind::Anything,
+            Kind::Map(&tcp::NOTHING),
             OneOf("fault"),
-            "the peer is gone without a word",
+            "connections are accepted, and nobody is behind them",
         )
-        .later(),
+        .example("{}"),
         key(
             "direction",
-            Kind::Word(&[later("both"), later("downstream"), later("upstream")]),
-            Optional("both"),
-            "which bytes a TCP fault is for",
-        )
-        .later(),
-        key("tls", Kind::Anything, OneOf("fault"), "handshakes fail").later(),
+            Kind::Word(&[word("both"), word("downstream"), word("upstream")]),
+            Default("both"),
+            "which bytes a fault of bytes is for: those to the client (`downstream`), those to the service (`upstream`)",
+        ),
+        key(
+            "tls",
+            Kind::Word(&[
+                word("expired"),
+                word("wrong_name"),
+                word("unknown_ca"),
+                word("stall"),
+            ]),
+            OneOf("fault"),
+            "handshakes fail: the certificate is too old, for another name, or of an unknown authority; or nothing is answered",
+        ),
         key(
             "kill",
             Kind::Anything,

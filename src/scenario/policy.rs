@@ -64,6 +64,17 @@ impl Resolver<'_> {
         let Some(policy) = item.get("policy") else {
             return Policy::default();
         };
+        if item.text("protocol") == Some("tcp") {
+            for key in ["timeout", "retry", "rate_limit", "sticky"] {
+                if let Some(value) = policy.get(key).filter(|value| value.given) {
+                    self.tell(
+                        value,
+                        format!("`{key}` is about requests, and with `protocol: tcp` only bytes are seen"),
+                        "leave it out, or another `protocol`",
+                    );
+                }
+            }
+        }
         let timeout = policy.duration("timeout");
         let mut limits = policy.get("breaker").and_then(limits).unwrap_or_default();
         let retry = policy.get("retry");

@@ -58,8 +58,8 @@ impl Resolver<'_> {
         let services = self.services(&ids);
         let traffic = self.traffic(&ids, &services);
         let phases = self.phases();
-        let faults = self.faults(&ids, &phases);
-        let shadows = self.shadows(&ids);
+        let faults = self.faults(&ids, &phases, &services);
+        let shadows = self.shadows(&ids, &services);
         let diff = self.diff(&ids, &shadows);
         let steady_state = self.steady_state(&ids, &phases, &faults);
         let guards = self.guards(&ids);

@@ -6,15 +6,18 @@ use meshbed_proxy::{
 };
 
 use super::{
-    Diff, Part, Role, Shadow,
+    Diff, Part, Role, Service, Shadow,
     problem::Problem,
     resolve::{Ids, Resolver},
     value::{Item, Value},
 };
-use crate::shadow::{Arrays, Descriptors, Ignore, Noise, Rules, Settings, Tolerance};
+use crate::{
+    event::Id,
+    shadow::{Arrays, Descriptors, Ignore, Noise, Rules, Settings, Tolerance},
+};
 
 impl Resolver<'_> {
-    pub(super) fn shadows(&mut self, ids: &Ids) -> Vec<Shadow> {
+    pub(super) fn shadows(&mut self, ids: &Ids, services: &[Service]) -> Vec<Shadow> {
         let mut shadows = Vec::new();
         for item in self.root.list("shadow") {
             let of = self.reference(item, "of", "service", &ids.services);
@@ -25,6 +28,17 @@ impl Resolver<'_> {
                     at,
                     format!("nothing calls the service `{of}`"),
                     "there is nothing to copy",
+                );
+            }
+            let opaque = |of: &Id| {
+                let mut services = services.iter();
+                services.any(|service| service.id == *of && !service.protocol.is_http())
+            };
+            if let (Some(of), Some(at)) = (of.as_ref().filter(|of| opaque(of)), item.get("of")) {
+                self.tell(
+                    at,
+                    format!("of `{of}`, with `protocol: tcp`, only bytes are seen"),
+                    "copies are made of requests; another `protocol`",
                 );
             }
             if item.id("id").is_some_and(|id| &**id == "primary")

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use meshbed_proxy::{
     policy::fault::{
-        Place,
+        Fault as Request, Place,
         abort::{Abort, GRPC},
         delay::Delay,
         rewrite::Rewrite,
@@ -15,7 +15,7 @@ use meshbed_proxy::{
 };
 
 use super::{
-    Fault, FaultKind, Phase, Select,
+    Fault, FaultKind, Phase, Protocol, Select, Service,
     resolve::{Ids, Resolver},
     value::{Item, Value},
 };
@@ -87,7 +87,12 @@ impl Resolver<'_> {
         Some(duration.as_micros() as u64)
     }
 
-    pub(super) fn faults(&mut self, ids: &Ids, phases: &[Phase]) -> Vec<Fault> {
+    pub(super) fn faults(
+        &mut self,
+        ids: &Ids,
+        phases: &[Phase],
+        services: &[Service],
+    ) -> Vec<Fault> {
         let mut faults = Vec::new();
         for item in self.root.list("faults") {
             let ends = self.ends(item, ids);
@@ -98,6 +103,11 @@ impl Resolver<'_> {
             let windows = phase.and_then(|phase| self.windows(item, phase));
             let select = self.select(item);
             let kind = self.fault_kind(item);
+            if let (Some((target, _)), Some(kind)) = (&ends, &kind) {
+                let target = services.iter().find(|service| service.id == *target);
+                let protocol = target.map_or_else(Protocol::default, |target| target.protocol);
+                self.fits(item, kind, protocol);
+            }
             let matcher = Self::matcher(item.get("match"));
             if let (
                 Some(id),
@@ -270,22 +280,25 @@ impl Resolver<'_> {
     }
 
     fn fault_kind(&mut self, item: &Item) -> Option<FaultKind> {
+        self.connection_kind(item)
+            .or_else(|| self.request_kind(item).map(FaultKind::Request))
+    }
+
+    fn request_kind(&mut self, item: &Item) -> Option<Request> {
         if let Some(abort) = item.get("abort") {
-            return self.abort(abort).map(FaultKind::Abort);
+            return self.abort(abort).map(Request::Abort);
         }
         if let Some(throttle) = item.get("throttle") {
-            return self
-                .throttle(throttle.get("rate")?)
-                .map(FaultKind::Throttle);
+            return self.throttle(throttle.get("rate")?).map(Request::Throttle);
         }
         if let Some(truncate) = item.get("truncate") {
             let Value::Size(after) = &truncate.get("after")?.value else {
                 return None;
             };
-            return Some(FaultKind::Truncate(Truncate { after: after.0 }));
+            return Some(Request::Truncate(Truncate { after: after.0 }));
         }
         if let Some(rewrite) = item.get("rewrite") {
-            return Some(FaultKind::Rewrite(Rewrite {
+            return Some(Request::Rewrite(Rewrite {
                 status: rewrite.whole("status").map(|status| status as u16),
                 headers: rewrite.pairs("headers"),
                 body: rewrite.text("body").map(str::to_owned),
@@ -293,8 +306,8 @@ impl Resolver<'_> {
         }
         let delay = self.delay(item.get("delay")?)?;
         Some(match item.text("of") {
-            Some("response") => FaultKind::DelayAnswer(delay),
-            _ => FaultKind::Delay(delay),
+            Some("response") => Request::DelayAnswer(delay),
+            _ => Request::Delay(delay),
         })
     }
 
@@ -325,8 +338,13 @@ impl Resolver<'_> {
         })
     }
 
-    /// `64KiB/s`.
     fn throttle(&mut self, item: &Item) -> Option<Throttle> {
+        self.bytes_per_second(item)
+            .map(|bytes_per_second| Throttle { bytes_per_second })
+    }
+
+    /// `64KiB/s`.
+    pub(super) fn bytes_per_second(&mut self, item: &Item) -> Option<u64> {
         let text = item.as_text()?;
         let size = text
             .strip_suffix("/s")
@@ -339,9 +357,7 @@ impl Resolver<'_> {
                 "a size a second such as `64KiB/s`",
             );
         }
-        size.map(|size| Throttle {
-            bytes_per_second: size.0,
-        })
+        size.map(|size| size.0)
     }
 
     fn delay(&mut self, delay: &Item) -> Option<Delay> {

@@ -50,6 +50,8 @@ impl Resolver<'_> {
                     Some("http") => Protocol::Http,
                     Some("h2") => Protocol::H2,
                     Some("grpc") => Protocol::Grpc,
+                    Some("tcp") => Protocol::Tcp,
+                    Some("tls") => Protocol::Tls,
                     _ => Protocol::Auto,
                 },
                 calls,

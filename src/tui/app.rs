@@ -6,8 +6,8 @@ use hdrhistogram::Histogram;
 
 use crate::{
     event::{
-        Changed, Difference, FaultState, Hop, Id, Micros, Mirror, MirrorOutcome, Request, RunEvent,
-        RunState, Scored, Tick,
+        Changed, Difference, FaultState, Hit, Hop, Id, Micros, Mirror, MirrorOutcome, Request,
+        RunEvent, RunState, Scored, Tick,
     },
     measure::ErrorRule,
     scenario::{Role, Scenario},
@@ -488,6 +488,7 @@ impl App {
                 }
                 self.served_errors(&served.service, served.t_us, served.errors);
             }
+            RunEvent::Connection(connection) => self.hits(connection.side, &connection.hits),
             RunEvent::Mirror(mirror) => self.mirror(mirror),
             RunEvent::Overflow { .. } => self.overflow += 1,
             RunEvent::Tick(tick) => {
@@ -641,9 +642,9 @@ impl App {
         );
     }
 
-    fn hop(&mut self, hop: &Hop) {
-        // Counts are per side: a shadow's onward calls meet the same faults and never move the primary's figures.
-        for hit in hop.hits.iter().filter(|_| hop.side == 0) {
+    /// Counts are per side: a shadow's onward calls meet the same faults and never move the primary's figures.
+    fn hits(&mut self, side: u8, hits: &[Hit]) {
+        for hit in hits.iter().filter(|_| side == 0) {
             let fault = self
                 .faults
                 .entry(hit.fault.clone())
@@ -651,6 +652,10 @@ impl App {
             fault.1 += 1;
             fault.2 += u64::from(hit.effect == "applied");
         }
+    }
+
+    fn hop(&mut self, hop: &Hop) {
+        self.hits(hop.side, &hop.hits);
         if hop.inbound || hop.side != 0 || self.facts.is_driven(&hop.service) {
             return;
         }

@@ -1,6 +1,9 @@
 //! What the screens say in words; numbers and cells are those of the reports.
 
-use meshbed_proxy::{policy::fault::delay::Delay, unit::show_duration};
+use meshbed_proxy::{
+    policy::fault::{Fault as Request, delay::Delay},
+    unit::show_duration,
+};
 use unicode_width::UnicodeWidthStr;
 
 pub use crate::report::format::text::{cut, duration, fitted, quantity, rounded, share};
@@ -13,17 +16,21 @@ use crate::{
 /// What a fault does, in a few words: `delay 400ms 50%`.
 pub fn fault(fault: &Fault) -> String {
     let kind = match &fault.kind {
-        FaultKind::Delay(Delay::Fixed(delay)) => format!("delay {}", show_duration(*delay)),
-        FaultKind::Delay(Delay::Uniform { low, high }) => {
+        FaultKind::Request(Request::Delay(Delay::Fixed(delay))) => {
+            format!("delay {}", show_duration(*delay))
+        }
+        FaultKind::Request(Request::Delay(Delay::Uniform { low, high })) => {
             format!("delay {}..{}", show_duration(*low), show_duration(*high))
         }
-        FaultKind::Delay(Delay::Normal { mean, .. } | Delay::Exponential { mean }) => {
+        FaultKind::Request(Request::Delay(
+            Delay::Normal { mean, .. } | Delay::Exponential { mean },
+        )) => {
             format!("delay ~{}", show_duration(*mean))
         }
-        FaultKind::Delay(Delay::Pareto { scale, .. }) => {
+        FaultKind::Request(Request::Delay(Delay::Pareto { scale, .. })) => {
             format!("delay from {}", show_duration(*scale))
         }
-        FaultKind::Delay(Delay::Table(_)) => "delay by table".to_owned(),
+        FaultKind::Request(Request::Delay(Delay::Table(_))) => "delay by table".to_owned(),
         other => other.words(),
     };
     match fault.select {

@@ -23,7 +23,8 @@ fn shipped() -> String {
 #[test]
 fn every_fault_kind_has_an_example_that_loads_and_a_shipped_scenario() {
     let (manual, shipped) = (read("scenarios/README.md"), shipped());
-    for (kind, examples) in fault::KINDS {
+    let kinds = fault::KINDS.iter().chain(fault::tcp::KINDS);
+    for (kind, examples) in kinds.chain(&[("tls", fault::tls::EXAMPLES)]) {
         assert!(
             manual.contains(&format!("`{kind}`")),
             "`{kind}` is not in the manual"
@@ -33,9 +34,10 @@ fn every_fault_kind_has_an_example_that_loads_and_a_shipped_scenario() {
             "no shipped scenario uses `{kind}`"
         );
         for example in *examples {
+            assert!(shipped.contains(example) || *kind != "tls", "{example}");
             let folder = tempfile::tempdir().unwrap();
             let file = folder.path().join("example.yaml");
-            fs::write(&file, with_fault(example)).unwrap();
+            fs::write(&file, with_fault(kind, example)).unwrap();
             let loaded = scenario::load(&file, &scenario::Overrides::default());
             assert!(loaded.is_ok(), "{example}: {}", loaded.err().unwrap());
         }
@@ -70,13 +72,14 @@ fn every_key_is_in_the_readme() {
     }
 }
 
-fn with_fault(fault: &str) -> String {
+fn with_fault(kind: &str, fault: &str) -> String {
+    let protocol = if kind == "tls" { "tls" } else { "auto" };
     format!(
         "version: 1
 name: example
 topology:
   services:
-    shop: {{ builtin: {{ app: shop, version: v1 }} }}
+    shop: {{ protocol: {protocol}, builtin: {{ app: shop, version: v1 }} }}
 traffic:
   - id: main
     to: shop

@@ -204,6 +204,8 @@ fn start(schedule: Schedule, target: SocketAddr) -> (Driving, Events) {
         targets: BTreeMap::from([("shop".into(), target)]),
         run: RUN,
         origin: Instant::now() + Duration::from_millis(50),
+        tls: BTreeMap::new(),
+        numbers: None,
     };
     let sink = {
         let events = Arc::clone(&events);
@@ -430,6 +432,7 @@ async fn a_refused_connection_gives_no_response_with_a_reason() {
         assert_eq!(request.sent_us, None);
     }
     assert_eq!((totals.stats.sent, totals.stats.no_response), (0, 3));
+    assert_eq!(totals.stats.unopened, 3);
 }
 
 #[tokio::test]
@@ -524,6 +527,8 @@ async fn a_source_without_an_address_is_refused() {
         targets: BTreeMap::new(),
         run: RUN,
         origin: Instant::now(),
+        tls: BTreeMap::new(),
+        numbers: None,
     };
     let error = replay::start(Arc::new(schedule), &drive, |_| {}).unwrap_err();
     assert_eq!(

@@ -30,6 +30,14 @@ const SHIPPED: &[(&str, &[&str])] = &[
         "retries",
         &["warmup=1s", "steady=3s", "fault=6s", "recovery=3s"],
     ),
+    (
+        "broken-connections",
+        &["warmup=1s", "steady=3s", "fault=6s", "recovery=3s"],
+    ),
+    (
+        "broken-handshakes",
+        &["warmup=1s", "steady=3s", "fault=6s", "recovery=3s"],
+    ),
     ("shadow-v2", &["warmup=1s", "steady=10s"]),
     ("same-build", &["warmup=1s", "steady=8s"]),
     ("own-process", &["steady=3s", "fault=4s"]),
@@ -198,6 +206,9 @@ each! {
     slow_payments "slow-payments";
     catalog_errors "catalog-errors";
     broken_answers "broken-answers";
+    broken_connections "broken-connections";
+    broken_handshakes "broken-handshakes";
+    retries "retries";
     shadow_v2 "shadow-v2";
     same_build "same-build";
     own_process "own-process";

@@ -47,6 +47,10 @@ pub struct Chain {
     pub matches: chain::Match,
     /// TLS is ended on them; `None`: they are plain.
     pub tls: Option<tls::Server>,
+    /// Handshakes that are spoilt.
+    pub spoilt: Vec<fault::tls::Rule>,
+    /// Its connections have the numbers that [`Numbers`](crate::net::numbers::Numbers) say, as far as faults of handshakes go.
+    pub numbered: bool,
     /// The handshake must be done within this; `None`: no bound.
     pub handshake_timeout: Option<Duration>,
     /// Connections beyond this are closed; `None`: no bound.
@@ -236,6 +240,8 @@ impl Chain {
             name: String::new(),
             matches: chain::Match::default(),
             tls: None,
+            spoilt: Vec::new(),
+            numbered: false,
             handshake_timeout: None,
             limit: None,
             serve: Serve::Http(Box::new(manager)),
@@ -248,6 +254,8 @@ impl Chain {
             name: String::new(),
             matches: chain::Match::default(),
             tls: None,
+            spoilt: Vec::new(),
+            numbered: false,
             handshake_timeout: None,
             limit: None,
             serve: Serve::Tcp(Box::new(proxy)),

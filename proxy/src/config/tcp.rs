@@ -24,6 +24,10 @@ pub struct TcpProxy {
     pub hash_source_ip: bool,
     /// What connections suffer.
     pub faults: Vec<fault::Rule>,
+    /// A new configuration's faults are those of connections under way, too.
+    pub live: bool,
+    /// Its connections have the numbers that [`Numbers`](crate::net::numbers::Numbers) say.
+    pub numbered: bool,
     /// Where a line is written for each connection, when it has ended.
     pub access_logs: Vec<AccessLog>,
 }
@@ -53,6 +57,8 @@ impl Default for TcpProxy {
             max_connect_attempts: 1,
             hash_source_ip: false,
             faults: Vec::new(),
+            live: false,
+            numbered: false,
             access_logs: Vec::new(),
         }
     }

@@ -3,7 +3,7 @@
 
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
-use crate::policy::{fault::tls::Rule, matcher::Text};
+use crate::policy::matcher::Text;
 
 /// How a listener ends TLS.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -23,8 +23,6 @@ pub struct Server {
     pub stateful_resumption: Toggle,
     /// A ticket is good for so long; `None`: 12 h.
     pub session_timeout: Option<Duration>,
-    /// Handshakes that are spoilt.
-    pub faults: Vec<Rule>,
     /// Who issues the certificates of faults; `None`: an authority that nobody knows.
     pub issuer: Option<Certificate>,
 }
@@ -199,6 +197,29 @@ impl fmt::Debug for Source {
         match self {
             Self::File(path) => path.fmt(f),
             Self::Inline(bytes) => write!(f, "<{} bytes>", bytes.len()),
+        }
+    }
+}
+
+impl Client {
+    /// Speaks TLS 1.2 or 1.3 to one of this name, with a certificate of this authority (PEM).
+    pub fn trusting(pem: &str, name: &str) -> Self {
+        let validation = Validation {
+            trusted_ca: Some(Source::Inline(pem.as_bytes().into())),
+            ..Validation::default()
+        };
+        Self {
+            common: Common {
+                validation: Some(validation),
+                params: Params {
+                    max: Some(Version::Tls13),
+                    ..Params::default()
+                },
+                ..Common::default()
+            },
+            sni: name.to_owned(),
+            auto_san_validation: true,
+            ..Self::default()
         }
     }
 }

@@ -48,6 +48,8 @@ pub(super) fn convert(
         name: it.name.clone(),
         matches,
         tls: tls::downstream(it.transport_socket.as_ref(), secrets, path, notes),
+        spoilt: Vec::new(),
+        numbered: false,
         handshake_timeout: duration(
             it.transport_socket_connect_timeout.as_ref(),
             &format!("{path}.transport_socket_connect_timeout"),

@@ -54,6 +54,8 @@ pub(super) fn convert(it: &TcpProxy, path: &str, notes: &mut Notes) -> config::T
         // Said by a filter of its own.
         cluster_by_server_name: false,
         faults: Vec::new(),
+        live: false,
+        numbered: false,
         access_logs: access_log::convert(&it.access_log, &format!("{path}.access_log"), notes),
     }
 }

@@ -18,7 +18,7 @@ use crate::{
         ConnectionLimit, Downstream, Fault, Listener as Accepting, ListenerTls, RateLimit,
         Registry, Tcp,
     },
-    net::{stock::Stock, timer::Timer},
+    net::{numbers::Numbers, stock::Stock, timer::Timer},
     observe::Observer,
     snapshot::{Reader, Route, Snapshot, hosts::RouteId},
 };
@@ -31,6 +31,8 @@ pub struct Core {
     pub observer: Arc<dyn Observer>,
     /// Its tasks that serve requests of HTTP/2.
     pub workers: Rc<Workers>,
+    /// Numbers that connections were opened with.
+    pub numbers: Numbers,
     /// It takes no connections any more.
     pub draining: Cell<bool>,
     /// Each answer is its connection's last.
@@ -82,6 +84,7 @@ impl Core {
         observer: Arc<dyn Observer>,
         registry: Arc<Registry>,
         watch: Watch,
+        numbers: Numbers,
         mut reader: Reader,
     ) -> Self {
         let snapshot = Arc::clone(reader.load());
@@ -91,6 +94,7 @@ impl Core {
             timer,
             observer,
             workers: Rc::default(),
+            numbers,
             draining: Cell::new(false),
             leaving: Cell::new(false),
             watch,

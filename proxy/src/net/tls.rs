@@ -17,6 +17,7 @@ use crate::{
     metrics::{ListenerTls, Upstream},
 };
 
+pub mod authority;
 mod client;
 pub mod facts;
 mod names;
@@ -376,12 +377,10 @@ mod tests {
     use super::*;
     use crate::{
         config::tls::{self, Certificate, Name, NameKind, Source, Validation, Version},
-        draw::Seed,
         policy::{
-            fault::tls::{Rule, Tls},
+            fault::tls::Tls,
             matcher::{How, Text},
         },
-        unit::Share,
     };
 
     /// An authority that issues certificates.
@@ -479,7 +478,7 @@ mod tests {
         server: tls::Server,
         client: tls::Client,
     ) -> (Result<Session, Failure>, Result<Session, Failure>) {
-        let server = Server::new(server, Seed(1)).unwrap();
+        let server = Server::new(server).unwrap();
         let client = Client::new(client).unwrap();
         meet_again(&server, &client).await
     }
@@ -687,10 +686,7 @@ mod tests {
             ours.common.params.max = Some(version);
             let mut theirs = client(&ca, "shop.test");
             theirs.common.certificates = vec![ca.issue(&["spiffe://t/sa/cart"])];
-            let (ours, theirs) = (
-                Server::new(ours, Seed(1)).unwrap(),
-                Client::new(theirs).unwrap(),
-            );
+            let (ours, theirs) = (Server::new(ours).unwrap(), Client::new(theirs).unwrap());
             let (first, _) = meet_again(&ours, &theirs).await;
             assert!(!first.unwrap().resumed);
             let (second, _) = meet_again(&ours, &theirs).await;
@@ -710,15 +706,6 @@ mod tests {
         assert_eq!(ours.unwrap().protocol(), Alpn::None);
     }
 
-    fn always(kind: Tls) -> Rule {
-        Rule {
-            id: "f".into(),
-            name: "f@client>shop".to_owned(),
-            share: Share::ALL,
-            kind,
-        }
-    }
-
     #[tokio::test]
     async fn a_spoilt_handshake_has_one_thing_wrong() {
         let ca = Ca::new("ca");
@@ -733,11 +720,10 @@ mod tests {
         let client = Client::new(theirs).unwrap();
         let address = SocketAddr::from(([127, 0, 0, 1], 1));
         for kind in [Tls::Expired, Tls::WrongName, Tls::UnknownCa] {
-            settings.faults = vec![always(kind)];
-            let server = Server::new(settings.clone(), Seed(1)).unwrap();
+            let server = Server::new(settings.clone()).unwrap();
             let (near, far) = duplex(64 << 10);
             let (ours, theirs) = tokio::join!(
-                server.accept_within(near, None),
+                server.spoil_within(near, kind, None),
                 client.connect(far, address, None, &[])
             );
             assert!(matches!(ours, Err(Failure::Spoilt(_))), "{kind:?}");
@@ -757,13 +743,12 @@ mod tests {
     #[tokio::test]
     async fn a_stalled_handshake_ends_with_the_client_or_its_time() {
         let ca = Ca::new("ca");
-        let mut settings = server(vec![ca.issue(&["shop.test"])]);
-        settings.faults = vec![always(Tls::Stall)];
-        let server = Server::new(settings, Seed(1)).unwrap();
+        let settings = server(vec![ca.issue(&["shop.test"])]);
+        let server = Server::new(settings).unwrap();
         let (near, far) = duplex(64 << 10);
         let begin = tokio::time::Instant::now();
         let within = Some(Duration::from_millis(50));
-        let stalled = server.accept_within(near, within).await;
+        let stalled = server.spoil_within(near, Tls::Stall, within).await;
         let Err(Failure::Spoilt(failure)) = stalled else {
             panic!("it was not spoilt");
         };
@@ -772,7 +757,7 @@ mod tests {
         drop(far);
         let (near, far) = duplex(64 << 10);
         drop(far);
-        let stalled = server.accept_within(near, None).await;
+        let stalled = server.spoil_within(near, Tls::Stall, None).await;
         assert!(matches!(stalled, Err(Failure::Spoilt(_))));
     }
 
@@ -812,7 +797,7 @@ mod tests {
             ),
         ];
         for (certificate, expected) in rows {
-            let wrong = Server::new(server(vec![certificate]), Seed(1)).unwrap_err();
+            let wrong = Server::new(server(vec![certificate])).unwrap_err();
             assert_eq!(wrong.to_string(), expected);
         }
     }

@@ -9,9 +9,12 @@ use std::{
 };
 
 use crate::{
-    config::Inspect,
+    config::{self, Inspect},
     net::tls::Server,
-    policy::chain::{self, Match, Seen},
+    policy::{
+        chain::{self, Match, Seen},
+        fault::{tcp::Number, tls::Rules},
+    },
 };
 
 /// A listener.
@@ -33,12 +36,39 @@ pub struct Chain {
     pub matches: Match,
     /// TLS is ended on them.
     pub tls: Option<Arc<Server>>,
+    /// Some of their handshakes are spoilt.
+    pub spoiling: Option<Spoiling>,
     /// The handshake must be done within this.
     pub handshake_timeout: Option<Duration>,
     /// How many there may be.
     pub limit: Option<Limit>,
     /// How they are served.
     pub serve: Serve,
+}
+
+/// Faults of handshakes.
+#[derive(Debug)]
+pub struct Spoiling {
+    /// Which, and how.
+    pub rules: Rules,
+    /// The name of the listener.
+    pub listener: Arc<str>,
+    /// Its sidecar.
+    pub place: Option<config::Place>,
+    /// See [`config::Chain::numbered`].
+    pub numbered: bool,
+    /// Counts arrivals: numbers of connections that nobody else numbers.
+    pub arrivals: Arc<AtomicU64>,
+}
+
+impl Spoiling {
+    /// The number of the next connection to arrive.
+    pub fn arrival(&self) -> Number {
+        Number {
+            connection: self.arrivals.fetch_add(1, Ordering::Relaxed),
+            reopenings: 0,
+        }
+    }
 }
 
 /// How many connections a chain has at once, counted on all event loops and through all configurations.

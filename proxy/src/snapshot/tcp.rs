@@ -1,9 +1,14 @@
 //! How the connections of a chain are passed on, ready to be asked.
 
 use std::{
-    sync::{Arc, atomic::AtomicU64},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
+
+use tokio::sync::watch;
 
 use crate::{access_log::Logs, config::Place, draw::Draw, policy::fault::tcp::Rules};
 
@@ -31,14 +36,39 @@ pub struct Tcp {
     /// See [`config::TcpProxy::hash_source_ip`](crate::config::TcpProxy::hash_source_ip).
     pub hash_source_ip: bool,
     /// What connections suffer.
-    pub faults: Rules,
+    pub faults: Arc<Rules>,
+    /// What connections suffer that are under way, whatever they began with; `None`: what they began with.
+    pub live: Option<Live>,
+    /// See [`config::TcpProxy::numbered`](crate::config::TcpProxy::numbered).
+    pub numbered: bool,
     /// See [`config::TcpProxy::access_logs`](crate::config::TcpProxy::access_logs).
     pub access: Logs,
     /// Counts arrivals: ordinals of connections.
     pub arrivals: Arc<AtomicU64>,
 }
 
+/// What connections of a listener suffer now.
+pub type Live = Arc<watch::Sender<Arc<Rules>>>;
+
 impl Tcp {
+    /// The number of the next connection to arrive.
+    pub fn arrival(&self) -> u64 {
+        self.arrivals.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Its faults are those of the connections under way, too.
+    pub fn go_live(&self) {
+        if let Some(live) = &self.live {
+            live.send_if_modified(|now| {
+                let other = **now != *self.faults;
+                if other {
+                    *now = Arc::clone(&self.faults);
+                }
+                other
+            });
+        }
+    }
+
     /// The index of the cluster that the connection goes to: a draw by its ordinal where there are several. `None`: there is
     /// no such cluster.
     pub fn cluster(&self, ordinal: u64) -> Option<usize> {

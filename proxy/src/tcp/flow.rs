@@ -77,6 +77,16 @@ impl Flow {
         }
     }
 
+    /// From now on its bytes suffer this. `false`: bytes have vanished that now would not.
+    pub(super) fn turn(&mut self, line: Line, begin: Instant, timer: &Timer) -> bool {
+        match &mut self.shaped {
+            Some(shaped) => return shaped.turn(line),
+            None if line.is_plain() || self.ended => {}
+            None => self.shaped = Some(Box::new(Shaped::new(line, begin, timer.clone()))),
+        }
+        true
+    }
+
     /// Passes on what there is; ready when the last byte and the end of the stream have been.
     pub(super) fn poll(
         &mut self,
@@ -88,7 +98,11 @@ impl Flow {
         if self.done {
             return Poll::Ready(Ok(Ended::Whole));
         }
-        if let Some(shaped) = &mut self.shaped {
+        if self.shaped.is_some() {
+            // What was read before there were faults goes first.
+            ready!(self.poll_give(cx, to)).map_err(Broken::To)?;
+        }
+        if let Some(shaped) = self.shaped.as_mut().filter(|_| !self.ended) {
             let ended =
                 ready!(shaped.poll(cx, (from, to), stock, (&mut self.read, &mut self.written)))?;
             self.done = true;

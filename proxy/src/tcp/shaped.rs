@@ -68,6 +68,25 @@ impl Shaped {
         }
     }
 
+    /// From now on its bytes suffer this; without any fault what waits goes on at once. `false`: bytes have vanished that
+    /// now would not.
+    pub(super) fn turn(&mut self, line: Line) -> bool {
+        let now = self.begin.elapsed();
+        let before = std::mem::replace(&mut self.line, line);
+        if self.line.is_plain() {
+            for waiting in &mut self.waiting {
+                waiting.at = now;
+            }
+        }
+        if before.has_swallowed() && !self.line.stays_silent(now) {
+            return false;
+        }
+        if self.ended && !self.cut {
+            self.end_at = self.line.end(now);
+        }
+        true
+    }
+
     /// Passes on what is due; ready at the end. `moved`: bytes read and written.
     pub(super) fn poll(
         &mut self,

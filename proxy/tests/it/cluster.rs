@@ -81,7 +81,7 @@ impl Mesh {
             config,
             Deps {
                 observer,
-                workers: 1,
+                ..Deps::default()
             },
         )
         .unwrap();

@@ -663,6 +663,8 @@ fn a_tcp_proxy_takes_its_settings() {
             max_connect_attempts: 1,
             hash_source_ip: false,
             faults: Vec::new(),
+            live: false,
+            numbered: false,
             access_logs: Vec::new(),
         }
     );
@@ -679,6 +681,8 @@ fn a_tcp_proxy_takes_its_settings() {
             max_connect_attempts: 4,
             hash_source_ip: true,
             faults: Vec::new(),
+            live: false,
+            numbered: false,
             access_logs: Vec::new(),
         }
     );

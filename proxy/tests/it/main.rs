@@ -38,5 +38,6 @@ mod support;
 mod swap;
 mod tcp;
 mod tcp_fault;
+mod tcp_live;
 mod tls;
 mod weighted;

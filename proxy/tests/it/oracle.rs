@@ -631,7 +631,7 @@ async fn the_table_holds_for_us() {
         loaded.config,
         Deps {
             observer,
-            workers: 1,
+            ..Deps::default()
         },
     )
     .unwrap();

@@ -408,6 +408,7 @@ pub(crate) fn start_with(config: Config, workers: usize) -> Running {
         Deps {
             observer: Arc::clone(&told) as Arc<dyn Observer>,
             workers,
+            ..Deps::default()
         },
     )
     .unwrap();

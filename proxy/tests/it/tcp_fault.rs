@@ -11,8 +11,8 @@ use meshbed_proxy::{
     draw::Seed,
     envoy::{Options, read},
     policy::fault::tcp::{
-        Direction, Fault, Rule, bandwidth::Bandwidth, latency::Latency, limit_data::LimitData,
-        slicer::Slicer,
+        Direction, Fault, Rule, Select, bandwidth::Bandwidth, latency::Latency,
+        limit_data::LimitData, slicer::Slicer,
     },
     unit::Share,
 };
@@ -34,7 +34,7 @@ fn suffering(kind: Fault) -> Running {
         faults: vec![Rule {
             id: "f".into(),
             name: "f@a>b".to_owned(),
-            share: Share::ALL,
+            select: Select::Share(Share::ALL),
             direction: Direction::Downstream,
             kind,
         }],
@@ -153,7 +153,7 @@ fn faults_stand_before_the_tcp_proxy_in_envoys_file() {
         [Rule {
             id: "slow.latency".into(),
             name: "slow.latency@main>*".to_owned(),
-            share: Share::new(0.2).unwrap(),
+            select: Select::Share(Share::new(0.2).unwrap()),
             direction: Direction::Upstream,
             kind: Fault::Latency(Latency {
                 delay: ms(100),

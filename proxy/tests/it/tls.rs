@@ -421,20 +421,23 @@ fn faults_spoil_the_handshakes_that_they_choose() {
     let rules = vec![fault::tls::Rule {
         id: "old".into(),
         name: "old@client>shop".to_owned(),
-        share: Share::new(0.5).unwrap(),
+        select: fault::tcp::Select::Share(Share::new(0.5).unwrap()),
         kind: fault::tls::Tls::Expired,
     }];
-    tls.faults = rules.clone();
-    let config = over_tls(echo(), tls);
+    let mut config = over_tls(echo(), tls);
+    config.listeners[0].chains[0].spoilt = rules.clone();
     let seed = config.seed;
     let running = start(config);
     let client = ca.client(None, &[]);
     // Connections are numbered as they arrive: which are hit follows from the seed.
     let expected: Vec<bool> = (0..20)
         .map(|connection| {
-            fault::tls::Rules::new(&rules, seed)
-                .decide(connection, 0)
-                .is_some()
+            let number = fault::tcp::Number {
+                connection,
+                reopenings: 0,
+            };
+            let drawn = fault::tls::Rules::new(&rules, seed).draw(number);
+            drawn.kind().is_some()
         })
         .collect();
     let failed: Vec<bool> = (0..20)

@@ -1,6 +1,6 @@
 //! One HTTP/1.1 connection.
 
-use std::{error::Error, io, net::SocketAddr};
+use std::{error::Error, io};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
@@ -14,11 +14,14 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use tokio::{
-    net::TcpStream,
+    io::{AsyncRead, AsyncWrite},
     task::{JoinHandle, spawn_local},
 };
 
-use super::Ended;
+use super::{
+    Ended,
+    dialer::{Dialer, Wire},
+};
 
 /// Why a request ends whose connection closed before it was written.
 pub(super) const CLOSED: &str = "connection closed before the request was sent";
@@ -45,8 +48,14 @@ pub(super) enum Failure {
 
 impl Link {
     /// Connects; the error is a clause for people.
-    pub(super) async fn open(target: SocketAddr) -> Result<Self, String> {
-        let stream = connect(target).await?;
+    pub(super) async fn open(dialer: &Dialer) -> Result<Self, String> {
+        match dialer.open().await? {
+            Wire::Plain(stream) => Self::over(stream).await,
+            Wire::Tls(stream) => Self::over(stream).await,
+        }
+    }
+
+    async fn over(stream: impl AsyncRead + AsyncWrite + Unpin + 'static) -> Result<Self, String> {
         let (sender, connection) = handshake(TokioIo::new(stream))
             .await
             .map_err(|error| reason(&error))?;
@@ -104,17 +113,6 @@ async fn read(response: Response<Incoming>, ended: &mut Ended) -> Result<(), Str
         }
     }
     Ok(())
-}
-
-/// Connects; the error is a clause for people.
-pub(super) async fn connect(target: SocketAddr) -> Result<TcpStream, String> {
-    TcpStream::connect(target)
-        .await
-        .and_then(|stream| stream.set_nodelay(true).map(|()| stream))
-        .map_err(|error| match error.kind() {
-            io::ErrorKind::ConnectionRefused => format!("connection to {target} refused"),
-            _ => format!("cannot connect to {target}: {error}"),
-        })
 }
 
 impl Drop for Link {

@@ -1,6 +1,6 @@
 //! One HTTP/2 connection: its requests go side by side, each on a stream of its own.
 
-use std::{net::SocketAddr, rc::Rc, time::Duration};
+use std::{rc::Rc, time::Duration};
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -12,24 +12,26 @@ use tokio::{
     time::timeout,
 };
 
-use super::{AHEAD, Desk, Ended, Released, STOPPED, Worker, deadline, link};
+use super::{AHEAD, Desk, Ended, Released, STOPPED, Worker, deadline, dialer::Dialer, link};
 use crate::replay::rewrite::Prepared;
 
 /// A connection that streams share; opened by the first that needs it.
-#[derive(Default)]
-struct Shared(Mutex<Option<SendRequest<Full<Bytes>>>>);
+struct Shared {
+    open: Mutex<Option<SendRequest<Full<Bytes>>>>,
+    dialer: Dialer,
+}
 
 impl Shared {
     /// The connection, and whether it was open already.
-    async fn sender(&self, target: SocketAddr) -> Result<(SendRequest<Full<Bytes>>, bool), String> {
+    async fn sender(&self) -> Result<(SendRequest<Full<Bytes>>, bool), String> {
         // Whoever waits here meanwhile finds it open, and does not open a second one.
-        let mut open = self.0.lock().await;
+        let mut open = self.open.lock().await;
         if let Some(sender) = open.as_mut()
             && sender.ready().await.is_ok()
         {
             return Ok((sender.clone(), true));
         }
-        let stream = link::connect(target).await?;
+        let stream = self.dialer.connect().await?;
         let (sender, connection) = handshake(TokioExecutor::new(), TokioIo::new(stream))
             .await
             .map_err(|error| link::reason(&error))?;
@@ -43,7 +45,7 @@ impl Shared {
 
     /// It is of no use any more.
     async fn forget(&self) {
-        *self.0.lock().await = None;
+        *self.open.lock().await = None;
     }
 }
 
@@ -55,9 +57,12 @@ impl Worker {
         let (Some(target), Some(limit)) = (target, lane.map(|lane| lane.timeout)) else {
             return;
         };
-        let shared = Rc::new(Shared::default());
+        let shared = Rc::new(Shared {
+            open: Mutex::default(),
+            dialer: self.dialer(target),
+        });
         // One that cannot be had yet is tried again, and its failure told, when there is a request for it.
-        let _ = timeout(AHEAD, shared.sender(target)).await;
+        let _ = timeout(AHEAD, shared.sender()).await;
         let mut streams = JoinSet::new();
         loop {
             tokio::select! {
@@ -72,7 +77,7 @@ impl Worker {
                         let mut ended = Ended::default();
                         let result = tokio::select! {
                             biased;
-                            result = exchange(&desk, &shared, target, limit, released, &mut ended) => result,
+                            result = exchange(&desk, &shared, limit, released, &mut ended) => result,
                             () = deadline(&mut told) => Err(STOPPED.to_owned()),
                         };
                         ended.why = result.err();
@@ -91,14 +96,13 @@ impl Worker {
 async fn exchange(
     desk: &Desk,
     shared: &Shared,
-    target: SocketAddr,
     limit: Duration,
     released: Released,
     ended: &mut Ended,
 ) -> Result<(), String> {
     let mut request = desk.request(released, Prepared::to_http2)?;
     loop {
-        let (mut stream, kept) = timeout(limit, shared.sender(target))
+        let (mut stream, kept) = timeout(limit, shared.sender())
             .await
             .map_err(|_| "connecting took longer than the timeout")??;
         desk.sent(released, ended);

@@ -11,8 +11,8 @@ use super::{
 };
 use crate::{
     policy::fault::tcp::{
-        Direction, Fault, Rule, bandwidth::Bandwidth, latency::Latency, limit_data::LimitData,
-        loss::Loss, slicer::Slicer,
+        Direction, Fault, Rule, Select, bandwidth::Bandwidth, latency::Latency,
+        limit_data::LimitData, loss::Loss, slicer::Slicer,
     },
     unit::{ByteSize, Share, parse_duration},
 };
@@ -60,7 +60,7 @@ pub(in crate::envoy) fn rules(
     let rule = |(key, kind): (String, Fault)| Rule {
         id: Arc::from(format!("{name}.{key}")),
         name: format!("{name}.{key}@{listener}>*"),
-        share,
+        select: Select::Share(share),
         direction,
         kind,
     };

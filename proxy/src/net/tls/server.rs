@@ -3,10 +3,7 @@
 use std::{
     future::Future,
     io::ErrorKind,
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
@@ -33,8 +30,7 @@ use super::{
 };
 use crate::{
     config::tls::{self, Toggle, Version},
-    draw::Seed,
-    policy::fault::tls::{Rules, Tls},
+    policy::fault::tls::Tls,
 };
 
 /// Sessions that are kept to be resumed by their id, of those who cannot use tickets.
@@ -45,9 +41,6 @@ const SESSIONS: usize = 1024;
 pub struct Server {
     settings: tls::Server,
     current: ArcSwap<Built>,
-    faults: Rules,
-    /// Connections so far, of those that faults may choose.
-    connections: AtomicU64,
 }
 
 /// What the settings and the files come to.
@@ -90,12 +83,10 @@ pub enum Alpn {
 }
 
 impl Server {
-    /// Reads what the settings name. `seed`: that of its faults' draws.
-    pub fn new(settings: tls::Server, seed: Seed) -> Result<Self, Wrong> {
+    /// Reads what the settings name.
+    pub fn new(settings: tls::Server) -> Result<Self, Wrong> {
         let built = Built::new(&settings)?;
         Ok(Self {
-            faults: Rules::new(&settings.faults, seed),
-            connections: AtomicU64::new(0),
             settings,
             current: ArcSwap::from_pointee(built),
         })
@@ -144,7 +135,7 @@ impl Server {
         Ok((stream, session))
     }
 
-    /// [`Server::accept`], within so long; but spoilt, where a fault has chosen the connection.
+    /// [`Server::accept`], within so long.
     pub async fn accept_within<S>(
         &self,
         stream: S,
@@ -153,16 +144,22 @@ impl Server {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        if self.faults.is_empty() {
-            return in_time(self.accept(stream), within).await;
-        }
-        let connection = self.connections.fetch_add(1, Ordering::Relaxed);
-        match self.faults.decide(connection, 0) {
-            None => in_time(self.accept(stream), within).await,
-            Some(rule) => in_time(self.accept_spoilt(stream, rule.kind), within)
-                .await
-                .map_err(|failure| Failure::Spoilt(Box::new(failure))),
-        }
+        in_time(self.accept(stream), within).await
+    }
+
+    /// Does the handshake as a fault wants it, within so long.
+    pub async fn spoil_within<S>(
+        &self,
+        stream: S,
+        kind: Tls,
+        within: Option<Duration>,
+    ) -> Result<(TlsStream<S>, Session), Failure>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        in_time(self.accept_spoilt(stream, kind), within)
+            .await
+            .map_err(|failure| Failure::Spoilt(Box::new(failure)))
     }
 
     /// With a certificate that has this wrong, or without an answer.

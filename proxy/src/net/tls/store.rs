@@ -13,7 +13,6 @@ use std::{
 use super::{Client, Server, Wrong, facts::Facts, read};
 use crate::{
     config::tls::{self, Certificate, Common, Source, Validation},
-    draw::Seed,
     metrics::Certificates,
 };
 
@@ -57,7 +56,7 @@ enum Context {
 
 impl Store {
     /// The listener's side with these settings: the one that there is, or a new one.
-    pub fn server(&self, settings: &tls::Server, seed: Seed) -> Result<Arc<Server>, Wrong> {
+    pub fn server(&self, settings: &tls::Server) -> Result<Arc<Server>, Wrong> {
         let mut contexts = self.0.contexts();
         let mut known = contexts.servers.iter().filter_map(Weak::upgrade);
         if let Some(known) = known.find(|known| known.settings() == settings) {
@@ -65,7 +64,7 @@ impl Store {
         }
         // Looked at before they are read: what changes meanwhile is read again.
         let stamps = stamps(&read::resolve(&settings.common)?);
-        let server = Arc::new(Server::new(settings.clone(), seed)?);
+        let server = Arc::new(Server::new(settings.clone())?);
         contexts.servers.retain(|known| known.strong_count() > 0);
         contexts.servers.push(Arc::downgrade(&server));
         self.watch(&mut contexts, &Context::Server(Arc::clone(&server)), stamps);

@@ -1,11 +1,11 @@
 //! Faults of connections that are passed on byte by byte. A rule chooses connections; what it does to the bytes of a
 //! direction is a stage of its [`Line`]: pieces in, pieces with their time out. Bytes are never reordered.
 
-use std::{sync::Arc, time::Duration};
+use std::{cell::Cell, rc::Rc, sync::Arc, time::Duration};
 
 use crate::{
-    draw::{Draw, Seed},
-    unit::Share,
+    draw::{Draw, Key, Seed},
+    unit::{ByteSize, Share, show_duration},
 };
 
 pub mod bandwidth;
@@ -25,14 +25,36 @@ use slicer::Slicer;
 pub struct Rule {
     /// The fault's id, in counts.
     pub id: Arc<str>,
-    /// What names its draws.
+    /// What names its draws: `ID@CALLER>SERVICE`.
     pub name: String,
-    /// Which connections: a draw by the order of their arrival.
-    pub share: Share,
+    /// Which connections.
+    pub select: Select,
     /// Which of their bytes.
     pub direction: Direction,
     /// What happens.
     pub kind: Fault,
+}
+
+/// Which connections a rule chooses.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Select {
+    /// Each by its draw.
+    Share(Share),
+    /// Those with these numbers, ascending.
+    Numbers(Arc<[u64]>),
+    /// The first so many to arrive.
+    First(u64),
+    /// Every so many-th to arrive.
+    Every(u64),
+}
+
+/// Which connection it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Number {
+    /// Its number where it was opened; the order of arrival, where that is not known.
+    pub connection: u64,
+    /// How often it had been opened before.
+    pub reopenings: u32,
 }
 
 /// Which bytes of a connection.
@@ -74,15 +96,39 @@ pub enum Fault {
     HalfOpen,
 }
 
+/// How each kind is written in a scenario: its key, its examples. A new kind adds a line.
+pub const KINDS: &[(&str, &[&str])] = &[
+    ("latency", latency::EXAMPLES),
+    ("bandwidth", bandwidth::EXAMPLES),
+    ("slow_close", &["slow_close: { delay: 500ms }"]),
+    ("blackhole", &["blackhole: { after: 1s }", "blackhole: {}"]),
+    ("reset", &["reset: { after: 1s }", "reset: {}"]),
+    ("slicer", slicer::EXAMPLES),
+    ("limit_data", limit_data::EXAMPLES),
+    ("loss", loss::EXAMPLES),
+    ("refuse", &["refuse: {}"]),
+    ("slow_accept", &["slow_accept: { delay: 200ms }"]),
+    ("half_open", &["half_open: {}"]),
+];
+
 /// Rules, ready to be asked.
-#[derive(Debug, Default)]
-pub struct Rules(Vec<(Rule, Draw)>);
+#[derive(Debug, Default, PartialEq)]
+pub struct Rules(Vec<Compiled>);
+
+#[derive(Debug, PartialEq)]
+struct Compiled {
+    rule: Rule,
+    draw: Draw,
+    amount: Draw,
+}
 
 /// What happens to one connection. Times are counted from its begin.
 #[derive(Debug, Default)]
 pub struct Plan {
-    /// The rules that chose it.
-    pub hits: Vec<Arc<str>>,
+    /// The rules that were drawn for it, in file order.
+    pub considered: Vec<Arc<str>>,
+    /// The rules that chose it, in file order.
+    pub hits: Vec<Hit>,
     /// It is reset at once.
     pub refuse: bool,
     /// Nobody is connected to.
@@ -91,19 +137,40 @@ pub struct Plan {
     pub accept_after: Duration,
     /// It is reset at this age.
     pub reset_at: Option<Duration>,
+    reset_by: Option<Acted>,
     /// What happens to the bytes to the service.
     pub up: Line,
     /// What happens to the bytes to the client.
     pub down: Line,
 }
 
+/// A rule chose a connection.
+#[derive(Debug, Clone)]
+pub struct Hit {
+    /// The rule's id.
+    pub fault: Arc<str>,
+    /// The draw; `NaN` where the rule does not draw.
+    pub u: f64,
+    /// What it was held against.
+    pub p: f64,
+    /// The delay that was asked for.
+    pub asked: Option<Duration>,
+    /// An earlier rule ends the connection.
+    pub superseded: bool,
+    acted: Acted,
+}
+
+/// Whether a hit has done something yet.
+#[derive(Debug, Clone, Default)]
+struct Acted(Rc<Cell<bool>>);
+
 /// What happens to the bytes of one direction.
 #[derive(Debug, Default)]
 pub struct Line {
     stages: Vec<Stage>,
-    close_after: Duration,
-    silent_from: Option<Duration>,
-    draws: u64,
+    close_after: Vec<(Duration, Acted)>,
+    silent_from: Option<(Duration, Acted)>,
+    swallowed: bool,
 }
 
 /// Bytes that go on at a time.
@@ -127,8 +194,11 @@ pub enum After {
 #[derive(Debug)]
 struct Stage {
     kind: Working,
-    draw: Draw,
-    ordinal: u64,
+    amount: Draw,
+    connection: u64,
+    /// Chunks so far.
+    chunks: u32,
+    acted: Acted,
 }
 
 #[derive(Debug)]
@@ -141,6 +211,48 @@ enum Working {
 }
 
 impl Fault {
+    /// The key that it has in a scenario.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Latency(_) => "latency",
+            Self::Bandwidth(_) => "bandwidth",
+            Self::Slicer(_) => "slicer",
+            Self::LimitData(_) => "limit_data",
+            Self::Loss(_) => "loss",
+            Self::SlowClose(_) => "slow_close",
+            Self::Blackhole(_) => "blackhole",
+            Self::Reset(_) => "reset",
+            Self::Refuse => "refuse",
+            Self::SlowAccept(_) => "slow_accept",
+            Self::HalfOpen => "half_open",
+        }
+    }
+
+    /// What it does, in a few words.
+    pub fn words(&self) -> String {
+        match self {
+            Self::Latency(it) => format!("latency of {}", show_duration(it.delay)),
+            Self::Bandwidth(it) => format!("bandwidth of {}/s", ByteSize(it.bytes_per_second)),
+            Self::Slicer(it) => format!("slices of {}", ByteSize(it.size as u64)),
+            Self::LimitData(it) => format!("end after {}", ByteSize(it.bytes)),
+            Self::Loss(it) => format!("loss of {}", it.share),
+            Self::SlowClose(delay) => format!("close {} late", show_duration(*delay)),
+            Self::Blackhole(after) => format!("blackhole after {}", show_duration(*after)),
+            Self::Reset(after) => format!("reset after {}", show_duration(*after)),
+            Self::Refuse => "refuse".to_owned(),
+            Self::SlowAccept(delay) => format!("accept {} late", show_duration(*delay)),
+            Self::HalfOpen => "half open".to_owned(),
+        }
+    }
+
+    /// It is about the bytes of a direction, and not about the connection as a whole.
+    pub fn is_of_bytes(&self) -> bool {
+        !matches!(
+            self,
+            Self::Reset(_) | Self::Refuse | Self::SlowAccept(_) | Self::HalfOpen
+        )
+    }
+
     /// What is wrong with the settings, if something is.
     pub fn check(&self) -> Result<(), String> {
         match self {
@@ -153,6 +265,19 @@ impl Fault {
             _ => Ok(()),
         }
     }
+
+    /// It is about how a connection begins, so those that are there already do not meet it.
+    fn is_of_begin(&self) -> bool {
+        matches!(self, Self::Refuse | Self::SlowAccept(_))
+    }
+
+    fn asked(&self) -> Option<Duration> {
+        match self {
+            Self::Latency(it) => Some(it.delay),
+            Self::SlowClose(delay) | Self::SlowAccept(delay) => Some(*delay),
+            _ => None,
+        }
+    }
 }
 
 impl Rules {
@@ -161,7 +286,11 @@ impl Rules {
         let compiled = rules.iter().map(|rule| {
             let checked = rule.kind.check();
             checked.map_err(|why| format!("fault `{}`: {why}", rule.id))?;
-            Ok((rule.clone(), seed.rule(&rule.name)))
+            Ok(Compiled {
+                draw: seed.rule(&rule.name),
+                amount: seed.rule(&format!("{}#amount", rule.name)),
+                rule: rule.clone(),
+            })
         });
         compiled.collect::<Result<_, String>>().map(Self)
     }
@@ -171,31 +300,119 @@ impl Rules {
         self.0.is_empty()
     }
 
-    /// What happens to the connection with this ordinal; `None`: nothing.
-    pub fn decide(&self, ordinal: u64) -> Option<Plan> {
+    /// What happens to a connection. `age`: how long it has been there; what is about the beginning of connections does not
+    /// concern one that has begun.
+    pub fn decide(&self, number: Number, age: Duration) -> Plan {
         let mut plan = Plan::default();
-        for (rule, draw) in &self.0 {
-            if draw.unit_of(&ordinal.to_le_bytes()) < rule.share.get() {
-                plan.hits.push(Arc::clone(&rule.id));
-                plan.add(rule, *draw, ordinal);
+        for one in &self.0 {
+            if !age.is_zero() && one.rule.kind.is_of_begin() {
+                continue;
             }
+            plan.considered.push(Arc::clone(&one.rule.id));
+            let (chosen, u, p) = one.rule.select.choose(one.draw, number);
+            if !chosen {
+                continue;
+            }
+            let hit = Hit {
+                fault: Arc::clone(&one.rule.id),
+                u,
+                p,
+                asked: one.rule.kind.asked(),
+                superseded: plan.refuse || plan.half_open,
+                acted: Acted::default(),
+            };
+            if !hit.superseded {
+                plan.add(one, &hit.acted, number.connection, age);
+            }
+            plan.hits.push(hit);
         }
-        (!plan.hits.is_empty()).then_some(plan)
+        plan
+    }
+}
+
+impl Select {
+    /// Whether the connection is chosen, and the draw and the share, where there are.
+    pub(super) fn choose(&self, draw: Draw, number: Number) -> (bool, f64, f64) {
+        let counted = |chosen| (chosen, f64::NAN, f64::NAN);
+        match self {
+            Self::Share(share) => {
+                let u = draw.unit(&key(number.connection, number.reopenings, 0));
+                (u < share.get(), u, share.get())
+            }
+            Self::Numbers(numbers) => counted(numbers.binary_search(&number.connection).is_ok()),
+            Self::First(count) => counted(number.connection < *count),
+            Self::Every(count) => counted((number.connection + 1).is_multiple_of((*count).max(1))),
+        }
+    }
+}
+
+/// The key of a draw about a connection.
+fn key(connection: u64, n: u32, attempt: u32) -> Key<'static> {
+    Key {
+        ordinal: connection,
+        n,
+        attempt,
+        method: "TCP",
+        path: "",
+    }
+}
+
+impl Hit {
+    /// It has done something to the connection.
+    pub fn has_acted(&self) -> bool {
+        self.acted.0.get()
+    }
+}
+
+impl Acted {
+    fn mark(&self) {
+        self.0.set(true);
     }
 }
 
 impl Plan {
-    fn add(&mut self, rule: &Rule, draw: Draw, ordinal: u64) {
-        match &rule.kind {
-            Fault::Refuse => self.refuse = true,
-            Fault::HalfOpen => self.half_open = true,
-            Fault::SlowAccept(delay) => self.accept_after += *delay,
+    /// Nothing happens.
+    pub fn is_empty(&self) -> bool {
+        self.hits.iter().all(|hit| hit.superseded)
+    }
+
+    /// It is reset, at [`Plan::reset_at`].
+    pub fn reset(&self) {
+        if let Some(acted) = &self.reset_by {
+            acted.mark();
+        }
+    }
+
+    fn add(&mut self, one: &Compiled, acted: &Acted, connection: u64, age: Duration) {
+        match &one.rule.kind {
+            Fault::Refuse => {
+                self.refuse = true;
+                acted.mark();
+            }
+            Fault::HalfOpen if age.is_zero() => {
+                self.half_open = true;
+                acted.mark();
+            }
+            Fault::HalfOpen => {
+                // There is somebody behind it already: from now on it is as if there were not.
+                for line in [&mut self.up, &mut self.down] {
+                    line.silence(age, acted);
+                }
+            }
+            Fault::SlowAccept(delay) => {
+                self.accept_after += *delay;
+                acted.mark();
+            }
             Fault::Reset(after) => {
-                self.reset_at = Some(self.reset_at.map_or(*after, |at| at.min(*after)));
+                let at = age + *after;
+                if self.reset_at.is_none_or(|before| at < before) {
+                    self.reset_at = Some(at);
+                    self.reset_by = Some(acted.clone());
+                }
             }
             kind => {
-                for line in self.lines(rule.direction).into_iter().flatten() {
-                    line.add(kind, draw, ordinal);
+                for line in self.lines(one.rule.direction).into_iter().flatten() {
+                    line.add(kind, one.amount, connection, age, acted);
                 }
             }
         }
@@ -213,10 +430,21 @@ impl Plan {
 impl Line {
     /// Bytes go on as they come.
     pub fn is_plain(&self) -> bool {
-        self.stages.is_empty() && self.close_after.is_zero() && self.silent_from.is_none()
+        self.stages.is_empty() && self.close_after.is_empty() && self.silent_from.is_none()
     }
 
-    fn add(&mut self, kind: &Fault, draw: Draw, ordinal: u64) {
+    /// Bytes have vanished in it: what comes after them is worth nothing.
+    pub fn has_swallowed(&self) -> bool {
+        self.swallowed
+    }
+
+    /// It comes in place of one in which bytes have vanished. Whether it is silent still.
+    pub fn stays_silent(&mut self, now: Duration) -> bool {
+        self.swallowed = self.is_silent(now);
+        self.swallowed
+    }
+
+    fn add(&mut self, kind: &Fault, amount: Draw, connection: u64, age: Duration, acted: &Acted) {
         let kind = match kind {
             Fault::Latency(it) => Working::Latency(it.begin()),
             Fault::Bandwidth(it) => Working::Bandwidth(it.begin()),
@@ -224,25 +452,47 @@ impl Line {
             Fault::LimitData(it) => Working::LimitData(it.begin()),
             Fault::Loss(it) => Working::Loss(it.begin()),
             Fault::SlowClose(delay) => {
-                self.close_after += *delay;
+                self.close_after.push((*delay, acted.clone()));
                 return;
             }
-            Fault::Blackhole(after) => {
-                self.silent_from = Some(self.silent_from.map_or(*after, |at| at.min(*after)));
-                return;
-            }
+            Fault::Blackhole(after) => return self.silence(age + *after, acted),
             Fault::Reset(_) | Fault::Refuse | Fault::SlowAccept(_) | Fault::HalfOpen => return,
         };
         self.stages.push(Stage {
             kind,
-            draw,
-            ordinal,
+            amount,
+            connection,
+            chunks: 0,
+            acted: acted.clone(),
         });
+    }
+
+    /// Nothing comes from then on, or from an earlier time that was said before.
+    fn silence(&mut self, from: Duration, acted: &Acted) {
+        if self
+            .silent_from
+            .as_ref()
+            .is_none_or(|(before, _)| from < *before)
+        {
+            self.silent_from = Some((from, acted.clone()));
+        }
+    }
+
+    /// It is silent by now; then its fault has acted.
+    fn is_silent(&self, now: Duration) -> bool {
+        match &self.silent_from {
+            Some((from, acted)) if *from <= now => {
+                acted.mark();
+                true
+            }
+            _ => false,
+        }
     }
 
     /// So many bytes have come: when which of them go on, and what comes then.
     pub fn pass(&mut self, now: Duration, bytes: usize) -> (Vec<Piece>, After) {
-        if self.silent_from.is_some_and(|from| from <= now) {
+        if self.is_silent(now) {
+            self.swallowed = true;
             return (Vec::new(), After::More);
         }
         let mut pieces = vec![Piece { at: now, bytes }];
@@ -250,9 +500,7 @@ impl Line {
         for stage in &mut self.stages {
             let mut out = Vec::new();
             for piece in pieces {
-                let number = self.draws;
-                self.draws += 1;
-                if stage.step(piece, number, &mut out) == After::Cut {
+                if stage.step(piece, &mut out) == After::Cut {
                     after = After::Cut;
                     break;
                 }
@@ -264,32 +512,39 @@ impl Line {
     }
 
     /// When the end of the stream goes on; `None`: it does not.
-    pub fn end(&self, now: Duration) -> Option<Duration> {
-        if self.silent_from.is_some_and(|from| from <= now) {
+    pub fn end(&mut self, now: Duration) -> Option<Duration> {
+        if self.is_silent(now) {
+            self.swallowed = true;
             return None;
         }
-        Some(now + self.close_after)
+        let late = self.close_after.iter().map(|(delay, acted)| {
+            acted.mark();
+            *delay
+        });
+        Some(now + late.sum::<Duration>())
     }
 }
 
 impl Stage {
-    fn step(&mut self, piece: Piece, number: u64, out: &mut Vec<Piece>) -> After {
-        let draw = |which: u64| {
-            let key = [
-                self.ordinal.to_le_bytes(),
-                number.to_le_bytes(),
-                which.to_le_bytes(),
-            ];
-            self.draw.unit_of(key.as_flattened())
-        };
+    fn step(&mut self, piece: Piece, out: &mut Vec<Piece>) -> After {
+        let (connection, chunk, amount) = (self.connection, self.chunks, self.amount);
+        self.chunks = self.chunks.wrapping_add(1);
+        // A chunk that needs more than one draw counts them where the key of a request has its tries.
+        let draw = |which: u64| amount.unit(&key(connection, chunk, which as u32));
+        let before = out.len();
+        let mut after = After::More;
         match &mut self.kind {
             Working::Latency(it) => out.push(it.step(piece, draw(0))),
             Working::Bandwidth(it) => it.step(piece, out),
             Working::Slicer(it) => it.step(piece, draw, out),
-            Working::LimitData(it) => return it.step(piece, out),
+            Working::LimitData(it) => after = it.step(piece, out),
             Working::Loss(it) => it.step(piece, draw, out),
         }
-        After::More
+        let changed = after == After::Cut || out.get(before..) != Some(&[piece]);
+        if changed && !self.acted.0.get() {
+            self.acted.mark();
+        }
+        after
     }
 }
 
@@ -301,15 +556,22 @@ mod tests {
         Rule {
             id: Arc::from("f"),
             name: "f@a>b".to_owned(),
-            share: Share::new(share).unwrap(),
+            select: Select::Share(Share::new(share).unwrap()),
             direction,
             kind,
         }
     }
 
+    fn number(connection: u64) -> Number {
+        Number {
+            connection,
+            reopenings: 0,
+        }
+    }
+
     fn plan(rules: &[Rule]) -> Plan {
         let rules = Rules::compile(rules, Seed(7)).unwrap();
-        rules.decide(3).unwrap()
+        rules.decide(number(3), Duration::ZERO)
     }
 
     const fn ms(ms: u64) -> Duration {
@@ -322,7 +584,7 @@ mod tests {
             let rules = Rules::compile(&[rule(0.2, Direction::Both, Fault::Refuse)], Seed(seed));
             let rules = rules.unwrap();
             (0..10_000)
-                .filter(|ordinal| rules.decide(*ordinal).is_some())
+                .filter(|it| !rules.decide(number(*it), Duration::ZERO).is_empty())
                 .collect()
         };
         assert_eq!(chosen(1), chosen(1));
@@ -358,13 +620,13 @@ mod tests {
     #[test]
     fn what_is_not_about_bytes_is_of_the_connection() {
         let both = Direction::Both;
-        let plan = plan(&[
+        let mut plan = plan(&[
             rule(1.0, both, Fault::SlowAccept(ms(7))),
             rule(1.0, both, Fault::Reset(ms(90))),
             rule(1.0, both, Fault::Reset(ms(80))),
-            rule(1.0, both, Fault::HalfOpen),
             rule(1.0, Direction::Downstream, Fault::SlowClose(ms(9))),
             rule(1.0, Direction::Upstream, Fault::Blackhole(ms(50))),
+            rule(1.0, both, Fault::HalfOpen),
         ]);
         assert_eq!((plan.accept_after, plan.reset_at), (ms(7), Some(ms(80))));
         assert!(plan.half_open && !plan.refuse);

@@ -3,13 +3,16 @@
 
 use std::sync::Arc;
 
-use crate::{
-    draw::{Draw, Key, Seed},
-    unit::Share,
-};
+use super::tcp::{Number, Select};
+use crate::draw::{Draw, Seed};
 
 /// How it is written in a scenario.
-pub const EXAMPLES: &[&str] = &["expired", "wrong_name", "unknown_ca", "stall"];
+pub const EXAMPLES: &[&str] = &[
+    "tls: expired",
+    "tls: wrong_name",
+    "tls: unknown_ca",
+    "tls: stall",
+];
 
 /// What is wrong with a handshake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -31,8 +34,8 @@ pub struct Rule {
     pub id: Arc<str>,
     /// What names its draws: `ID@CALLER>SERVICE`.
     pub name: String,
-    /// Which share of the connections, by draw.
-    pub share: Share,
+    /// Which connections.
+    pub select: Select,
     /// What is wrong.
     pub kind: Tls,
 }
@@ -40,6 +43,35 @@ pub struct Rule {
 /// Rules, ready to be asked.
 #[derive(Debug, Default)]
 pub struct Rules(Vec<(Rule, Draw)>);
+
+/// What was drawn for one connection.
+#[derive(Debug, Default)]
+pub struct Drawn {
+    /// The rules that were asked, in file order.
+    pub considered: Vec<Arc<str>>,
+    /// Those that chose it, in file order; the first is what happens.
+    pub hits: Vec<Hit>,
+}
+
+/// A rule chose a connection.
+#[derive(Debug, Clone)]
+pub struct Hit {
+    /// The rule's id.
+    pub fault: Arc<str>,
+    /// The draw; `NaN` where the rule does not draw.
+    pub u: f64,
+    /// What it was held against.
+    pub p: f64,
+    /// What is wrong.
+    pub kind: Tls,
+}
+
+impl Drawn {
+    /// What is wrong with the handshake; `None`: nothing.
+    pub fn kind(&self) -> Option<Tls> {
+        self.hits.first().map(|hit| hit.kind)
+    }
+}
 
 impl Tls {
     /// The kind of this name.
@@ -76,31 +108,47 @@ impl Rules {
         self.0.is_empty()
     }
 
-    /// The first rule that chooses the connection with this number, opened again so many times.
-    pub fn decide(&self, connection: u64, reopenings: u32) -> Option<&Rule> {
-        let key = Key {
-            ordinal: connection,
-            n: reopenings,
-            attempt: 0,
-            method: "TCP",
-            path: "",
-        };
-        self.0
-            .iter()
-            .find(|(rule, draw)| draw.unit(&key) < rule.share.get())
-            .map(|(rule, _)| rule)
+    /// There is one of this kind.
+    pub fn have(&self, kind: Tls) -> bool {
+        self.0.iter().any(|(rule, _)| rule.kind == kind)
+    }
+
+    /// Asks all of them about a connection.
+    pub fn draw(&self, number: Number) -> Drawn {
+        let mut drawn = Drawn::default();
+        for (rule, draw) in &self.0 {
+            drawn.considered.push(Arc::clone(&rule.id));
+            let (chosen, u, p) = rule.select.choose(*draw, number);
+            if chosen {
+                drawn.hits.push(Hit {
+                    fault: Arc::clone(&rule.id),
+                    u,
+                    p,
+                    kind: rule.kind,
+                });
+            }
+        }
+        drawn
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::unit::Share;
+
+    fn number(connection: u64, reopenings: u32) -> Number {
+        Number {
+            connection,
+            reopenings,
+        }
+    }
 
     fn rule(id: &str, share: f64, kind: Tls) -> Rule {
         Rule {
             id: id.into(),
             name: format!("{id}@client>shop"),
-            share: Share::new(share).unwrap(),
+            select: Select::Share(Share::new(share).unwrap()),
             kind,
         }
     }
@@ -108,7 +156,8 @@ mod tests {
     #[test]
     fn every_name_is_that_of_its_kind() {
         for name in EXAMPLES {
-            assert_eq!(Tls::named(name).map(Tls::name), Some(*name));
+            let name = name.strip_prefix("tls: ").unwrap();
+            assert_eq!(Tls::named(name).map(Tls::name), Some(name));
         }
         assert_eq!(Tls::named("old"), None);
     }
@@ -119,7 +168,10 @@ mod tests {
         let (one, two) = (Rules::new(&rules, Seed(7)), Rules::new(&rules, Seed(7)));
         let chosen = |rules: &Rules, id: &str| -> Vec<u64> {
             (0..4_000)
-                .filter(|it| rules.decide(*it, 0).is_some_and(|rule| &*rule.id == id))
+                .filter(|it| {
+                    let drawn = rules.draw(number(*it, 0));
+                    drawn.hits.first().is_some_and(|hit| &*hit.fault == id)
+                })
                 .collect()
         };
         assert_eq!(chosen(&one, "a"), chosen(&two, "a"));
@@ -145,7 +197,7 @@ mod tests {
             key.extend(0_u32.to_le_bytes());
             key.extend(b"TCP ");
             let chosen = draw.unit_of(&key) < 0.5;
-            assert_eq!(rules.decide(connection, 2).is_some(), chosen);
+            assert_eq!(rules.draw(number(connection, 2)).kind().is_some(), chosen);
         }
     }
 }

@@ -63,7 +63,12 @@ pub(crate) fn start(
     workers: usize,
     observer: Arc<dyn Observer>,
 ) -> (Handle, SocketAddr) {
-    let handle = Proxy::start(config, Deps { observer, workers }).unwrap();
+    let deps = Deps {
+        observer,
+        workers,
+        ..Deps::default()
+    };
+    let handle = Proxy::start(config, deps).unwrap();
     let address = handle.address("in").unwrap();
     (handle, address)
 }
