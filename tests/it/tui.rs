@@ -475,6 +475,7 @@ fn mirror(app: &mut App, ordinal: u64, due: u64, shadow: &str, differs: bool) {
         primary: Some(answered(3_000)),
         answer: Some(answered(3_100)),
         differences,
+        asked: None,
     })));
 }
 
