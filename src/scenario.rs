@@ -21,6 +21,7 @@ use meshbed_proxy::{
 mod checks;
 mod compared;
 pub mod file;
+pub mod ignore;
 mod include;
 pub mod key;
 mod measuring;
