@@ -87,11 +87,11 @@ pub fn written(rule: &Ignore) -> String {
 }
 
 /// Writes the rule into the file of the scenario that lists such rules, or into the scenario's own. `sha256`: of the
-/// files as they were run.
-pub fn write(path: &Path, sha256: &str, rule: &Ignore) -> Result<Written, Refused> {
+/// files as they were run; `None`: whatever they are now.
+pub fn write(path: &Path, sha256: Option<&str>, rule: &Ignore) -> Result<Written, Refused> {
     Pattern::parse(&rule.path).map_err(Refused::Path)?;
     let read = include::read(path, &mut Vec::new());
-    if read.sha256 != sha256 {
+    if sha256.is_some_and(|sha256| read.sha256 != sha256) {
         return Err(Refused::Changed(path.to_owned()));
     }
     let list = read.root.as_ref().and_then(|root| {
@@ -607,15 +607,15 @@ mod tests {
         )
         .unwrap();
         let sha256 = include::read(&main, &mut Vec::new()).sha256;
-        let first = write(&main, &sha256, &rule()).unwrap();
+        let first = write(&main, Some(&sha256), &rule()).unwrap();
         assert_eq!((first.file, first.line), (part.clone(), 5));
         assert_eq!(
             fs::read_to_string(&main).unwrap(),
             "include: [part.yaml]\nname: x\n"
         );
-        let again = write(&main, &sha256, &rule());
+        let again = write(&main, Some(&sha256), &rule());
         assert!(matches!(again, Err(Refused::Changed(_))), "{again:?}");
-        let second = write(&main, &first.sha256, &rule()).unwrap();
+        let second = write(&main, None, &rule()).unwrap();
         assert_eq!(second.line, 6);
         let text = fs::read_to_string(&part).unwrap();
         assert_eq!(text.matches(RULE).count(), 2);
@@ -650,7 +650,7 @@ mod tests {
             path: "header:x".to_owned(),
             ..rule()
         };
-        let refused = write(Path::new("none.yaml"), "", &wrong);
+        let refused = write(Path::new("none.yaml"), None, &wrong);
         assert!(matches!(refused, Err(Refused::Path(_))), "{refused:?}");
     }
 
