@@ -6,6 +6,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand};
 
 use crate::run::chain;
 
+mod browse;
 mod builtin;
 mod check;
 mod cleanup;

@@ -421,6 +421,26 @@ pub struct Mirror {
     pub answer: Option<Answered>,
     /// How they differ, after the rules of `diff:`; empty unless compared.
     pub differences: Vec<Difference>,
+    /// The request, where the answers differ and it was kept.
+    pub asked: Option<Arc<Asked>>,
+}
+
+/// A mirrored request as far as asking it again by hand takes it: secrets and what belongs to a hop taken out.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Asked {
+    /// Names and values, in order.
+    pub headers: Vec<(String, String)>,
+    /// The body's first bytes.
+    pub body: Vec<u8>,
+    /// Length of the whole body.
+    pub length: u64,
+}
+
+impl Asked {
+    /// Whether the whole body is here.
+    pub fn is_whole(&self) -> bool {
+        self.body.len() as u64 == self.length
+    }
 }
 
 /// What became of a copy.

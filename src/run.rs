@@ -12,6 +12,7 @@
 
 use std::{fmt, path::Path};
 
+pub mod again;
 pub mod collect;
 mod engine;
 #[cfg(test)]

@@ -23,6 +23,7 @@ mod compared;
 mod container;
 mod fault;
 pub mod file;
+pub mod ignore;
 mod include;
 pub mod key;
 mod measuring;

@@ -11,7 +11,10 @@ use tokio::sync::mpsc::{UnboundedReceiver, error::TryRecvError};
 
 use crate::event::{Id, RunEvent};
 
+pub mod again;
 pub mod app;
+pub mod browse;
+pub mod curl;
 pub mod keymap;
 pub mod saved;
 pub mod show;
@@ -20,6 +23,7 @@ pub mod theme;
 pub mod update;
 pub mod view;
 
+pub use again::Again;
 pub use app::{App, Ending, Facts};
 pub use theme::Theme;
 
@@ -33,6 +37,15 @@ pub enum Order {
     Stop,
     /// Switch a fault off (`false`) or on again.
     Switch(Id, bool),
+    /// Write a rule into the scenario that ignores a path. What became of it comes as [`Input::Said`].
+    Ignore {
+        /// The path.
+        path: String,
+        /// Why.
+        why: String,
+    },
+    /// Replay these requests of the schedule. What comes of them comes as [`Input::Replayed`].
+    Replay(Vec<u64>),
 }
 
 /// What comes to the screens from outside.
@@ -42,6 +55,10 @@ pub enum Input {
     Event(RunEvent),
     /// The run is over, and this is what it amounts to.
     Ended(Box<Ending>),
+    /// An answer to what was asked, to be shown: a title, and lines.
+    Said(String, Vec<String>),
+    /// What came of a replay that was asked for.
+    Replayed(Again),
     /// Whatever a person wants: give the terminal back.
     Leave,
 }
@@ -64,6 +81,10 @@ pub fn run(
             match inputs.try_recv() {
                 Ok(Input::Event(event)) => app.fold(&event),
                 Ok(Input::Ended(ending)) => app.end(*ending),
+                Ok(Input::Said(title, lines)) => {
+                    app.view.overlay = Some(app::Overlay::new(&title, lines));
+                }
+                Ok(Input::Replayed(again)) => app.replayed(again),
                 Ok(Input::Leave) => return Ok(app),
                 Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
             }
@@ -84,6 +105,7 @@ pub fn run(
                     match update::update(&mut app, action) {
                         update::Next::Stay => {}
                         update::Next::Ask(asked) => order(asked),
+                        update::Next::Copy(text) => screen.copy(&text)?,
                         update::Next::Leave => return Ok(app),
                     }
                 }

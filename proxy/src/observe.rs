@@ -200,6 +200,24 @@ pub struct Mirrored {
     pub primary: Option<Answer>,
     /// The shadow's answer; `None` where it gave none.
     pub answer: Option<Answer>,
+    /// The request, where both answers are wanted.
+    pub asked: Option<Asked>,
+}
+
+/// A mirrored request as it was sent on to the primary, as far as it is kept.
+#[derive(Debug, Clone, Default)]
+pub struct Asked {
+    /// Headers.
+    pub headers: Arc<HeaderMap>,
+    /// The body's first bytes, at most [`Asked::KEPT`].
+    pub body: Bytes,
+    /// Length of the whole body.
+    pub length: u64,
+}
+
+impl Asked {
+    /// Bytes kept of a body: enough to ask again by hand, and little beside the answers that are kept.
+    pub const KEPT: usize = 4096;
 }
 
 /// Which side of a pair was sent first.

@@ -10,7 +10,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 mod facts;
 mod show;
-mod signals;
+pub(super) mod signals;
 
 use super::{
     Global, check, complain,

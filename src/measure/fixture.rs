@@ -169,5 +169,6 @@ pub(crate) fn mirror(shadow: &str, ordinal: u64, differences: &[(&str, &'static 
                 shape: None,
             })
             .collect(),
+        asked: None,
     }))
 }

@@ -2,7 +2,7 @@
 //! scenario and seed.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fmt,
     path::PathBuf,
     sync::Arc,
@@ -23,7 +23,7 @@ use crate::{
 
 mod trace;
 
-/// What will be sent when. `planned[i].ordinal == i`; due times ascend.
+/// What will be sent when. `planned[i].ordinal == i`, but after [`Schedule::only`]; due times ascend.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Schedule {
     /// All requests, by ordinal.
@@ -233,6 +233,17 @@ impl Schedule {
     pub fn at_rate(mut self, rate: Rate) -> Self {
         for (index, planned) in self.planned.iter_mut().enumerate() {
             planned.due_us = (index as f64 / rate.get() * 1e6).round() as Micros;
+        }
+        self.seal()
+    }
+
+    /// Only these requests, each under its old ordinal, so far apart.
+    #[must_use]
+    pub fn only(mut self, ordinals: &BTreeSet<u64>, apart_us: Micros) -> Self {
+        self.planned
+            .retain(|planned| ordinals.contains(&planned.ordinal));
+        for (planned, index) in self.planned.iter_mut().zip(0..) {
+            planned.due_us = index * apart_us;
         }
         self.seal()
     }

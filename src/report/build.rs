@@ -88,6 +88,10 @@ pub(super) fn run(
         scenario: ScenarioPart {
             name: scenario.name.clone(),
             description: scenario.description.clone(),
+            file: std::path::absolute(&scenario.file)
+                .unwrap_or_else(|_| scenario.file.clone())
+                .display()
+                .to_string(),
             sha256: scenario.sha256.clone(),
             resolved: redacted(&scenario.resolved, &scenario.report.redact),
         },

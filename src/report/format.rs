@@ -1,6 +1,7 @@
 //! The forms in which a bundle can be read: a table, a file each. All are made from the bundle alone, so no two can
 //! disagree, and making them again gives the same bytes.
 
+pub mod csv;
 pub mod hlog;
 pub mod html;
 pub mod junit;
@@ -20,7 +21,7 @@ pub struct Format {
 }
 
 /// All of them.
-pub const FORMATS: [Format; 3] = [
+pub const FORMATS: [Format; 4] = [
     Format {
         name: "md",
         file: "summary.md",
@@ -35,5 +36,10 @@ pub const FORMATS: [Format; 3] = [
         name: "html",
         file: "report.html",
         write: html::write,
+    },
+    Format {
+        name: "csv",
+        file: "metrics.csv",
+        write: csv::write,
     },
 ];

@@ -1,10 +1,11 @@
 //! Events and requests → lines of `events.jsonl` and `requests.jsonl`.
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
 use crate::event::{
-    Answered, Connection, Difference, Hop, Mirror, MirrorOutcome, Request, RunEvent,
+    Answered, Asked, Connection, Difference, Hop, Mirror, MirrorOutcome, Request, RunEvent,
 };
 
 /// A line of `events.jsonl` without its `seq`; requests and hops have none but for what chose them.
@@ -249,6 +250,15 @@ fn of_hop(hop: &Hop) -> Value {
     });
     put("attempts", attempts.collect());
     line.into()
+}
+
+/// A request of an example. A body that is no text is in base 64.
+pub(super) fn of_asked(asked: &Asked) -> Value {
+    let (key, body) = match std::str::from_utf8(&asked.body) {
+        Ok(text) => ("body", text.to_owned()),
+        Err(_) => ("body_base64", STANDARD.encode(&asked.body)),
+    };
+    json!({"headers": asked.headers, key: body, "body_bytes": asked.length})
 }
 
 pub(super) fn without_query(path: &str) -> &str {

@@ -78,6 +78,9 @@ pub struct ScenarioPart {
     pub name: String,
     /// What it is about.
     pub description: String,
+    /// Its file; empty in older bundles.
+    #[serde(default)]
+    pub file: String,
     /// Of all its files, in hex.
     pub sha256: String,
     /// All of it, defaults and variables filled in, secrets taken out.

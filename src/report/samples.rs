@@ -1,14 +1,20 @@
 //! Examples of differences: of each place (shadow, endpoint, path, kind) a fixed number, drawn evenly from all, the same
 //! whatever the order of arrival: those with the least hash are kept.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    sync::Arc,
+};
 
 use meshbed_proxy::draw::Seed;
 use serde_json::{Value, json};
 
 use crate::{
-    event::{Difference, Id, Mirror, MirrorOutcome},
-    report::{lines::without_query, run::Run},
+    event::{Asked, Difference, Id, Micros, Mirror, MirrorOutcome},
+    report::{
+        lines::{self, without_query},
+        run::Run,
+    },
 };
 
 /// Examples kept of each place.
@@ -51,6 +57,11 @@ struct Sample {
     rank: f64,
     call: Call,
     difference: Difference,
+    /// Path and query.
+    target: String,
+    asked: Option<Arc<Asked>>,
+    /// What the primary and the shadow took.
+    us: Option<(Micros, Micros)>,
     /// The control's answer to the same call is known.
     told: bool,
     /// What that has there.
@@ -121,6 +132,10 @@ impl Samples {
                 rank,
                 call: call.clone(),
                 difference: difference.clone(),
+                target: mirror.path.clone(),
+                asked: mirror.asked.clone(),
+                us: Option::zip(mirror.primary.as_ref(), mirror.answer.as_ref())
+                    .map(|(primary, answer)| (primary.us, answer.us)),
                 told: noise.is_some(),
                 control: noise.and_then(|noise| value_in(noise, difference)),
             },
@@ -161,6 +176,7 @@ impl Samples {
                     "endpoint": place.endpoint, "path": sample.difference.at, "template": place.path,
                     "kind": place.kind, "primary": sample.difference.primary, "candidate": sample.difference.shadow,
                     "control": sample.control, "class": class, "rule": sample.difference.rule,
+                    "target": sample.target, "us": sample.us, "asked": sample.asked.as_deref().map(lines::of_asked),
                 })
             })
         })

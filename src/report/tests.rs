@@ -47,7 +47,7 @@ fn scenario(dir: &Path) -> Arc<Scenario> {
     fs::write(
         &file,
         format!(
-            "{SCENARIO}report: {{ dir: {}, redact: [authorization], formats: [md, junit, html] }}\n",
+            "{SCENARIO}report: {{ dir: {}, redact: [authorization], formats: [md, junit, html, csv] }}\n",
             dir.join("reports").display()
         ),
     )
@@ -194,6 +194,7 @@ fn a_bundle_holds_all_files_under_its_own_name() {
         "events.jsonl",
         "junit.xml",
         "latency.hlog",
+        "metrics.csv",
         "report.html",
         "requests.jsonl.zst",
         "run.json",
@@ -399,7 +400,7 @@ fn rendering_again_gives_the_same_bytes() {
     let bytes = || format::FORMATS.map(|format| fs::read(report.dir.join(format.file)).unwrap());
     let before = bytes();
     let rendered = render(&report.dir).unwrap();
-    assert_eq!(rendered.len(), 3);
+    assert_eq!(rendered.len(), format::FORMATS.len());
     assert_eq!(before, bytes());
 }
 
@@ -435,6 +436,7 @@ fn the_scorecard_names_what_decided() {
     insta::assert_snapshot!("scorecard_120", format::text::scorecard(&report, 120));
     insta::assert_snapshot!("junit", format::junit::write(&report));
     insta::assert_snapshot!("summary", format::markdown::write(&report));
+    insta::assert_snapshot!("metrics", format::csv::write(&report).replace('\r', ""));
 }
 
 #[test]

@@ -19,7 +19,7 @@ use tokio::{sync::mpsc::UnboundedSender, time::Instant};
 
 use crate::{
     event::{
-        Answered, Attempt, Changed, Connection, Difference, Hit, Hop, Micros, Mirror,
+        Answered, Asked, Attempt, Changed, Connection, Difference, Hit, Hop, Micros, Mirror,
         MirrorOutcome, RunEvent,
     },
     shadow::{self, Redaction, Rules},
@@ -284,6 +284,7 @@ fn compared(settled: Settled, rules: &Rules, redaction: &Redaction) -> Mirror {
         }
         _ => Vec::new(),
     };
+    let asked = mirrored.asked.filter(|_| !differences.is_empty());
     let (caller, service) = mirrored.place.map_or_else(
         || ("".into(), "".into()),
         |place| (place.caller, place.service),
@@ -325,6 +326,49 @@ fn compared(settled: Settled, rules: &Rules, redaction: &Redaction) -> Mirror {
             .map(|difference| told(difference, redaction))
             .collect(),
         path: mirrored.path,
+        asked: asked.map(|asked| Arc::new(shown(&asked, redaction))),
+    }
+}
+
+/// Headers that belong to a hop or to this run, not to what was asked.
+const OWN: [&str; 4] = [
+    "content-length",
+    "traceparent",
+    "x-request-id",
+    "x-forwarded-proto",
+];
+
+/// A request as it may be shown.
+fn shown(asked: &observe::Asked, redaction: &Redaction) -> Asked {
+    let is_own = |name: &str| OWN.contains(&name) || name.starts_with("x-envoy-");
+    let headers = asked
+        .headers
+        .iter()
+        .filter(|(name, _)| !is_own(name.as_str()));
+    let whole = asked.body.len() as u64 == asked.length;
+    // Where a part of it is secret, the beginning of a body cannot be told from the rest.
+    let body = match redaction.body(&asked.body) {
+        Some(body) => body,
+        None if !whole && redaction.hides_in_bodies() => Vec::new(),
+        None => asked.body.to_vec(),
+    };
+    Asked {
+        headers: headers
+            .map(|(name, value)| {
+                let value = if redaction.hides_header(name.as_str()) {
+                    shadow::REDACTED.to_owned()
+                } else {
+                    String::from_utf8_lossy(value.as_bytes()).into_owned()
+                };
+                (name.as_str().to_owned(), value)
+            })
+            .collect(),
+        length: if whole {
+            body.len() as u64
+        } else {
+            asked.length
+        },
+        body,
     }
 }
 
@@ -379,6 +423,22 @@ mod tests {
         }
     }
 
+    fn asked(body: &str) -> observe::Asked {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("cookie", "session=1"),
+            ("accept", "*/*"),
+            ("traceparent", "00-1-2-00"),
+        ] {
+            headers.insert(name, value.parse().unwrap());
+        }
+        observe::Asked {
+            headers: Arc::new(headers),
+            body: Bytes::copy_from_slice(body.as_bytes()),
+            length: body.len() as u64,
+        }
+    }
+
     fn mirrored(primary: &str, shadow: &str) -> Mirrored {
         Mirrored {
             identity: IDENTITY,
@@ -390,6 +450,7 @@ mod tests {
             outcome: Outcome::Compared,
             primary: Some(answer(primary)),
             answer: Some(answer(shadow)),
+            asked: Some(asked("")),
         }
     }
 
@@ -439,6 +500,34 @@ mod tests {
             mirror.primary.as_ref().unwrap().sha256,
             "6ad72ce842e44be61f3f43d097900e07f8b0ad9b6b744ad7e6556b5950e4ac2d"
         );
+    }
+
+    #[test]
+    fn what_was_asked_is_told_without_secrets_where_answers_differ() {
+        let mut differs = mirrored(r#"{"total":5}"#, r#"{"total":6}"#);
+        differs.asked = Some(asked(r#"{"card":"4111"}"#));
+        let same = mirrored("{}", "{}");
+        let told = told_of(vec![differs, same], &["cookie", "$.card"]);
+        let shown = told[0].asked.as_ref().unwrap();
+        assert_eq!(
+            shown.headers,
+            [("cookie", shadow::REDACTED), ("accept", "*/*")]
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        );
+        assert_eq!(shown.body, br#"{"card":"[redacted]"}"#);
+        assert!(shown.is_whole());
+        assert_eq!(told[1].asked, None);
+    }
+
+    #[test]
+    fn the_beginning_of_a_body_with_secrets_is_not_told() {
+        let mut cut = asked(r#"{"card":"41"#);
+        cut.length = 9_000;
+        let redaction = Redaction::parse(&["$.card"]).unwrap();
+        let told = shown(&cut, &redaction);
+        assert_eq!((told.body.len(), told.length), (0, 9_000));
+        let told = shown(&cut, &Redaction::default());
+        assert_eq!((told.body.len(), told.length), (11, 9_000));
     }
 
     #[test]

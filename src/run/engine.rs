@@ -64,11 +64,22 @@ pub fn execute(
     events: UnboundedSender<RunEvent>,
     commands: UnboundedReceiver<Command>,
 ) -> Result<Outcome, Failure> {
+    execute_schedule(scenario, None, options, events, commands)
+}
+
+/// The same with this schedule in place of the scenario's own.
+pub(super) fn execute_schedule(
+    scenario: &Scenario,
+    schedule: Option<Schedule>,
+    options: Options<'_>,
+    events: UnboundedSender<RunEvent>,
+    commands: UnboundedReceiver<Command>,
+) -> Result<Outcome, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::Environment(format!("cannot start the engine: {error}")))?;
-    let outcome = runtime.block_on(run(scenario, options, events, commands));
+    let outcome = runtime.block_on(run(scenario, schedule, options, events, commands));
     // A schedule that is still being read when the run is interrupted is not waited for.
     runtime.shutdown_background();
     outcome
@@ -76,6 +87,7 @@ pub fn execute(
 
 async fn run(
     scenario: &Scenario,
+    schedule: Option<Schedule>,
     options: Options<'_>,
     events: UnboundedSender<RunEvent>,
     commands: UnboundedReceiver<Command>,
@@ -87,8 +99,12 @@ async fn run(
         state: RunState::Starting,
     });
 
-    let Some(schedule) = stop.or(read_schedule(scenario)).await else {
-        return Ok(engine.outcome(options, None, None));
+    let schedule = match schedule {
+        Some(schedule) => Ok(schedule),
+        None => match stop.or(read_schedule(scenario)).await {
+            Some(schedule) => schedule,
+            None => return Ok(engine.outcome(options, None, None)),
+        },
     };
     let schedule = Arc::new(schedule?);
     let trust = Trust::new(scenario)

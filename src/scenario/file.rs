@@ -1547,7 +1547,12 @@ const REPORT: Table = Table {
         .example("[authorization, \"$.card.*\"]"),
         key(
             "formats",
-            Kind::List(&Kind::Word(&[word("md"), word("junit"), word("html")])),
+            Kind::List(&Kind::Word(&[
+                word("md"),
+                word("junit"),
+                word("html"),
+                word("csv"),
+            ])),
             Default("[md, junit]"),
             "renderings beside the bundle",
         ),

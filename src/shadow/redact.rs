@@ -66,6 +66,22 @@ impl Redaction {
         }
     }
 
+    /// A JSON body without the values that must not be shown; `None`: it has none, or is no JSON.
+    pub fn body(&self, body: &[u8]) -> Option<Vec<u8>> {
+        if self.paths.is_empty() {
+            return None;
+        }
+        let whole: Value = serde_json::from_slice(body).ok()?;
+        let mut shown = whole.clone();
+        self.hide(&mut shown, &mut Vec::new());
+        (shown != whole).then(|| shown.to_string().into_bytes())
+    }
+
+    /// Whether a body that is not whole may hold what must not be shown.
+    pub fn hides_in_bodies(&self) -> bool {
+        !self.paths.is_empty()
+    }
+
     /// Hides what the paths cover in a JSON document or a part of one that lies at `trail`.
     fn hide(&self, value: &mut Value, trail: &mut Vec<Step<'_>>) {
         if self.paths.iter().any(|path| path.covers(trail)) {
@@ -139,6 +155,21 @@ mod tests {
                 "{path}"
             );
         }
+    }
+
+    #[test]
+    fn a_body_is_shown_without_its_secrets() {
+        let redaction = Redaction::parse(&["cookie", "$.card.number"]).unwrap();
+        let shown = |body: &str| {
+            let shown = redaction.body(body.as_bytes());
+            shown.map(|body| String::from_utf8(body).unwrap())
+        };
+        assert_eq!(
+            shown(r#"{"qty":2,"card":{"number":"4111"}}"#).as_deref(),
+            Some(r#"{"qty":2,"card":{"number":"[redacted]"}}"#)
+        );
+        assert_eq!(shown(r#"{"qty":2}"#), None, "as it is");
+        assert_eq!(shown("qty=2"), None, "no JSON");
     }
 
     #[test]

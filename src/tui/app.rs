@@ -1,16 +1,24 @@
 //! State: a fold over events. Nothing here draws, waits or reads a clock; a frame costs the same however long the run is.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+};
 
 use hdrhistogram::Histogram;
+use serde_json::Value;
 
+use super::{
+    again::{Again, Replay},
+    browse::Browse,
+};
 use crate::{
     event::{
-        Changed, Difference, FaultState, Hit, Hop, Id, Micros, Mirror, MirrorOutcome, Request,
-        RunEvent, RunState, Scored, Tick,
+        Asked, Changed, Difference, FaultState, Hit, Hop, Id, Micros, Mirror, MirrorOutcome,
+        Request, RunEvent, RunState, Scored, Tick,
     },
-    measure::ErrorRule,
-    scenario::{Role, Scenario},
+    measure::{Class, ErrorRule},
+    scenario::{Backing, Role, Scenario},
     stats::histogram::bounds_of,
 };
 
@@ -24,11 +32,15 @@ const LOG: usize = 5_000;
 const LONGEST: Micros = 3_600_000_000;
 /// Examples kept of each field that differs.
 const EXAMPLES: usize = 5;
+/// Ordinals kept of each field that differs.
+const ORDINALS: usize = 1_000;
+/// Answers of a control that are kept for a candidate's that come later.
+const CONTROLS: usize = 2_000;
 /// Rows of the heat map's finest grid: quarter decades from 10 µs to 100 s.
 pub const BINS: usize = 28;
 
 /// What is known before the first event.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Facts {
     /// The scenario's name.
     pub name: String,
@@ -42,6 +54,10 @@ pub struct Facts {
     pub faults: Vec<FaultFacts>,
     /// Shadows: id, the service, its role.
     pub shadows: Vec<(Id, Id, &'static str)>,
+    /// Where services and shadows are that run by themselves: `127.0.0.1:9001`.
+    pub addresses: BTreeMap<Id, String>,
+    /// The scenario's file, and the SHA-256 of it and all that it includes; empty: there is none.
+    pub file: (String, String),
     /// Checks.
     pub checks: Vec<CheckFacts>,
     /// The least score that passes.
@@ -120,6 +136,8 @@ impl Facts {
                 .iter()
                 .map(|shadow| (shadow.id.clone(), shadow.of.clone(), shadow.role.name()))
                 .collect(),
+            addresses: addresses(scenario),
+            file: (scenario.file.display().to_string(), scenario.sha256.clone()),
             checks: scenario
                 .checks
                 .iter()
@@ -168,6 +186,13 @@ impl Facts {
         tree
     }
 
+    /// The shadow that shows the noise.
+    pub fn control(&self) -> Option<&Id> {
+        let mut shadows = self.shadows.iter();
+        let (id, _, _) = shadows.find(|(_, _, role)| *role == Role::Control.name())?;
+        Some(id)
+    }
+
     /// Whether traffic drives this service.
     pub fn is_driven(&self, service: &str) -> bool {
         self.services
@@ -179,6 +204,24 @@ impl Facts {
     pub fn length_us(&self) -> Micros {
         self.phases.last().map_or(0, |phase| phase.2)
     }
+}
+
+fn addresses(scenario: &Scenario) -> BTreeMap<Id, String> {
+    let services = scenario
+        .services
+        .iter()
+        .map(|service| (&service.id, &service.backing));
+    let shadows = scenario
+        .shadows
+        .iter()
+        .map(|shadow| (&shadow.id, &shadow.backing));
+    services
+        .chain(shadows)
+        .filter_map(|(id, backing)| match backing {
+            Backing::Address(list) => Some((id.clone(), list.first()?.to_string())),
+            _ => None,
+        })
+        .collect()
 }
 
 impl ViewState {
@@ -285,6 +328,25 @@ pub enum Standing {
     Noise,
     /// A rule says that it does not count.
     Ignored,
+    /// The report does not judge it: it was seen outside the recorded phases only.
+    Unjudged,
+}
+
+/// What the report says of a field.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Judged {
+    /// What it counts as.
+    pub class: Class,
+    /// Pairs where only the candidate differs from the primary.
+    pub b: u64,
+    /// Where only the control does.
+    pub c: u64,
+    /// Where both do.
+    pub both: u64,
+    /// Pairs at this endpoint.
+    pub total: u64,
+    /// How likely it is that noise alone did it.
+    pub p: f64,
 }
 
 /// A field that differs between a shadow and the primary.
@@ -296,19 +358,43 @@ pub struct Field {
     pub rule: Option<String>,
     /// Some of them: ordinal, method and path, the primary's, the shadow's.
     pub examples: Vec<Example>,
+    /// Requests whose answers differ there, as far as they are kept.
+    pub ordinals: Vec<u64>,
+    /// What the report says of it; `None`: the run is still on.
+    pub judged: Option<Judged>,
 }
 
 /// One difference, to look at.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Example {
     /// Ordinal of the request.
     pub ordinal: u64,
-    /// `GET /cart/7`.
-    pub request: String,
-    /// The primary's value.
-    pub primary: String,
+    /// Its method.
+    pub method: String,
+    /// Its path and query.
+    pub target: String,
+    /// Where in these answers: `$.items[3].tax`.
+    pub at: String,
+    /// The primary's value; `None`: it has none there.
+    pub primary: Option<Value>,
     /// The shadow's value.
-    pub shadow: String,
+    pub shadow: Option<Value>,
+    /// The control's value.
+    pub control: Control,
+    /// What the primary and the shadow took, in µs.
+    pub us: Option<(Micros, Micros)>,
+    /// What was asked.
+    pub asked: Option<Arc<Asked>>,
+}
+
+/// What the control answered where a candidate differs.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub enum Control {
+    /// It was not compared, or not yet.
+    #[default]
+    Unknown,
+    /// This; `None`: it has nothing there.
+    Has(Option<Value>),
 }
 
 /// What became of a shadow's copies.
@@ -320,6 +406,67 @@ pub struct Shadowed {
     pub endpoints: BTreeMap<String, u64>,
     /// Fields that differ, by endpoint, path and kind.
     pub fields: BTreeMap<Place, Field>,
+    /// Where it differed in the last answers, if it is the control: for candidates whose answers come later.
+    recent: VecDeque<Arc<Mirror>>,
+}
+
+/// Whether both are answers to the same request.
+fn is_same_call(a: &Mirror, b: &Mirror) -> bool {
+    let key = |mirror: &Mirror| (mirror.ordinal, mirror.n);
+    key(a) == key(b)
+        && a.service == b.service
+        && a.caller == b.caller
+        && a.method == b.method
+        && a.path == b.path
+}
+
+/// What the control has where a candidate differs: its own value where it differs too, else the primary's.
+fn value_in(noise: &[Difference], at: &str, kind: &str, primary: Option<&Value>) -> Option<Value> {
+    noise
+        .iter()
+        .find(|other| other.at == at && other.kind == kind)
+        .map_or_else(|| primary.cloned(), |other| other.shadow.clone())
+}
+
+/// A question at the bottom of the screen, with what has been typed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Question {
+    /// Why a path is to be ignored.
+    Why {
+        /// The path.
+        path: String,
+        /// The answer so far.
+        text: String,
+    },
+    /// Whether to replay these requests.
+    Again {
+        /// What they are, in words.
+        what: String,
+        /// Their ordinals.
+        ordinals: Vec<u64>,
+    },
+}
+
+/// A text over the screen, until the next key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Overlay {
+    /// Its title.
+    pub title: String,
+    /// What it says; long lines are wrapped.
+    pub lines: Vec<String>,
+    /// Lines above its top.
+    pub scroll: usize,
+}
+
+impl Overlay {
+    /// From its top.
+    pub fn new(title: &str, lines: Vec<String>) -> Self {
+        Self {
+            title: title.to_owned(),
+            lines,
+            scroll: 0,
+        }
+    }
 }
 
 /// Where a person looks.
@@ -333,6 +480,12 @@ pub struct ViewState {
     pub line: usize,
     /// The chosen example.
     pub example: usize,
+    /// What is chosen on the screen of differences.
+    pub browse: Browse,
+    /// What is being asked; keys go into the answer.
+    pub question: Option<Question>,
+    /// What lies over the screen.
+    pub overlay: Option<Overlay>,
     /// Seconds shown on the live screen.
     pub zoom: usize,
     /// Latency axes are logarithmic.
@@ -382,6 +535,10 @@ pub struct App {
     pub ending: Option<Ending>,
     /// The generator's seconds, where the run is a saved one, in which a person can go back and forth.
     pub saved: Option<Vec<Tick>>,
+    /// The requests that were replayed last because they differ.
+    pub replay: Option<Replay>,
+    /// Commands that were copied, to be printed when the terminal is given back.
+    pub copied: Vec<String>,
 }
 
 impl App {
@@ -389,6 +546,14 @@ impl App {
     pub fn standing(&self, shadow: &str, place: &Place, field: &Field) -> Standing {
         if field.rule.is_some() {
             return Standing::Ignored;
+        }
+        let is_control = || self.facts.control().is_some_and(|id| **id == *shadow);
+        match &field.judged {
+            Some(judged) if judged.class == Class::Material => return Standing::Differs,
+            Some(judged) if judged.class == Class::Ignored => return Standing::Ignored,
+            Some(_) => return Standing::Noise,
+            None if self.saved.is_some() && !is_control() => return Standing::Unjudged,
+            None => {}
         }
         let controls = || {
             let shadows = self.facts.shadows.iter();
@@ -414,6 +579,9 @@ impl App {
                 focus: 0,
                 line: 0,
                 example: 0,
+                browse: Browse::default(),
+                question: None,
+                overlay: None,
                 zoom: 60,
                 logarithmic: true,
                 filter: String::new(),
@@ -435,6 +603,8 @@ impl App {
             overflow: 0,
             ending: None,
             saved: None,
+            replay: None,
+            copied: Vec::new(),
             facts,
         }
     }
@@ -710,7 +880,7 @@ impl App {
         }
     }
 
-    fn mirror(&mut self, mirror: &Mirror) {
+    fn mirror(&mut self, mirror: &Arc<Mirror>) {
         let shadowed = self.shadowed.entry(mirror.shadow.clone()).or_default();
         *shadowed.outcomes.entry(mirror.outcome).or_default() += 1;
         if mirror.outcome != MirrorOutcome::Compared {
@@ -720,38 +890,152 @@ impl App {
             .endpoints
             .entry(mirror.endpoint.clone())
             .or_default() += 1;
+        let us = Option::zip(mirror.primary.as_ref(), mirror.answer.as_ref())
+            .map(|(primary, answer)| (primary.us, answer.us));
+        self.tell_control(mirror);
+        let recent = self.recent_of_control(&mirror.shadow);
+        let noise = recent.and_then(|recent| {
+            let wanted = self.wants_examples(mirror);
+            let mut latest = recent.iter().rev().filter(|_| wanted);
+            latest.find(|other| is_same_call(other, mirror)).cloned()
+        });
+        let Some(shadowed) = self.shadowed.get_mut(&mirror.shadow) else {
+            return;
+        };
         let mut seen = BTreeSet::new();
         for difference in &mirror.differences {
-            let Difference {
-                path,
-                at: _,
-                kind,
-                primary,
-                shadow,
-                rule,
-                ..
-            } = difference;
-            let key = (mirror.endpoint.clone(), path.clone(), *kind);
+            let key = (
+                mirror.endpoint.clone(),
+                difference.path.clone(),
+                difference.kind,
+            );
             if !seen.insert(key.clone()) {
                 continue;
             }
             let field = shadowed.fields.entry(key).or_default();
             field.count += 1;
-            field.rule.clone_from(rule);
+            field.rule.clone_from(&difference.rule);
+            // A request without a trace id of this run has no place in its schedule.
+            if mirror.intended_ms.is_some() && field.ordinals.len() < ORDINALS {
+                field.ordinals.push(mirror.ordinal);
+            }
             if field.examples.len() < EXAMPLES {
-                let text = |value: &Option<serde_json::Value>| {
-                    value
-                        .as_ref()
-                        .map_or_else(|| "(absent)".to_owned(), ToString::to_string)
-                };
+                let (at, primary) = (&difference.at, difference.primary.as_ref());
                 field.examples.push(Example {
                     ordinal: mirror.ordinal,
-                    request: format!("{} {}", mirror.method, mirror.path),
-                    primary: text(primary),
-                    shadow: text(shadow),
+                    method: mirror.method.clone(),
+                    target: mirror.path.clone(),
+                    at: at.clone(),
+                    primary: primary.cloned(),
+                    shadow: difference.shadow.clone(),
+                    control: noise.as_ref().map_or(Control::Unknown, |noise| {
+                        let noise = &noise.differences;
+                        Control::Has(value_in(noise, at, difference.kind, primary))
+                    }),
+                    us,
+                    asked: mirror.asked.clone(),
                 });
             }
         }
+    }
+
+    /// Whether an answer has a difference of which there are too few examples.
+    fn wants_examples(&self, mirror: &Mirror) -> bool {
+        let Some(shadowed) = self.shadowed.get(&mirror.shadow) else {
+            return false;
+        };
+        mirror.differences.iter().any(|difference| {
+            let place = (
+                mirror.endpoint.clone(),
+                difference.path.clone(),
+                difference.kind,
+            );
+            let field = shadowed.fields.get(&place);
+            field.is_none_or(|field| field.examples.len() < EXAMPLES)
+        })
+    }
+
+    /// The control's last answers; `None`: there is none, or it is this shadow.
+    fn recent_of_control(&self, shadow: &str) -> Option<&VecDeque<Arc<Mirror>>> {
+        let control = self.facts.control()?;
+        let recent = &self.shadowed.get(control)?.recent;
+        (**control != *shadow).then_some(recent)
+    }
+
+    /// Keeps an answer of the control's for candidates to come, and tells it to the examples that wait for it.
+    fn tell_control(&mut self, mirror: &Arc<Mirror>) {
+        let Some(control) = self.facts.control().filter(|id| **id == mirror.shadow) else {
+            return;
+        };
+        for (id, shadowed) in &mut self.shadowed {
+            if id == control {
+                shadowed.recent.push_back(Arc::clone(mirror));
+                if shadowed.recent.len() > CONTROLS {
+                    shadowed.recent.pop_front();
+                }
+                continue;
+            }
+            let from = (mirror.endpoint.clone(), String::new(), "");
+            let here = shadowed.fields.range_mut(from..);
+            for ((_, _, kind), field) in here.take_while(|(place, _)| place.0 == mirror.endpoint) {
+                let waiting = field.examples.iter_mut().filter(|example| {
+                    example.control == Control::Unknown
+                        && example.ordinal == mirror.ordinal
+                        && example.target == mirror.path
+                });
+                for example in waiting {
+                    let primary = example.primary.as_ref();
+                    let value = value_in(&mirror.differences, &example.at, kind, primary);
+                    example.control = Control::Has(value);
+                }
+            }
+        }
+    }
+
+    /// A replay of differing requests has begun, is further on, or is over.
+    pub fn replayed(&mut self, again: Again) {
+        let Some(replay) = &mut self.replay else {
+            return;
+        };
+        let is_over = matches!(again, Again::Over(_));
+        replay.fold(again);
+        if is_over {
+            let lines = self.replay_summary();
+            self.view.overlay = Some(Overlay::new("replay", lines));
+        }
+    }
+
+    /// What came of the last replay, field by field.
+    fn replay_summary(&self) -> Vec<String> {
+        let Some(replay) = &self.replay else {
+            return Vec::new();
+        };
+        if let Some(Err(why)) = &replay.over {
+            return vec![format!("could not be made: {why}")];
+        }
+        let mut lines = vec![format!(
+            "{} requests: {}",
+            replay.ordinals.len(),
+            replay.what
+        )];
+        for (shadow, shadowed) in &self.shadowed {
+            if Some(shadow) == self.facts.control() {
+                continue;
+            }
+            lines.push(format!(
+                "{shadow}: {} compared again",
+                replay.compared(shadow)
+            ));
+            for (place, field) in &shadowed.fields {
+                let outcome = replay.of(shadow, place, &field.ordinals);
+                let is_asked = outcome != super::again::Outcome::default();
+                if is_asked && self.standing(shadow, place, field) == Standing::Differs {
+                    let (endpoint, path, kind) = place;
+                    lines.push(format!("  {endpoint} {path} {kind}: {}", outcome.words()));
+                }
+            }
+        }
+        lines
     }
 
     /// Drops what no screen can look back to.

@@ -39,6 +39,18 @@ pub enum Action {
     Earlier,
     /// Forth in the time of a saved run.
     Later,
+    /// Show the control's values, or no longer.
+    Control,
+    /// List noise and what is ignored, or no longer.
+    Noise,
+    /// Copy the example's request as curl commands.
+    Curl,
+    /// Replay the requests behind what is chosen.
+    Replay,
+    /// Write a rule that ignores the chosen field.
+    Ignore,
+    /// Take away what lies over the screen.
+    Close,
     /// Ask for the text that lines must have.
     Filter,
     /// One more character of it.
@@ -177,7 +189,7 @@ pub const BINDINGS: &[Binding] = &[
         &[KeyCode::Enter],
         "enter",
         Action::Enter,
-        "next example; evidence for a check",
+        "open; next example; evidence for a check",
         &[Screen::Diffs, Screen::Score],
     ),
     only(
@@ -255,6 +267,41 @@ pub const BINDINGS: &[Binding] = &[
         "only lines with a text; esc: all",
         &[Screen::Diffs, Screen::Events],
     ),
+    bind(
+        &[KeyCode::Char('c')],
+        "c",
+        Action::Control,
+        "show the control's values beside",
+        &[Screen::Diffs],
+    ),
+    bind(
+        &[KeyCode::Char('n')],
+        "n",
+        Action::Noise,
+        "list noise and what is ignored, or not",
+        &[Screen::Diffs],
+    ),
+    bind(
+        &[KeyCode::Char('y')],
+        "y",
+        Action::Curl,
+        "copy the example's request as curl commands",
+        &[Screen::Diffs],
+    ),
+    bind(
+        &[KeyCode::Char('r')],
+        "r",
+        Action::Replay,
+        "replay the requests that differ there",
+        &[Screen::Diffs],
+    ),
+    bind(
+        &[KeyCode::Char('i')],
+        "i",
+        Action::Ignore,
+        "write an ignore rule into the scenario",
+        &[Screen::Diffs],
+    ),
     bind(&[KeyCode::Char('?')], "?", Action::Help, "this help", &[]),
     bind(
         &[KeyCode::Char('q'), KeyCode::Esc],
@@ -292,7 +339,16 @@ pub fn action(key: KeyEvent, app: &App) -> Option<Action> {
         // Raw mode turns Ctrl-C into a key; it must still end the run.
         return (key.code == KeyCode::Char('c')).then_some(Action::Quit);
     }
-    if app.view.typing {
+    if app.view.overlay.is_some() {
+        return Some(match key.code {
+            KeyCode::Down | KeyCode::Char('j') => Action::Down,
+            KeyCode::Up | KeyCode::Char('k') => Action::Up,
+            KeyCode::PageDown => Action::PageDown,
+            KeyCode::PageUp => Action::PageUp,
+            _ => Action::Close,
+        });
+    }
+    if app.view.typing || app.view.question.is_some() {
         return match key.code {
             KeyCode::Char(c) => Some(Action::Type(c)),
             KeyCode::Backspace => Some(Action::Erase),

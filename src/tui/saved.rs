@@ -1,15 +1,16 @@
 //! A saved run in the same screens: its bundle folded into an [`App`], once, when it is opened.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::Value;
 
 use super::{
     App, Ending, Facts,
-    app::{CheckFacts, Example, FaultFacts, Level, name},
+    app::{CheckFacts, Control, Example, FaultFacts, Judged, Level, name},
 };
 use crate::{
-    event::{Changed, Id, Micros, MirrorOutcome, Outcome, RunEvent, RunState, Scored, Tick},
+    event::{Asked, Changed, Id, Micros, MirrorOutcome, Outcome, RunEvent, RunState, Scored, Tick},
     measure::{ErrorRule, Kind},
     report::{
         Error, Report,
@@ -40,6 +41,7 @@ pub fn open(report: &Report) -> Result<App, Error> {
     for line in report.diffs()? {
         example(&mut app, &line?);
     }
+    judged(&mut app, &report.run);
     for (place, check) in report.run.checks.iter().enumerate() {
         if let Some(slot) = app.checks.get_mut(place) {
             let scored = Scored {
@@ -128,6 +130,8 @@ fn facts(run: &Run) -> Facts {
                 (shadow.id.as_str().into(), shadow.of.as_str().into(), role)
             })
             .collect(),
+        addresses: addresses(resolved),
+        file: (run.scenario.file.clone(), run.scenario.sha256.clone()),
         checks: run
             .checks
             .iter()
@@ -145,6 +149,26 @@ fn facts(run: &Run) -> Facts {
         // Only of hops, and only by second: what the scenario calls an error is counted by phase in the bundle.
         errors: ErrorRule::default(),
     }
+}
+
+/// Where services and shadows are that ran by themselves.
+fn addresses(resolved: &Value) -> BTreeMap<Id, String> {
+    let first = |value: &Value| {
+        let address = value["address"]
+            .as_str()
+            .or_else(|| value.pointer("/address/0")?.as_str())?;
+        Some(address.to_owned())
+    };
+    let services = resolved.pointer("/topology/services");
+    let services = services.and_then(Value::as_object).into_iter().flatten();
+    let services =
+        services.filter_map(|(id, service)| Some((Id::from(id.as_str()), first(service)?)));
+    let shadows = resolved["shadow"].as_array().into_iter().flatten();
+    let shadows = shadows.filter_map(|shadow| {
+        let id = Id::from(shadow["id"].as_str()?);
+        Some((id, first(&shadow["to"])?))
+    });
+    services.chain(shadows).collect()
 }
 
 /// `[catalog, cart]`, or `{ payments: "127.0.0.1:7001" }`.
@@ -282,6 +306,12 @@ fn mirror(app: &mut App, line: &Value) -> Option<()> {
             let field = shadowed.fields.entry(key).or_default();
             field.count += 1;
             field.rule = differs[2].as_str().map(str::to_owned);
+            // Without a trace id of the run, `ord` is the order of arrival: no place in its schedule.
+            field.ordinals.extend(
+                line["ord"]
+                    .as_u64()
+                    .filter(|_| line["intended_ms"].is_u64()),
+            );
         }
     }
     None
@@ -294,17 +324,68 @@ fn example(app: &mut App, line: &Value) -> Option<()> {
         known(&KINDS, line["kind"].as_str()?),
     );
     let shadowed = app.shadowed.get_mut(line["shadow"].as_str()?)?;
-    let text = |key: &str| match &line[key] {
-        Value::Null => "(absent)".to_owned(),
-        value => value.to_string(),
+    // A JSON null as a value and none at all are both `null` in the line: its kind tells.
+    let kind = key.2;
+    let value = |side: &str, lacks: &str| {
+        let value = &line[side];
+        (!value.is_null() || kind != lacks).then(|| value.clone())
     };
+    let target = line["target"].as_str().or(line["request"].as_str())?;
     shadowed.fields.get_mut(&key)?.examples.push(Example {
         ordinal: line["ord"].as_u64()?,
-        request: format!("{} {}", line["method"].as_str()?, line["request"].as_str()?),
-        primary: text("primary"),
-        shadow: text("candidate"),
+        method: line["method"].as_str()?.to_owned(),
+        target: target.to_owned(),
+        at: line["path"].as_str().unwrap_or_default().to_owned(),
+        primary: value("primary", "extra"),
+        shadow: value("candidate", "missing"),
+        control: match &line["control"] {
+            // Not known, or nothing there: the writer does not tell them apart.
+            Value::Null => Control::Unknown,
+            value => Control::Has(Some(value.clone())),
+        },
+        us: read(&line["us"]),
+        asked: asked(&line["asked"]).map(Arc::new),
     });
-    None
+    Some(())
+}
+
+/// The request of an example.
+fn asked(value: &Value) -> Option<Asked> {
+    let body = match value["body_base64"].as_str() {
+        Some(coded) => STANDARD.decode(coded).ok()?,
+        None => value["body"].as_str()?.as_bytes().to_vec(),
+    };
+    Some(Asked {
+        headers: read(&value["headers"])?,
+        body,
+        length: value["body_bytes"].as_u64()?,
+    })
+}
+
+/// What the report says of each field.
+fn judged(app: &mut App, run: &Run) {
+    for (shadow, diffs) in &run.diffs {
+        let Some(shadowed) = app.shadowed.get_mut(shadow.as_str()) else {
+            continue;
+        };
+        for field in diffs.fields.iter().filter(|field| field.rule.is_none()) {
+            let key = (
+                field.endpoint.clone(),
+                field.path.clone(),
+                known(&KINDS, &field.kind),
+            );
+            if let Some(known) = shadowed.fields.get_mut(&key) {
+                known.judged = Some(Judged {
+                    class: field.class,
+                    b: field.b,
+                    c: field.c,
+                    both: field.both,
+                    total: field.total,
+                    p: field.p_adjusted,
+                });
+            }
+        }
+    }
 }
 
 /// Folds a line of `requests.jsonl`: the request, and the calls that it caused.

@@ -6,7 +6,7 @@ use meshbed_proxy::{
 };
 use unicode_width::UnicodeWidthStr;
 
-pub use crate::report::format::text::{cut, duration, fitted, quantity, rounded, share};
+pub use crate::report::format::text::{cut, duration, fitted, p_value, quantity, rounded, share};
 use crate::{
     report::format::text,
     scenario::{Fault, FaultKind, Select},

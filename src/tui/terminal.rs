@@ -1,7 +1,7 @@
 //! The terminal in raw mode on its alternate screen, given back on drop and on panic.
 
 use std::{
-    io,
+    io::{self, Write as _},
     sync::{
         Once,
         atomic::{AtomicBool, Ordering},
@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use ratatui::{DefaultTerminal, Frame};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -84,6 +85,18 @@ impl Screen {
             None => Ok(()),
         }
     }
+
+    /// Asks the terminal to put a text on its clipboard (xterm's OSC 52). Whether it does is not told.
+    pub fn copy(&mut self, text: &str) -> io::Result<()> {
+        let mut out = io::stdout().lock();
+        out.write_all(osc52(text).as_bytes())?;
+        out.flush()
+    }
+}
+
+/// The escape sequence that asks for it.
+fn osc52(text: &str) -> String {
+    format!("\x1b]52;c;{}\x07", STANDARD.encode(text))
 }
 
 impl Drop for Screen {
@@ -101,6 +114,11 @@ impl Drop for Screen {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_text_for_the_clipboard_is_in_base_64() {
+        assert_eq!(osc52("curl 'ü'\n"), "\x1b]52;c;Y3VybCAnw7wnCg==\x07");
+    }
 
     #[test]
     fn a_closed_terminal_is_an_error_and_a_quiet_one_is_not() {

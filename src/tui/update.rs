@@ -2,7 +2,10 @@
 
 use super::{
     Order,
-    app::{App, SPAN, Screen},
+    again::Replay,
+    app::{App, Overlay, Question, SPAN, Screen},
+    browse::{self, Browse},
+    curl,
     keymap::Action,
     view,
 };
@@ -14,6 +17,8 @@ pub enum Next {
     Stay,
     /// Ask something of the run.
     Ask(Order),
+    /// Put this on the clipboard.
+    Copy(String),
     /// Give the terminal back.
     Leave,
 }
@@ -28,6 +33,19 @@ pub fn update(app: &mut App, action: Action) -> Next {
         if action == Action::Help {
             return Next::Stay;
         }
+    }
+    if app.view.question.is_some() {
+        return answer(app, action);
+    }
+    if let Some(overlay) = &mut app.view.overlay {
+        match action {
+            Action::Down => overlay.scroll += 1,
+            Action::PageDown => overlay.scroll += PAGE,
+            Action::Up => overlay.scroll = overlay.scroll.saturating_sub(1),
+            Action::PageUp => overlay.scroll = overlay.scroll.saturating_sub(PAGE),
+            _ => app.view.overlay = None,
+        }
+        return Next::Stay;
     }
     match action {
         Action::Show(screen) => {
@@ -48,7 +66,14 @@ pub fn update(app: &mut App, action: Action) -> Next {
         Action::Up => scroll(app, 1, false),
         Action::PageDown => scroll(app, PAGE, true),
         Action::PageUp => scroll(app, PAGE, false),
+        Action::Enter if app.view.screen == Screen::Diffs => browse::open(app),
         Action::Enter => app.view.example += 1,
+        Action::Control => app.view.browse.control = !app.view.browse.control,
+        Action::Noise => app.view.browse.noise = !app.view.browse.noise,
+        Action::Curl => return copy(app),
+        Action::Replay => replay(app),
+        Action::Ignore => ignore(app),
+        Action::Close => {}
         Action::Freeze => {
             app.frozen = match app.frozen.take() {
                 Some(_) => None,
@@ -117,12 +142,22 @@ fn go(app: &mut App, forward: bool) {
 /// Other lines are listed: the choice begins at the first of them.
 fn filter(app: &mut App, change: impl FnOnce(&mut String)) {
     change(&mut app.view.filter);
+    app.view.browse = Browse {
+        control: app.view.browse.control,
+        noise: app.view.browse.noise,
+        ..Browse::default()
+    };
     app.view.focus = 0;
     app.view.line = 0;
     app.view.example = 0;
 }
 
 fn step(app: &mut App, forward: bool) {
+    if app.view.screen == Screen::Diffs {
+        let browse = &mut app.view.browse;
+        browse.pane = browse.pane.step(if forward { 1 } else { 2 });
+        return;
+    }
     let count = view::panes(app).max(1);
     let by = if forward { 1 } else { count - 1 };
     app.view.focus = (app.view.focus + by) % count;
@@ -135,6 +170,10 @@ fn step(app: &mut App, forward: bool) {
 }
 
 fn scroll(app: &mut App, by: usize, down: bool) {
+    if app.view.screen == Screen::Diffs {
+        browse::scroll(app, by, down);
+        return;
+    }
     let last = view::lines(app).saturating_sub(1);
     app.view.line = if down {
         (app.view.line + by).min(last)
@@ -142,4 +181,126 @@ fn scroll(app: &mut App, by: usize, down: bool) {
         app.view.line.min(last).saturating_sub(by)
     };
     app.view.example = 0;
+}
+
+fn say(app: &mut App, title: &str, text: &str) {
+    app.view.overlay = Some(Overlay::new(title, vec![text.to_owned()]));
+}
+
+/// The chosen example as curl commands: on the clipboard, if the terminal has one, on the screen, and printed at the end.
+fn copy(app: &mut App) -> Next {
+    let chosen = browse::chosen(app, app.shown());
+    let curl = chosen.as_ref().and_then(|chosen| {
+        let (example, _, _) = chosen.example?;
+        Some(curl::of(app, &chosen.endpoint.1.shadow, example))
+    });
+    let Some(curl) = curl else {
+        say(app, "curl", "no example is chosen: nothing to copy");
+        return Next::Stay;
+    };
+    let text = curl.text();
+    let mut lines = curl.notes;
+    lines.push(String::new());
+    lines.extend(text.lines().map(str::to_owned));
+    lines.push(String::new());
+    lines.push(
+        "Sent to the terminal's clipboard (OSC 52), which not every terminal takes; also printed when you leave."
+            .to_owned(),
+    );
+    app.view.overlay = Some(Overlay::new("curl: the primary, then the shadow", lines));
+    if !app.copied.contains(&text) {
+        app.copied.push(text.clone());
+    }
+    Next::Copy(text)
+}
+
+/// Asks whether to replay what is chosen; while a replay lasts, or has just ended, shows it.
+fn replay(app: &mut App) {
+    if app
+        .replay
+        .as_ref()
+        .is_some_and(|replay| replay.over.is_none())
+    {
+        say(
+            app,
+            "replay",
+            "one replay is under way: it is told beside the example",
+        );
+        return;
+    }
+    if app.ending.is_none() {
+        let why = "the run is still on, and a second bed beside it would spoil its latencies: ask again when it is over";
+        say(app, "replay", why);
+        return;
+    }
+    if app.facts.file.0.is_empty() {
+        say(
+            app,
+            "replay",
+            "this run names no scenario file that could bring its services up again",
+        );
+        return;
+    }
+    match browse::behind(app) {
+        Some((ordinals, what)) if !ordinals.is_empty() => {
+            app.view.question = Some(Question::Again { what, ordinals });
+        }
+        _ => say(
+            app,
+            "replay",
+            "nothing that differs there has a place in the schedule: nothing to replay",
+        ),
+    }
+}
+
+/// Asks why the chosen field is to be ignored.
+fn ignore(app: &mut App) {
+    let chosen = browse::chosen(app, app.shown());
+    let place = chosen.and_then(|chosen| Some(chosen.row?.1.place.clone()));
+    let why_not = match &place {
+        None => "no field is chosen: nothing to ignore".to_owned(),
+        Some(_) if app.facts.file.0.is_empty() => {
+            "this run names no scenario file to write a rule into".to_owned()
+        }
+        Some((_, path, _)) if path.starts_with('$') => {
+            let (path, text) = (path.clone(), String::new());
+            app.view.question = Some(Question::Why { path, text });
+            return;
+        }
+        Some((_, path, _)) => match path.strip_prefix("header:") {
+            Some(name) => format!(
+                "`diff.json.ignore` takes JSON paths; to ignore this header, write `{name}` into `diff.headers.ignore`"
+            ),
+            None => format!("`diff.json.ignore` takes JSON paths; no rule ignores `{path}`"),
+        },
+    };
+    say(app, "ignore", &why_not);
+}
+
+/// A key while something is asked.
+fn answer(app: &mut App, action: Action) -> Next {
+    let Some(mut question) = app.view.question.take() else {
+        return Next::Stay;
+    };
+    match (&mut question, action) {
+        (Question::Why { text, .. }, Action::Type(c)) => text.push(c),
+        (Question::Why { text, .. }, Action::Erase) => drop(text.pop()),
+        (Question::Why { path, text }, Action::Keep) if !text.trim().is_empty() => {
+            return Next::Ask(Order::Ignore {
+                path: std::mem::take(path),
+                why: text.trim().to_owned(),
+            });
+        }
+        (Question::Again { what, ordinals }, Action::Keep | Action::Type('y')) => {
+            let ordinals = std::mem::take(ordinals);
+            app.replay = Some(Replay::new(std::mem::take(what), ordinals.clone()));
+            return Next::Ask(Order::Replay(ordinals));
+        }
+        (_, Action::Clear | Action::Quit) | (Question::Again { .. }, Action::Type(_)) => {
+            return Next::Stay;
+        }
+        _ => {}
+    }
+    app.view.question = Some(question);
+    Next::Stay
 }

@@ -18,7 +18,8 @@ use ratatui::{
 };
 
 use super::{
-    app::{App, Screen, Standing},
+    app::{App, Overlay, Question, Screen, Standing},
+    browse::Pane,
     show,
     theme::{Theme, Tone},
 };
@@ -63,10 +64,64 @@ pub fn draw(app: &App, theme: &Theme, frame: &mut Frame<'_>) {
         frame.render_widget(Clear, area);
         help::draw(app, theme, frame, area);
     }
+    if let Some(overlay) = &app.view.overlay {
+        lay(overlay, theme, frame, body);
+    }
     if theme.ascii {
         to_ascii(frame);
     }
 }
+
+/// Draws a text over the screen, wrapped, in as many lines as it takes.
+fn lay(overlay: &Overlay, theme: &Theme, frame: &mut Frame<'_>, body: Rect) {
+    let width = body.width.min(OVERLAY);
+    let inside = usize::from(width).saturating_sub(2);
+    let lines: Vec<String> = overlay
+        .lines
+        .iter()
+        .flat_map(|text| match text.as_str() {
+            "" => vec![String::new()],
+            text => diffs::in_words(text, inside),
+        })
+        .collect();
+    let height = body.height.min(lines.len() as u16 + 2);
+    let area = Rect {
+        x: body.x + (body.width - width) / 2,
+        y: body.y + (body.height - height) / 2,
+        width,
+        height,
+    };
+    let room = usize::from(height).saturating_sub(2);
+    let first = overlay.scroll.min(lines.len().saturating_sub(room));
+    let keys = if lines.len() > room {
+        format!(
+            "j k: lines {}–{} of {}",
+            first + 1,
+            first + room,
+            lines.len()
+        )
+    } else {
+        "any key: close".to_owned()
+    };
+    let lines = lines
+        .into_iter()
+        .skip(first)
+        .take(room)
+        .map(|text| line(theme, vec![(text, Tone::Plain)]))
+        .collect();
+    frame.render_widget(Clear, area);
+    list(
+        frame,
+        theme,
+        area,
+        &format!("{}   {keys}", overlay.title),
+        lines,
+        None,
+    );
+}
+
+/// The widest that a text over the screen gets: longer lines are hard to read.
+const OVERLAY: u16 = 110;
 
 /// Puts ASCII in place of what numbers and names brought along.
 fn to_ascii(frame: &mut Frame<'_>) {
@@ -88,7 +143,7 @@ fn to_ascii(frame: &mut Frame<'_>) {
 pub fn panes(app: &App) -> usize {
     match app.view.screen {
         Screen::Live => live::PANELS.len(),
-        Screen::Diffs => diffs::endpoints(app, app.shown()).len(),
+        Screen::Diffs => Pane::ALL.len(),
         Screen::Histogram => histogram::services(app.shown()).len(),
         Screen::Events | Screen::Score => 1,
     }
@@ -98,10 +153,10 @@ pub fn panes(app: &App) -> usize {
 pub fn lines(app: &App) -> usize {
     match app.view.screen {
         Screen::Live => app.facts.faults.len(),
-        Screen::Diffs => diffs::fields(app, app.shown()).len(),
         Screen::Events => events::lines(app, app.shown()).count(),
         Screen::Score => app.facts.checks.len(),
-        Screen::Histogram => 0,
+        // The panes of differences have lines of their own: `browse` knows them.
+        Screen::Diffs | Screen::Histogram => 0,
     }
 }
 
@@ -192,6 +247,9 @@ fn footer(app: &App, shown: &App, theme: &Theme, width: u16) -> Line<'static> {
         let text = format!(" /{}_   enter: keep  esc: clear", app.view.filter);
         return Line::from(Span::styled(text, theme.style(Tone::Strong)));
     }
+    if let Some(question) = &app.view.question {
+        return asked(question, theme, width);
+    }
     let over = shown.ending.as_ref().filter(|_| shown.saved.is_none());
     let health = match (&shown.ticks, over) {
         (_, Some(ending)) => {
@@ -229,6 +287,10 @@ fn footer(app: &App, shown: &App, theme: &Theme, width: u16) -> Line<'static> {
         }
         _ => vec!["no traffic yet".to_owned()],
     };
+    let health = match app.replay.as_ref().filter(|replay| replay.over.is_none()) {
+        Some(replay) => vec![format!("replay: {}", replay.step)],
+        None => health,
+    };
     let keys = if width >= 100 {
         " 1 live 2 diffs 3 hist 4 events 5 score  ? help  q quit "
     } else {
@@ -240,6 +302,27 @@ fn footer(app: &App, shown: &App, theme: &Theme, width: u16) -> Line<'static> {
         Span::raw(show::fitted(&health, room)),
         Span::styled(keys, theme.style(Tone::Faint)),
     ])
+}
+
+/// A question with what has been typed; of a long answer the end is seen, where the typing is.
+fn asked(question: &Question, theme: &Theme, width: u16) -> Line<'static> {
+    let text = match question {
+        Question::Why { path, text } => {
+            let before = format!(" ignore {path} for 90 days, why? ");
+            let after = "_   enter: write  esc: not";
+            let used = before.chars().count() + after.chars().count();
+            let room = usize::from(width).saturating_sub(used).max(8);
+            let skipped = text.chars().count().saturating_sub(room);
+            let end: String = text.chars().skip(skipped).collect();
+            format!("{before}{end}{after}")
+        }
+        Question::Again { what, ordinals } => {
+            let count = ordinals.len();
+            format!(" bring the bed up and replay {count} requests?  y: yes  esc: no   {what}")
+        }
+    };
+    let text = show::cut(&text, usize::from(width));
+    Line::from(Span::styled(text, theme.style(Tone::Strong)))
 }
 
 /// As many of the parts, from the first on, as fit whole: half a number would be another number.
@@ -326,6 +409,7 @@ fn mark(standing: Standing, theme: &Theme) -> (&'static str, Tone) {
         Standing::Differs => (if theme.ascii { "!" } else { "≠" }, Tone::Doubtful),
         Standing::Noise => ("~", Tone::Faint),
         Standing::Ignored => (if theme.ascii { "." } else { "·" }, Tone::Faint),
+        Standing::Unjudged => ("?", Tone::Faint),
     }
 }
 

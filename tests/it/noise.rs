@@ -194,6 +194,7 @@ fn mirror(shadow: &str, ordinal: u64, found: &[shadow::Difference]) -> RunEvent 
         why: None,
         primary: Some(answered.clone()),
         first: "primary",
+        asked: None,
         answer: Some(answered),
         differences: found.iter().map(told).collect(),
     }))

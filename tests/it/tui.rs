@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use meshbed::{
     event::{
-        Answered, Attempt, Difference, FaultState, Flags, Hit, Hop, Mirror, MirrorOutcome, Outcome,
-        Request, RunEvent, RunState, Scored, SwitchedBy, Tick,
+        Answered, Asked, Attempt, Difference, FaultState, Flags, Hit, Hop, Mirror, MirrorOutcome,
+        Outcome, Request, RunEvent, RunState, Scored, SwitchedBy, Tick,
     },
     tui::{
-        App, Ending, Facts, Theme,
+        Again, App, Ending, Facts, Order, Theme,
         app::{CheckFacts, FaultFacts, Screen},
+        browse::Pane,
         keymap::{self, Action, BINDINGS, Of},
         update::{Next, update},
         view,
@@ -125,6 +126,8 @@ fn every_key_of_the_help_changes_what_is_shown_or_asks_something() {
             }
             assert!(binding.is_for(&app), "`{}` is in the help", binding.keys);
             update(&mut app, Action::Show(*screen));
+            // A list with several lines.
+            app.view.browse.pane = Pane::Fields;
             // Something to go back from.
             match binding.action {
                 Action::Up | Action::PageUp => drop(update(&mut app, Action::Down)),
@@ -150,6 +153,111 @@ fn every_key_of_the_help_changes_what_is_shown_or_asks_something() {
             );
         }
     }
+}
+
+fn press(app: &mut App, code: KeyCode) -> Next {
+    let key = KeyEvent::new(code, KeyModifiers::NONE);
+    keymap::action(key, app).map_or(Next::Stay, |action| update(app, action))
+}
+
+fn typed(app: &mut App, keys: &str) -> Next {
+    keys.chars()
+        .fold(Next::Stay, |_, c| press(app, KeyCode::Char(c)))
+}
+
+#[test]
+fn a_difference_is_browsed_copied_replayed_and_ignored() {
+    let mut app = ended();
+    typed(&mut app, "2");
+    for _ in 0..2 {
+        press(&mut app, KeyCode::Enter);
+    }
+    assert_eq!(app.view.browse.pane, Pane::Example);
+    typed(&mut app, "c");
+    for (width, height) in SIZES {
+        insta::assert_snapshot!(
+            format!("diffs_example_{width}x{height}"),
+            drawn(&app, width, height)
+        );
+    }
+    let Next::Copy(curl) = typed(&mut app, "y") else {
+        panic!("`y` copies")
+    };
+    assert!(curl.contains("'http://127.0.0.1:9001/cart/7'"), "{curl}");
+    assert_eq!(app.copied, [curl]);
+    insta::assert_snapshot!("diffs_curl_80x24", drawn(&app, 80, 24));
+    // Any key takes the overlay away, and does no more than that.
+    assert_eq!(typed(&mut app, "q"), Next::Stay);
+
+    press(&mut app, KeyCode::BackTab);
+    typed(&mut app, "r");
+    insta::assert_snapshot!("diffs_replay_question_80x24", drawn(&app, 80, 24));
+    let Next::Ask(Order::Replay(ordinals)) = typed(&mut app, "y") else {
+        panic!("`r` asks for a replay")
+    };
+    assert_eq!(ordinals.len(), 31, "the requests whose tax was missing");
+    let again = |app: &mut App, ordinal, differs| {
+        let due = ordinal * 10_000;
+        let RunEvent::Mirror(mirror) = mirrored(ordinal, due, "candidate", differs) else {
+            unreachable!()
+        };
+        app.replayed(Again::Answer(mirror));
+    };
+    again(&mut app, ordinals[0], true);
+    again(&mut app, ordinals[1], false);
+    app.replayed(Again::Over(Ok(())));
+    insta::assert_snapshot!("diffs_replayed_80x24", drawn(&app, 80, 24));
+    typed(&mut app, "q");
+
+    typed(&mut app, "irounds otherwise");
+    insta::assert_snapshot!("diffs_ignore_80x24", drawn(&app, 80, 24));
+    assert_eq!(
+        press(&mut app, KeyCode::Enter),
+        Next::Ask(Order::Ignore {
+            path: "$.items[*].tax".to_owned(),
+            why: "rounds otherwise".to_owned()
+        })
+    );
+}
+
+#[test]
+fn nothing_is_replayed_while_the_run_is_on_and_no_rule_is_written_without_a_reason() {
+    let mut app = played();
+    typed(&mut app, "2r");
+    let overlay = app.view.overlay.as_ref().unwrap();
+    assert!(overlay.lines[0].contains("still on"), "{overlay:?}");
+    typed(&mut app, "qi  ");
+    assert_eq!(press(&mut app, KeyCode::Enter), Next::Stay);
+    assert!(app.view.question.is_some(), "it waits for a reason");
+    press(&mut app, KeyCode::Esc);
+    assert_eq!(app.view.question, None);
+    assert_eq!(app.view.screen, Screen::Diffs);
+}
+
+#[test]
+fn what_is_chosen_stays_chosen_when_others_come_before_it() {
+    let mut app = played();
+    typed(&mut app, "2");
+    press(&mut app, KeyCode::Enter);
+    press(&mut app, KeyCode::Down);
+    let chosen = |app: &App| {
+        let chosen = meshbed::tui::browse::chosen(app, app).unwrap();
+        let (line, row) = chosen.row.unwrap();
+        (line, row.place.1.clone())
+    };
+    assert_eq!(chosen(&app), (1, "$.trace_id".to_owned()));
+    typed(&mut app, "s");
+    assert_eq!(
+        chosen(&app),
+        (1, "$.trace_id".to_owned()),
+        "by name it is second, too"
+    );
+    typed(&mut app, "n");
+    assert_eq!(
+        chosen(&app),
+        (0, "$.items[*].tax".to_owned()),
+        "what is not listed cannot be chosen"
+    );
 }
 
 #[test]
@@ -218,6 +326,8 @@ fn facts() -> Facts {
             ("candidate".into(), "shop".into(), "candidate"),
             ("control".into(), "shop".into(), "control"),
         ],
+        addresses: [("shop".into(), "127.0.0.1:9001".to_owned())].into(),
+        file: ("scenarios/checkout.yaml".to_owned(), "ab".to_owned()),
         checks: vec![
             check("slo-steady", true, "p99[shop] < 250ms", None, "steady"),
             check(
@@ -433,6 +543,10 @@ fn one(app: &mut App, ordinal: u64, due: u64, slow: bool) {
 }
 
 fn mirror(app: &mut App, ordinal: u64, due: u64, shadow: &str, differs: bool) {
+    app.fold(&mirrored(ordinal, due, shadow, differs));
+}
+
+fn mirrored(ordinal: u64, due: u64, shadow: &str, differs: bool) -> RunEvent {
     let answered = |us| Answered {
         status: 200,
         us,
@@ -458,7 +572,7 @@ fn mirror(app: &mut App, ordinal: u64, due: u64, shadow: &str, differs: bool) {
             shape: None,
         });
     }
-    app.fold(&RunEvent::Mirror(Arc::new(Mirror {
+    RunEvent::Mirror(Arc::new(Mirror {
         t_us: due + 9_000,
         ordinal,
         intended_ms: Some((due / 1_000) as u32),
@@ -475,7 +589,14 @@ fn mirror(app: &mut App, ordinal: u64, due: u64, shadow: &str, differs: bool) {
         primary: Some(answered(3_000)),
         answer: Some(answered(3_100)),
         differences,
-    })));
+        asked: Some(Arc::new(Asked {
+            headers: [("accept", "application/json"), ("cookie", "[redacted]")]
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .to_vec(),
+            body: Vec::new(),
+            length: 0,
+        })),
+    }))
 }
 
 fn ended() -> App {

@@ -135,10 +135,14 @@ pub fn copy(
     log: &Log,
 ) -> Copies {
     let mut copies = Copies::default();
+    // Once for all shadows.
+    let mut headers = None;
     for shadow in chosen {
         shadow.metrics.chosen.inc();
         let compare = shadow.mirror.settings.compare;
-        let pair = Rc::new(Pair::new(shadow, log, compare));
+        let kept = compare
+            .then(|| Arc::clone(headers.get_or_insert_with(|| Arc::new(head.headers.clone()))));
+        let pair = Rc::new(Pair::new(shadow, log, kept));
         if head.headers.contains_key(header::UPGRADE) {
             pair.copy(Outcome::Skipped("upgrade"), None);
             continue;
@@ -349,6 +353,7 @@ impl Tee {
         else {
             return;
         };
+        pair.body(&self.body);
         let body = Upload::Copy(std::mem::take(&mut self.body));
         let mut job = Job {
             shadow,

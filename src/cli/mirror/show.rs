@@ -11,10 +11,14 @@ use std::{
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use crate::{
-    cli::Global,
+    cli::{
+        Global,
+        browse::{Desk, print_copied},
+    },
     event::{Id, Mirror, MirrorOutcome, RunEvent, RunState, Tick},
     measure::{Class, Kind, Mirrored as Copies, Subject, Window},
     mirror::{LIVE, Mirrored, Order},
+    run::Command,
     scenario::Scenario,
     stats::quantile::Quantile,
     tui::{self, show::duration},
@@ -62,13 +66,13 @@ impl Shown {
             .name("screens".to_owned())
             .spawn({
                 let order = order.clone();
+                let mut desk = Desk::of_mirror(scenario, inputs.clone());
                 move || {
-                    tui::run(app, &theme, received, |asked| match asked {
-                        tui::Order::Stop => {
+                    tui::run(app, &theme, received, |asked| {
+                        // There is no fault to switch.
+                        if let Some(Command::Stop) = desk.order(asked) {
                             let _ = order.send(Order::Stop);
                         }
-                        // There is no fault to switch.
-                        tui::Order::Switch(..) => {}
                     })
                 }
             });
@@ -112,7 +116,7 @@ impl Shown {
         if let Self::Screens { inputs, thread, .. } = self {
             let _ = inputs.send(tui::Input::Leave);
             match thread.join() {
-                Ok(Ok(_)) => {}
+                Ok(Ok(app)) => print_copied(&app),
                 Ok(Err(error)) => eprintln!("error: the screens have failed: {error}"),
                 Err(_) => eprintln!("error: the screens have died"),
             }

@@ -10,7 +10,10 @@ use std::{
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use crate::{
-    cli::Global,
+    cli::{
+        Global,
+        browse::{Desk, print_copied},
+    },
     event::{FaultState, Id, Outcome as Check, RunEvent, RunState},
     run::{Command, Outcome},
     scenario::Scenario,
@@ -68,13 +71,12 @@ impl Shown {
             .name("screens".to_owned())
             .spawn({
                 let command = command.clone();
+                let mut desk = Desk::of(scenario, inputs.clone());
                 move || {
                     tui::run(app, &theme, received, |order| {
-                        let order = match order {
-                            tui::Order::Stop => Command::Stop,
-                            tui::Order::Switch(fault, on) => Command::SwitchFault(fault, on),
-                        };
-                        let _ = command.send(order);
+                        if let Some(order) = desk.order(order) {
+                            let _ = command.send(order);
+                        }
                     })
                 }
             });
@@ -133,7 +135,7 @@ impl Shown {
 
 fn leave(thread: JoinHandle<io::Result<tui::App>>) {
     match thread.join() {
-        Ok(Ok(_)) => {}
+        Ok(Ok(app)) => print_copied(&app),
         Ok(Err(error)) => eprintln!("error: the screens have failed: {error}"),
         Err(_) => eprintln!("error: the screens have died"),
     }

@@ -92,6 +92,7 @@ fn run(seed: u64, latency: impl Fn(&mut dyn FnMut() -> f64, u64) -> f64) -> Repo
             scenario: ScenarioPart {
                 name: "run".into(),
                 description: String::new(),
+                file: String::new(),
                 sha256: "c".repeat(64),
                 resolved: serde_json::Value::Null,
             },

@@ -2,6 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    collections::VecDeque,
     rc::Rc,
     sync::Arc,
 };
@@ -13,7 +14,7 @@ use tokio::time::Instant;
 use super::Shadow;
 use crate::{
     http::{core::Local, log::Log},
-    observe::{Answer, First, Identity, Mirrored, Observer, Outcome},
+    observe::{Answer, Asked, First, Identity, Mirrored, Observer, Outcome},
 };
 
 /// A request that a mirror chose, and what has become of both sides so far.
@@ -25,7 +26,8 @@ pub(super) struct Pair {
     identity: Identity,
     method: Method,
     path: Option<PathAndQuery>,
-    compares: bool,
+    /// `None`: only the copy's end is wanted.
+    asked: Option<RefCell<Asked>>,
     first: Cell<First>,
     sides: RefCell<Sides>,
 }
@@ -64,8 +66,8 @@ pub(super) struct Recorder {
 }
 
 impl Pair {
-    /// A pair of which nothing is known yet.
-    pub(super) fn new(shadow: &Rc<Shadow>, log: &Log, compares: bool) -> Self {
+    /// A pair of which nothing is known yet; `headers`: the request's, where both answers are wanted.
+    pub(super) fn new(shadow: &Rc<Shadow>, log: &Log, headers: Option<Arc<HeaderMap>>) -> Self {
         Self {
             observer: Arc::clone(&log.client.core.observer),
             shadow: Rc::clone(shadow),
@@ -74,7 +76,12 @@ impl Pair {
             identity: log.identity,
             method: log.method.clone(),
             path: log.path.clone(),
-            compares,
+            asked: headers.map(|headers| {
+                RefCell::new(Asked {
+                    headers,
+                    ..Asked::default()
+                })
+            }),
             first: Cell::default(),
             sides: RefCell::new(Sides {
                 primary: Side::Waiting,
@@ -85,7 +92,16 @@ impl Pair {
 
     /// Both answers are wanted.
     pub(super) fn compares(&self) -> bool {
-        self.compares
+        self.asked.is_some()
+    }
+
+    /// The request's body.
+    pub(super) fn body(&self, pieces: &VecDeque<Bytes>) {
+        if let Some(asked) = &self.asked {
+            let mut asked = asked.borrow_mut();
+            asked.length = pieces.iter().map(|piece| piece.len() as u64).sum();
+            asked.body = beginning(pieces);
+        }
     }
 
     /// What became of the copy.
@@ -122,7 +138,7 @@ impl Pair {
         let Some((outcome, _)) = &sides.copy else {
             return;
         };
-        let waits = self.compares
+        let waits = self.compares()
             && !matches!(
                 outcome,
                 Outcome::Shed(_) | Outcome::Skipped("upgrade" | "unsafe")
@@ -159,7 +175,25 @@ impl Pair {
                 _ => None,
             },
             answer,
+            asked: self.asked.as_ref().map(RefCell::take),
         });
+    }
+}
+
+/// The first bytes of a body, in one piece; copied only where they came in several.
+fn beginning(pieces: &VecDeque<Bytes>) -> Bytes {
+    match pieces.front() {
+        Some(only) if pieces.len() == 1 || only.len() >= Asked::KEPT => {
+            only.slice(..only.len().min(Asked::KEPT))
+        }
+        _ => {
+            let mut kept = BytesMut::new();
+            for piece in pieces {
+                let room = Asked::KEPT - kept.len();
+                kept.extend_from_slice(&piece.slice(..piece.len().min(room)));
+            }
+            kept.freeze()
+        }
     }
 }
 
@@ -268,6 +302,24 @@ impl std::fmt::Debug for Primary {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_beginning_of_a_body_is_kept() {
+        let pieces = |lengths: &[usize]| -> VecDeque<Bytes> {
+            let piece = |length: &usize| Bytes::from(vec![b'x'; *length]);
+            lengths.iter().map(piece).collect()
+        };
+        for (lengths, kept) in [
+            (&[][..], 0),
+            (&[10], 10),
+            (&[10, 20], 30),
+            (&[5000], 4096),
+            (&[4000, 5000], 4096),
+            (&[5000, 1], 4096),
+        ] {
+            assert_eq!(beginning(&pieces(lengths)).len(), kept, "{lengths:?}");
+        }
+    }
 
     #[test]
     fn a_recorder_keeps_the_first_bytes_and_counts_all() {

@@ -1,0 +1,153 @@
+//! Replays some requests of a run: the scenario's services and shadows come up once more, nothing is broken or judged, and
+//! only those requests are sent, under their old ordinals, so that the samples choose them again.
+
+use std::collections::BTreeSet;
+
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+
+use super::{Command, Failure, Options, Outcome, chain, engine};
+use crate::{
+    event::{Micros, RunEvent},
+    replay::{Schedule, schedule},
+    scenario::{Phase, Scenario},
+};
+
+/// Time between two requests: what differs under no load at all does not differ because of it.
+const APART_US: Micros = 20_000;
+
+/// After the last request answers and copies get this long, beside their own deadlines.
+const TAIL_US: Micros = 500_000;
+
+/// The requests of a run that are replayed.
+#[derive(Debug)]
+pub struct Chosen {
+    schedule: Schedule,
+}
+
+impl Chosen {
+    /// These requests of the scenario's schedule. `sha256`: that of the run whose ordinals they are; with another schedule
+    /// they would be other requests. `None`: it is the very scenario that was run.
+    ///
+    /// # Errors
+    /// When the schedule cannot be made, is not the run's, or has none of the requests.
+    pub fn of(
+        scenario: &Scenario,
+        sha256: Option<&str>,
+        ordinals: &BTreeSet<u64>,
+    ) -> Result<Self, Failure> {
+        let whole = schedule::build(scenario).map_err(|error| Failure::Scenario(chain(&error)))?;
+        if sha256.is_some_and(|sha256| whole.sha256 != sha256) {
+            return Err(Failure::Scenario(
+                "the scenario's requests are not those of the run any more: its traffic, seed, variables or capture have changed"
+                    .to_owned(),
+            ));
+        }
+        let schedule = whole.only(ordinals, APART_US);
+        if schedule.planned.is_empty() {
+            return Err(Failure::Scenario(
+                "none of the requests is in the run's schedule".to_owned(),
+            ));
+        }
+        Ok(Self { schedule })
+    }
+
+    /// How many requests.
+    pub fn len(&self) -> usize {
+        self.schedule.planned.len()
+    }
+
+    /// Whether there are none; [`Chosen::of`] refuses that.
+    pub fn is_empty(&self) -> bool {
+        self.schedule.planned.is_empty()
+    }
+}
+
+/// Replays them; blocks its thread, and returns after rollback.
+///
+/// # Errors
+/// When the environment failed before the first request.
+pub fn execute(
+    scenario: &Scenario,
+    chosen: Chosen,
+    options: Options<'_>,
+    events: UnboundedSender<RunEvent>,
+    commands: UnboundedReceiver<Command>,
+) -> Result<Outcome, Failure> {
+    let scenario = quiet(scenario, chosen.schedule.span_us + TAIL_US);
+    engine::execute_schedule(&scenario, Some(chosen.schedule), options, events, commands)
+}
+
+/// The scenario without what breaks, judges or stops it, in one phase.
+fn quiet(scenario: &Scenario, length_us: Micros) -> Scenario {
+    Scenario {
+        phases: vec![Phase {
+            id: "replay".into(),
+            begin_us: 0,
+            end_us: length_us,
+            record: true,
+        }],
+        faults: Vec::new(),
+        steady_state: Vec::new(),
+        guards: Vec::new(),
+        checks: Vec::new(),
+        ..scenario.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc::unbounded_channel;
+
+    use super::*;
+    use crate::{
+        event::MirrorOutcome,
+        journal::Journal,
+        run::{fixture, outcome::Ending},
+    };
+
+    #[test]
+    fn only_the_chosen_requests_are_sent_and_their_shadow_answers_again() {
+        let scenario = fixture::scenario();
+        let sha256 = schedule::build(&scenario).unwrap().sha256;
+        let ordinals = BTreeSet::from([3, 120, 249, 9_999]);
+        let chosen = Chosen::of(&scenario, Some(&sha256), &ordinals).unwrap();
+        assert_eq!(chosen.len(), 3, "9999 is beyond its end");
+        let folder = tempfile::tempdir().unwrap();
+        let journal = Journal::open(&folder.path().join("state"), "t-again").unwrap();
+        let options = Options {
+            run: 0x12_3456_789b,
+            logs: folder.path(),
+            journal: &journal,
+        };
+        let (events, mut told) = unbounded_channel();
+        let (_commands, to_engine) = unbounded_channel();
+        let outcome = execute(&scenario, chosen, options, events, to_engine).unwrap();
+        assert_eq!(outcome.ending, Ending::Finished);
+        let mut mirrored = Vec::new();
+        while let Ok(event) = told.try_recv() {
+            match event {
+                RunEvent::Mirror(mirror) => mirrored.push((mirror.ordinal, mirror.outcome)),
+                RunEvent::Hop(hop) => assert!(hop.hits.is_empty(), "nothing is broken"),
+                _ => {}
+            }
+        }
+        mirrored.sort_unstable();
+        let expected = [3, 120, 249].map(|ordinal| (ordinal, MirrorOutcome::Compared));
+        assert_eq!(mirrored, expected);
+    }
+
+    #[test]
+    fn ordinals_of_another_schedule_are_refused() {
+        let mut scenario = fixture::scenario();
+        let sha256 = schedule::build(&scenario).unwrap().sha256;
+        scenario.phases.pop();
+        let refused = Chosen::of(&scenario, Some(&sha256), &BTreeSet::from([3])).unwrap_err();
+        assert!(
+            refused.to_string().contains("not those of the run"),
+            "{refused}"
+        );
+        let sha256 = schedule::build(&scenario).unwrap().sha256;
+        let none = Chosen::of(&scenario, Some(&sha256), &BTreeSet::from([9_999])).unwrap_err();
+        assert!(none.to_string().contains("none of the requests"), "{none}");
+    }
+}
