@@ -9,6 +9,7 @@ mod capture;
 mod catalogue;
 mod layering;
 mod noise;
+mod mirror;
 mod replay;
 mod report;
 mod run;
