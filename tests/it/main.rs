@@ -8,8 +8,8 @@
 mod capture;
 mod catalogue;
 mod layering;
-mod noise;
 mod mirror;
+mod noise;
 mod replay;
 mod report;
 mod run;
