@@ -10,6 +10,7 @@ mod catalogue;
 mod containers;
 mod docker;
 mod layering;
+mod mirror;
 mod noise;
 mod replay;
 mod report;

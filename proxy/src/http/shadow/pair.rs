@@ -180,6 +180,22 @@ impl Pair {
     }
 }
 
+impl Drop for Pair {
+    fn drop(&mut self) {
+        let mut sides = self.sides.borrow_mut();
+        if matches!(sides.primary, Side::Told) {
+            return;
+        }
+        // The event loop has ended before either side has.
+        sides.copy.get_or_insert((Outcome::Failed("stopped"), None));
+        if matches!(sides.primary, Side::Waiting) {
+            sides.primary = Side::Left;
+        }
+        drop(sides);
+        self.tell();
+    }
+}
+
 /// The first bytes of a body, in one piece; copied only where they came in several.
 fn beginning(pieces: &VecDeque<Bytes>) -> Bytes {
     match pieces.front() {
