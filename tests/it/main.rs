@@ -18,3 +18,4 @@ mod scenario;
 mod shipped;
 mod support;
 mod tui;
+mod wire;
