@@ -127,7 +127,12 @@ impl Crowd {
     fn start(net: &Net) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let mut clients = Vec::new();
-        for (space, host) in [(&net.inner, "127.0.0.1"), (&net.outer, net::INNER)] {
+        let places = [
+            (&net.inner, "127.0.0.1"),
+            (&net.inner, "::1"),
+            (&net.outer, net::INNER),
+        ];
+        for (space, host) in places {
             for keeps in [true, false] {
                 let stop = Arc::clone(&stop);
                 clients.push(space.spawn(move || {
@@ -163,7 +168,7 @@ impl Crowd {
 fn a_port_is_taken_over_and_given_back_and_no_connection_is_dropped() {
     let Some(net) = Net::new() else { return };
     let bed = Bed::with("");
-    let primary = Server::start(&net.inner, "0.0.0.0", PORT, "primary", Style::Plain);
+    let primary = Server::start(&net.inner, "::", PORT, "primary", Style::Plain);
     let shadow = Server::start(&net.inner, "127.0.0.1", 0, "shadow", Style::Plain);
     let crowd = Crowd::start(&net);
     // One that is in the middle of its request when the port is taken.
@@ -235,6 +240,10 @@ fn a_killed_take_over_is_undone_at_once_and_by_cleanup() {
 
     // What waits for our death removes the table.
     let mirror = Mirror::start(&bed, &net.inner, &["--intercept", "8080"], shadow.port());
+    // What is not reached from outside is not by way of us.
+    let from_outside = || Client::try_get(net::INNER, PORT, "/");
+    assert_eq!(net.outer.within(from_outside), None);
+    assert!(ask().is_some());
     mirror.signal("-KILL");
     mirror.wait();
     until("the table is gone", || net.tables().is_empty());
@@ -322,6 +331,8 @@ fn what_passes_on_the_wire_is_mirrored_and_the_primary_is_not_touched() {
     assert_eq!(code, Some(0), "{said}");
     assert_eq!((primary.connections(), primary.requests()), (2, 203));
 
+    let first = std::fs::read_to_string(bed.path().join("out/mirror/events.jsonl")).unwrap();
+    assert!(first.contains(r#""first":"primary""#) && !first.contains(r#""first":"shadow""#));
     let run = run(&bed);
     assert_eq!(run["counts"][0]["requests"], 202, "{said}");
     assert_eq!(run["latency"][0]["n"], 202);

@@ -86,6 +86,7 @@ impl Server {
 
 fn serve(mut tcp: TcpStream, name: &str, style: Style, seen: &Mutex<Seen>) {
     let peer = tcp.peer_addr().unwrap();
+    let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
     tcp.set_nodelay(true).unwrap();
     while let Some((head, _)) = message(&mut tcp, false) {
         seen.lock().unwrap().heads.push((peer, head.clone()));
