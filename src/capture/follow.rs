@@ -119,7 +119,7 @@ mod tests {
         for port in 40_000..40_004 {
             let mut talk = dialogue(port);
             talk.ask(MS, b"PUT /x HTTP/1.1\r\nContent-Length: 50000\r\n\r\n")
-                .ask(MS, &[b'x'; 50_000]);
+                .ask(MS, &vec![b'x'; 50_000]);
             follow(&mut follower, &talk, &talk.packets);
             talk.packets.clear();
             open.push(talk);

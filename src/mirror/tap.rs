@@ -214,7 +214,7 @@ impl Shared {
 struct Capture {
     live: live::Live,
     port: u16,
-    lanes: Vec<mpsc::Sender<Scene>>,
+    lanes: Vec<mpsc::Sender<Box<Scene>>>,
     observer: Arc<Live>,
     notes: Notes,
     shared: Arc<Shared>,
@@ -314,7 +314,10 @@ impl Capture {
             waiting.fetch_sub(size, Ordering::Relaxed);
             return losses.add("tap_memory", 1);
         }
-        let sent = self.lanes.get(lane).map(|lane| lane.try_send(scene));
+        let sent = self
+            .lanes
+            .get(lane)
+            .map(|lane| lane.try_send(Box::new(scene)));
         if let Some(Err(TrySendError::Full(_) | TrySendError::Closed(_))) = sent {
             waiting.fetch_sub(size, Ordering::Relaxed);
             losses.add("tap_queue", 1);
