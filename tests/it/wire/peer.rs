@@ -1,5 +1,4 @@
 //! A plain server and a plain client of HTTP/1.1.
-#![expect(clippy::panic, reason = "helpers of tests fail loudly")]
 
 use std::{
     io::{Read as _, Write as _},
