@@ -2,7 +2,8 @@
 //! touched. It takes root, `ip` and `nft`; without them the tests say so, loudly, and are not run.
 
 use std::{
-    io::{BufRead as _, BufReader, Read as _},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::TcpStream,
     process::{Child, Command, Stdio},
     sync::{
         Arc,
@@ -185,9 +186,7 @@ fn a_port_is_taken_over_and_given_back_and_no_connection_is_dropped() {
     assert_eq!(direct, 1, "it went on where it was");
     // Nobody reaches our listener but by way of the port.
     let ours = net.redirected_to();
-    let refused = net
-        .outer
-        .within(|| std::net::TcpStream::connect((net::INNER, ours)));
+    let refused = net.outer.within(|| TcpStream::connect((net::INNER, ours)));
     assert!(refused.is_err());
     // One that has asked, and asks again when the port has been given back; one that waits for its answer meanwhile.
     let mut idle = net.outer.within(|| Client::new(net::INNER, PORT));
@@ -211,7 +210,7 @@ fn a_port_is_taken_over_and_given_back_and_no_connection_is_dropped() {
     assert!(slow.join().unwrap().ends_with("primary"));
     let (code, said) = mirror.wait();
     assert_eq!(code, Some(0), "{said}");
-    assert!(!said.contains("they break"), "{said}");
+    assert!(!said.contains("break now"), "{said}");
     assert_eq!(net.tables(), "");
     assert_eq!(bed.journals(), Vec::<std::path::PathBuf>::new());
 
@@ -229,6 +228,40 @@ fn a_port_is_taken_over_and_given_back_and_no_connection_is_dropped() {
         mirrored > 20 && mirrored < answered,
         "{mirrored} of {answered}"
     );
+}
+
+#[test]
+fn what_is_no_http_is_passed_on_unread() {
+    let Some(net) = Net::new() else { return };
+    let bed = Bed::with("");
+    // It greets before it is asked, and then says again what it hears.
+    let _primary = Server::start(&net.inner, "0.0.0.0", PORT, "hello", Style::Echo);
+    let shadow = Server::start(&net.inner, "127.0.0.1", 0, "shadow", Style::Plain);
+    let way = ["--intercept", "8080", "--leave-within", "1s"];
+    let mut mirror = Mirror::start(&bed, &net.inner, &way, shadow.port());
+    let talk = |bytes: &'static [u8]| {
+        let mut tcp = TcpStream::connect((net::INNER, PORT)).unwrap();
+        tcp.set_read_timeout(Some(PATIENCE)).unwrap();
+        tcp.write_all(bytes).unwrap();
+        let mut heard = vec![0; 5 + bytes.len()];
+        tcp.read_exact(&mut heard).unwrap();
+        assert_eq!(&heard[5..], bytes);
+        tcp
+    };
+    // The beginning of a TLS handshake, a line of another protocol, and nothing.
+    let tls = b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x03";
+    let open: Vec<TcpStream> = [&tls[..], b"EHLO there\n", b""]
+        .map(|bytes| net.outer.within(|| talk(bytes)))
+        .into();
+    mirror.signal("-INT");
+    mirror.hear("waiting");
+    let (code, said) = mirror.wait();
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("passed on unread: 3"), "{said}");
+    // They have not ended by themselves within a second.
+    assert!(said.contains("break now: 3"), "{said}");
+    assert_eq!((shadow.requests(), net.tables()), (0, String::new()));
+    drop(open);
 }
 
 #[test]

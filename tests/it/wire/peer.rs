@@ -17,6 +17,8 @@ pub(crate) enum Style {
     Plain,
     /// Its name, and what it was asked, in JSON.
     Json,
+    /// No HTTP: its name at once, then what it hears.
+    Echo,
 }
 
 /// A server, until the test's process ends.
@@ -87,6 +89,12 @@ fn serve(mut tcp: TcpStream, name: &str, style: Style, seen: &Mutex<Seen>) {
     let peer = tcp.peer_addr().unwrap();
     let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
     tcp.set_nodelay(true).unwrap();
+    if style == Style::Echo {
+        tcp.write_all(name.as_bytes()).unwrap();
+        let mut back = tcp.try_clone().unwrap();
+        let _ = std::io::copy(&mut tcp, &mut back);
+        return;
+    }
     while let Some((head, _)) = message(&mut tcp, false) {
         seen.lock().unwrap().heads.push((peer, head.clone()));
         let mut words = head.split(' ');
@@ -95,7 +103,7 @@ fn serve(mut tcp: TcpStream, name: &str, style: Style, seen: &Mutex<Seen>) {
             thread::sleep(Duration::from_secs(1));
         }
         let (kind, body) = match style {
-            Style::Plain => ("text/plain", name.to_owned()),
+            Style::Plain | Style::Echo => ("text/plain", name.to_owned()),
             Style::Json => (
                 "application/json",
                 format!(r#"{{"name":"{name}","path":"{path}"}}"#),
