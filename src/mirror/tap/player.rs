@@ -102,9 +102,7 @@ impl Lane {
             let size = scene.size();
             self.shared.waiting.fetch_sub(size, Ordering::Relaxed);
             match timeout(ANSWERED_WITHIN, self.ask(&mut sender, *scene)).await {
-                Ok(Some(true)) => {
-                    self.shared.played.fetch_add(1, Ordering::Relaxed);
-                }
+                Ok(Some(true)) => {}
                 Ok(Some(false)) => self.shared.losses.add("refused", 1),
                 Ok(None) | Err(_) => {
                     sender = None;
