@@ -23,6 +23,7 @@ impl Follower {
                     max_bytes: body_max,
                 },
                 bodies_max: Some(bodies_max),
+                eager: true,
                 ..Sink::default()
             },
             tracker: Tracker::default(),
@@ -100,13 +101,25 @@ mod tests {
     }
 
     #[test]
+    fn what_its_connection_left_unanswered_comes_out_with_its_end() {
+        let mut follower = Follower::new(ETHERNET, 1024, 1 << 20);
+        let mut talk = dialogue(40_000);
+        talk.ask(MS, b"GET /a HTTP/1.1\r\nHost: h\r\n\r\n")
+            .answer(2 * MS, b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\ncut")
+            .close(3 * MS);
+        assert_eq!(follow(&mut follower, &talk, &talk.packets), ["/a"]);
+        assert_eq!(follower.sink.bodies, 0);
+        assert!(follower.finish().0.is_empty());
+    }
+
+    #[test]
     fn bodies_of_open_exchanges_are_bounded_together() {
         let mut follower = Follower::new(ETHERNET, 60_000, 100_000);
         let mut open = Vec::new();
         for port in 40_000..40_004 {
             let mut talk = dialogue(port);
             talk.ask(MS, b"PUT /x HTTP/1.1\r\nContent-Length: 50000\r\n\r\n")
-                .ask(MS, &[b'x'; 50_000]);
+                .ask(MS, &vec![b'x'; 50_000]);
             follow(&mut follower, &talk, &talk.packets);
             talk.packets.clear();
             open.push(talk);

@@ -15,7 +15,7 @@ const SNAPLEN: i32 = 262_144;
 /// The kernel's buffer: a second of 64 MB/s may wait while the disk is slow.
 const BUFFER: i32 = 64 << 20;
 /// How long packets may wait in it before they are handed over.
-const HAND_OVER: Duration = Duration::from_millis(100);
+pub const HAND_OVER: Duration = Duration::from_millis(100);
 /// How long to sleep when there is none. libpcap's own wait has no end on Linux while no packet comes, so a wish to stop
 /// would not be seen.
 pub const NAP: Duration = Duration::from_millis(10);

@@ -86,6 +86,8 @@ pub(super) struct Sink {
     pub bodies_max: Option<usize>,
     /// What they take.
     pub bodies: usize,
+    /// Exchanges of a connection that is over are given at once, not when it is forgotten.
+    pub eager: bool,
     pub exchanges: Vec<Exchange>,
     pub summary: Summary,
 }
@@ -269,6 +271,11 @@ impl Connection {
         }
         if !self.lanes.first.held.is_empty() || !self.lanes.second.held.is_empty() {
             self.pump(sink);
+        }
+        if sink.eager && self.is_closed() && self.buffered() == 0 {
+            while !self.queue.is_empty() {
+                self.give_front(sink);
+            }
         }
     }
 

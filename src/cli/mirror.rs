@@ -17,6 +17,7 @@ use super::{
 use crate::{
     journal::{self, Journal},
     mirror::Session,
+    run::Failure,
     scenario::Scenario,
 };
 
@@ -223,8 +224,12 @@ fn mirror(
 }
 
 /// Undoes what killed runs have left.
-fn recover() -> std::io::Result<()> {
-    let undone = journal::recover(&journal::folder())?;
+fn recover() -> Result<(), Failure> {
+    let folder = journal::folder();
+    let undone = journal::recover(&folder).map_err(|error| {
+        let folder = folder.display();
+        Failure::Environment(format!("cannot read the journals in {folder}: {error}"))
+    })?;
     tell_undone("left by a killed run", &undone);
     Ok(())
 }

@@ -5,8 +5,8 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use meshbed_proxy::{
     app::{Deps, Handle, Proxy, StartError},
     config::{
-        Address, Cluster, Config, Direction, Endpoint, Forward, HttpManager, Listener as Port,
-        Place,
+        Address, Chain, Cluster, Config, Direction, Endpoint, Except, Forward, HttpManager,
+        Inspect, Inspector, Listener as Port, Place, TcpProxy,
     },
     observe::Observer,
     policy::{
@@ -31,6 +31,13 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Upstream connections are kept so long without a request: less than servers commonly wait before they close.
 const UPSTREAM_IDLE: Duration = Duration::from_mins(1);
+
+/// A client of a port that is taken over must begin to speak within this, or the connection is passed on unread: the server
+/// may be who speaks first, and is delayed by as much.
+const SPEAKS_WITHIN: Duration = Duration::from_secs(1);
+
+/// The count of connections that were passed on unread.
+const UNREAD: &str = "envoy_tcp_downstream_cx_total{";
 
 /// A proxy in front of the primary.
 #[derive(Debug)]
@@ -101,6 +108,14 @@ impl Listener {
         self.proxy.leave();
     }
 
+    /// Connections that were passed on unread, since they were seen not to begin with HTTP.
+    pub(super) fn unread(&self) -> u64 {
+        let text = self.proxy.metrics();
+        let rows = text.lines().filter(|row| row.starts_with(UNREAD));
+        rows.filter_map(|row| row.rsplit(' ').next()?.parse::<u64>().ok())
+            .sum()
+    }
+
     pub(super) fn drain(&self, within: Duration) -> bool {
         self.proxy.drain(within)
     }
@@ -139,20 +154,50 @@ fn config(scenario: &Scenario, listen: SocketAddr, mark: Option<u32>) -> Config 
         stream_idle_timeout: None,
         ..mesh::manager(NAME.to_owned(), forward, Vec::new())
     };
+    let mut port = Port {
+        place: Some(Place {
+            caller: CLIENT.into(),
+            service: LIVE.into(),
+            direction: Direction::Outbound,
+        }),
+        ..Port::http(NAME, listen, manager)
+    };
+    if mark.is_some() {
+        pass_on_what_is_not_http(&mut port);
+    }
     Config {
         seed: scenario.seed,
         run: None,
-        listeners: vec![Port {
-            place: Some(Place {
-                caller: CLIENT.into(),
-                service: LIVE.into(),
-                direction: Direction::Outbound,
-            }),
-            ..Port::http(NAME, listen, manager)
-        }],
+        listeners: vec![port],
         clusters,
         admin: None,
     }
+}
+
+/// Whose port is taken over may speak anything: TLS, another protocol, one in which the server speaks first. That is passed
+/// on byte by byte, as if we were not there.
+fn pass_on_what_is_not_http(port: &mut Port) {
+    let tls = Inspector::Tls {
+        most: Inspector::LONGEST_HELLO,
+    };
+    port.inspect = Inspect {
+        filters: [tls, Inspector::Http]
+            .map(|look| (look, Except::Never))
+            .into(),
+        timeout: Some(SPEAKS_WITHIN),
+        continue_on_timeout: true,
+    };
+    for chain in &mut port.chains {
+        chain.matches.application_protocols =
+            ["http/1.1", "http/1.0", "h2c"].map(str::to_owned).into();
+        // The protocols that a client offers in TLS have the same names.
+        chain.matches.transport_protocol = Some("raw_buffer".to_owned());
+    }
+    port.default_chain = Some(Chain::tcp(TcpProxy {
+        stat_prefix: NAME.to_owned(),
+        idle_timeout: None,
+        ..TcpProxy::to(NAME)
+    }));
 }
 
 /// A cluster without limits of its own: clients are as many as they are.

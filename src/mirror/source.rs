@@ -156,6 +156,12 @@ impl Intercept {
                 self.notes.tell(chain(&error));
             }
             self.listener.leave();
+            let unread = self.listener.unread();
+            if unread > 0 {
+                self.notes.tell(format!(
+                    "connections that did not begin with HTTP, and were passed on unread: {unread}"
+                ));
+            }
         }
         match self.take_over.redirected() {
             Ok(0) if self.empty.fetch_add(1, Ordering::Relaxed) + 1 >= LOOKS => {
@@ -175,7 +181,7 @@ impl Intercept {
     fn left(&self) -> Option<String> {
         let left = self.take_over.redirected().ok().filter(|left| *left > 0)?;
         Some(format!(
-            "{left} redirected connections are still open: they break now"
+            "redirected connections that are still open, and break now: {left}"
         ))
     }
 }

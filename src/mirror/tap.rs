@@ -14,7 +14,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread::JoinHandle,
     time::Duration,
@@ -67,6 +67,9 @@ const LOOK: Duration = Duration::from_secs(1);
 /// How often at most a person is told of it.
 const TELL: Duration = Duration::from_secs(10);
 
+/// Once told to end, packets that have passed are waited for at most so long.
+const LAST_CALL: Duration = Duration::from_millis(500);
+
 /// Packets that are taken in before the clock is looked at.
 const BATCH: u32 = 256;
 
@@ -101,8 +104,6 @@ struct Shared {
     waiting: AtomicUsize,
     /// What bodies are kept up to; a reload may change it.
     limits: std::sync::Mutex<Limits>,
-    /// Exchanges played.
-    played: AtomicU64,
     losses: Losses,
     /// What tells our own requests from those of whoever finds our port.
     secret: String,
@@ -131,7 +132,6 @@ impl Tap {
             broken: AtomicBool::new(false),
             waiting: AtomicUsize::new(0),
             limits: std::sync::Mutex::new(limits(scenario)),
-            played: AtomicU64::new(0),
             losses: Losses::default(),
             secret: format!("{:032x}", rand::random::<u128>()),
         });
@@ -214,7 +214,7 @@ impl Shared {
 struct Capture {
     live: live::Live,
     port: u16,
-    lanes: Vec<mpsc::Sender<Scene>>,
+    lanes: Vec<mpsc::Sender<Box<Scene>>>,
     observer: Arc<Live>,
     notes: Notes,
     shared: Arc<Shared>,
@@ -228,7 +228,8 @@ impl Capture {
         let (mut looked, mut told) = (Instant::now(), Instant::now());
         let mut broken = None;
         let mut packets = 0_u32;
-        while !self.shared.stop.load(Ordering::Relaxed) {
+        let mut last = LastCall::default();
+        while !last.is_over(self.shared.stop.load(Ordering::Relaxed)) {
             let is_quiet = match self.live.packet() {
                 Ok(Some(packet)) => {
                     // Collected: the exchanges borrow the follower, and the packet the capture.
@@ -246,6 +247,7 @@ impl Capture {
                 }
             };
             if is_quiet {
+                last.quiet();
                 std::thread::sleep(NAP);
             } else if !packets.is_multiple_of(BATCH) {
                 continue;
@@ -314,11 +316,36 @@ impl Capture {
             waiting.fetch_sub(size, Ordering::Relaxed);
             return losses.add("tap_memory", 1);
         }
-        let sent = self.lanes.get(lane).map(|lane| lane.try_send(scene));
+        let sent = self
+            .lanes
+            .get(lane)
+            .map(|lane| lane.try_send(Box::new(scene)));
         if let Some(Err(TrySendError::Full(_) | TrySendError::Closed(_))) = sent {
             waiting.fetch_sub(size, Ordering::Relaxed);
             losses.add("tap_queue", 1);
         }
+    }
+}
+
+/// When the capture ends once it is told to: packets that have passed already may still be on their way to us.
+#[derive(Debug, Default)]
+struct LastCall {
+    told: Option<Instant>,
+    /// Looks since then that found nothing.
+    quiet: u32,
+}
+
+impl LastCall {
+    fn quiet(&mut self) {
+        self.quiet += u32::from(self.told.is_some());
+    }
+
+    fn is_over(&mut self, stop: bool) -> bool {
+        if !stop {
+            return false;
+        }
+        let told = *self.told.get_or_insert_with(Instant::now);
+        NAP * self.quiet > live::HAND_OVER || told.elapsed() >= LAST_CALL
     }
 }
 

@@ -19,3 +19,4 @@ mod scenario;
 mod shipped;
 mod support;
 mod tui;
+mod wire;

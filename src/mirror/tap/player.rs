@@ -51,7 +51,7 @@ pub(super) fn stage() -> io::Result<TcpListener> {
 pub(super) fn start(
     stage: TcpListener,
     proxy: SocketAddr,
-    lanes: Vec<Receiver<Scene>>,
+    lanes: Vec<Receiver<Box<Scene>>>,
     shared: Arc<Shared>,
 ) -> io::Result<JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -96,15 +96,13 @@ struct Lane {
 }
 
 impl Lane {
-    async fn play(mut self, mut scenes: Receiver<Scene>) {
+    async fn play(mut self, mut scenes: Receiver<Box<Scene>>) {
         let mut sender = None;
         while let Some(scene) = scenes.recv().await {
             let size = scene.size();
             self.shared.waiting.fetch_sub(size, Ordering::Relaxed);
-            match timeout(ANSWERED_WITHIN, self.ask(&mut sender, scene)).await {
-                Ok(Some(true)) => {
-                    self.shared.played.fetch_add(1, Ordering::Relaxed);
-                }
+            match timeout(ANSWERED_WITHIN, self.ask(&mut sender, *scene)).await {
+                Ok(Some(true)) => {}
                 Ok(Some(false)) => self.shared.losses.add("refused", 1),
                 Ok(None) | Err(_) => {
                     sender = None;

@@ -287,8 +287,9 @@ mod tests {
             (
                 GET,
                 "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok",
-                "no_answer",
+                "answer_cut",
             ),
+            (GET, "HTT", "no_answer"),
             (
                 "PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nx",
                 OK,

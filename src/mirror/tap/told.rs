@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use meshbed_proxy::observe::{Change, Mirrored, Observer, Record};
+use meshbed_proxy::observe::{Change, First, Mirrored, Observer, Record};
 
 use super::{super::Live, scene};
 
@@ -13,6 +13,8 @@ impl Observer for Told {
     fn request(&self, _record: &Record<'_>) {}
 
     fn mirrored(&self, mut mirrored: Mirrored) {
+        // It had been answered before we knew of it.
+        mirrored.first = First::Primary;
         if let Some(primary) = &mut mirrored.primary {
             scene::as_seen(primary);
         }
