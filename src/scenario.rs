@@ -20,6 +20,7 @@ use meshbed_proxy::{
 
 mod checks;
 mod compared;
+mod compose;
 mod container;
 mod fault;
 pub mod file;
@@ -546,19 +547,21 @@ pub const MAX_REQUEST_BODY: ByteSize = ByteSize(64 << 20);
 /// Reads a scenario and all that it includes. What is wrong is told as a whole; warnings do not stop a run.
 pub fn load(path: &Path, overrides: &Overrides) -> Result<(Scenario, Vec<Warning>), Problems> {
     let mut problems = Vec::new();
-    let read = include::read(path, &mut problems);
-    let Some(mut root) = read.root else {
+    let mut warnings = Vec::new();
+    let mut read = include::read(path, &mut problems);
+    let Some(mut root) = read.root.take() else {
         return Err(Problems::new(read.files, problems));
     };
     let env = |name: &str| std::env::var(name).ok();
     vars::fill(&mut root, &overrides.set, &env, &mut problems);
+    compose::take(&mut root, &mut read, &env, &mut problems, &mut warnings);
     let item = read::read(&root, &file::ROOT, &mut problems);
     let mut resolver = resolve::Resolver {
         root: &item,
         files: &read.files,
         today: jiff::Zoned::now().date(),
         problems,
-        warnings: Vec::new(),
+        warnings,
         standing: Vec::new(),
     };
     let mut scenario = resolver.scenario(path, read.sha256, overrides);

@@ -39,7 +39,7 @@ pub struct Order<'a> {
     pub container: &'a Container,
     /// Its image, by the name that [`Engine::image`](super::Engine::image) gave.
     pub image: &'a str,
-    /// Its environment, but for the scenario's own, which goes before.
+    /// Its environment, whole.
     pub env: &'a BTreeMap<String, String>,
     /// Where its output is kept.
     pub log: &'a Path,
@@ -76,9 +76,6 @@ pub(super) async fn create(
     labels: HashMap<String, String>,
 ) -> Result<Created, Error> {
     let container = order.container;
-    let mut env = order.env.clone();
-    env.insert("PORT".to_owned(), container.port.to_string());
-    env.extend(container.env.clone());
     let memory = container
         .memory
         .map(|memory| i64::try_from(memory.0).unwrap_or(i64::MAX));
@@ -88,7 +85,9 @@ pub(super) async fn create(
         entrypoint: given(&container.entrypoint),
         cmd: given(&container.command),
         env: Some(
-            env.iter()
+            order
+                .env
+                .iter()
                 .map(|(name, value)| format!("{name}={value}"))
                 .collect(),
         ),

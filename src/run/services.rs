@@ -135,6 +135,24 @@ pub fn peers(
     env
 }
 
+/// A scenario's own values with the peers' variables filled in: `${MESHBED_<PEER>_URL}` and its like, for programs that look
+/// for a peer under another name. Others stay as they are.
+fn filled(values: &Environment, peers: &Environment) -> Environment {
+    let fill = |value: &String| {
+        let mut value = value.clone();
+        if value.contains("${MESHBED_") {
+            for (name, peer) in peers {
+                value = value.replace(&format!("${{{name}}}"), peer);
+            }
+        }
+        value
+    };
+    values
+        .iter()
+        .map(|(name, value)| (name.clone(), fill(value)))
+        .collect()
+}
+
 /// What runs behind the sidecars. Dropped, it kills what it started; [`Services::stop`] does so gently, and reports.
 #[derive(Debug)]
 pub struct Services<'a> {
@@ -248,9 +266,8 @@ impl<'a> Services<'a> {
                         } else {
                             label.clone()
                         };
-                        let env = env.clone();
                         let started =
-                            Started::spawn(self.journal, name, process, address, env, place)?;
+                            Started::spawn(self.journal, name, process, address, &env, place)?;
                         self.waits.push(Wait {
                             label: started.label.clone(),
                             address,
@@ -554,6 +571,19 @@ mod tests {
         };
         let (result, _) = bring_up(&only(process(&["./no-such-program"], ready)));
         assert!(message(result).contains("./no-such-program"));
+    }
+
+    #[test]
+    fn peers_can_be_told_under_other_names() {
+        let peers = Environment::from([
+            ("MESHBED_CART_HOST".to_owned(), "10.0.0.1".to_owned()),
+            ("MESHBED_CART_PORT".to_owned(), "81".to_owned()),
+        ]);
+        let values = Environment::from([(
+            "CART".to_owned(),
+            "tcp://${MESHBED_CART_HOST}:${MESHBED_CART_PORT}/${HOME}".to_owned(),
+        )]);
+        assert_eq!(filled(&values, &peers)["CART"], "tcp://10.0.0.1:81/${HOME}");
     }
 
     #[test]

@@ -143,8 +143,7 @@ const TOPOLOGY: Table = Table {
             Optional("none"),
             "a Docker Compose file whose services are taken, beside those of `services`; where both have one, their keys are merged, and those here win",
         )
-        .example("docker-compose.yml")
-        .later(),
+        .example("docker-compose.yml"),
         key(
             "services",
             Kind::Named(Ids, &Kind::Map(&SERVICE)),
@@ -218,7 +217,7 @@ const PROCESS: Table = Table {
     name: "process",
     keys: &[
         key("command", Kind::List(&Kind::Text), Required, "program and arguments; the program is found in `cwd` if it names a folder, else in PATH").example("[./catalog, --fast]"),
-        key("env", Kind::Named(Free, &Kind::Text), Default("{}"), "added to its environment").example("{ LOG: debug }"),
+        key("env", Kind::Named(Free, &Kind::Text), Default("{}"), "added to its environment; `${MESHBED_<PEER>_URL}` in a value is filled in").example("{ LOG: debug }"),
         key("cwd", Kind::Path, Default("."), "where it starts, relative to the scenario's folder"),
         key("replicas", Kind::Whole(1, 64), Default("1"), "how many of it"),
         key("ready", Kind::Map(&READY), Default("{}"), "when it counts as ready"),

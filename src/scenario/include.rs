@@ -37,7 +37,7 @@ pub(super) fn read(path: &Path, problems: &mut Vec<Problem>) -> Read {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
     bytes.iter().fold(String::new(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
@@ -160,7 +160,7 @@ fn included(node: &Node) -> Vec<(String, Place)> {
 }
 
 /// Merges two trees, the later into the earlier.
-fn merge(earlier: Node, later: Node) -> Node {
+pub(super) fn merge(earlier: Node, later: Node) -> Node {
     let at = later.at;
     match (earlier.data, later.data) {
         (Data::Map(mut entries), Data::Map(others)) => {

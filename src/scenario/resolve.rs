@@ -412,7 +412,7 @@ fn error_rule(root: &Item) -> ErrorRule {
 }
 
 /// A path without `.` and without `..` behind a name: `scenarios/../reports` is `reports`.
-fn clean(path: &Path) -> PathBuf {
+pub(super) fn clean(path: &Path) -> PathBuf {
     use std::path::Component;
     let mut clean = PathBuf::new();
     for part in path.components() {

@@ -303,3 +303,84 @@ fn what_sigkill_leaves_at_an_engine_is_undone_by_cleanup() {
         "{with_containers} of {rounds} were killed with something up"
     );
 }
+
+#[test]
+fn a_compose_file_gives_its_services_and_their_calls() {
+    if !docker::is_there() {
+        return;
+    }
+    let compose = format!(
+        r#"
+name: shop
+x-part: &part
+  image: {IMAGE}
+  restart: always
+services:
+  shop:
+    <<: *part
+    command: builtin shop --service shop
+    depends_on: {{ catalog: {{ condition: service_started }}, cart: {{ condition: service_started }}, payments: {{ condition: service_started }} }}
+    # As an application would find a peer that knows nothing of sidecars.
+    environment: [ "MESHBED_CATALOG_URL=http://catalog:${{CATALOG_PORT:-9000}}", "LOG=$$HOME" ]
+    ports: ["127.0.0.1:18080:8080"]
+    mem_limit: 100m
+    healthcheck: {{ test: [CMD, /meshbed, --version], interval: 1s }}
+  catalog: {{ <<: *part, command: [builtin, shop, --service, catalog], expose: [9000], deploy: {{ resources: {{ limits: {{ cpus: "0.5", memory: 64M }} }} }} }}
+  cart: {{ <<: *part, command: [builtin, shop, --service, cart], depends_on: [catalog], expose: [8080] }}
+  payments: {{ image: no-such-image-of-meshbed }}
+"#
+    );
+    let bed = Bed::with(
+        r#"
+version: 1
+name: composed
+seed: 7
+topology:
+  entry: shop
+  compose: compose.yaml
+  services:
+    payments: { builtin: { app: shop } }
+    cart: { policy: { timeout: 3s } }
+traffic: [ { id: main, generate: { rate: 20/s, requests: [ { path: /cart/7 }, { path: /item/1001 } ] }, connections: 4 } ]
+phases: [ { id: steady, for: 3s } ]
+checks: [ { id: good, must: true, that: "errors[shop] == 0 and requests[catalog] > 0 and requests[cart] > 0" } ]
+"#,
+    );
+    fs::write(bed.path().join("compose.yaml"), compose).unwrap();
+    let child = bed.begin("a", &[]);
+    let pid = child.id();
+    let seen: String = running(pid, 3)
+        .iter()
+        .map(|id| {
+            let what = "{{.HostConfig.Memory}} {{.HostConfig.NanoCpus}} {{.HostConfig.PortBindings}} {{.Config.Env}}";
+            docker(&["inspect", "--format", what, id]).unwrap()
+        })
+        .collect();
+    let done = bed.end("a", child);
+    assert!(matches!(done.code, Some(0 | 5)), "{}", done.said);
+    let run = done.run();
+    assert_eq!(run["checks"][0]["outcome"], "pass", "{}", done.said);
+    let catalog_from_shop = done
+        .requests()
+        .iter()
+        .flat_map(|request| request["hops"].as_array().unwrap().clone())
+        .filter(|hop| hop["caller"] == "shop" && hop["service"] == "catalog")
+        .count();
+    assert!(catalog_from_shop > 0);
+    assert!(
+        seen.contains("104857600 0 <no value>") && seen.contains("67108864 500000000"),
+        "{seen}"
+    );
+    assert!(seen.contains("LOG=$HOME"), "{seen}");
+    assert!(
+        done.said.contains("compose.yaml:5:3") && done.said.contains("`restart` is not honoured"),
+        "{}",
+        done.said
+    );
+    assert!(
+        done.said.contains("ports are not published"),
+        "{}",
+        done.said
+    );
+    assert_eq!(docker::of_run(pid), Vec::<String>::new());
+}

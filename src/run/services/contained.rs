@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Environment, Place, What};
+use super::{Environment, Place, What, filled};
 use crate::{
     container::{Engine, Error, Order, Running},
     journal::{Journal, Undone},
@@ -81,6 +81,10 @@ impl<'a> Contained<'a> {
                 "service `{label}`: its container was not prepared"
             )));
         };
+        let own = filled(&container.env, &env);
+        let mut env = env;
+        env.insert("PORT".to_owned(), container.port.to_string());
+        env.extend(own);
         let order = Order {
             label: &label,
             container,

@@ -8,7 +8,7 @@ use std::{
     process::{Child, Stdio},
 };
 
-use super::{Environment, Place, environment};
+use super::{Environment, Place, environment, filled};
 use crate::{
     container::last_lines,
     journal::{Effect, Entry, Journal, MARK, Undone, process::ProcessId},
@@ -34,7 +34,7 @@ impl Started {
         label: String,
         process: &Process,
         address: SocketAddr,
-        peers: Environment,
+        peers: &Environment,
         place: Place<'_>,
     ) -> Result<Self, Failure> {
         let Some((program, arguments)) = process.command.split_first() else {
@@ -58,7 +58,7 @@ impl Started {
             .args(arguments)
             .envs(peers)
             .env("PORT", address.port().to_string())
-            .envs(&process.env)
+            .envs(filled(&process.env, peers))
             .env(MARK, journal.mark())
             .current_dir(place.base.join(&process.cwd))
             .process_group(0)

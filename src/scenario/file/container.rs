@@ -23,7 +23,7 @@ const CONTAINER: Table = Table {
         key("build", Kind::Either(&[Kind::Path, Kind::Map(&BUILD)]), Optional("`image` is there, or is pulled"), "a folder with a Dockerfile that its image is built from; `.dockerignore` holds").example("./cart"),
         key("entrypoint", Kind::List(&Kind::Text), Optional("the image's"), "the program that `command` is given to").example("[/bin/cart]"),
         key("command", Kind::List(&Kind::Text), Default("[]"), "in place of the image's").example("[--fast]"),
-        key("env", Kind::Named(Free, &Kind::Text), Default("{}"), "added to its environment, which has `PORT` and `MESHBED_<PEER>_URL`").example("{ LOG: debug }"),
+        key("env", Kind::Named(Free, &Kind::Text), Default("{}"), "added to its environment, which has `PORT` and `MESHBED_<PEER>_URL`; `${MESHBED_<PEER>_URL}` in a value is filled in").example("{ LOG: debug }"),
         key("port", Kind::Whole(1, 65_535), Default("8080"), "where it listens; it is told in `PORT`"),
         key("memory", Kind::Size, Optional("no limit"), "the most memory it may use; more, and it is killed").example("256MiB"),
         key("cpus", Kind::Number(0.01), Optional("no limit"), "the most processor time it may use: 1.5 is one and a half cores").example("1"),
