@@ -9,6 +9,7 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, StatusCode, uri::PathAndQuery};
 use tokio::time::Instant;
+use xxhash_rust::xxh3::Xxh3;
 
 use super::Shadow;
 use crate::{
@@ -53,7 +54,6 @@ pub struct Primary {
 }
 
 /// Keeps the first bytes of an answer.
-#[derive(Debug)]
 pub(super) struct Recorder {
     status: StatusCode,
     headers: HeaderMap,
@@ -61,6 +61,9 @@ pub(super) struct Recorder {
     first: Bytes,
     body: BytesMut,
     length: u64,
+    /// Of the bytes that are not kept.
+    rest: Option<Box<Xxh3>>,
+    trailers: HeaderMap,
 }
 
 impl Pair {
@@ -187,6 +190,13 @@ impl Primary {
         }
     }
 
+    /// The fields after the answer's body.
+    pub fn trailers(&mut self, trailers: &HeaderMap) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.trailers = trailers.clone();
+        }
+    }
+
     /// The answer is whole.
     pub fn end(mut self, now: Instant) {
         if let (Some(pair), Some(recorder), Some(begin)) =
@@ -222,6 +232,8 @@ impl Recorder {
             first: Bytes::new(),
             body: BytesMut::new(),
             length: 0,
+            rest: None,
+            trailers: HeaderMap::new(),
         }
     }
 
@@ -229,7 +241,13 @@ impl Recorder {
     pub(super) fn take(&mut self, data: &Bytes) {
         let room = self.limit.saturating_sub(self.length);
         self.length += data.len() as u64;
-        let kept = data.slice(..data.len().min(usize::try_from(room).unwrap_or(usize::MAX)));
+        let room = data.len().min(usize::try_from(room).unwrap_or(usize::MAX));
+        let kept = data.slice(..room);
+        if room < data.len() {
+            self.rest
+                .get_or_insert_with(Box::default)
+                .update(&data.slice(room..));
+        }
         if self.first.is_empty() && self.body.is_empty() {
             // Most answers are one piece, that need not be copied.
             self.first = kept;
@@ -239,6 +257,11 @@ impl Recorder {
             self.body.extend_from_slice(&self.first);
         }
         self.body.extend_from_slice(&kept);
+    }
+
+    /// The fields after the body.
+    pub(super) fn trailers(&mut self, trailers: HeaderMap) {
+        self.trailers = trailers;
     }
 
     /// The answer.
@@ -252,6 +275,8 @@ impl Recorder {
                 self.body.freeze()
             },
             length: self.length,
+            rest: self.rest.map(|rest| rest.digest()),
+            trailers: self.trailers,
             duration: end.saturating_duration_since(begin),
         }
     }
@@ -286,5 +311,22 @@ mod tests {
             let answer = recorder.answer(now, now);
             assert_eq!((&*answer.body, answer.length), (body.as_bytes(), length));
         }
+    }
+
+    #[test]
+    fn what_is_not_kept_is_hashed_however_it_comes() {
+        let rest = |pieces: &[&'static str]| {
+            let mut recorder = Recorder::new(StatusCode::OK, HeaderMap::new(), 4);
+            for piece in pieces {
+                recorder.take(&Bytes::from_static(piece.as_bytes()));
+            }
+            let now = Instant::now();
+            recorder.answer(now, now).rest
+        };
+        assert_eq!(rest(&["abcd"]), None);
+        let whole = rest(&["abcdef"]);
+        assert_eq!(whole, Some(xxhash_rust::xxh3::xxh3_64(b"ef")));
+        assert_eq!(rest(&["ab", "cde", "f"]), whole);
+        assert_ne!(rest(&["abcdeg"]), whole);
     }
 }
