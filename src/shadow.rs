@@ -16,6 +16,7 @@
 use std::fmt;
 
 use bytes::Bytes;
+use http::HeaderMap;
 use meshbed_proxy::observe;
 use serde::Serialize;
 use serde_json::Value;
@@ -60,6 +61,8 @@ pub struct Answer {
     pub body: Bytes,
     /// Length of the whole body.
     pub length: u64,
+    /// A hash of what of the body was not kept, where it is known.
+    pub rest: Option<u64>,
 }
 
 impl Answer {
@@ -101,15 +104,19 @@ fn sha256(bytes: &[u8]) -> String {
 
 impl From<&observe::Answer> for Answer {
     fn from(answer: &observe::Answer) -> Self {
-        let headers = answer.headers.iter();
+        let fields = |map: &HeaderMap| {
+            let fields = map.iter();
+            fields
+                .map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_owned()))
+                .collect()
+        };
         Self {
             status: answer.status.as_u16(),
-            headers: headers
-                .map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_owned()))
-                .collect(),
+            headers: fields(&answer.headers),
+            trailers: fields(&answer.trailers),
             body: answer.body.clone(),
             length: answer.length,
-            ..Self::default()
+            rest: answer.rest,
         }
     }
 }

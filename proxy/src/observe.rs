@@ -266,6 +266,10 @@ pub struct Answer {
     pub body: Bytes,
     /// Length of the whole body.
     pub length: u64,
+    /// xxh3 of the bytes that are not kept; `None`: all are, or they are not known.
+    pub rest: Option<u64>,
+    /// Fields after the body.
+    pub trailers: HeaderMap,
     /// From the request's sending on to the answer's end.
     pub duration: Duration,
 }

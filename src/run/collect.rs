@@ -469,6 +469,8 @@ mod tests {
             headers,
             body: Bytes::copy_from_slice(body.as_bytes()),
             length: body.len() as u64,
+            rest: None,
+            trailers: HeaderMap::new(),
             duration: Duration::from_micros(900),
         }
     }

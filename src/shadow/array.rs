@@ -125,7 +125,7 @@ fn in_order<'a>(
         .count();
     let first = first.get(..first.len() - after).unwrap_or_default();
     let second = second.get(..second.len() - after).unwrap_or_default();
-    if first.len() == second.len() && first.len() > 1 && sorted(first) == sorted(second) {
+    if first.len() == second.len() && first.len() > 1 && are_the_same(first, second) {
         return walk.note(Kind::Order, Some(whole.0), Some(whole.1));
     }
     let mut at = (0, 0);
@@ -229,6 +229,13 @@ fn extra<'a>(walk: &mut Walk<'_, 'a>, candidate: &'a [Node<'a>], places: Vec<usi
     for place in places {
         walk.only(Step::Index(place), None, candidate.get(place));
     }
+}
+
+/// Whether they are the same elements, in whatever order.
+fn are_the_same(first: &[Node<'_>], second: &[Node<'_>]) -> bool {
+    // Most arrays that differ hold other elements: is the first one there at all?
+    let is_there = |one: &Node<'_>| second.iter().any(|other| one.is_like(other));
+    first.first().is_some_and(is_there) && sorted(first) == sorted(second)
 }
 
 fn sorted(elements: &[Node<'_>]) -> Vec<String> {

@@ -168,7 +168,11 @@ fn form_of(kind: &[u8], body: &[u8]) -> Form {
 pub(super) fn summary(answer: &Answer) -> Value {
     let kind = answer.header("content-type");
     let kind = kind.map(|kind| json::cut(&String::from_utf8_lossy(kind)));
-    json!({ "type": kind, "bytes": answer.length, "sha256": answer.sha256() })
+    let mut summary = json!({ "type": kind, "bytes": answer.length, "sha256": answer.sha256() });
+    if let (Some(fields), Some(rest)) = (summary.as_object_mut(), answer.rest) {
+        fields.insert("rest_xxh3".to_owned(), format!("{rest:016x}").into());
+    }
+    summary
 }
 
 fn lines_of(text: &str) -> Node<'_> {

@@ -46,8 +46,10 @@ pub fn compare(
         (&primary.headers, &candidate.headers),
         rules,
     ));
+    let rest = primary.rest.zip(candidate.rest);
     if primary.body != candidate.body
         || primary.length != candidate.length
+        || rest.is_some_and(|(primary, candidate)| primary != candidate)
         || primary.header("content-encoding") != candidate.header("content-encoding")
     {
         compare_bodies(target, primary, candidate, rules, &mut found);
@@ -582,6 +584,28 @@ mod tests {
                 vec!["value body:truncated"],
             ),
             (cut("{\"a\":1", 100), cut("{\"a\":1", 100), vec![]),
+            (
+                Answer {
+                    rest: Some(1),
+                    ..cut("{", 100)
+                },
+                Answer {
+                    rest: Some(2),
+                    ..cut("{", 100)
+                },
+                vec!["value body:truncated"],
+            ),
+            (
+                Answer {
+                    rest: Some(1),
+                    ..cut("{", 100)
+                },
+                Answer {
+                    rest: Some(1),
+                    ..cut("{", 100)
+                },
+                vec![],
+            ),
             (
                 typed("application/json", deep.clone() + " "),
                 typed("application/json", deep),

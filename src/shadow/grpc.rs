@@ -234,6 +234,7 @@ mod tests {
             trailers: vec![("grpc-status".to_owned(), b"0".to_vec())],
             length: body.len() as u64,
             body: Bytes::from(body),
+            rest: None,
         }
     }
 

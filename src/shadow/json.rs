@@ -143,10 +143,7 @@ impl<'a> Reader<'a> {
         let mut decoded: Option<String> = None;
         let mut kept = begin;
         loop {
-            let rest = self.text.as_bytes().get(self.at..)?;
-            self.at += rest
-                .iter()
-                .position(|&byte| byte == b'"' || byte == b'\\' || byte < 0x20)?;
+            self.at += plain(self.text.as_bytes().get(self.at..)?);
             let plain = self.text.get(kept..self.at)?;
             match self.peek()? {
                 b'"' => {
@@ -236,6 +233,28 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// How many bytes of a string come before a quote, an escape or a control character; eight are looked at in one go.
+fn plain(bytes: &[u8]) -> usize {
+    const ONES: u64 = u64::MAX / 255;
+    const HIGH: u64 = ONES << 7;
+    // Of each byte the high bit, if it is less than `below` (at most 128). Beyond the first such byte it may err.
+    let less = |word: u64, below: u64| word.wrapping_sub(ONES * below) & !word & HIGH;
+    let mut at = 0;
+    while let Some(chunk) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) {
+        let word = u64::from_le_bytes(*chunk);
+        let quote = less(word ^ (ONES * u64::from(b'"')), 1);
+        let escape = less(word ^ (ONES * u64::from(b'\\')), 1);
+        let ends = quote | escape | less(word, 0x20);
+        if ends != 0 {
+            return at + ends.trailing_zeros() as usize / 8;
+        }
+        at += 8;
+    }
+    let rest = bytes.get(at..).unwrap_or_default();
+    let end = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..0x20);
+    at + rest.iter().position(end).unwrap_or(rest.len())
+}
+
 impl Node<'_> {
     /// The same, borrowing from nothing.
     pub(super) fn into_owned(self) -> Node<'static> {
@@ -284,6 +303,32 @@ impl Node<'_> {
                 });
                 Value::Object(shown.collect::<Map<_, _>>())
             }
+        }
+    }
+
+    /// Whether both are the same but for the order of their fields, as [`Self::canonical`] has it; most that differ do so at
+    /// once.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::List(of_self), Self::List(of_other)) => {
+                let mut pairs = of_self.iter().zip(of_other);
+                of_self.len() == of_other.len() && pairs.all(|(a, b)| a.is_like(b))
+            }
+            (Self::Map(of_self), Self::Map(of_other)) => {
+                let there = |place: usize, name: &str| match of_other.get(place) {
+                    Some((other, value)) if other == name => Some(value),
+                    _ => of_other
+                        .iter()
+                        .find(|(other, _)| other == name)
+                        .map(|(_, value)| value),
+                };
+                let mut fields = of_self.iter().enumerate();
+                of_self.len() == of_other.len()
+                    && fields.all(|(place, (name, value))| {
+                        there(place, name).is_some_and(|other| value.is_like(other))
+                    })
+            }
+            (one, other) => one == other,
         }
     }
 
@@ -382,6 +427,23 @@ mod tests {
         ] {
             assert!(serde_json::from_str::<Value>(text).is_err(), "{text}");
             assert_eq!(parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn strings_end_where_they_end() {
+        for length in 0..40 {
+            let text = "aé\u{7f}\u{1f600}ÿ".repeat(9);
+            let text: String = text.chars().take(length).collect();
+            assert_eq!(
+                parse(&format!("\"{text}\"")),
+                Some(Node::Text(text.clone().into()))
+            );
+            for end in ["\\", "\"", "\u{1}", "\u{1f}"] {
+                let bytes = format!("{text}{end}{text}");
+                assert_eq!(plain(bytes.as_bytes()), text.len(), "{bytes:?}");
+            }
+            assert_eq!(plain(text.as_bytes()), text.len());
         }
     }
 

@@ -154,22 +154,36 @@ fn matches(wanted: &[Wanted], trail: &[Step<'_>], below: bool) -> bool {
     }
 }
 
-/// A trail in words: concrete, or as a template, where indices and keys that are ids become `*`.
-pub(super) fn written(root: &str, trail: &[Step<'_>], as_template: bool) -> String {
-    let mut text = String::with_capacity(root.len() + trail.len() * 8);
-    text.push_str(root);
+/// A trail in words, twice: as it is, and as a template, where indices and keys that are ids become `*`.
+pub(super) fn written(root: &str, trail: &[Step<'_>]) -> (String, String) {
+    let length = root.len() + trail.len() * 10;
+    let (mut path, mut template) = (String::with_capacity(length), String::with_capacity(length));
+    path.push_str(root);
+    template.push_str(root);
     for step in trail {
-        let _ = match step {
-            Step::Index(_) if as_template => text.write_str("[*]"),
-            Step::Index(index) => write!(text, "[{index}]"),
-            Step::Key(key) if as_template && template::is_id(key) => text.write_str(".*"),
-            Step::Key(key) if key.is_empty() || key.contains(['.', '[', '\'']) => {
-                write!(text, "['{key}']")
+        match step {
+            Step::Index(index) => {
+                let _ = write!(path, "[{index}]");
+                template.push_str("[*]");
             }
-            Step::Key(key) => write!(text, ".{key}"),
-        };
+            Step::Key(key) => {
+                let quoted =
+                    key.is_empty() || key.bytes().any(|byte| matches!(byte, b'.' | b'[' | b'\''));
+                let (open, close) = if quoted { ("['", "']") } else { (".", "") };
+                for text in [open, key, close] {
+                    path.push_str(text);
+                }
+                if template::is_id(key) {
+                    template.push_str(".*");
+                } else {
+                    for text in [open, key, close] {
+                        template.push_str(text);
+                    }
+                }
+            }
+        }
     }
-    text
+    (path, template)
 }
 
 #[cfg(test)]
@@ -222,7 +236,10 @@ mod tests {
     #[test]
     fn a_template_leaves_indices_and_ids_out() {
         let trail = [Key("carts"), Key("10442"), Index(0), Key("a.b")];
-        assert_eq!(written("$", &trail, false), "$.carts.10442[0]['a.b']");
-        assert_eq!(written("$", &trail, true), "$.carts.*[*]['a.b']");
+        let expected = (
+            "$.carts.10442[0]['a.b']".to_owned(),
+            "$.carts.*[*]['a.b']".to_owned(),
+        );
+        assert_eq!(written("$", &trail), expected);
     }
 }

@@ -60,11 +60,13 @@ impl Shape {
     }
 
     fn of_texts(primary: &str, shadow: &str) -> Self {
-        let (of_primary, of_shadow) = (Forms::of(primary), Forms::of(shadow));
+        let ((of_primary, first), (of_shadow, second)) = (Forms::of(primary), Forms::of(shadow));
         let forms = of_primary.both(of_shadow);
-        let times = (moment(primary, of_primary), moment(shadow, of_shadow));
-        let (of, sizes) = match times {
-            (Some(primary), Some(shadow)) => (Measure::Time, (primary, shadow)),
+        let (of, sizes) = match (first, second) {
+            (Some(first), Some(second)) => (
+                Measure::Time,
+                (rounded(first as f64), rounded(second as f64)),
+            ),
             _ => (Measure::Length, (primary.len() as f64, shadow.len() as f64)),
         };
         let as_long = length_class(primary) == length_class(shadow);
@@ -105,15 +107,6 @@ fn sign(number: f64) -> i8 {
 /// Texts of 1 to 3, 4 to 15, 16 to 63, … bytes are about as long.
 fn length_class(text: &str) -> u32 {
     text.len().checked_ilog(4).map_or(0, |class| class + 1)
-}
-
-/// Of a text that is a time, when.
-fn moment(text: &str, forms: Forms) -> Option<f64> {
-    if !forms.has(Format::Rfc3339) {
-        return None;
-    }
-    let time: jiff::Timestamp = text.parse().ok()?;
-    Some(rounded(time.as_second() as f64))
 }
 
 /// The unit of a number that may be a time since 1970, in powers of 1,000 a second, and when that is.

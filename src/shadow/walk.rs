@@ -140,9 +140,10 @@ impl<'a> Walk<'_, 'a> {
         if self.probing {
             self.differs |= ignored_by.is_none();
         } else if !self.is_over() {
+            let (path, template) = written(self.root, &self.trail);
             self.found.push(Difference {
-                path: written(self.root, &self.trail, false),
-                template: written(self.root, &self.trail, true),
+                path,
+                template,
                 kind,
                 primary: primary.map(Node::shown),
                 candidate: candidate.map(Node::shown),

@@ -285,6 +285,9 @@ impl Download {
         }
         if let (Some(trailers), Some(log)) = (frame.trailers_ref(), &mut self.log) {
             log.keep_trailer(trailers);
+            for primary in &mut self.primaries {
+                primary.trailers(trailers);
+            }
         }
         if ended {
             self.source_ended();

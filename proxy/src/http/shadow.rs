@@ -646,6 +646,9 @@ impl Shadow {
             if let (Some(recorder), Some(data)) = (&mut recorder, frame.data_ref()) {
                 recorder.take(data);
             }
+            if let (Some(recorder), Ok(trailers)) = (&mut recorder, frame.into_trailers()) {
+                recorder.trailers(trailers);
+            }
         }
         Ok(recorder.map(|recorder| recorder.answer(begin, Instant::now())))
     }

@@ -10,17 +10,19 @@ use std::{
 
 use meshbed_proxy::{
     config::Config,
-    observe::{First, Outcome},
+    observe::{Answer, First, Outcome},
     policy::{
         fault::{Fault, Rule, Select, abort::Abort},
         matcher::Matcher,
         mirror::{Limits, Mirror},
+        protocol::Upstream,
     },
     unit::{ByteSize, Share},
 };
 
 use tokio::time::Instant;
 
+use super::http2::peer;
 use super::support::{cluster, config, echo, forward, nobody, once, service, start};
 
 fn mirror() -> Mirror {
@@ -213,8 +215,40 @@ fn answers_are_kept_up_to_a_limit() {
             (answer.status.as_u16(), &*answer.body, answer.length),
             (201, &b"abcd"[..], 6)
         );
+        assert!(answer.rest.is_some());
         assert!(answer.duration >= Duration::from_millis(20));
     }
+}
+
+#[test]
+fn trailers_of_both_answers_are_kept() {
+    let side = |status: &'static str| {
+        peer::service(
+            h2::server::Builder::new(),
+            move |_, mut respond| async move {
+                let mut send = respond
+                    .send_response(http::Response::new(()), false)
+                    .unwrap();
+                send.send_data("hi".into(), false).unwrap();
+                send.send_trailers(peer::headers(&[("grpc-status", status)]))
+                    .unwrap();
+            },
+        )
+    };
+    let mut config = mirrored_to(side("0"), side("5"), mirror());
+    for cluster in &mut config.clusters {
+        cluster.protocol = Upstream::Http2;
+    }
+    let proxy = start(config);
+    let client = peer::Client::connect(proxy.address);
+    let answer = client.get("/shop.Cart/Get").unwrap();
+    assert_eq!(answer.trailers.unwrap()["grpc-status"], "0");
+    let told = proxy.told.mirrored(1).remove(0);
+    let status = |answer: Option<Answer>| answer.unwrap().trailers["grpc-status"].clone();
+    assert_eq!(
+        (status(told.primary).as_ref(), status(told.answer).as_ref()),
+        (&b"0"[..], &b"5"[..])
+    );
 }
 
 #[test]

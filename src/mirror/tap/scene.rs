@@ -269,6 +269,8 @@ mod tests {
             headers: scene.answer.headers().clone(),
             body: Bytes::from_static(b"abcd"),
             length: 4,
+            rest: None,
+            trailers: HeaderMap::new(),
             duration: Duration::from_secs(9),
         };
         told.headers.insert(header::CONTENT_LENGTH, 4.into());

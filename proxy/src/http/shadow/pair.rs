@@ -10,6 +10,7 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, StatusCode, uri::PathAndQuery};
 use tokio::time::Instant;
+use xxhash_rust::xxh3::Xxh3;
 
 use super::Shadow;
 use crate::{
@@ -55,7 +56,6 @@ pub struct Primary {
 }
 
 /// Keeps the first bytes of an answer.
-#[derive(Debug)]
 pub(super) struct Recorder {
     status: StatusCode,
     headers: HeaderMap,
@@ -63,6 +63,9 @@ pub(super) struct Recorder {
     first: Bytes,
     body: BytesMut,
     length: u64,
+    /// Of the bytes that are not kept.
+    rest: Option<Box<Xxh3>>,
+    trailers: HeaderMap,
 }
 
 impl Pair {
@@ -237,6 +240,13 @@ impl Primary {
         }
     }
 
+    /// The fields after the answer's body.
+    pub fn trailers(&mut self, trailers: &HeaderMap) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.trailers = trailers.clone();
+        }
+    }
+
     /// The answer is whole.
     pub fn end(mut self, now: Instant) {
         if let (Some(pair), Some(recorder), Some(begin)) =
@@ -272,6 +282,8 @@ impl Recorder {
             first: Bytes::new(),
             body: BytesMut::new(),
             length: 0,
+            rest: None,
+            trailers: HeaderMap::new(),
         }
     }
 
@@ -279,7 +291,13 @@ impl Recorder {
     pub(super) fn take(&mut self, data: &Bytes) {
         let room = self.limit.saturating_sub(self.length);
         self.length += data.len() as u64;
-        let kept = data.slice(..data.len().min(usize::try_from(room).unwrap_or(usize::MAX)));
+        let room = data.len().min(usize::try_from(room).unwrap_or(usize::MAX));
+        let kept = data.slice(..room);
+        if room < data.len() {
+            self.rest
+                .get_or_insert_with(Box::default)
+                .update(&data.slice(room..));
+        }
         if self.first.is_empty() && self.body.is_empty() {
             // Most answers are one piece, that need not be copied.
             self.first = kept;
@@ -289,6 +307,11 @@ impl Recorder {
             self.body.extend_from_slice(&self.first);
         }
         self.body.extend_from_slice(&kept);
+    }
+
+    /// The fields after the body.
+    pub(super) fn trailers(&mut self, trailers: HeaderMap) {
+        self.trailers = trailers;
     }
 
     /// The answer.
@@ -302,6 +325,8 @@ impl Recorder {
                 self.body.freeze()
             },
             length: self.length,
+            rest: self.rest.map(|rest| rest.digest()),
+            trailers: self.trailers,
             duration: end.saturating_duration_since(begin),
         }
     }
@@ -354,5 +379,22 @@ mod tests {
             let answer = recorder.answer(now, now);
             assert_eq!((&*answer.body, answer.length), (body.as_bytes(), length));
         }
+    }
+
+    #[test]
+    fn what_is_not_kept_is_hashed_however_it_comes() {
+        let rest = |pieces: &[&'static str]| {
+            let mut recorder = Recorder::new(StatusCode::OK, HeaderMap::new(), 4);
+            for piece in pieces {
+                recorder.take(&Bytes::from_static(piece.as_bytes()));
+            }
+            let now = Instant::now();
+            recorder.answer(now, now).rest
+        };
+        assert_eq!(rest(&["abcd"]), None);
+        let whole = rest(&["abcdef"]);
+        assert_eq!(whole, Some(xxhash_rust::xxh3::xxh3_64(b"ef")));
+        assert_eq!(rest(&["ab", "cde", "f"]), whole);
+        assert_ne!(rest(&["abcdeg"]), whole);
     }
 }
