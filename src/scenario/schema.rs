@@ -394,7 +394,8 @@ mod tests {
         for (key, there) in [
             ("max_in_flight", true),
             ("steady_state", true),
-            ("blackhole", false),
+            ("blackhole", true),
+            ("partition", false),
             ("matrix", false),
         ] {
             assert_eq!(text.contains(&format!("\"{key}\"")), there, "{key}");
