@@ -23,7 +23,7 @@ pub mod theme;
 pub mod update;
 pub mod view;
 
-pub use again::Again;
+pub use again::{Again, Which};
 pub use app::{App, Ending, Facts};
 pub use theme::Theme;
 
@@ -44,8 +44,8 @@ pub enum Order {
         /// Why.
         why: String,
     },
-    /// Replay these requests of the schedule. What comes of them comes as [`Input::Replayed`].
-    Replay(Vec<u64>),
+    /// Replay these requests. What comes of them comes as [`Input::Replayed`].
+    Replay(Which),
 }
 
 /// What comes to the screens from outside.

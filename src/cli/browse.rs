@@ -4,15 +4,18 @@ use std::{collections::BTreeSet, path::PathBuf, sync::Arc, thread::JoinHandle};
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
+mod mirrored;
+
 use super::run::run_number;
 use crate::{
     event::RunEvent,
     journal::{self, Effect, Journal},
+    replay::Prepared,
     report::Run,
     run::{Command, Options, again, chain, outcome::Ending},
     scenario::{self, Overrides, Scenario, ignore},
     shadow::Ignore,
-    tui::{Again, App, Input, Order},
+    tui::{Again, App, Input, Order, Which, again::Known},
 };
 
 /// How long a rule holds: what it hides is looked at again by then.
@@ -43,6 +46,8 @@ enum Source {
         sha256: String,
         seed: u64,
     },
+    /// A saved mirror: what it was asked.
+    Mirror { asked: serde_json::Value, seed: u64 },
 }
 
 #[derive(Debug)]
@@ -74,10 +79,16 @@ impl Desk {
     /// For the screens of a saved run.
     pub(super) fn of_saved(run: &Run, inputs: UnboundedSender<Input>) -> Self {
         Self {
-            source: Source::Saved {
-                file: PathBuf::from(&run.scenario.file),
-                sha256: run.scenario.sha256.clone(),
-                seed: run.seed,
+            source: match run.scenario.resolved.get("mirror") {
+                Some(asked) => Source::Mirror {
+                    asked: asked.clone(),
+                    seed: run.seed,
+                },
+                None => Source::Saved {
+                    file: PathBuf::from(&run.scenario.file),
+                    sha256: run.scenario.sha256.clone(),
+                    seed: run.seed,
+                },
             },
             file: PathBuf::from(&run.scenario.file),
             // A mirror's own is of what it was asked, not of a file.
@@ -96,20 +107,20 @@ impl Desk {
         match order {
             Order::Stop => return Some(Command::Stop),
             Order::Switch(fault, on) => return Some(Command::SwitchFault(fault, on)),
-            Order::Replay(ordinals) => self.replay(ordinals),
+            Order::Replay(which) => self.replay(which),
             Order::Ignore { path, why } => self.ignore(&path, &why),
         }
         None
     }
 
     /// Replays these requests on a thread of its own.
-    fn replay(&mut self, ordinals: Vec<u64>) {
+    fn replay(&mut self, which: Which) {
         self.end_replay();
         let (command, commands) = unbounded_channel();
         let job = Job {
             source: self.source.clone(),
             schedule: self.schedule.clone(),
-            ordinals: ordinals.into_iter().collect(),
+            which,
             inputs: self.inputs.clone(),
         };
         let thread = std::thread::Builder::new()
@@ -182,11 +193,33 @@ pub(super) fn print_copied(app: &App) {
     }
 }
 
+/// Requests as they are sent.
+fn prepared(known: &[Known]) -> Result<Vec<(u64, Prepared)>, String> {
+    let one = |known: &Known| {
+        let mut headers = http::HeaderMap::new();
+        for (name, value) in &known.asked.headers {
+            let name = http::HeaderName::try_from(name).ok()?;
+            headers.append(name, http::HeaderValue::try_from(value).ok()?);
+        }
+        let request = Prepared {
+            method: known.method.parse().ok()?,
+            uri: known.target.parse().ok()?,
+            headers,
+            body: known.asked.body.clone().into(),
+        };
+        Some((known.ordinal, request))
+    };
+    let requests = known.iter().map(|known| {
+        one(known).ok_or_else(|| format!("request #{} cannot be sent again", known.ordinal))
+    });
+    requests.collect()
+}
+
 /// A replay.
 struct Job {
     source: Source,
     schedule: Option<String>,
-    ordinals: BTreeSet<u64>,
+    which: Which,
     inputs: UnboundedSender<Input>,
 }
 
@@ -204,8 +237,14 @@ impl Job {
     fn run(&self, commands: UnboundedReceiver<Command>) -> Result<(), String> {
         self.step("reading the scenario and its capture");
         let scenario = self.scenario()?;
-        let chosen = again::Chosen::of(&scenario, self.schedule.as_deref(), &self.ordinals)
-            .map_err(|error| chain(&error))?;
+        let chosen = match &self.which {
+            Which::Scheduled(ordinals) => {
+                let ordinals: BTreeSet<u64> = ordinals.iter().copied().collect();
+                again::Chosen::of(&scenario, self.schedule.as_deref(), &ordinals)
+            }
+            Which::Known(known) => again::Chosen::given(&scenario, prepared(known)?),
+        }
+        .map_err(|error| chain(&error))?;
         journal::recover(&journal::folder())
             .map_err(|error| format!("cannot read the journals: {error}"))?;
         let number = run_number(&scenario);
@@ -224,6 +263,9 @@ impl Job {
     fn scenario(&self) -> Result<Arc<Scenario>, String> {
         let (file, sha256, seed) = match &self.source {
             Source::Loaded(scenario) => return Ok(Arc::clone(scenario)),
+            Source::Mirror { asked, seed } => {
+                return mirrored::scenario(asked, *seed).map(Arc::new);
+            }
             Source::Saved { file, sha256, seed } => (file, sha256, seed),
         };
         let overrides = Overrides {

@@ -23,7 +23,7 @@ use crate::{
 
 mod bundle;
 mod show;
-mod wanted;
+pub(super) mod wanted;
 mod watch;
 mod way;
 

@@ -1,15 +1,19 @@
 //! Replays some requests of a run: the scenario's services and shadows come up once more, nothing is broken or judged, and
 //! only those requests are sent, under their old ordinals, so that the samples choose them again.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
 
+use meshbed_proxy::{
+    policy::{matcher::Matcher, mirror::SampleKey},
+    unit::Share,
+};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 
 use super::{Command, Failure, Options, Outcome, chain, engine};
 use crate::{
     event::{Micros, RunEvent},
-    replay::{Schedule, schedule},
-    scenario::{Phase, Scenario},
+    replay::{Lane, Planned, Prepared, Schedule, schedule},
+    scenario::{Connections, Phase, Rewrite, Scenario, Source, SourceKind},
 };
 
 /// Time between two requests: what differs under no load at all does not differ because of it.
@@ -22,7 +26,14 @@ const TAIL_US: Micros = 500_000;
 #[derive(Debug)]
 pub struct Chosen {
     schedule: Schedule,
+    /// They are no scenario's: every shadow gets all of them.
+    given: bool,
 }
+
+/// Connections that given requests go by.
+const CONNECTIONS: u32 = 4;
+/// A given request is given up after this.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Chosen {
     /// These requests of the scenario's schedule. `sha256`: that of the run whose ordinals they are; with another schedule
@@ -48,7 +59,56 @@ impl Chosen {
                 "none of the requests is in the run's schedule".to_owned(),
             ));
         }
-        Ok(Self { schedule })
+        Ok(Self {
+            schedule,
+            given: false,
+        })
+    }
+
+    /// These requests, each under its ordinal, to the scenario's first service: live traffic has no schedule.
+    ///
+    /// # Errors
+    /// When there are none, or no service.
+    pub fn given(
+        scenario: &Scenario,
+        requests: impl IntoIterator<Item = (u64, Prepared)>,
+    ) -> Result<Self, Failure> {
+        let missing = |what: &str| Failure::Scenario(format!("there is no {what} to replay"));
+        let service = scenario
+            .services
+            .first()
+            .ok_or_else(|| missing("service"))?;
+        let planned: Vec<Planned> = requests
+            .into_iter()
+            .zip(0..)
+            .map(|((ordinal, request), index)| Planned {
+                ordinal,
+                source: 0,
+                due_us: index * APART_US,
+                connection: 0,
+                request: Arc::new(request),
+            })
+            .collect();
+        let span_us = planned.last().ok_or_else(|| missing("request"))?.due_us;
+        let lane = Lane {
+            id: SOURCE.into(),
+            service: service.id.clone(),
+            protocol: service.protocol,
+            connections: Connections::Pool(CONNECTIONS),
+            max_in_flight: planned.len() as u32,
+            timeout: TIMEOUT,
+            trace: None,
+        };
+        let schedule = Schedule {
+            planned,
+            sources: vec![lane],
+            sha256: String::new(),
+            span_us,
+        };
+        Ok(Self {
+            schedule,
+            given: true,
+        })
     }
 
     /// How many requests.
@@ -73,8 +133,43 @@ pub fn execute(
     events: UnboundedSender<RunEvent>,
     commands: UnboundedReceiver<Command>,
 ) -> Result<Outcome, Failure> {
-    let scenario = quiet(scenario, chosen.schedule.span_us + TAIL_US);
+    let mut scenario = quiet(scenario, chosen.schedule.span_us + TAIL_US);
+    if chosen.given {
+        open(&mut scenario, &chosen.schedule);
+    }
     engine::execute_schedule(&scenario, Some(chosen.schedule), options, events, commands)
+}
+
+/// The source of given requests.
+const SOURCE: &str = "replay";
+
+/// Gives given requests their way in, and all of them to every shadow.
+fn open(scenario: &mut Scenario, schedule: &Schedule) {
+    scenario.traffic = schedule
+        .sources
+        .iter()
+        .map(|lane| Source {
+            id: lane.id.clone(),
+            to: lane.service.clone(),
+            protocol: lane.protocol,
+            // What it sends is in the schedule.
+            kind: SourceKind::Trace {
+                file: PathBuf::new(),
+                speed: 1.0,
+                window: None,
+                loops: 1,
+                filter: Matcher::default(),
+            },
+            connections: lane.connections,
+            max_in_flight: lane.max_in_flight,
+            timeout: lane.timeout,
+            rewrite: Rewrite::default(),
+        })
+        .collect();
+    for shadow in &mut scenario.shadows {
+        shadow.percent = Share::ALL;
+        shadow.key = SampleKey::Ordinal;
+    }
 }
 
 /// The scenario without what breaks, judges or stops it, in one phase.
@@ -134,6 +229,48 @@ mod tests {
         mirrored.sort_unstable();
         let expected = [3, 120, 249].map(|ordinal| (ordinal, MirrorOutcome::Compared));
         assert_eq!(mirrored, expected);
+    }
+
+    #[test]
+    fn given_requests_go_to_the_first_service_and_to_every_shadow() {
+        let mut scenario = fixture::scenario();
+        scenario.traffic.clear();
+        // What its sample leaves out is replayed all the same.
+        scenario.shadows[0].of = "shop".into();
+        scenario.shadows[0].percent = Share::NONE;
+        let request = |path: &str| Prepared {
+            method: http::Method::GET,
+            uri: path.parse().unwrap(),
+            headers: http::HeaderMap::from_iter([(
+                http::header::HOST,
+                http::HeaderValue::from_static("shop.test"),
+            )]),
+            body: bytes::Bytes::new(),
+        };
+        let requests = [(17, request("/cart/1")), (400, request("/cart/2?x=1"))];
+        let chosen = Chosen::given(&scenario, requests).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let journal = Journal::open(&folder.path().join("state"), "t-given").unwrap();
+        let options = Options {
+            run: 0x12_3456_789c,
+            logs: folder.path(),
+            journal: &journal,
+        };
+        let (events, mut told) = unbounded_channel();
+        let (_commands, to_engine) = unbounded_channel();
+        let outcome = execute(&scenario, chosen, options, events, to_engine).unwrap();
+        assert_eq!(outcome.ending, Ending::Finished);
+        let mut mirrored = Vec::new();
+        while let Ok(event) = told.try_recv() {
+            if let RunEvent::Mirror(mirror) = event {
+                mirrored.push((mirror.ordinal, mirror.path.clone(), mirror.outcome));
+            }
+        }
+        mirrored.sort_unstable();
+        let expected = [(17, "/cart/1"), (400, "/cart/2?x=1")]
+            .map(|(ordinal, path)| (ordinal, path.to_owned(), MirrorOutcome::Compared));
+        assert_eq!(mirrored, expected);
+        assert!(Chosen::given(&scenario, []).is_err());
     }
 
     #[test]

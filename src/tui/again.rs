@@ -5,11 +5,79 @@ use std::{
     sync::Arc,
 };
 
-use super::app::Place;
-use crate::event::{Id, Mirror, MirrorOutcome};
+use super::app::{Example, Place};
+use crate::{
+    event::{Asked, Id, Mirror, MirrorOutcome},
+    shadow::REDACTED,
+};
 
 /// Requests that are replayed at once; the first by ordinal.
 pub const MOST: usize = 1_000;
+
+/// A request that is kept whole, to be asked as it was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known {
+    /// Its ordinal.
+    pub ordinal: u64,
+    /// Its method.
+    pub method: String,
+    /// Its path and query.
+    pub target: String,
+    /// Its headers and its body.
+    pub asked: Arc<Asked>,
+}
+
+impl Known {
+    /// The request of an example; `None`: it may change something, or is not kept whole with all its secrets.
+    pub fn of(example: &Example) -> Option<Self> {
+        let asked = example.asked.as_ref().filter(|asked| asked.is_whole())?;
+        let is_safe = ["GET", "HEAD", "OPTIONS"].contains(&example.method.as_str());
+        let hidden = |value: &str| value == REDACTED;
+        let is_hidden = asked.headers.iter().any(|(_, value)| hidden(value))
+            || asked
+                .body
+                .windows(REDACTED.len())
+                .any(|it| it == REDACTED.as_bytes());
+        (is_safe && !is_hidden).then(|| Self {
+            ordinal: example.ordinal,
+            method: example.method.clone(),
+            target: example.target.clone(),
+            asked: Arc::clone(asked),
+        })
+    }
+}
+
+/// Which requests are to be replayed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Which {
+    /// Those of the schedule with these ordinals.
+    Scheduled(Vec<u64>),
+    /// These; live traffic has no schedule.
+    Known(Vec<Known>),
+}
+
+impl Which {
+    /// Their ordinals.
+    pub fn ordinals(&self) -> Vec<u64> {
+        match self {
+            Self::Scheduled(ordinals) => ordinals.clone(),
+            Self::Known(known) => known.iter().map(|known| known.ordinal).collect(),
+        }
+    }
+
+    /// How many.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Scheduled(ordinals) => ordinals.len(),
+            Self::Known(known) => known.len(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
 
 /// What is told of a replay while it lasts.
 #[derive(Debug, Clone)]
@@ -135,6 +203,27 @@ impl Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_is_safe_and_kept_whole_is_asked_as_it_was() {
+        let example = |method: &str, cookie: &str, body: &[u8], length: u64| Example {
+            ordinal: 7,
+            method: method.to_owned(),
+            target: "/x".to_owned(),
+            asked: Some(Arc::new(Asked {
+                headers: vec![("cookie".to_owned(), cookie.to_owned())],
+                body: body.to_vec(),
+                length,
+            })),
+            ..Example::default()
+        };
+        assert!(Known::of(&example("GET", "a=1", b"", 0)).is_some());
+        assert_eq!(Known::of(&example("POST", "a=1", b"", 0)), None);
+        assert_eq!(Known::of(&example("GET", REDACTED, b"", 0)), None);
+        assert_eq!(Known::of(&example("GET", "a=1", b"cut", 9)), None);
+        let secret = br#"{"card":"[redacted]"}"#;
+        assert_eq!(Known::of(&example("GET", "a=1", secret, 21)), None);
+    }
     use crate::{event::RunEvent, measure::fixture};
 
     fn answer(ordinal: u64, differences: &[(&str, &'static str)]) -> Again {

@@ -9,7 +9,7 @@ use hdrhistogram::Histogram;
 use serde_json::Value;
 
 use super::{
-    again::{Again, Replay},
+    again::{Again, Replay, Which},
     browse::Browse,
 };
 use crate::{
@@ -56,8 +56,10 @@ pub struct Facts {
     pub shadows: Vec<(Id, Id, &'static str)>,
     /// Where services and shadows are that run by themselves: `127.0.0.1:9001`.
     pub addresses: BTreeMap<Id, String>,
-    /// The scenario's file, and the SHA-256 of it and all that it includes; empty: there is none.
-    pub file: (String, String),
+    /// The scenario's file; empty: there is none.
+    pub file: String,
+    /// Its traffic is live: it has no schedule from which requests could be had again.
+    pub is_live: bool,
     /// Checks.
     pub checks: Vec<CheckFacts>,
     /// The least score that passes.
@@ -137,7 +139,8 @@ impl Facts {
                 .map(|shadow| (shadow.id.clone(), shadow.of.clone(), shadow.role.name()))
                 .collect(),
             addresses: addresses(scenario),
-            file: (scenario.file.display().to_string(), scenario.sha256.clone()),
+            file: scenario.file.display().to_string(),
+            is_live: scenario.traffic.is_empty(),
             checks: scenario
                 .checks
                 .iter()
@@ -442,8 +445,10 @@ pub enum Question {
     Again {
         /// What they are, in words.
         what: String,
-        /// Their ordinals.
-        ordinals: Vec<u64>,
+        /// Which.
+        which: Which,
+        /// How many of them cannot be replayed.
+        left_out: usize,
     },
 }
 
@@ -916,7 +921,8 @@ impl App {
             field.count += 1;
             field.rule.clone_from(&difference.rule);
             // A request without a trace id of this run has no place in its schedule.
-            if mirror.intended_ms.is_some() && field.ordinals.len() < ORDINALS {
+            let has_place = mirror.intended_ms.is_some() || self.facts.is_live;
+            if has_place && field.ordinals.len() < ORDINALS {
                 field.ordinals.push(mirror.ordinal);
             }
             if field.examples.len() < EXAMPLES {

@@ -1,9 +1,12 @@
 //! Screen 2's state: the endpoint, the field and the example that a person looks at, by name, so that they stay chosen
 //! while others come, go or change places.
 
-use std::cmp::Reverse;
+use std::{cmp::Reverse, collections::BTreeMap};
 
-use super::app::{App, Example, Field, Place, Screen, Shadowed, Standing};
+use super::{
+    again::{Known, MOST, Which},
+    app::{App, Example, Field, Place, Screen, Shadowed, Standing},
+};
 use crate::event::Id;
 
 /// A pane, from left to right.
@@ -313,38 +316,75 @@ pub(super) fn open(app: &mut App) {
     }
 }
 
-/// The requests behind what is chosen: those of the endpoint's differing fields, of the field, or of the example. At most
-/// so many as one replay takes; and what they are, in words.
-pub fn behind(app: &App) -> Option<(Vec<u64>, String)> {
+/// What is behind what is chosen: the requests of the endpoint's differing fields, of the field, or of the example.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Behind {
+    /// What is chosen, in words.
+    pub what: String,
+    /// The requests, at most as many as one replay takes.
+    pub which: Which,
+    /// Requests that cannot be replayed: they may change something, or a part of them is not kept.
+    pub left_out: usize,
+}
+
+/// The requests behind what is chosen.
+pub fn behind(app: &App) -> Option<Behind> {
     if app.view.screen != Screen::Diffs {
         return None;
     }
     let shown = app.shown();
     let chosen = chosen(app, shown)?;
     let (_, endpoint) = &chosen.endpoint;
-    let (mut ordinals, what) = match (app.view.browse.pane, &chosen.row, &chosen.example) {
-        (Pane::Example, _, Some((example, _, _))) => (
-            vec![example.ordinal],
-            format!("request #{}", example.ordinal),
-        ),
-        (Pane::Fields | Pane::Example, Some((_, row)), _) => {
-            let field = row.field?;
-            let what = format!("{} {} at {}", row.place.1, row.place.2, endpoint.name);
-            (field.ordinals.clone(), what)
-        }
-        _ => {
-            let rows = fields(app, shown, endpoint);
-            let of = rows.iter().filter(|row| row.standing == Standing::Differs);
-            let fields = of.filter_map(|row| row.field);
-            let all = fields.flat_map(|field| field.ordinals.iter().copied());
-            (
-                all.collect(),
-                format!("all that differs at {}", endpoint.name),
-            )
-        }
+    let rows;
+    let (fields, only, what): (Vec<&Field>, _, _) =
+        match (app.view.browse.pane, &chosen.row, chosen.example) {
+            (Pane::Example, Some((_, row)), Some((example, _, _))) => (
+                row.field.into_iter().collect(),
+                Some(example),
+                format!("request #{}", example.ordinal),
+            ),
+            (Pane::Fields | Pane::Example, Some((_, row)), _) => {
+                let (_, path, kind) = row.place;
+                let what = format!("{path} {kind} at {}", endpoint.name);
+                (row.field.into_iter().collect(), None, what)
+            }
+            _ => {
+                rows = self::fields(app, shown, endpoint);
+                let differ = rows.iter().filter(|row| row.standing == Standing::Differs);
+                let what = format!("all that differs at {}", endpoint.name);
+                (differ.filter_map(|row| row.field).collect(), None, what)
+            }
+        };
+    if shown.facts.is_live {
+        let examples = match only {
+            Some(example) => vec![example],
+            None => fields.iter().flat_map(|field| &field.examples).collect(),
+        };
+        let by_ordinal: BTreeMap<u64, &Example> = examples
+            .into_iter()
+            .map(|example| (example.ordinal, example))
+            .collect();
+        let known: Vec<Known> = by_ordinal.values().copied().filter_map(Known::of).collect();
+        return Some(Behind {
+            what,
+            left_out: by_ordinal.len() - known.len(),
+            which: Which::Known(known),
+        });
+    }
+    let mut ordinals: Vec<u64> = match only {
+        Some(example) => vec![example.ordinal],
+        None => fields
+            .iter()
+            .flat_map(|field| field.ordinals.iter().copied())
+            .collect(),
     };
     ordinals.sort_unstable();
     ordinals.dedup();
-    ordinals.truncate(super::again::MOST);
-    Some((ordinals, what))
+    let left_out = ordinals.len().saturating_sub(MOST);
+    ordinals.truncate(MOST);
+    Some(Behind {
+        what,
+        which: Which::Scheduled(ordinals),
+        left_out,
+    })
 }

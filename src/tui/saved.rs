@@ -131,7 +131,8 @@ fn facts(run: &Run) -> Facts {
             })
             .collect(),
         addresses: addresses(resolved),
-        file: (run.scenario.file.clone(), run.scenario.sha256.clone()),
+        file: run.scenario.file.clone(),
+        is_live: resolved.get("mirror").is_some(),
         checks: run
             .checks
             .iter()
@@ -168,8 +169,20 @@ fn addresses(resolved: &Value) -> BTreeMap<Id, String> {
         let id = Id::from(shadow["id"].as_str()?);
         Some((id, first(&shadow["to"])?))
     });
-    services.chain(shadows).collect()
+    let mirror = &resolved["mirror"];
+    let live = mirror["to"]
+        .as_str()
+        .map(|to| (Id::from(LIVE), to.to_owned()));
+    let copies = mirror["shadow"].as_array().into_iter().flatten();
+    let copies = copies.filter_map(|shadow| {
+        let id = Id::from(shadow["id"].as_str()?);
+        Some((id, shadow["to"].as_str()?.to_owned()))
+    });
+    services.chain(shadows).chain(live).chain(copies).collect()
 }
+
+/// What a mirror calls its primary.
+const LIVE: &str = "live";
 
 /// `[catalog, cart]`, or `{ payments: "127.0.0.1:7001" }`.
 fn calls(value: &Value) -> Vec<Id> {
@@ -284,6 +297,7 @@ fn event(app: &mut App, line: &Value) -> Option<Tick> {
 }
 
 fn mirror(app: &mut App, line: &Value) -> Option<()> {
+    let is_live = app.facts.is_live;
     let shadowed = app
         .shadowed
         .entry(line["shadow"].as_str()?.into())
@@ -293,6 +307,7 @@ fn mirror(app: &mut App, line: &Value) -> Option<()> {
     if outcome != MirrorOutcome::Compared {
         return None;
     }
+    let has_place = is_live || line["intended_ms"].is_u64();
     let endpoint = line["endpoint"].as_str()?;
     *shadowed.endpoints.entry(endpoint.to_owned()).or_default() += 1;
     let mut seen = std::collections::BTreeSet::new();
@@ -307,11 +322,9 @@ fn mirror(app: &mut App, line: &Value) -> Option<()> {
             field.count += 1;
             field.rule = differs[2].as_str().map(str::to_owned);
             // Without a trace id of the run, `ord` is the order of arrival: no place in its schedule.
-            field.ordinals.extend(
-                line["ord"]
-                    .as_u64()
-                    .filter(|_| line["intended_ms"].is_u64()),
-            );
+            field
+                .ordinals
+                .extend(line["ord"].as_u64().filter(|_| has_place));
         }
     }
     None

@@ -228,12 +228,12 @@ fn replay(app: &mut App) {
         );
         return;
     }
-    if app.ending.is_none() {
+    if app.ending.is_none() && !app.facts.is_live {
         let why = "the run is still on, and a second bed beside it would spoil its latencies: ask again when it is over";
         say(app, "replay", why);
         return;
     }
-    if app.facts.file.0.is_empty() {
+    if app.facts.file.is_empty() && !app.facts.is_live {
         say(
             app,
             "replay",
@@ -241,16 +241,25 @@ fn replay(app: &mut App) {
         );
         return;
     }
-    match browse::behind(app) {
-        Some((ordinals, what)) if !ordinals.is_empty() => {
-            app.view.question = Some(Question::Again { what, ordinals });
-        }
-        _ => say(
-            app,
-            "replay",
-            "nothing that differs there has a place in the schedule: nothing to replay",
-        ),
+    let Some(behind) = browse::behind(app) else {
+        say(app, "replay", "nothing is chosen: nothing to replay");
+        return;
+    };
+    if !behind.which.is_empty() {
+        app.view.question = Some(Question::Again {
+            what: behind.what,
+            which: behind.which,
+            left_out: behind.left_out,
+        });
+        return;
     }
+    let why = match behind.left_out {
+        0 => "nothing that differs there can be asked again: no request of it is kept".to_owned(),
+        n => format!(
+            "none of the {n} requests that are kept can be asked as it was: it may change something, or a part of it is not kept, such as a secret (y: as curl commands)"
+        ),
+    };
+    say(app, "replay", &why);
 }
 
 /// Asks why the chosen field is to be ignored.
@@ -259,7 +268,7 @@ fn ignore(app: &mut App) {
     let place = chosen.and_then(|chosen| Some(chosen.row?.1.place.clone()));
     let why_not = match &place {
         None => "no field is chosen: nothing to ignore".to_owned(),
-        Some(_) if app.facts.file.0.is_empty() => {
+        Some(_) if app.facts.file.is_empty() => {
             "this run names no scenario file to write a rule into".to_owned()
         }
         Some((_, path, _)) if path.starts_with('$') => {
@@ -291,10 +300,9 @@ fn answer(app: &mut App, action: Action) -> Next {
                 why: text.trim().to_owned(),
             });
         }
-        (Question::Again { what, ordinals }, Action::Keep | Action::Type('y')) => {
-            let ordinals = std::mem::take(ordinals);
-            app.replay = Some(Replay::new(std::mem::take(what), ordinals.clone()));
-            return Next::Ask(Order::Replay(ordinals));
+        (Question::Again { what, which, .. }, Action::Keep | Action::Type('y')) => {
+            app.replay = Some(Replay::new(std::mem::take(what), which.ordinals()));
+            return Next::Ask(Order::Replay(which.clone()));
         }
         (_, Action::Clear | Action::Quit) | (Question::Again { .. }, Action::Type(_)) => {
             return Next::Stay;

@@ -18,6 +18,7 @@ use ratatui::{
 };
 
 use super::{
+    again::Which,
     app::{App, Overlay, Question, Screen, Standing},
     browse::Pane,
     show,
@@ -176,11 +177,13 @@ fn header(app: &App, shown: &App, theme: &Theme, width: u16) -> Line<'static> {
     };
     let on = shown.ending.is_none() || shown.saved.is_some();
     let phase = match shown.phase().filter(|_| on) {
+        // It ends when it is told to.
         Some((id, begin, u64::MAX, _)) => format!(
             "{} {}",
             id.to_uppercase(),
             show::clock(shown.now_us.saturating_sub(*begin))
         ),
+        None if facts.length_us() == u64::MAX => show::clock(shown.now_us),
         Some((id, begin, end, _)) => format!(
             "phase {} {}s/{}s",
             id.to_uppercase(),
@@ -321,9 +324,21 @@ fn asked(question: &Question, theme: &Theme, width: u16) -> Line<'static> {
             let end: String = text.chars().skip(skipped).collect();
             format!("{before}{end}{after}")
         }
-        Question::Again { what, ordinals } => {
-            let count = ordinals.len();
-            format!(" bring the bed up and replay {count} requests?  y: yes  esc: no   {what}")
+        Question::Again {
+            what,
+            which,
+            left_out,
+        } => {
+            let count = which.len();
+            let left_out = match left_out {
+                0 => String::new(),
+                left_out => format!(", {left_out} left out"),
+            };
+            let how = match which {
+                Which::Scheduled(_) => "bring the bed up and replay",
+                Which::Known(_) => "ask primary and shadows again:",
+            };
+            format!(" {how} {count} requests{left_out}?  y: yes  esc: no   {what}")
         }
     };
     let text = show::cut(&text, usize::from(width));

@@ -8,7 +8,7 @@ use meshbed::{
         Outcome, Request, RunEvent, RunState, Scored, SwitchedBy, Tick,
     },
     tui::{
-        Again, App, Ending, Facts, Order, Theme,
+        Again, App, Ending, Facts, Order, Theme, Which,
         app::{CheckFacts, FaultFacts, Screen},
         browse::Pane,
         keymap::{self, Action, BINDINGS, Of},
@@ -192,7 +192,7 @@ fn a_difference_is_browsed_copied_replayed_and_ignored() {
     press(&mut app, KeyCode::BackTab);
     typed(&mut app, "r");
     insta::assert_snapshot!("diffs_replay_question_80x24", drawn(&app, 80, 24));
-    let Next::Ask(Order::Replay(ordinals)) = typed(&mut app, "y") else {
+    let Next::Ask(Order::Replay(Which::Scheduled(ordinals))) = typed(&mut app, "y") else {
         panic!("`r` asks for a replay")
     };
     assert_eq!(ordinals.len(), 31, "the requests whose tax was missing");
@@ -327,7 +327,8 @@ fn facts() -> Facts {
             ("control".into(), "shop".into(), "control"),
         ],
         addresses: [("shop".into(), "127.0.0.1:9001".to_owned())].into(),
-        file: ("scenarios/checkout.yaml".to_owned(), "ab".to_owned()),
+        file: "scenarios/checkout.yaml".to_owned(),
+        is_live: false,
         checks: vec![
             check("slo-steady", true, "p99[shop] < 250ms", None, "steady"),
             check(

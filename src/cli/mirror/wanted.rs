@@ -195,7 +195,7 @@ fn shadow(
 }
 
 /// A host and port as an address.
-pub(super) fn resolve(option: &str, written: &str) -> Result<SocketAddr, String> {
+pub(in crate::cli) fn resolve(option: &str, written: &str) -> Result<SocketAddr, String> {
     let plain = written.strip_prefix("http://").unwrap_or(written);
     if plain.starts_with("https://") {
         return Err(format!("{option}: not supported yet: https"));
