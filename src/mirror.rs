@@ -350,6 +350,7 @@ impl Session {
             origin,
             ..
         } = self;
+        live.end();
         drop(live);
         comparing.join();
         let mut take = |event: RunEvent| {

@@ -247,7 +247,8 @@ pub enum Outcome {
     Compared,
     /// The copy was not sent, and why: `in_flight`, `queue`, `connect_backoff`, `request_body`.
     Shed(&'static str),
-    /// The copy was sent, or tried to be, and got no full answer: `connect`, `reset`, `timeout`, `protocol`.
+    /// The copy was sent, or tried to be, and got no full answer: `connect`, `reset`, `timeout`, `protocol`, `stopped` (by our own
+    /// end).
     Failed(&'static str),
     /// The copy was answered, but there is nothing to compare with: `primary_failed`, `client_left`, `upgrade` and
     /// `unsafe` (no copy is made).

@@ -57,6 +57,10 @@ impl Live {
         self.pairs.compare_by(rules);
     }
 
+    pub(super) fn end(&self) {
+        self.pairs.end();
+    }
+
     /// What was served since the last time; `None`: nothing.
     pub(super) fn take(&self, t_us: Micros) -> Option<Served> {
         let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);

@@ -72,6 +72,8 @@ enum Work {
     Pair(Settled),
     /// Pairs from here on are compared by these.
     Rules(Box<Rules>),
+    /// There will be no more.
+    End,
 }
 
 /// A mirror's outcome on its way to be compared.
@@ -117,6 +119,7 @@ impl Collector {
                                 rules = *new;
                                 continue;
                             }
+                            Work::End => return,
                         };
                         let bytes = settled.bytes;
                         let mirror = compared(settled, &rules, &redaction);
@@ -134,6 +137,11 @@ impl Collector {
             waiting,
         };
         Ok((collector, Comparing(thread)))
+    }
+
+    /// Nothing that is told from now on is compared.
+    pub fn end(&self) {
+        let _ = self.compare.send(Work::End);
     }
 
     /// Pairs that are told from now on are compared by these rules.

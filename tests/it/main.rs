@@ -11,6 +11,7 @@ mod containers;
 mod docker;
 mod layering;
 mod noise;
+mod mirror;
 mod replay;
 mod report;
 mod run;

@@ -25,6 +25,7 @@ use crate::{
         Cluster,
         pool::{Lease, Pool},
     },
+    drain::Hold,
     error::Error,
     metrics::Mirroring,
     net::{
@@ -67,6 +68,8 @@ struct Gate {
     backoff_until: Cell<Option<Instant>>,
     /// Shadows that use it: none, and its workers end.
     owners: Cell<u32>,
+    /// As long as there are copies a drain waits for them; their deadline bounds how long.
+    hold: RefCell<Option<Hold>>,
 }
 
 /// Where a worker without a copy is given one.
@@ -151,7 +154,7 @@ pub fn copy(
             pair.copy(Outcome::Skipped("unsafe"), None);
             continue;
         }
-        match shadow.admit(body_length) {
+        match shadow.admit(body_length, log) {
             Err(why) => pair.copy(Outcome::Shed(why), None),
             Ok(permit) => {
                 if compare {
@@ -224,7 +227,7 @@ impl Shadow {
         &self.metrics
     }
 
-    fn admit(&self, body_length: Option<u64>) -> Result<Permit, &'static str> {
+    fn admit(&self, body_length: Option<u64>, log: &Log) -> Result<Permit, &'static str> {
         let limits = &self.mirror.settings.limits;
         if body_length.is_some_and(|length| length > limits.request_body.0) {
             return Err("request_body");
@@ -241,6 +244,9 @@ impl Shadow {
             });
         }
         self.gate.admitted.set(admitted + 1);
+        if admitted == 0 {
+            *self.gate.hold.borrow_mut() = Some(log.client.core.hold());
+        }
         Ok(Permit(Rc::clone(&self.gate)))
     }
 
@@ -315,7 +321,11 @@ impl Gate {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.0.admitted.set(self.0.admitted.get().saturating_sub(1));
+        let admitted = self.0.admitted.get().saturating_sub(1);
+        self.0.admitted.set(admitted);
+        if admitted == 0 {
+            self.0.hold.borrow_mut().take();
+        }
     }
 }
 
@@ -397,10 +407,25 @@ impl Drop for Tee {
 async fn work(gate: Rc<Gate>, timer: Timer) {
     let mut alarm = timer.alarm();
     let desk = Rc::new(Desk::default());
-    while let Some(job) = gate.next(&desk).await {
+    let worker = Worker(gate);
+    while let Some(job) = worker.0.next(&desk).await {
         job.run(&mut alarm).await;
     }
-    gate.workers.set(gate.workers.get().saturating_sub(1));
+}
+
+/// A worker is counted until this is dropped: with its end, or with the event loop's.
+struct Worker(Rc<Gate>);
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        let workers = self.0.workers.get().saturating_sub(1);
+        self.0.workers.set(workers);
+        if workers == 0 {
+            // Nobody will send them, and they would keep the gate, which keeps them.
+            let waiting = std::mem::take(&mut *self.0.waiting.borrow_mut());
+            drop(waiting);
+        }
+    }
 }
 
 impl Gate {
