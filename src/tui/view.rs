@@ -176,6 +176,11 @@ fn header(app: &App, shown: &App, theme: &Theme, width: u16) -> Line<'static> {
     };
     let on = shown.ending.is_none() || shown.saved.is_some();
     let phase = match shown.phase().filter(|_| on) {
+        Some((id, begin, u64::MAX, _)) => format!(
+            "{} {}",
+            id.to_uppercase(),
+            show::clock(shown.now_us.saturating_sub(*begin))
+        ),
         Some((id, begin, end, _)) => format!(
             "phase {} {}s/{}s",
             id.to_uppercase(),

@@ -21,7 +21,9 @@ struct Grid {
 
 pub(super) fn draw(app: &App, shown: &App, theme: &Theme, frame: &mut Frame<'_>, area: Rect) {
     let services = &shown.facts.services;
-    let Some((_, id, _)) = services.iter().find(|(_, _, driven)| *driven) else {
+    // Live traffic is nobody's here: then it is the first service's.
+    let driven = services.iter().find(|(_, _, driven)| *driven);
+    let Some((_, id, _)) = driven.or(services.first()) else {
         list(frame, theme, area, "response time", Vec::new(), None);
         return;
     };

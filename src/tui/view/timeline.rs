@@ -85,11 +85,12 @@ pub(super) fn draw(app: &App, shown: &App, theme: &Theme, frame: &mut Frame<'_>,
     } else {
         "   j k x: switch a fault"
     };
-    let title = format!(
-        "timeline  {} / {}{keys}",
-        show::clock(shown.now_us),
-        show::clock(length)
-    );
+    let end = match length {
+        // Without end: all that there is is until now.
+        u64::MAX => String::new(),
+        length => format!(" / {}", show::clock(length)),
+    };
+    let title = format!("timeline  {}{end}{keys}", show::clock(shown.now_us));
     let crowded = lines.len() > usize::from(area.height.saturating_sub(2));
     list(
         frame,

@@ -1,0 +1,131 @@
+#!/usr/bin/env python3
+"""`meshbed mirror` in front of a service, every answer compared: `mirror.py [compared] [beside]`.
+
+compared: requests per CPU-second beside Envoy, which mirrors to the same shadow and throws its answers away. Of meshbed the
+CPU time of the whole process counts: event loop, comparing, measuring, and writing the events of the report.
+
+beside: what the primary's clients wait at half of capacity, with every request mirrored and compared, and with none, in
+blocks in turns.
+
+As elsewhere the program under test has CPU 0 for itself. Exit code 1: a bound was missed. 2: something could not be run.
+"""
+
+import json
+import os
+import signal
+import statistics
+import sys
+from pathlib import Path
+
+import proxy
+from proxy import PEER, TARGET, fail, finish, free_port, interval, medians, peer, ratio, require, rounds, workshop
+
+MESHBED = TARGET / "release/meshbed"
+BLOCKS = int(os.environ.get("BENCH_BLOCKS", "12"))
+# The primary's p50 and p90 with every answer compared against those without a copy: within either of these.
+MORE_SHARE = 0.05
+MORE_US = 20.0
+
+LEAST = {
+    "compared_vs_envoy": 2.0,
+    # Of all requests: those whose answers were compared. Otherwise the figure above is of something else.
+    "compared_share": 0.99,
+}
+MOST = {}
+
+
+class Mirror(proxy.Proxy):
+    """`meshbed mirror` under test."""
+
+    def __init__(self, name, folder, backend, shadow, percent):
+        self.name, self.port, self.backend = name, free_port(), backend
+        self.report = Path(folder) / f"report-{self.port}"
+        command = [MESHBED, "-q", "mirror", "--headless", "--workers", "1", "--seed", "1", "--percent", percent]
+        command += ["--listen", f"127.0.0.1:{self.port}", "--to", f"127.0.0.1:{backend}"]
+        command += ["--shadow", f"127.0.0.1:{shadow}", "--out", self.report]
+        self.process = proxy.Process(0, *command)
+        self.process.await_port(self.port)
+
+    def end(self):
+        """Stops it politely; what its report says of the shadow."""
+        child = self.process.process
+        os.kill(child.pid, signal.SIGTERM)
+        if child.wait(60) != 0:
+            fail(f"{self.name} ended with {child.returncode}")
+        run = json.loads((self.report / "run.json").read_text())
+        return run["shadows"][0]
+
+
+def compared(folder, backend):
+    shadow = peer("serve")
+    mirror = Mirror("meshbed", folder, backend, shadow, "100%")
+    envoy = proxy.Proxy("envoy", folder, backend, shadow, 1_000_000)
+    results = rounds([mirror, envoy], proxy.Proxy.saturate)
+    table = medians(results)
+    user, total = mirror.process.user_share()
+    envoy.process.stop()
+    told = mirror.end()
+    share = told["compared"] / max(told["chosen"], 1)
+    print(f"\nevery request mirrored; meshbed compares {told['compared']} of {told['chosen']} answers, {user / total:.0%} in user mode")
+    print(f"{'':10} {'req/cpu-s':>10} {'us/req':>8} {'req/s':>8} {'p50 us':>8} {'busy':>5}")
+    for name, row in table.items():
+        print(
+            f"{name:10} {row['per_cpu_second']:10.0f} {1e6 / row['per_cpu_second']:8.1f} {row['per_second']:8.0f}"
+            f" {row['p50_us']:8.0f} {row['busy']:5.2f}"
+        )
+    return table, {"compared_vs_envoy": ratio(results, "meshbed", "envoy"), "compared_share": share}
+
+
+def beside(folder, backend):
+    shadow = peer("serve")
+    probe = Mirror("capacity", folder, backend, shadow, "100%")
+    capacity = statistics.median(probe.saturate()["per_second"] for _ in range(3))
+    probe.end()
+    # The load's own loop serves the backend.
+    rate, backend = int(capacity / 2), free_port()
+    mirrors = [Mirror("none", folder, backend, shadow, "0%"), Mirror("compared", folder, backend, shadow, "100%")]
+    blocks = {mirror.name: [] for mirror in mirrors}
+    for block in range(BLOCKS + 1):
+        # Who comes first changes, so that neither has the better half of every block.
+        for mirror in mirrors if block % 2 else mirrors[::-1]:
+            figures = mirror.steady(rate)
+            if block > 0:
+                blocks[mirror.name].append(figures)
+    told = [mirror.end() for mirror in mirrors][-1]
+    table = medians(blocks)
+    print(f"\n{rate} requests a second, half of capacity, open loop, {BLOCKS} blocks in turns; {told['compared']} compared")
+    print(f"{'mirrored':10} {'p50 us':>8} {'p90 us':>8} {'p99 us':>8} {'done':>8}")
+    for name, row in table.items():
+        print(f"{name:10} {row['p50_us']:8.1f} {row['p90_us']:8.1f} {row['p99_us']:8.1f} {row['done']:8.0f}")
+    checks = {}
+    for key in ("p50_us", "p90_us"):
+        pairs = list(zip(blocks["compared"], blocks["none"]))
+        low, high = interval(sorted(a[key] - b[key] for a, b in pairs))
+        print(f"{key[:3]}: more by {statistics.median(a[key] - b[key] for a, b in pairs):.1f} us, interval {low:.1f} to {high:.1f}")
+        name = f"{key[:3]}_more_us"
+        MOST[name] = max(table["none"][key] * MORE_SHARE, MORE_US)
+        checks[name] = high
+    return {"rate": rate, **table}, checks
+
+
+BENCHES = {bench.__name__: bench for bench in (compared, beside)}
+
+
+def main():
+    require(PEER, MESHBED)
+    wanted = sys.argv[1:] or list(BENCHES)
+    if unknown := set(wanted) - set(BENCHES):
+        fail(f"there is no bench {', '.join(sorted(unknown))}; there are {', '.join(BENCHES)}")
+    report, checks = {"rounds": proxy.ROUNDS, "seconds": proxy.SECONDS, "blocks": BLOCKS}, {}
+    with workshop() as folder:
+        # Journals of what is started here are nobody else's.
+        os.environ["XDG_STATE_HOME"] = f"{folder}/state"
+        backend = peer("serve")
+        for name in wanted:
+            report[name], found = BENCHES[name](folder, backend)
+            checks |= found
+    finish("mirror", report, checks, LEAST, MOST)
+
+
+if __name__ == "__main__":
+    main()
