@@ -73,6 +73,10 @@ fn fields(place: &str, sides: (&[Field], &[Field]), rules: &Rules) -> Vec<Differ
     let more = (place == "trailer").then_some("grpc-message");
     let names = rules.headers().iter().map(String::as_str).chain(more);
     let differing = names.filter_map(|name| {
+        // Most are the same: nothing is made of them.
+        if values(sides.0, name).eq(values(sides.1, name)) {
+            return None;
+        }
         let shown = (shown_header(sides.0, name), shown_header(sides.1, name));
         (shown.0 != shown.1).then(|| flat(&format!("{place}:{name}"), Kind::Header, shown, rules))
     });
@@ -82,16 +86,20 @@ fn fields(place: &str, sides: (&[Field], &[Field]), rules: &Rules) -> Vec<Differ
 /// A header or trailer.
 type Field = (String, Vec<u8>);
 
+fn values<'a>(fields: &'a [Field], name: &str) -> impl Iterator<Item = &'a [u8]> {
+    fields
+        .iter()
+        .filter(move |(known, _)| known == name)
+        .map(|(_, value)| value.as_slice())
+}
+
 fn lossy(value: &[u8]) -> String {
     cut(&String::from_utf8_lossy(value))
 }
 
 /// A header's values as one text; of `set-cookie` the names of the cookies, in order of the alphabet.
 fn shown_header(fields: &[Field], name: &str) -> Option<Value> {
-    let values = fields
-        .iter()
-        .filter(|(known, _)| known == name)
-        .map(|(_, value)| value.as_slice());
+    let values = values(fields, name);
     let text = if name == "set-cookie" {
         let names: BTreeSet<_> = values
             .map(|value| value.split(|byte| *byte == b'=').next().unwrap_or_default())

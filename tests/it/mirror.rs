@@ -1,14 +1,9 @@
 //! `meshbed mirror` in front of live services: what it finds, what it leaves alone, and that the primary never pays.
 
-use std::{
-    collections::BTreeSet,
-    fs,
-    io::Write as _,
-    process::Command,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeSet, fs, io::Write as _, process::Command, time::Duration};
 
 use serde_json::Value;
+use tokio::time::Instant;
 
 use self::{
     bed::{Mirror, percentile},
