@@ -58,7 +58,7 @@ enum Command {
     Completions(completions::Args),
     Inspect(inspect::Args),
     Man(man::Args),
-    Mirror(mirror::Args),
+    Mirror(Box<mirror::Args>),
     Proxy(proxy::Args),
     #[cfg(feature = "live")]
     Record(record::Args),

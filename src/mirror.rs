@@ -206,13 +206,13 @@ impl Session {
             id: PHASE.into(),
             begun,
         };
-        self.take(state(0, RunState::Playing), &mut show);
-        self.take(phase(0, true), &mut show);
+        self.take(&state(0, RunState::Playing), &mut show);
+        self.take(&phase(0, true), &mut show);
         self.play(&mut source, orders, &mut show).await;
         let length_us = self.now_us();
-        self.take(phase(length_us, false), &mut show);
-        self.take(state(length_us, RunState::Draining), &mut show);
-        self.drain(&source, orders, &mut show).await;
+        self.take(&phase(length_us, false), &mut show);
+        self.take(&state(length_us, RunState::Draining), &mut show);
+        self.drain(&source, orders, &mut show);
         if let Some(text) = source.left() {
             self.note(text, &mut show);
         }
@@ -224,23 +224,23 @@ impl Session {
         self.origin.micros(Instant::now())
     }
 
-    fn take(&mut self, event: RunEvent, show: &mut impl FnMut(&RunEvent)) {
-        self.tally.add(&event);
-        self.measured.add(&event);
-        show(&event);
+    fn take(&mut self, event: &RunEvent, show: &mut impl FnMut(&RunEvent)) {
+        self.tally.add(event);
+        self.measured.add(event);
+        show(event);
     }
 
     /// Takes in what was served since the last time.
     fn count(&mut self, show: &mut impl FnMut(&RunEvent)) {
         let t_us = self.now_us();
         if let Some(served) = self.live.take(t_us) {
-            self.take(RunEvent::Served(Arc::new(served)), show);
+            self.take(&RunEvent::Served(Arc::new(served)), show);
         }
     }
 
     fn note(&mut self, text: String, show: &mut impl FnMut(&RunEvent)) {
         let t_us = self.now_us();
-        self.take(RunEvent::Note { t_us, text }, show);
+        self.take(&RunEvent::Note { t_us, text }, show);
     }
 
     async fn play(
@@ -277,7 +277,7 @@ impl Session {
             if now >= (second + 1) * SECOND {
                 self.count(show);
                 let tick = self.tick(second);
-                self.take(RunEvent::Tick(tick), show);
+                self.take(&RunEvent::Tick(tick), show);
                 second = now / SECOND;
             }
         }
@@ -297,7 +297,7 @@ impl Session {
             }
             any = true;
             for (number, event) in batch.drain(..).enumerate() {
-                self.take(event, show);
+                self.take(&event, show);
                 if number % TURN == 0 {
                     // Where an event loop shares this processor, it goes first.
                     std::thread::yield_now();
@@ -340,7 +340,7 @@ impl Session {
     }
 
     /// Waits until what is under way has ended, at most until the shadows' deadlines are over.
-    async fn drain(
+    fn drain(
         &mut self,
         source: &Source,
         orders: &mut UnboundedReceiver<Order>,

@@ -230,10 +230,9 @@ impl Shadowed {
                 cells.entry(slice_of(begin)).or_default().merge(&cell);
             }
         }
-        for told in self.pending.values_mut().flat_map(|one| &mut one.told) {
-            if let Some(told) = told {
-                told.slice = slice_of(told.slice);
-            }
+        let pending = self.pending.values_mut();
+        for told in pending.flat_map(|one| &mut one.told).flatten() {
+            told.slice = slice_of(told.slice);
         }
     }
 

@@ -70,6 +70,10 @@ pub struct Collector {
 }
 
 /// What the thread that compares is given.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all are pairs: a box for each would cost more than its place"
+)]
 enum Work {
     Pair(Settled),
     /// Pairs from here on are compared by these.

@@ -79,7 +79,7 @@ impl Asked {
                 allow_unsafe: args.unsafe_methods == Unsafe::Allow,
                 set: args.set_header.clone(),
                 remove: args.remove_header.clone(),
-                limits: own.over(Limits::default()),
+                limits: own.over(&Limits::default()),
                 compared: Compared::default(),
                 seed: args
                     .seed
@@ -122,7 +122,7 @@ impl Asked {
         for warning in warnings {
             eprintln!("{warning}");
         }
-        self.wanted.limits = self.own.over(compared.limits.unwrap_or_default());
+        self.wanted.limits = self.own.over(&compared.limits.unwrap_or_default());
         self.wanted.compared = Compared {
             file: Some(file.to_owned()),
             diff: compared.diff,
@@ -133,14 +133,14 @@ impl Asked {
 }
 
 impl OwnLimits {
-    fn over(self, limits: Limits) -> Limits {
+    fn over(self, limits: &Limits) -> Limits {
         Limits {
             in_flight: self.in_flight.unwrap_or(limits.in_flight),
             queue: self.queue.unwrap_or(limits.queue),
             deadline: self.deadline.unwrap_or(limits.deadline),
             request_body: self.request_body.unwrap_or(limits.request_body),
             response_body: self.response_body.unwrap_or(limits.response_body),
-            ..limits
+            ..limits.clone()
         }
     }
 }
