@@ -70,6 +70,8 @@ pub struct Setup {
     pub shadows: Vec<Id>,
     /// The shadow that is the control, whose differences are noise.
     pub control: Option<Id>,
+    /// Shadows of services that the control is none of: their differences are judged without one.
+    pub uncontrolled: Vec<Id>,
     /// Significance that a field's difference needs.
     pub alpha: f64,
     /// Share of answers that must differ for a field's difference to be material.
@@ -804,6 +806,36 @@ mod tests {
         assert_eq!(cell.latency(Kind::Service).unwrap().count(), seconds);
         let copies = measured.shadows().over("candidate", &measured.recorded());
         assert_eq!(copies.compared, seconds);
+    }
+
+    #[test]
+    fn one_control_serves_every_candidate_of_its_service() {
+        let mut setup = setup();
+        setup.shadows.extend(["second".into(), "elsewhere".into()]);
+        setup.uncontrolled.push("elsewhere".into());
+        let mut measured = Measured::new(setup);
+        for ordinal in 0..20 {
+            let told = [
+                ("candidate", "$.id"),
+                ("second", "$.id"),
+                ("control", "$.id"),
+            ];
+            for place in 0..3 {
+                let (shadow, path) = told[(place + ordinal as usize) % 3];
+                measured.add(&mirror(shadow, ordinal, &[(path, "value")]));
+            }
+            measured.add(&mirror("elsewhere", ordinal, &[("$.id", "value")]));
+        }
+        for (shadow, class) in [
+            ("candidate", Class::Noise),
+            ("second", Class::Noise),
+            ("elsewhere", Class::Material),
+        ] {
+            let mirrored = measured.shadows().over(shadow, &[steady()]);
+            assert_eq!(mirrored.paired, 20, "{shadow}");
+            let fields = measured.differences(&mirrored);
+            assert_eq!(fields[0].verdict.class, class, "{shadow}");
+        }
     }
 
     #[test]

@@ -113,7 +113,7 @@ impl From<&observe::Answer> for Answer {
         Self {
             status: answer.status.as_u16(),
             headers: fields(&answer.headers),
-            trailers: fields(&answer.trailers),
+            trailers: answer.trailers.as_deref().map_or_else(Vec::new, fields),
             body: answer.body.clone(),
             length: answer.length,
             rest: answer.rest,

@@ -729,7 +729,7 @@ class Run:
 
     def pairs(self, shadow, windows):
         """Fields with b, c, both, total; compared, paired, different."""
-        told = {}
+        told, is_controlled = {}, self.is_controlled(shadow)
         for mirror in self.mirrors:
             if mirror["shadow"] == self.control and mirror["outcome"] == "compared":
                 told[call(mirror)] = mirror
@@ -741,9 +741,9 @@ class Run:
             compared += 1
             ours = differing(mirror)
             different += any(rule is None for _, _, rule in ours)
-            if self.control and shadow != self.control and call(mirror) not in told:
+            if is_controlled and call(mirror) not in told:
                 continue
-            control = told[call(mirror)] if self.control and shadow != self.control else None
+            control = told[call(mirror)] if is_controlled else None
             noise = differing(control)
             paired += 1
             totals[mirror["endpoint"]] += 1
@@ -760,7 +760,12 @@ class Run:
             if place[3] is None and totals[place[0]] and sum(fields[place][1:]) >= 0.9 * totals[place[0]]
         ]
         rows.sort(key=lambda row: tuple("" if part is None else part for part in row[0]))
-        return self.judged(rows), compared, paired, different
+        return self.judged(rows, is_controlled), compared, paired, different
+
+    def is_controlled(self, shadow):
+        """Whether the control is one of the same service, and another shadow."""
+        of = {part["id"]: part["of"] for part in self.json["shadows"]}
+        return self.control is not None and shadow != self.control and of[shadow] == of[self.control]
 
     def look_at(self, shapes, mirror, control):
         """Takes in what forms the values of a pair have that differ, and how large they are."""
@@ -798,7 +803,7 @@ class Run:
         cuts = (phase[end] for phase in self.json["phases"] for end in ("begin_us", "end_us"))
         return max([begin, *(cut for cut in cuts if begin <= cut <= due_us)])
 
-    def judged(self, rows):
+    def judged(self, rows, is_controlled):
         tested = [row for row in rows if row[0][3] is None]
         adjusted = dict(zip((row[0] for row in tested), holm([mcnemar(row[1], row[2]) for row in tested])))
         judged = []
@@ -810,7 +815,7 @@ class Run:
             p_adjusted = adjusted[place]
             sure = p_adjusted <= self.alpha
             made = self.forms.get(place) or set()
-            learnt = not self.control and made & {"uuid", "rfc3339", "jwt", "epoch", "random"} and total > 1 and b >= 0.9 * total
+            learnt = not is_controlled and made & {"uuid", "rfc3339", "jwt", "epoch", "random"} and total > 1 and b >= 0.9 * total
             structural = place[2] in ("status", "type", "missing") and b >= 5 and ((c == 0 and both == 0) or sure)
             material = structural or (sure and b > c and (b - c) / max(1, total) >= self.min_effect)
             judged.append((place, b, c, both, total, p, p_adjusted, "material" if material and not learnt else "noise"))

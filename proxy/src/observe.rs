@@ -268,8 +268,8 @@ pub struct Answer {
     pub length: u64,
     /// xxh3 of the bytes that are not kept; `None`: all are, or they are not known.
     pub rest: Option<u64>,
-    /// Fields after the body.
-    pub trailers: HeaderMap,
+    /// Fields after the body; few answers have any.
+    pub trailers: Option<Box<HeaderMap>>,
     /// From the request's sending on to the answer's end.
     pub duration: Duration,
 }

@@ -21,6 +21,7 @@ pub(crate) fn setup() -> Setup {
         faults: vec!["slow".into()],
         shadows: vec!["candidate".into(), "control".into()],
         control: Some("control".into()),
+        uncontrolled: Vec::new(),
         alpha: 0.01,
         min_effect: 0.001,
         filters: vec![(

@@ -24,6 +24,8 @@ const MAX_SIZES: usize = 20_000;
 pub struct Shadowed {
     shadows: Vec<(Id, BTreeMap<Micros, Mirrored>)>,
     control: Option<usize>,
+    /// Of each shadow, whether the control is one of its service.
+    controlled: Vec<bool>,
     fields: Vec<Place>,
     numbers: HashMap<Place, u32>,
     pending: HashMap<Call, Pending>,
@@ -64,6 +66,8 @@ pub struct Mirrored {
     pub paired: u64,
     /// Shadow minus primary, request by request.
     pub delta: Signed,
+    /// Some were held against a control's.
+    controlled: bool,
     /// Pairs by endpoint.
     endpoints: BTreeMap<String, u64>,
     /// Counts by number of the field.
@@ -175,6 +179,11 @@ impl Shadowed {
                 .control
                 .as_ref()
                 .and_then(|control| setup.shadows.iter().position(|id| id == control)),
+            controlled: setup
+                .shadows
+                .iter()
+                .map(|id| setup.control.is_some() && !setup.uncontrolled.contains(id))
+                .collect(),
             fields: Vec::new(),
             numbers: HashMap::new(),
             pending: HashMap::new(),
@@ -217,7 +226,8 @@ impl Shadowed {
             request: (mirror.ordinal, mirror.n),
             differing,
         };
-        match self.control {
+        let is_controlled = self.controlled.get(index).copied().unwrap_or_default();
+        match self.control.filter(|_| is_controlled) {
             Some(control) => self.join(index, control, mirror, told),
             None => self.settle(index, &told, &Differing::default()),
         }
@@ -308,7 +318,7 @@ impl Shadowed {
             counts,
             total,
             form: shapes.and_then(|shapes| shapes.forms.best()),
-            learnt: self.control.is_none() && made && always,
+            learnt: !mirrored.controlled && made && always,
         })
     }
 
@@ -377,7 +387,8 @@ impl Shadowed {
             *place = Some(told.clone());
         }
         let noise = pending.told.get(control).cloned().flatten();
-        let told_all = pending.told.iter().all(Option::is_some);
+        let mut told_all = pending.told.iter().zip(&self.controlled);
+        let told_all = told_all.all(|(told, controlled)| told.is_some() || !controlled);
         let others: Vec<(usize, Told)> = if index == control {
             let told = pending.told.iter().enumerate();
             told.filter(|(other, _)| *other != control)
@@ -411,6 +422,7 @@ impl Shadowed {
         };
         let cell = cells.entry(told.slice).or_default();
         cell.paired += 1;
+        cell.controlled |= self.controlled.get(index).copied().unwrap_or_default();
         *cell.endpoints.entry(told.endpoint.clone()).or_default() += 1;
         for field in &differing.fields {
             let counts = cell.fields.entry(*field).or_default();
@@ -526,6 +538,7 @@ impl Mirrored {
         self.compared += other.compared;
         self.different += other.different;
         self.paired += other.paired;
+        self.controlled |= other.controlled;
         self.delta.merge(&other.delta);
         for (to, from) in [
             (&mut self.shed, &other.shed),

@@ -301,7 +301,9 @@ fn diffs(scenario: &Scenario, measured: &Measured) -> std::collections::BTreeMap
         let fields = measured.differences(&mirrored);
         let distributions = measured.distributions(&mirrored);
         let diffs = Diffs {
-            control: control.map(ToString::to_string),
+            control: scenario
+                .control_of(shadow)
+                .map(|control| control.id.to_string()),
             compared: mirrored.compared,
             paired: mirrored.paired,
             pairs_different: mirrored.different,

@@ -470,7 +470,7 @@ mod tests {
             body: Bytes::copy_from_slice(body.as_bytes()),
             length: body.len() as u64,
             rest: None,
-            trailers: HeaderMap::new(),
+            trailers: None,
             duration: Duration::from_micros(900),
         }
     }

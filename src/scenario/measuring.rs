@@ -45,11 +45,24 @@ impl Scenario {
                 .map(|shadow| shadow.id.clone())
                 .collect(),
             control: self.diff.control.clone(),
+            uncontrolled: self
+                .shadows
+                .iter()
+                .filter(|shadow| self.control_of(shadow).is_none())
+                .map(|shadow| shadow.id.clone())
+                .collect(),
             alpha: self.diff.alpha,
             min_effect: self.diff.min_effect.get(),
             filters: self.filters(),
             errors: self.errors.clone(),
         }
+    }
+
+    /// The control whose differences are a shadow's noise: one of the same service.
+    pub fn control_of(&self, shadow: &super::Shadow) -> Option<&super::Shadow> {
+        let control = self.diff.control.as_ref()?;
+        let mut shadows = self.shadows.iter();
+        shadows.find(|other| other.id == *control && other.of == shadow.of)
     }
 
     /// The filters that any of its expressions asks for.

@@ -123,6 +123,7 @@ impl World {
             faults: Vec::new(),
             shadows: vec!["candidate".into(), "control".into()],
             control: controlled.then(|| "control".into()),
+            uncontrolled: Vec::new(),
             alpha: 0.01,
             min_effect: 0.001,
             filters: Vec::new(),

@@ -270,7 +270,7 @@ mod tests {
             body: Bytes::from_static(b"abcd"),
             length: 4,
             rest: None,
-            trailers: HeaderMap::new(),
+            trailers: None,
             duration: Duration::from_secs(9),
         };
         told.headers.insert(header::CONTENT_LENGTH, 4.into());

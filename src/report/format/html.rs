@@ -9,8 +9,8 @@ use crate::{
         format::{
             junit::escaped,
             text::{
-                compared, distribution, duration, failed_musts, gate, outcome, p_value, rounded,
-                row, score, verdict,
+                compared, distribution, duration, failed_musts, gate, losses, outcome, p_value,
+                rounded, row, score, verdict,
             },
         },
         run::Run,
@@ -208,6 +208,9 @@ fn latencies(html: &mut String, report: &Report) {
 }
 
 fn diffs(html: &mut String, run: &Run) {
+    for line in losses(run) {
+        let _ = writeln!(html, "<p>Copies of {}</p>", escaped(&line));
+    }
     for (shadow, diffs) in &run.diffs {
         let _ = writeln!(
             html,

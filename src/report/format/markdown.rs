@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use crate::report::{
     Report,
     format::text::{
-        compared, duration, failed_musts, gate, material, outcome, p_value, rounded, row, score,
-        verdict,
+        compared, duration, failed_musts, gate, losses, material, outcome, p_value, rounded, row,
+        score, verdict,
     },
 };
 
@@ -151,6 +151,15 @@ pub fn write(report: &Report) -> String {
                 field.total,
                 p_value(field.p_adjusted),
             ));
+        }
+    }
+    let losses = losses(run);
+    if !losses.is_empty() {
+        line(String::new());
+        line("Copies that were not compared:".to_owned());
+        line(String::new());
+        for each in losses {
+            line(format!("- {}", cell(&each)));
         }
     }
     let material = material(run);

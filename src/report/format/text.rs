@@ -1,6 +1,6 @@
 //! For a terminal or a log: numbers with their units, and the final scorecard.
 
-use std::fmt::Write as _;
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
@@ -9,7 +9,7 @@ use crate::{
     measure::Trend,
     report::{
         Report,
-        run::{CheckPart, Diffs, DistributionPart, Effect, Run},
+        run::{CheckPart, Diffs, DistributionPart, Effect, Run, ShadowPart},
     },
     score::{Gate, Verdict},
 };
@@ -366,6 +366,31 @@ pub fn compared(diffs: &Diffs) -> String {
     text
 }
 
+/// The shadows not all of whose copies were compared, each with how many and why, in a line.
+pub fn losses(run: &Run) -> Vec<String> {
+    let reasons = |what: &str, reasons: &BTreeMap<String, u64>| {
+        let all: u64 = reasons.values().sum();
+        let each = reasons.iter();
+        let each: Vec<_> = each.map(|(why, count)| format!("{why} {count}")).collect();
+        (all > 0).then(|| format!("{all} {what} ({})", each.join(", ")))
+    };
+    let line = |shadow: &ShadowPart| {
+        let lost = [
+            reasons("shed", &shadow.shed),
+            reasons("failed", &shadow.failed),
+            reasons("skipped", &shadow.skipped),
+        ];
+        let lost: Vec<_> = lost.into_iter().flatten().collect();
+        let (id, chosen, compared) = (&shadow.id, shadow.chosen, shadow.compared);
+        let text = format!(
+            "{id}: {chosen} chosen, {compared} compared, {}",
+            lost.join(", ")
+        );
+        (!lost.is_empty()).then_some(text)
+    };
+    run.shadows.iter().filter_map(line).collect()
+}
+
 /// How the sizes of a field's values are distributed, in a line.
 pub fn distribution(one: &DistributionPart) -> String {
     let what = match (one.trend, one.of.as_str()) {
@@ -435,6 +460,9 @@ pub fn scorecard(report: &Report, width: usize) -> String {
     lines.push(String::new());
     for line in material(run) {
         lines.push(format!("material {line}"));
+    }
+    for line in losses(run) {
+        lines.push(format!("copies of {line}"));
     }
     let applied = run
         .faults

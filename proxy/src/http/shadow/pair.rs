@@ -65,7 +65,7 @@ pub(super) struct Recorder {
     length: u64,
     /// Of the bytes that are not kept.
     rest: Option<Box<Xxh3>>,
-    trailers: HeaderMap,
+    trailers: Option<Box<HeaderMap>>,
 }
 
 impl Pair {
@@ -259,7 +259,7 @@ impl Primary {
     /// The fields after the answer's body.
     pub fn trailers(&mut self, trailers: &HeaderMap) {
         if let Some(recorder) = &mut self.recorder {
-            recorder.trailers = trailers.clone();
+            recorder.trailers(trailers.clone());
         }
     }
 
@@ -299,7 +299,7 @@ impl Recorder {
             body: BytesMut::new(),
             length: 0,
             rest: None,
-            trailers: HeaderMap::new(),
+            trailers: None,
         }
     }
 
@@ -327,7 +327,7 @@ impl Recorder {
 
     /// The fields after the body.
     pub(super) fn trailers(&mut self, trailers: HeaderMap) {
-        self.trailers = trailers;
+        self.trailers = Some(Box::new(trailers));
     }
 
     /// The answer.
