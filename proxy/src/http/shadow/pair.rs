@@ -216,22 +216,6 @@ fn beginning(pieces: &VecDeque<Bytes>) -> Bytes {
     }
 }
 
-impl Drop for Pair {
-    fn drop(&mut self) {
-        let mut sides = self.sides.borrow_mut();
-        if matches!(sides.primary, Side::Told) {
-            return;
-        }
-        // The event loop has ended before either side has.
-        sides.copy.get_or_insert((Outcome::Failed("stopped"), None));
-        if matches!(sides.primary, Side::Waiting) {
-            sides.primary = Side::Left;
-        }
-        drop(sides);
-        self.tell();
-    }
-}
-
 impl Primary {
     /// The primary's side of the pair, of whose body so many bytes are kept.
     pub(super) fn new(pair: Rc<Pair>, limit: u64) -> Self {
