@@ -353,7 +353,13 @@ impl LastCall {
 fn filter(port: u16, shadows: &[SocketAddr]) -> String {
     let mut filter = format!("tcp port {port}");
     for shadow in shadows.iter().filter(|shadow| shadow.port() == port) {
-        filter.push_str(&format!(" and not host {}", shadow.ip().to_canonical()));
+        let host = shadow.ip().to_canonical();
+        // As a client it is like any other.
+        for end in ["dst", "src"] {
+            filter.push_str(&format!(
+                " and not ({end} host {host} and tcp {end} port {port})"
+            ));
+        }
     }
     filter
 }
@@ -404,12 +410,13 @@ mod tests {
 
     #[test]
     fn copies_to_a_shadow_of_the_same_port_are_not_taken_for_requests() {
-        let shadows: Vec<SocketAddr> = ["10.0.0.9:8080", "10.0.0.10:9090", "[fd00::1]:8080"]
+        let shadows: Vec<SocketAddr> = ["10.0.0.9:8080", "10.0.0.10:9090"]
             .map(|address| address.parse().unwrap())
             .into();
         assert_eq!(
             filter(8080, &shadows),
-            "tcp port 8080 and not host 10.0.0.9 and not host fd00::1"
+            "tcp port 8080 and not (dst host 10.0.0.9 and tcp dst port 8080) \
+             and not (src host 10.0.0.9 and tcp src port 8080)"
         );
         assert_eq!(filter(80, &shadows), "tcp port 80");
     }

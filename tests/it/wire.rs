@@ -42,9 +42,13 @@ struct Mirror {
 impl Mirror {
     /// Starts it, and waits until it says that it is at work.
     fn start(bed: &Bed, space: &Space, way: &[&str], shadow: u16) -> Self {
-        let shadow = format!("127.0.0.1:{shadow}");
+        Self::to(bed, space, way, &format!("127.0.0.1:{shadow}"))
+    }
+
+    /// The same with a shadow anywhere.
+    fn to(bed: &Bed, space: &Space, way: &[&str], shadow: &str) -> Self {
         let mut arguments = vec!["mirror", "--headless", "--out", "out/mirror"];
-        arguments.extend(["--shadow", &shadow, "--workers", "1"]);
+        arguments.extend(["--shadow", shadow, "--workers", "1"]);
         arguments.extend(way);
         let mut command = bed.meshbed(&arguments);
         let mut child = space.within(|| command.spawn().unwrap());
@@ -389,6 +393,29 @@ fn what_passes_on_the_wire_is_mirrored_and_the_primary_is_not_touched() {
     // What the shadow is asked is what the primary was asked, and nothing of ours.
     assert!(shadow.has_seen("/cart/100") && !shadow.has_seen("x-meshbed"));
     assert!(said.contains("exchanges seen"), "{said}");
+}
+
+#[test]
+fn a_shadow_of_the_same_port_is_not_taken_for_the_primary() {
+    let Some(net) = Net::new() else { return };
+    let bed = Bed::with("");
+    let primary = Server::start(&net.inner, "127.0.0.1", PORT, "primary", Style::Json);
+    let shadow = Server::start(&net.inner, "127.0.0.2", PORT, "shadow", Style::Json);
+    let way = ["--tap", "any", "--port", "8080"];
+    let mut mirror = Mirror::to(&bed, &net.inner, &way, "127.0.0.2:8080");
+    net.inner.within(|| {
+        let mut client = Client::new("127.0.0.1", PORT);
+        for number in 0..20 {
+            client.get(&format!("/cart/{number}"));
+        }
+    });
+    until("copies come", || shadow.requests() >= 20);
+    mirror.signal("-INT");
+    mirror.hear("waiting");
+    let (code, said) = mirror.wait();
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!((primary.requests(), shadow.requests()), (20, 20));
+    assert_eq!(run(&bed)["counts"][0]["requests"], 20);
 }
 
 #[test]
