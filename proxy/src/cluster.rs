@@ -115,10 +115,14 @@ pub struct Settings {
 }
 
 impl Settings {
-    fn pool<B>(&self, address: SocketAddr, metrics: Arc<Upstream>) -> Pool<B> {
+    fn pool<B>(&self, member: &Member, metrics: Arc<Upstream>) -> Pool<B> {
+        let own_name = self.tls.as_ref().filter(|tls| tls.settings().auto_host_sni);
+        let name = own_name.map(|_| &*member.endpoint.hostname);
+        let name = name.filter(|name| !name.is_empty());
         let plain = |metrics| {
-            Pool::new(address, self.way, self.idle_timeout, metrics)
+            Pool::new(member.address, self.way, self.idle_timeout, metrics)
                 .over_tls(self.tls.clone())
+                .named(name)
                 .with_http1(self.http1.clone())
         };
         let streams = |metrics| plain(metrics).with_http2(self.http2.clone(), self.max_requests);
@@ -184,6 +188,17 @@ pub struct Pick<'a> {
     pub reject: Option<&'a dyn Fn(&Member) -> bool>,
     /// How often another one is sought in place of a rejected one; the last is taken anyhow.
     pub attempts: u32,
+    /// Priorities that it had rather not.
+    pub elsewhere: Option<Elsewhere<'a>>,
+}
+
+/// Envoy's `previous_priorities`.
+#[derive(Debug, Clone, Copy)]
+pub struct Elsewhere<'a> {
+    /// The priorities of earlier tries, in order.
+    pub tried: &'a [u32],
+    /// They are passed over after each so many tries; above 0.
+    pub after: u32,
 }
 
 /// Why a request has no endpoint.
@@ -281,8 +296,8 @@ impl<B> Cluster<B> {
     }
 
     /// Begins a retry, if the cluster's bound on them lets it.
-    pub fn retrying(&self) -> Option<Permit> {
-        self.permit(Kind::Retries, Priority::Default)
+    pub fn retrying(&self, priority: Priority) -> Option<Permit> {
+        self.permit(Kind::Retries, priority)
     }
 
     /// Closes connections that were idle too long.
@@ -348,7 +363,7 @@ impl<B> Cluster<B> {
         let pool = before.map_or_else(
             || {
                 let metrics = Arc::clone(&self.metrics);
-                Rc::new(self.settings.pool(member.address, metrics))
+                Rc::new(self.settings.pool(member, metrics))
             },
             |before| Rc::clone(&before.pool),
         );
@@ -375,6 +390,7 @@ impl<B> Layout<B> {
             settings,
             members: &self.members,
             key: pick.key,
+            elsewhere: pick.elsewhere,
             attempt,
             loads: &loads,
             random,

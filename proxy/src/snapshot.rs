@@ -25,6 +25,7 @@ use crate::{
     observe::{Observer, Silent},
     policy::{
         balance::subset::Metadata,
+        breaker::Priority,
         fault::{self, Book, Counters},
         headers::Mutations,
         http1::Http1,
@@ -156,6 +157,8 @@ pub struct Manager {
     pub server_if_absent: bool,
     /// Neither side is told what was rewritten, and how long it takes.
     pub quiet: bool,
+    /// See [`config::Signature::respects_expected_timeout`].
+    pub respects_expected_timeout: bool,
 }
 
 /// Which port is taken off hosts.
@@ -258,6 +261,8 @@ pub struct Forward {
     pub mirrors: Vec<usize>,
     /// What binds requests to endpoints.
     pub sticky: sticky::Compiled,
+    /// Whose limits are its requests'.
+    pub priority: Priority,
 }
 
 impl Forward {
@@ -913,6 +918,7 @@ impl<'a> Compiler<'a> {
                 }),
                 server_if_absent: http.signature.server_if_absent,
                 quiet: http.signature.quiet,
+                respects_expected_timeout: http.signature.respects_expected_timeout,
             },
             hosts,
             filters,
@@ -1116,6 +1122,7 @@ impl<'a> Compiler<'a> {
             .filter_map(|(at, mirror)| self.mirror(&format!("{path}.mirrors[{at}]"), mirror))
             .collect();
         Forward {
+            priority: forward.priority,
             targets,
             not_found: StatusCode::from_u16(forward.not_found_status)
                 .unwrap_or(StatusCode::SERVICE_UNAVAILABLE),

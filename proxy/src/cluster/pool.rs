@@ -55,6 +55,10 @@ pub struct Pool<B> {
     raw: bool,
     /// The pool of such connections to the same endpoint.
     tunnels: RefCell<Option<Rc<Self>>>,
+    /// The pool of connections for requests of high priority.
+    urgent: RefCell<Option<Rc<Self>>>,
+    /// Whose limits its requests and connections are held to.
+    priority: Priority,
     metrics: Arc<Upstream>,
     body: PhantomData<fn(B)>,
 }
@@ -70,6 +74,8 @@ struct Held {
     _open: Option<Open>,
     /// When it was made, where its age counts.
     born: Option<Instant>,
+    /// Our end of it.
+    local: Option<SocketAddr>,
     metrics: Arc<Upstream>,
 }
 
@@ -111,6 +117,8 @@ impl<B> Pool<B> {
             named: RefCell::default(),
             raw: false,
             tunnels: RefCell::default(),
+            urgent: RefCell::default(),
+            priority: Priority::Default,
             metrics,
             body: PhantomData,
         }
@@ -122,14 +130,25 @@ impl<B> Pool<B> {
         Self { tls, ..self }
     }
 
+    /// The endpoint is asked for by this name in TLS, whatever the context says.
+    #[must_use]
+    pub fn named(self, name: Option<&str>) -> Self {
+        Self {
+            sni: name.map(Box::from),
+            ..self
+        }
+    }
+
     /// From now on they are the connections of this endpoint.
     pub(super) fn stand_at(&self, site: &Rc<Site>) {
         self.site.replace(Some(Rc::clone(site)));
         if let Some(twin) = &self.twin {
             twin.stand_at(site);
         }
-        if let Some(tunnels) = &*self.tunnels.borrow() {
-            tunnels.stand_at(site);
+        for other in [&self.tunnels, &self.urgent] {
+            if let Some(other) = &*other.borrow() {
+                other.stand_at(site);
+            }
         }
         for pool in self.named.borrow().values() {
             pool.stand_at(site);
@@ -194,6 +213,7 @@ impl<B> Pool<B> {
             sni: Some(name.into()),
             http1: self.http1.clone(),
             site: RefCell::new(self.site.borrow().clone()),
+            priority: self.priority,
             ..Self::new(address, self.by, self.idle_timeout, metrics)
         });
         named.insert(name.into(), Rc::clone(&pool));
@@ -210,10 +230,40 @@ impl<B> Pool<B> {
                 tls: self.tls.clone(),
                 sni: self.sni.clone(),
                 site: RefCell::new(self.site.borrow().clone()),
+                priority: self.priority,
                 ..Self::new(address, self.by, self.idle_timeout, metrics)
             })
         });
         Rc::clone(pool)
+    }
+
+    /// The pool of connections for requests of high priority, which are held to limits of their own.
+    pub fn for_urgent(self: &Rc<Self>) -> Rc<Self> {
+        let mut urgent = self.urgent.borrow_mut();
+        let pool = urgent.get_or_insert_with(|| {
+            let twin = self.twin.as_ref().map(|twin| Rc::new(twin.hurried()));
+            Rc::new(Self {
+                twin,
+                ..self.hurried()
+            })
+        });
+        Rc::clone(pool)
+    }
+
+    /// The same, without a connection, for requests of high priority.
+    fn hurried(&self) -> Self {
+        let metrics = Arc::clone(&self.metrics);
+        Self {
+            http2: self.http2.as_ref().map(h2::Connections::sibling),
+            alpn: self.alpn,
+            raw: self.raw,
+            tls: self.tls.clone(),
+            sni: self.sni.clone(),
+            http1: self.http1.clone(),
+            site: RefCell::new(self.site.borrow().clone()),
+            priority: Priority::High,
+            ..Self::new(self.address, self.by, self.idle_timeout, metrics)
+        }
     }
 
     fn is_unused(self: &Rc<Self>) -> bool {
@@ -268,7 +318,7 @@ impl<B> Pool<B> {
         idle_since: Option<Instant>,
         site: Option<&Rc<Site>>,
     ) -> Result<Lease<B>, Error> {
-        let turn = site.map(|site| site.begin(Priority::Default));
+        let turn = site.map(|site| site.begin(self.priority));
         if let Some(None) = turn {
             if let Way::Connection(held) = way {
                 let since = idle_since.unwrap_or_else(Instant::now);
@@ -294,8 +344,10 @@ impl<B> Pool<B> {
         if let Some(twin) = &self.twin {
             twin.sweep();
         }
-        if let Some(tunnels) = &*self.tunnels.borrow() {
-            tunnels.sweep();
+        for other in [&self.tunnels, &self.urgent] {
+            if let Some(other) = &*other.borrow() {
+                other.sweep();
+            }
         }
         // Names come from clients: those that are not asked for any more are forgotten.
         self.named.borrow_mut().retain(|_, pool| {
@@ -333,7 +385,7 @@ impl<B> Pool<B> {
             let behind = first && site.is_waited_for();
             if first {
                 let wait = site
-                    .wait(Priority::Default)
+                    .wait(self.priority)
                     .ok_or_else(|| self.overflow(true))?;
                 waiting = Some(Pending::new(wait, &self.metrics));
             }
@@ -345,7 +397,7 @@ impl<B> Pool<B> {
                 if !first && let Some(lease) = self.free(Some(&site))? {
                     return Ok(lease);
                 }
-                if let Some(open) = site.open(Priority::Default) {
+                if let Some(open) = site.open(self.priority) {
                     return Box::pin(self.made(Some(open), Some(&site))).await;
                 }
                 self.metrics.connection_overflows.inc();
@@ -363,15 +415,17 @@ impl<B> Pool<B> {
         site: Option<&Rc<Site>>,
     ) -> Result<Lease<B>, Error> {
         let made = match &self.http2 {
-            Some(http2) => http2.connect(|| self.dial()).await?,
+            Some(http2) => http2.connect(|| self.dial(), Stream::local_addr).await?,
             None => Made::Other(self.dial().await?.0),
         };
         let way = match made {
             Made::Slot(slot) => Way::Stream(slot),
             Made::Other(stream) => {
+                // Asked for once: records want it of each request.
+                let local = stream.local_addr();
                 let conn = Conn::new(stream, Limits::of_servers(&self.http1));
                 let born = self.http1.max_age.map(|_| Instant::now());
-                Way::Connection(Held::new(conn, born, open, &self.metrics))
+                Way::Connection(Held::new(conn, (born, local), open, &self.metrics))
             }
         };
         self.lease(way, None, site)
@@ -442,10 +496,16 @@ impl Drop for Pending {
 }
 
 impl Held {
-    fn new(conn: Conn, born: Option<Instant>, open: Option<Open>, metrics: &Arc<Upstream>) -> Self {
+    fn new(
+        conn: Conn,
+        (born, local): (Option<Instant>, Option<SocketAddr>),
+        open: Option<Open>,
+        metrics: &Arc<Upstream>,
+    ) -> Self {
         metrics.connections_active.inc();
         Self {
             born,
+            local,
             conn: Rc::new(conn),
             _open: open,
             metrics: Arc::clone(metrics),
@@ -513,11 +573,11 @@ impl<B> Lease<B> {
         }
     }
 
-    /// Our end of the connection; `None`: it is shared by streams, not plain TCP, or gone.
+    /// Our end of the connection; `None`: it is gone.
     pub fn local_addr(&self) -> Option<SocketAddr> {
         match &self.way {
-            Way::Connection(held) => held.conn.local_addr(),
-            Way::Stream(_) => None,
+            Way::Connection(held) => held.local,
+            Way::Stream(slot) => slot.local_addr(),
         }
     }
 

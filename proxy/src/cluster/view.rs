@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
-    Settings,
+    Elsewhere, Settings,
     roster::{Flag, Member, Wellness},
 };
 use crate::policy::balance::{
@@ -18,6 +18,7 @@ use crate::policy::balance::{
 pub(super) struct View {
     levels: Levels,
     only: Option<(usize, Among)>,
+    census: Vec<Census>,
     priorities: Vec<Priority>,
 }
 
@@ -54,6 +55,7 @@ pub(super) struct Question<'a> {
     pub(super) settings: &'a Settings,
     pub(super) members: &'a [Arc<Member>],
     pub(super) key: Option<u64>,
+    pub(super) elsewhere: Option<Elsewhere<'a>>,
     pub(super) attempt: u32,
     pub(super) loads: &'a dyn Loads,
     pub(super) random: &'a mut dyn FnMut() -> u64,
@@ -107,6 +109,7 @@ impl View {
         Self {
             only: levels.only(),
             levels,
+            census,
             priorities,
         }
     }
@@ -120,10 +123,21 @@ impl View {
 
     /// Whose turn it is.
     pub(super) fn pick(&mut self, question: &mut Question<'_>) -> Found {
-        let (priority, among) = match (self.only, question.key) {
+        let spread = &question.settings.spread;
+        let elsewhere = question.elsewhere.and_then(|it| {
+            let Elsewhere { tried, after } = it;
+            let (census, most) = (&self.census, spread.overprovisioning);
+            self.levels.elsewhere(census, most, tried, after as usize)
+        });
+        let levels = elsewhere.as_ref().unwrap_or(&self.levels);
+        let only = match &elsewhere {
+            None => self.only,
+            Some(levels) => levels.only(),
+        };
+        let (priority, among) = match (only, question.key) {
             (Some(only), _) => only,
-            (None, Some(key)) if question.settings.balance.is_keyed() => self.levels.choose(key),
-            (None, _) => self.levels.choose((question.random)()),
+            (None, Some(key)) if question.settings.balance.is_keyed() => levels.choose(key),
+            (None, _) => levels.choose((question.random)()),
         };
         let panic = among == Among::All;
         let host = self.priorities.get_mut(priority).and_then(|priority| {

@@ -6,6 +6,7 @@ use super::{BodyFormat, Filter, Tries};
 use crate::{
     policy::{
         balance::subset::Metadata,
+        breaker::Priority,
         fault,
         headers::Edits,
         matcher,
@@ -140,6 +141,8 @@ pub struct Forward {
     pub sticky: Vec<sticky::Policy>,
     /// What is asked for of endpoints' metadata.
     pub metadata: Metadata,
+    /// Which of its cluster's limits its requests are held to.
+    pub priority: Priority,
 }
 
 /// A cluster that requests are sent to, and its share.
@@ -201,6 +204,7 @@ impl Default for Forward {
             mirrors: Vec::new(),
             sticky: Vec::new(),
             metadata: Metadata::new(),
+            priority: Priority::Default,
         }
     }
 }

@@ -9,4 +9,6 @@ pub struct Signature {
     pub via: Option<String>,
     /// Neither side is told what was rewritten, and how long it takes (`x-envoy-...`).
     pub quiet: bool,
+    /// The timeout that a sidecar before this one expects is the request's, whatever its route says.
+    pub respects_expected_timeout: bool,
 }

@@ -276,7 +276,10 @@ fn signature(it: &HttpConnectionManager) -> Signature {
         server_if_absent: it.server_header_transformation()
             == ServerHeaderTransformation::AppendIfAbsent,
         via: Some(it.via.clone()).filter(|via| !via.is_empty()),
-        quiet: router.is_some_and(|router| router.suppress_envoy_headers),
+        quiet: router
+            .as_ref()
+            .is_some_and(|router| router.suppress_envoy_headers),
+        respects_expected_timeout: router.is_some_and(|router| router.respect_expected_rq_timeout),
     }
 }
 

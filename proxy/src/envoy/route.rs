@@ -4,7 +4,7 @@ use std::{fs, sync::Arc, time::Duration};
 
 use envoy_types::pb::envoy::{
     config::{
-        core::v3::{DataSource, data_source::Specifier},
+        core::v3::{DataSource, RoutingPriority, data_source::Specifier},
         route::v3::{
             CookieMatcher, DirectResponseAction, HeaderMatcher, QueryParameterMatcher, Route,
             RouteAction, RouteConfiguration, RouteMatch, VirtualHost,
@@ -27,6 +27,7 @@ use super::{
 use crate::{
     config::{self, Forward},
     policy::{
+        breaker::Priority,
         headers::Edits,
         matcher::{How, Matcher, Named, Text},
         mirror::{Limits, Mirror, SampleKey},
@@ -414,6 +415,10 @@ fn forward(
         append_forwarded_host: it.append_x_forwarded_host,
         sticky: sticky::convert(&it.hash_policy, path, notes),
         metadata: balance::metadata(it.metadata_match.as_ref()),
+        priority: match it.priority() {
+            RoutingPriority::Default => Priority::Default,
+            RoutingPriority::High => Priority::High,
+        },
         attempt_count: false,
         attempt_count_in_answer: false,
         tries: Box::default(),

@@ -262,6 +262,7 @@ const SUPPORTED: &[(&str, &[&str])] = &[
         // Nothing is traced, and counts are always kept.
         &[
             "suppress_envoy_headers",
+            "respect_expected_rq_timeout",
             "dynamic_stats*",
             "start_child_span*",
         ],
@@ -792,6 +793,7 @@ const SUPPORTED: &[(&str, &[&str])] = &[
             "request_mirror_policies",
             "hash_policy",
             "metadata_match",
+            "priority",
             "internal_redirect_policy",
             "upgrade_configs",
             "retry_policy",

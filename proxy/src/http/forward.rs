@@ -18,14 +18,15 @@ use super::{
 };
 use crate::{
     cluster::{
-        Cluster, Pick,
+        Cluster, Elsewhere, Pick,
         pool::{Lease, Pool},
         roster::Member,
     },
     error::{self, Error},
     net::body::Incoming,
     policy::{
-        balance::subset::Metadata, fault::abort, outlier::Outcome, rewrite::CompiledHost, sticky,
+        balance::subset::Metadata, breaker::Priority, fault::abort, grpc, outlier::Outcome,
+        rewrite::CompiledHost, sticky,
     },
     snapshot::Route,
 };
@@ -85,6 +86,10 @@ pub async fn send(
     let local = Rc::clone(&log.local);
     let (key, metadata) = bind(&local, &head.headers, log);
     let forward = log.forward().ok_or(Error::NoRoute)?;
+    let respects = log
+        .listener()
+        .is_some_and(|it| it.manager.respects_expected_timeout);
+    let wish = wish.heeding(respects);
     let times = Times::of(forward, &wish);
     // The head was read just now, unless a fault has delayed it.
     let begin = if log.hits.is_empty() {
@@ -92,6 +97,7 @@ pub async fn send(
     } else {
         Instant::now()
     };
+    let priority = forward.priority;
     let tell_attempt = forward.attempt_count;
     let told_timeout = forward.timeout_ms.clone();
     let own_host = matches!(forward.host_rewrite, Some(CompiledHost::Endpoint))
@@ -113,6 +119,7 @@ pub async fn send(
         faults: route.and_then(|route| inject::Attempts::of(&route.passed(log.target).faults, log)),
         name: asked_name(cluster, &head, log),
         own_host,
+        priority,
     };
     log.sent = Some(begin);
     let retries = route.and_then(|route| {
@@ -193,11 +200,15 @@ struct Sender<'a> {
     name: Option<Box<str>>,
     /// Endpoints are asked for by their own names; whether they are told what the client asked for.
     own_host: Option<bool>,
+    /// Whose limits are the request's.
+    priority: Priority,
 }
 
 /// Where an attempt goes.
 struct Way {
     pool: Rc<Pool<Upload>>,
+    /// The endpoint's priority.
+    level: u32,
     /// The endpoint's name, where it is asked for by that.
     host: Option<HeaderValue>,
 }
@@ -223,7 +234,7 @@ impl Sender<'_> {
         log: &mut Log,
     ) -> Result<Got, Error> {
         log.tries = 1;
-        let Way { pool, host } = match self.next(None, 0) {
+        let Way { pool, host, .. } = match self.next(None, 0, None) {
             Ok(way) => way,
             Err(error) => {
                 self.cluster.metrics().requests.inc();
@@ -242,19 +253,28 @@ impl Sender<'_> {
 
     /// The connections, such as suit the client's protocol, to the endpoint whose turn it is; if it is rejected, to
     /// another one, sought so often.
-    fn next(&self, reject: Option<&dyn Fn(&Member) -> bool>, others: u32) -> Result<Way, Error> {
+    fn next(
+        &self,
+        reject: Option<&dyn Fn(&Member) -> bool>,
+        others: u32,
+        elsewhere: Option<Elsewhere<'_>>,
+    ) -> Result<Way, Error> {
         let host = self.cluster.pick(&Pick {
             key: self.key,
             metadata: self.metadata,
             reject,
             attempts: others,
+            elsewhere,
         })?;
-        let tunnels = self.tunnel.then(|| host.pool.for_tunnel());
+        let urgent = (self.priority == Priority::High).then(|| host.pool.for_urgent());
+        let own = urgent.as_ref().unwrap_or(&host.pool);
+        let tunnels = self.tunnel.then(|| own.for_tunnel());
         let pool = match &tunnels {
             Some(tunnels) => tunnels,
-            None => host.pool.for_client(self.version),
+            None => own.for_client(self.version),
         };
         Ok(Way {
+            level: host.site.member.endpoint.priority,
             pool: match &self.name {
                 Some(name) => pool.for_name(name),
                 None => Rc::clone(pool),
@@ -321,7 +341,7 @@ impl Sender<'_> {
             if progress.connected.get().is_some() {
                 pool.report(Outcome::Connected, Duration::ZERO);
             }
-            if let Some(outcome) = outcome(result) {
+            if let Some(outcome) = outcome(result, log.grpc) {
                 pool.report(outcome, took);
             }
         }
@@ -340,9 +360,7 @@ impl Sender<'_> {
         match result {
             Ok(Got::Upstream(answer)) => {
                 log.upstream_protocol = answer.lease.version();
-                if log.kept.is_some() {
-                    log.upstream_local = answer.lease.local_addr();
-                }
+                log.upstream_local = answer.lease.local_addr();
             }
             Err(Failure {
                 error: Error::Connect(cause),
@@ -371,10 +389,17 @@ impl Sender<'_> {
     }
 }
 
-/// What an attempt tells of its endpoint; `None`: nothing.
-fn outcome(result: &Result<Got, Failure>) -> Option<Outcome> {
+/// What an attempt tells of its endpoint; `None`: nothing. A gRPC call's status counts where the answer begins with it: as
+/// Envoy, what comes in trailers is not waited for.
+fn outcome(result: &Result<Got, Failure>, grpc: bool) -> Option<Outcome> {
     match result {
-        Ok(Got::Upstream(answer)) => Some(Outcome::Status(answer.response.status().as_u16())),
+        Ok(Got::Upstream(answer)) => {
+            let response = &answer.response;
+            let told = response.headers().get("grpc-status").filter(|_| grpc);
+            let told = told.and_then(|status| status.to_str().ok()?.parse().ok());
+            let status = told.map_or_else(|| response.status().as_u16(), grpc::to_http);
+            Some(Outcome::Status(status))
+        }
         Ok(Got::Injected(_)) => None,
         Err(failure) => match failure.error {
             Error::Connect(_) | Error::Terminated | Error::Protocol | Error::Reset { .. } => {

@@ -66,10 +66,12 @@ pub async fn connect_tls(
     let within = way.within;
     let both = async {
         let tcp = connect(address, way).await?;
+        let local = tcp.local_addr().ok();
         let shaken = tls.connect(tcp, address, sni, alpn).await;
         metrics.count(&shaken);
         let (stream, session) = shaken.map_err(failed)?;
-        Ok((Stream::over(Box::new(stream), Arc::default()), session))
+        let stream = Stream::over(Box::new(stream), Arc::default()).at(local);
+        Ok((stream, session))
     };
     timeout(within, both)
         .await

@@ -32,7 +32,8 @@ pub struct Stream {
 /// What carries the bytes. Plain TCP is not behind a pointer: it is what most connections are.
 enum Carrier {
     Tcp(TcpStream),
-    Other(Box<dyn Duplex>),
+    /// With our end of the connection that is below it.
+    Other(Box<dyn Duplex>, Option<SocketAddr>),
 }
 
 /// Bytes that went over a connection. One thread writes them, so plain loads and stores do.
@@ -54,16 +55,25 @@ impl Stream {
     /// Another connection, counted in `traffic`.
     pub fn over(other: Box<dyn Duplex>, traffic: Arc<Traffic>) -> Self {
         Self {
-            carrier: Carrier::Other(other),
+            carrier: Carrier::Other(other, None),
             traffic,
         }
+    }
+
+    /// What carries it is a connection with this end of ours.
+    #[must_use]
+    pub fn at(mut self, local: Option<SocketAddr>) -> Self {
+        if let Carrier::Other(_, known) = &mut self.carrier {
+            *known = local;
+        }
+        self
     }
 
     /// The TCP connection, where nothing else carries the bytes.
     pub fn tcp(&self) -> Option<&TcpStream> {
         match &self.carrier {
             Carrier::Tcp(tcp) => Some(tcp),
-            Carrier::Other(_) => None,
+            Carrier::Other(..) => None,
         }
     }
 
@@ -71,7 +81,7 @@ impl Stream {
     pub fn local_addr(&self) -> Option<SocketAddr> {
         match &self.carrier {
             Carrier::Tcp(tcp) => tcp.local_addr().ok(),
-            Carrier::Other(_) => None,
+            Carrier::Other(_, local) => *local,
         }
     }
 
@@ -97,7 +107,7 @@ impl Carrier {
     fn pin(&mut self) -> Pin<&mut dyn Duplex> {
         match self {
             Self::Tcp(tcp) => Pin::new(tcp),
-            Self::Other(other) => Pin::new(&mut **other),
+            Self::Other(other, _) => Pin::new(&mut **other),
         }
     }
 }
@@ -111,7 +121,7 @@ impl AsyncRead for Stream {
         let before = buf.filled().len();
         ready!(match &mut self.carrier {
             Carrier::Tcp(tcp) => Pin::new(tcp).poll_read(cx, buf),
-            Carrier::Other(other) => Pin::new(other).poll_read(cx, buf),
+            Carrier::Other(other, _) => Pin::new(other).poll_read(cx, buf),
         })?;
         add(&self.traffic.read, buf.filled().len() - before);
         Poll::Ready(Ok(()))
@@ -126,7 +136,7 @@ impl AsyncWrite for Stream {
     ) -> Poll<Result<usize>> {
         let count = ready!(match &mut self.carrier {
             Carrier::Tcp(tcp) => Pin::new(tcp).poll_write(cx, buf),
-            Carrier::Other(other) => Pin::new(other).poll_write(cx, buf),
+            Carrier::Other(other, _) => Pin::new(other).poll_write(cx, buf),
         })?;
         add(&self.traffic.written, count);
         Poll::Ready(Ok(count))
@@ -145,7 +155,7 @@ impl AsyncWrite for Stream {
     fn is_write_vectored(&self) -> bool {
         match &self.carrier {
             Carrier::Tcp(tcp) => tcp.is_write_vectored(),
-            Carrier::Other(other) => other.is_write_vectored(),
+            Carrier::Other(other, _) => other.is_write_vectored(),
         }
     }
 
@@ -162,7 +172,7 @@ impl fmt::Debug for Carrier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(tcp) => tcp.fmt(f),
-            Self::Other(_) => f.debug_struct("Other").finish_non_exhaustive(),
+            Self::Other(..) => f.debug_struct("Other").finish_non_exhaustive(),
         }
     }
 }

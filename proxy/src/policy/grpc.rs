@@ -30,6 +30,25 @@ pub fn of_http(status: u16) -> Status {
     }
 }
 
+/// What a gRPC status is to HTTP, for those who judge by that
+/// (<https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto>).
+pub fn to_http(status: Status) -> u16 {
+    match status {
+        0 => 200,
+        1 => 499,
+        3 | 9 | 11 => 400,
+        4 => 504,
+        5 => 404,
+        6 | 10 => 409,
+        7 => 403,
+        8 => 429,
+        12 => 501,
+        14 => 503,
+        16 => 401,
+        _ => 500,
+    }
+}
+
 /// A message as `grpc-message` has it: percent-encoded, but for printable ASCII.
 pub fn message(text: &[u8]) -> String {
     let mut message = String::with_capacity(text.len());

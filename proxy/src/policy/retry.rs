@@ -192,6 +192,11 @@ impl Retries<'_> {
         policy.other_hosts.then_some(policy.host_picks)
     }
 
+    /// After how many attempts the priorities that were tried are passed over; `None`: they are not.
+    pub fn other_priorities(&self) -> Option<u32> {
+        self.policy.policy.other_priorities
+    }
+
     /// What would be done about an attempt's end, were it not followed by another one already.
     pub fn would(&self, outcome: Outcome<'_>) -> Verdict {
         if self.is_worth_it(outcome) {

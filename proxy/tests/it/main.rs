@@ -33,6 +33,7 @@ mod rate_limit;
 mod redirect;
 mod reply;
 mod retry;
+mod sidecar;
 mod smuggling;
 mod support;
 mod swap;

@@ -27,6 +27,7 @@ use meshbed_proxy::{
     observe::Flags,
     policy::{
         fault,
+        headers::{Addition, Edits},
         matcher::{How, Text},
         protocol::{self, Upstream},
     },
@@ -518,6 +519,52 @@ fn an_endpoint_chooses_the_version_that_it_is_spoken_to_in() {
         assert_eq!((made, spoken), (1, u64::from(http2)), "{case}");
         let taken = behind.metric("envoy_http_downstream_cx_http2_total");
         assert_eq!(taken, u64::from(http2), "{case}");
+    }
+}
+
+#[test]
+fn an_endpoint_is_asked_for_by_its_own_name() {
+    let ca = Ca::new();
+    let behind = behind_tls(server(vec![ca.issue("shop", &["own.test"])]));
+    let mut settings = upstream(&ca);
+    settings.auto_san_validation = true;
+    for (own, name, status) in [
+        (true, "own.test", 200),
+        (true, "", 503),
+        (false, "own.test", 503),
+    ] {
+        settings.auto_host_sni = own;
+        let mut config = config(behind.address);
+        config.clusters[0].tls = Some(settings.clone());
+        config.clusters[0].endpoints[0].hostname = name.into();
+        // Without a name of its own, or where that does not matter, it is that of the settings: `shop.test`.
+        assert_eq!(start(config).get("/x").status(), status, "{own} `{name}`");
+    }
+}
+
+#[test]
+fn our_end_of_a_connection_is_known_whatever_is_spoken_on_it() {
+    let ca = Ca::new();
+    let mut tls = server(vec![ca.issue("shop", &["shop.test"])]);
+    tls.common.alpn = vec!["h2".to_owned(), "http/1.1".to_owned()];
+    let behind = behind_tls(tls);
+    for protocol in [Upstream::Http1, Upstream::Http2] {
+        let mut config = config(behind.address);
+        config.clusters[0].tls = Some(upstream(&ca));
+        config.clusters[0].protocol = protocol;
+        let from = Addition {
+            name: "x-from".to_owned(),
+            value: "%UPSTREAM_LOCAL_ADDRESS%".to_owned(),
+            ..Addition::default()
+        };
+        let mut edits = Edits::default();
+        edits.response.add.push(from);
+        config.listeners[0].manager_mut().unwrap().virtual_hosts[0].routes[0].edits =
+            vec![Arc::new(edits)];
+        let answer = start(config).get("/x");
+        let from = answer.header("x-from").unwrap();
+        let from: SocketAddr = from.parse().unwrap();
+        assert!(from.ip().is_loopback() && from.port() > 0, "{protocol:?}");
     }
 }
 

@@ -5,6 +5,7 @@ use std::{
     cell::{Cell, RefCell},
     fmt,
     future::{Future, poll_fn},
+    net::SocketAddr,
     pin::Pin,
     rc::Rc,
     sync::Arc,
@@ -79,6 +80,8 @@ struct Connection {
     active: Cell<usize>,
     served: Cell<u64>,
     idle_since: Cell<Instant>,
+    /// Our end of it.
+    local: Option<SocketAddr>,
 }
 
 /// What became of a new connection.
@@ -156,7 +159,11 @@ impl Connections {
 
     /// A place on a new connection, or on one that another request has made meanwhile: requests that come together do
     /// not each make their own. `dial` says whether HTTP/2 is spoken.
-    pub(super) async fn connect<S, F>(&self, dial: impl FnOnce() -> F) -> Result<Made<S>, Error>
+    pub(super) async fn connect<S, F>(
+        &self,
+        dial: impl FnOnce() -> F,
+        local: fn(&S) -> Option<SocketAddr>,
+    ) -> Result<Made<S>, Error>
     where
         S: AsyncRead + AsyncWrite + Unpin + 'static,
         F: Future<Output = Result<(S, bool), Error>>,
@@ -177,7 +184,10 @@ impl Connections {
         self.dialing.set(true);
         let dialing = Dialing(self);
         let made = match dial().await {
-            Ok((stream, true)) => self.begin(stream).await,
+            Ok((stream, true)) => {
+                let local = local(&stream);
+                self.begin(stream, local).await
+            }
             Ok((stream, false)) => {
                 self.other.set(true);
                 return Ok(Made::Other(stream));
@@ -198,7 +208,7 @@ impl Connections {
         slot
     }
 
-    async fn begin<S>(&self, stream: S) -> Result<Rc<Connection>, Error>
+    async fn begin<S>(&self, stream: S, local: Option<SocketAddr>) -> Result<Rc<Connection>, Error>
     where
         S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
@@ -235,6 +245,7 @@ impl Connections {
             active: Cell::new(0),
             served: Cell::new(0),
             idle_since: Cell::new(Instant::now()),
+            local,
         }))
     }
 
@@ -327,6 +338,11 @@ impl Slot {
             shared,
             upload: None,
         }
+    }
+
+    /// Our end of the connection.
+    pub(super) fn local_addr(&self) -> Option<SocketAddr> {
+        self.connection.local
     }
 
     /// Sends the request; the head of its answer, and the body as it comes.

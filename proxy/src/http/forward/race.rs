@@ -16,7 +16,7 @@ use super::{
     attempt::{self, Progress},
 };
 use crate::{
-    cluster::{Permit, roster::Member},
+    cluster::{Elsewhere, Permit, roster::Member},
     error::Error,
     http::{body::Upload, log::Log, replay::Replay},
     net::timer::Sleep,
@@ -37,6 +37,8 @@ pub(super) struct Race<'a> {
     /// Attempts that begin when their backoff has passed.
     coming: Vec<(Sleep, Option<Permit>)>,
     tried: Vec<SocketAddr>,
+    /// Their priorities.
+    levels: Vec<u32>,
     /// Attempts so far.
     count: u32,
 }
@@ -83,6 +85,7 @@ impl<'a> Race<'a> {
             flights: Vec::new(),
             coming: Vec::new(),
             tried: Vec::new(),
+            levels: Vec::new(),
             count: 0,
         }
     }
@@ -142,13 +145,14 @@ impl<'a> Race<'a> {
         self.count += 1;
         self.log.tries = self.count;
         let sender = self.sender;
-        let Way { pool, host } = match self.pick() {
+        let Way { pool, level, host } = match self.pick() {
             Ok(way) => way,
             Err(error) => return Err(sender.no_endpoint(error, self.log)),
         };
         // As Envoy: the next endpoint is told of this one's name, too.
         sender.rename(&mut self.head, host, self.log);
         self.tried.push(pool.address());
+        self.levels.push(level);
         self.log.upstream = Some(pool.address());
         let body = match &self.body {
             None => Upload::Empty,
@@ -180,9 +184,14 @@ impl<'a> Race<'a> {
             .filter(|_| self.count > 1)
             .and_then(Retries::other_hosts);
         let tried = |member: &Member| self.tried.contains(&member.address);
+        let after = self.retries.as_ref().and_then(Retries::other_priorities);
+        let elsewhere = after.map(|after| Elsewhere {
+            tried: &self.levels,
+            after,
+        });
         match others {
-            Some(others) => self.sender.next(Some(&tried), others),
-            None => self.sender.next(None, 0),
+            Some(others) => self.sender.next(Some(&tried), others, elsewhere),
+            None => self.sender.next(None, 0, elsewhere),
         }
     }
 
@@ -269,7 +278,7 @@ impl<'a> Race<'a> {
                 false
             }
             Verdict::Again => {
-                let Some(retrying) = self.sender.cluster.retrying() else {
+                let Some(retrying) = self.sender.cluster.retrying(self.sender.priority) else {
                     metrics.retry_overflows.inc();
                     self.log.flags.set(Flags::UO);
                     return false;

@@ -15,6 +15,7 @@ const STATUSES: &str = "x-envoy-retriable-status-codes";
 const HEADERS: &str = "x-envoy-retriable-header-names";
 const TIMEOUT: &str = "x-envoy-upstream-rq-timeout-ms";
 const PER_TRY_TIMEOUT: &str = "x-envoy-upstream-rq-per-try-timeout-ms";
+const EXPECTED: &str = "x-envoy-expected-rq-timeout-ms";
 const HEDGE: &str = "x-envoy-hedge-on-per-try-timeout";
 const ALL: [&str; 8] = [
     RETRY_ON,
@@ -34,6 +35,8 @@ pub(super) struct Wish {
     pub(super) retry: retry::Wish,
     /// In place of the route's timeout; zero: none.
     pub(super) timeout: Option<Duration>,
+    /// A sidecar before this one has told of its timeout; zero: none. Within: that it cannot be read.
+    pub(super) expected: Option<Option<Duration>>,
     /// In place of the route's timeout of an attempt.
     pub(super) per_try_timeout: Option<Duration>,
     /// In place of the route's setting.
@@ -57,6 +60,16 @@ pub(super) fn take(headers: &mut HeaderMap, internal: bool) -> Wish {
 }
 
 impl Wish {
+    /// Where `respects` says so, what a sidecar expects comes before what the client has asked it for.
+    pub(super) fn heeding(self, respects: bool) -> Self {
+        let timeout = match self.expected.filter(|_| respects) {
+            // As Envoy: what cannot be read leaves the route's.
+            Some(expected) => expected,
+            None => self.timeout,
+        };
+        Self { timeout, ..self }
+    }
+
     /// What cannot be read is not asked for.
     fn read(headers: &HeaderMap) -> Self {
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
@@ -75,6 +88,7 @@ impl Wish {
                     .collect(),
             },
             timeout: millis(TIMEOUT),
+            expected: headers.contains_key(EXPECTED).then(|| millis(EXPECTED)),
             per_try_timeout: millis(PER_TRY_TIMEOUT),
             hedge: text(HEDGE).map(|value| value == "true"),
         }

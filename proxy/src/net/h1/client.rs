@@ -87,11 +87,6 @@ pub struct Answer {
 }
 
 impl Conn {
-    /// Our end of it; `None`: it is not plain TCP, or it is gone.
-    pub fn local_addr(&self) -> Option<std::net::SocketAddr> {
-        self.0.borrow().io.local_addr()
-    }
-
     /// A connection that was just made.
     pub fn new(io: Stream, limits: Limits) -> Self {
         Self(RefCell::new(Inner {

@@ -37,14 +37,7 @@ impl Levels {
     /// `overprovisioning` in percent: a priority takes all of its load until `100 / overprovisioning` of it are healthy.
     /// `panic` in percent: below it all endpoints are used; 0: never.
     pub fn new(levels: &[Census], overprovisioning: u32, panic: f64) -> Self {
-        let share = |part: u64, census: &Census| {
-            let of = census.all - census.excluded;
-            (u64::from(overprovisioning) * part)
-                .checked_div(of)
-                .map_or(0, |share| share.min(100) as u32)
-        };
-        let health: Vec<_> = levels.iter().map(|it| share(it.healthy, it)).collect();
-        let degraded: Vec<_> = levels.iter().map(|it| share(it.degraded, it)).collect();
+        let (health, degraded) = availability(levels, overprovisioning);
         let available = health.iter().chain(&degraded).sum::<u32>().min(100);
         let mut load = Self {
             healthy: vec![0; levels.len()],
@@ -59,22 +52,67 @@ impl Levels {
         } else if available == 0 {
             load.first();
         } else {
-            let left = distribute(&mut load.healthy, &health, 100, available);
-            let left = distribute(&mut load.degraded, &degraded, left, available);
-            // What rounding left goes to the first that has anything.
-            let first = health.iter().position(|health| *health > 0);
-            let rest = match first {
-                Some(first) => load.healthy.get_mut(first),
-                None => degraded
-                    .iter()
-                    .position(|it| *it > 0)
-                    .and_then(|first| load.degraded.get_mut(first)),
-            };
-            if let Some(rest) = rest {
-                *rest += left;
-            }
+            load.spread(&health, &degraded, available);
         }
         load
+    }
+
+    /// The spread of a retry that passes over the priorities that were tried, which it learns of after each so many tries;
+    /// when none is left, it begins anew. `None`: nothing is passed over.
+    pub fn elsewhere(
+        &self,
+        levels: &[Census],
+        overprovisioning: u32,
+        tried: &[u32],
+        after: usize,
+    ) -> Option<Self> {
+        let (health, degraded) = availability(levels, overprovisioning);
+        let mut attempted: Vec<usize> = Vec::new();
+        let mut spread = None;
+        for priority in tried {
+            attempted.push(*priority as usize);
+            if !attempted.len().is_multiple_of(after.max(1)) {
+                continue;
+            }
+            let left = |shares: &[u32]| -> Vec<u32> {
+                let shares = shares.iter().enumerate();
+                shares
+                    .map(|(at, share)| if attempted.contains(&at) { 0 } else { *share })
+                    .collect()
+            };
+            let (health, degraded) = (left(&health), left(&degraded));
+            let available = health.iter().chain(&degraded).sum::<u32>().min(100);
+            if available == 0 {
+                attempted.clear();
+                spread = None;
+                continue;
+            }
+            let mut load = Self {
+                healthy: vec![0; levels.len()],
+                degraded: vec![0; levels.len()],
+                panic: self.panic.clone(),
+            };
+            load.spread(&health, &degraded, available);
+            spread = Some(load);
+        }
+        spread
+    }
+
+    fn spread(&mut self, health: &[u32], degraded: &[u32], available: u32) {
+        let left = distribute(&mut self.healthy, health, 100, available);
+        let left = distribute(&mut self.degraded, degraded, left, available);
+        // What rounding left goes to the first that has anything.
+        let first = health.iter().position(|health| *health > 0);
+        let rest = match first {
+            Some(first) => self.healthy.get_mut(first),
+            None => degraded
+                .iter()
+                .position(|it| *it > 0)
+                .and_then(|first| self.degraded.get_mut(first)),
+        };
+        if let Some(rest) = rest {
+            *rest += left;
+        }
     }
 
     /// The priority of a request with this draw or key, and which of its endpoints.
@@ -120,6 +158,20 @@ impl Levels {
             *first = 100;
         }
     }
+}
+
+/// How much of the load each priority can take, in percent: its healthy endpoints, its degraded ones.
+fn availability(levels: &[Census], overprovisioning: u32) -> (Vec<u32>, Vec<u32>) {
+    let share = |part: u64, census: &Census| {
+        let of = census.all - census.excluded;
+        (u64::from(overprovisioning) * part)
+            .checked_div(of)
+            .map_or(0, |share| share.min(100) as u32)
+    };
+    (
+        levels.iter().map(|it| share(it.healthy, it)).collect(),
+        levels.iter().map(|it| share(it.degraded, it)).collect(),
+    )
 }
 
 fn in_panic(census: &Census, threshold: f64) -> bool {
@@ -262,6 +314,27 @@ mod tests {
         }];
         let it = Levels::new(&levels, 140, 50.0);
         assert_eq!((it.panic, it.healthy), (vec![false], vec![100]));
+    }
+
+    #[test]
+    fn a_retry_passes_over_the_priorities_that_were_tried_until_none_is_left() {
+        let all = [census(1, 1, 0), census(1, 1, 0), census(1, 1, 0)];
+        let levels = Levels::new(&all, 140, 50.0);
+        let first = |tried: &[u32], after| {
+            let elsewhere = levels.elsewhere(&all, 140, tried, after);
+            elsewhere.unwrap_or_else(|| levels.clone()).choose(0).0
+        };
+        assert_eq!(first(&[], 1), 0);
+        assert_eq!(first(&[0], 1), 1);
+        assert_eq!(first(&[0, 1], 1), 2);
+        // All were tried: it begins anew, with what is tried from here on.
+        assert_eq!(first(&[0, 1, 2], 1), 0);
+        assert_eq!(first(&[0, 1, 2, 0], 1), 1);
+        // Only after each second try.
+        assert_eq!(first(&[0], 2), 0);
+        assert_eq!(first(&[0, 0], 2), 1);
+        assert_eq!(first(&[0, 0, 1], 2), 1);
+        assert_eq!(first(&[0, 0, 1, 1], 2), 2);
     }
 
     #[test]
