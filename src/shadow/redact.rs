@@ -38,8 +38,13 @@ impl Redaction {
 
     /// Takes the values out of an example that must not be shown. Paths stay: they say where the difference is.
     pub fn apply(&self, difference: &mut Difference) {
-        let header = difference.path.strip_prefix("header:");
-        if header.is_some_and(|name| self.hides_header(name)) {
+        let (place, name) = difference.path.split_once(':').unwrap_or_default();
+        let is_field = matches!(place, "header" | "trailer");
+        // What should have been JSON and is compared as text has no paths by which it could be told what to hide.
+        let of_json = difference.path.starts_with("text[")
+            && !self.paths.is_empty()
+            && is_like_json(difference);
+        if of_json || (is_field && self.hides_header(name)) {
             for side in [&mut difference.primary, &mut difference.candidate]
                 .into_iter()
                 .flatten()
@@ -60,7 +65,7 @@ impl Redaction {
         }
         // A number's size is the number.
         if let Some(shape) = &mut difference.shape
-            && self.paths.iter().any(|path| path.covers(&trail))
+            && self.covers(&trail)
         {
             shape.sizes = None;
         }
@@ -82,9 +87,23 @@ impl Redaction {
         !self.paths.is_empty()
     }
 
+    /// Whether what is here must not be shown. In bodies that are lists of documents (lines of JSON, messages, events with
+    /// `data`) the paths hold for each of them too.
+    fn covers(&self, trail: &[Step<'_>]) -> bool {
+        let within = match trail {
+            [Step::Index(_), Step::Key("data"), rest @ ..] => {
+                [trail.get(1..).unwrap_or_default(), rest]
+            }
+            [Step::Index(_), rest @ ..] => [rest, rest],
+            _ => [trail, trail],
+        };
+        let mut trails = [trail].into_iter().chain(within);
+        trails.any(|trail| self.paths.iter().any(|path| path.covers(trail)))
+    }
+
     /// Hides what the paths cover in a JSON document or a part of one that lies at `trail`.
     fn hide(&self, value: &mut Value, trail: &mut Vec<Step<'_>>) {
-        if self.paths.iter().any(|path| path.covers(trail)) {
+        if self.covers(trail) {
             *value = Value::from(REDACTED);
             return;
         }
@@ -107,6 +126,12 @@ impl Redaction {
             _ => {}
         }
     }
+}
+
+fn is_like_json(difference: &Difference) -> bool {
+    let sides = [&difference.primary, &difference.candidate];
+    let mut texts = sides.into_iter().flatten().filter_map(Value::as_str);
+    texts.any(|text| text.contains("\":") || text.contains("\" :"))
 }
 
 #[cfg(test)]
@@ -146,6 +171,21 @@ mod tests {
             ),
             ("header:authorization", json!("Bearer x"), json!(REDACTED)),
             ("header:location", json!("/x"), json!("/x")),
+            ("trailer:authorization", json!("x"), json!(REDACTED)),
+            ("$[2].card.number", json!("4111"), json!(REDACTED)),
+            ("$[2].data.card", json!("4111"), json!(REDACTED)),
+            (
+                "$[2]",
+                json!({ "card": 1, "id": 2 }),
+                json!({ "card": REDACTED, "id": 2 }),
+            ),
+            ("$.data.card", json!("x"), json!("x")),
+            ("text[3]", json!("{\"card\": \"4111\""), json!(REDACTED)),
+            (
+                "text[3]",
+                json!("a line: of text"),
+                json!("a line: of text"),
+            ),
         ] {
             let mut example = difference(path, value);
             redaction.apply(&mut example);

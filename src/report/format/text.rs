@@ -368,6 +368,10 @@ pub fn compared(diffs: &Diffs) -> String {
 
 /// The shadows not all of whose copies were compared, each with how many and why, in a line.
 pub fn losses(run: &Run) -> Vec<String> {
+    lost(&run.shadows)
+}
+
+fn lost(shadows: &[ShadowPart]) -> Vec<String> {
     let reasons = |what: &str, reasons: &BTreeMap<String, u64>| {
         let all: u64 = reasons.values().sum();
         let each = reasons.iter();
@@ -388,7 +392,7 @@ pub fn losses(run: &Run) -> Vec<String> {
         );
         (!lost.is_empty()).then_some(text)
     };
-    run.shadows.iter().filter_map(line).collect()
+    shadows.iter().filter_map(line).collect()
 }
 
 /// How the sizes of a field's values are distributed, in a line.
@@ -632,6 +636,33 @@ fn wrapped(line: &str, width: usize) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn copies_that_were_lost_are_told_with_their_reasons() {
+        let reasons = |reasons: &[(&str, u64)]| {
+            let reasons = reasons.iter();
+            reasons
+                .map(|(why, count)| ((*why).to_owned(), *count))
+                .collect()
+        };
+        let shadow = |id: &str, shed: &[(&str, u64)], failed: &[(&str, u64)]| ShadowPart {
+            id: id.to_owned(),
+            of: "shop".to_owned(),
+            role: "candidate".to_owned(),
+            chosen: 405,
+            sent: 400,
+            compared: 398,
+            shed: reasons(shed),
+            failed: reasons(failed),
+            skipped: BTreeMap::new(),
+            delta_us: None,
+        };
+        let hung = shadow("hung", &[("in_flight", 3), ("queue", 2)], &[("timeout", 2)]);
+        let lines = lost(&[hung, shadow("fine", &[], &[])]);
+        let expected =
+            "hung: 405 chosen, 398 compared, 5 shed (in_flight 3, queue 2), 2 failed (timeout 2)";
+        assert_eq!(lines, [expected]);
+    }
 
     #[test]
     fn numbers_have_three_digits_that_count() {
