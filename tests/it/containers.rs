@@ -23,7 +23,7 @@ topology:
     catalog: {{ container: {{ image: {IMAGE}, command: [builtin, shop, --service, catalog], memory: 64MiB, cpus: 0.5, port: 9000 }} }}
     cart: {{ builtin: {{ app: shop }}, calls: [catalog] }}
     payments: {{ builtin: {{ app: shop }} }}
-traffic: [ {{ id: main, generate: {{ rate: 20/s, requests: [ {{ path: /cart/7 }}, {{ path: /item/1001 }} ] }}, connections: 4 }} ]
+traffic: [ {{ id: main, generate: {{ rate: 20/s, requests: [ {{ path: /cart/7 }}, {{ path: /item/1001 }} ] }}, connections: 64 }} ]
 phases: [ {{ id: steady, for: 3s }} ]
 checks: [ {{ id: good, must: true, that: "errors[shop] == 0 and requests[catalog] > 0 and requests[cart] > 0" }} ]
 "#
