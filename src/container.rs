@@ -174,6 +174,11 @@ impl<'a> Engine<'a> {
         self.gateway.ok_or(Error::Gateway(name))
     }
 
+    /// This machine's address on the run's network, once there is one.
+    pub fn gateway(&self) -> Option<IpAddr> {
+        self.gateway
+    }
+
     /// Sees to it that an image is there: looks for it, builds it or pulls it. The answer is what to call it. `output` gets
     /// what a build prints.
     pub async fn image(

@@ -41,7 +41,12 @@ use crate::{
     http::core::Core,
     listener,
     metrics::{Registry, report::Extra},
-    net::{listen, numbers::Numbers, timer::Timer, tls::Shown},
+    net::{
+        listen::{self, How},
+        numbers::Numbers,
+        timer::Timer,
+        tls::Shown,
+    },
     observe::{Observer, Silent},
     snapshot::{Lasting, Publisher, Reader, Snapshot},
 };
@@ -130,9 +135,12 @@ impl Proxy {
         let mut bound = Vec::new();
         let mut sockets: Vec<Vec<(usize, TcpListener)>> = (0..count).map(|_| Vec::new()).collect();
         for (index, listener) in config.listeners.iter().enumerate() {
-            let backlog = listener.backlog.unwrap_or(listen::BACKLOG);
+            let how = How {
+                backlog: listener.backlog.unwrap_or(listen::BACKLOG),
+                freebind: listener.freebind,
+            };
             let mut open = |at: SocketAddr| {
-                let (address, of_listener) = bind(&listener.name, at, count, backlog)?;
+                let (address, of_listener) = bind(&listener.name, at, count, how)?;
                 for (of_worker, socket) in sockets.iter_mut().zip(of_listener) {
                     of_worker.push((index, socket));
                 }
@@ -145,7 +153,7 @@ impl Proxy {
         }
         let admin = config
             .admin
-            .map(|address| bind("admin", address, 1, listen::BACKLOG))
+            .map(|address| bind("admin", address, 1, How::default()))
             .transpose()?;
         let registry = Arc::<Registry>::default();
         let lasting = Lasting::new(Arc::clone(&observer), Arc::clone(&registry));
@@ -206,9 +214,9 @@ fn bind(
     name: &str,
     address: SocketAddr,
     count: usize,
-    backlog: u32,
+    how: How,
 ) -> Result<(SocketAddr, Vec<TcpListener>), StartError> {
-    listen::bind(address, count, backlog).map_err(|cause| StartError::Bind {
+    listen::bind(address, count, how).map_err(|cause| StartError::Bind {
         listener: name.to_owned(),
         address,
         cause,

@@ -319,6 +319,8 @@ fn outbound(
             service: peer.clone(),
             direction: Direction::Outbound,
         }),
+        // Podman gives the gateway its address when the first container starts.
+        freebind: port.is_some_and(|port| Some(port.ip()) == wiring.gateway),
         ..listener
     }
 }

@@ -23,7 +23,7 @@ topology:
     catalog: {{ container: {{ image: {IMAGE}, command: [builtin, shop, --service, catalog], memory: 64MiB, cpus: 0.5, port: 9000 }} }}
     cart: {{ builtin: {{ app: shop }}, calls: [catalog] }}
     payments: {{ builtin: {{ app: shop }} }}
-traffic: [ {{ id: main, generate: {{ rate: 20/s, requests: [ {{ path: /cart/7 }}, {{ path: /item/1001 }} ] }}, connections: 4 }} ]
+traffic: [ {{ id: main, generate: {{ rate: 20/s, requests: [ {{ path: /cart/7 }}, {{ path: /item/1001 }} ] }}, connections: 64 }} ]
 phases: [ {{ id: steady, for: 3s }} ]
 checks: [ {{ id: good, must: true, that: "errors[shop] == 0 and requests[catalog] > 0 and requests[cart] > 0" }} ]
 "#
@@ -382,5 +382,80 @@ checks: [ { id: good, must: true, that: "errors[shop] == 0 and requests[catalog]
         "{}",
         done.said
     );
+    assert_eq!(docker::of_run(pid), Vec::<String>::new());
+}
+
+#[test]
+fn a_hung_candidate_costs_its_primary_nothing_and_recovers() {
+    if !docker::is_there() {
+        return;
+    }
+    let container = |version: &str| {
+        format!(
+            "{{ container: {{ image: {IMAGE}, command: [builtin, planted, --version, {version}], ready: {{ http: /healthz }} }} }}"
+        )
+    };
+    let scenario = format!(
+        r#"
+version: 1
+name: hung
+seed: 7
+topology: {{ entry: orders, services: {{ orders: {} }} }}
+shadow:
+  - id: candidate
+    of: orders
+    to: {}
+    limits: {{ in_flight: 8, queue: 8, deadline: 500ms }}
+traffic: [ {{ id: main, generate: {{ rate: 100/s, requests: [ {{ path: /orders/7 }} ] }}, connections: 16 }} ]
+phases: [ {{ id: before, for: 2s }}, {{ id: hung, for: 4s }}, {{ id: after, for: 3s }} ]
+checks: [ {{ id: untouched, must: true, that: "errors[orders] == 0 and p50[orders]@hung < 50ms" }} ]
+"#,
+        container("v1"),
+        container("v2"),
+    );
+    let bed = Bed::with(&scenario);
+    let child = bed.begin("a", &[]);
+    let pid = child.id();
+    running(pid, 2);
+    thread::sleep(Duration::from_secs(3));
+    let label = format!("label=meshbed.pid={pid}");
+    let candidate = docker(&[
+        "ps",
+        "-q",
+        "--filter",
+        &label,
+        "--filter",
+        "label=meshbed.service=~candidate",
+    ])
+    .unwrap();
+    let candidate = candidate.trim();
+    docker(&["pause", candidate]).unwrap();
+    thread::sleep(Duration::from_secs(3));
+    docker(&["unpause", candidate]).unwrap();
+    let done = bed.end("a", child);
+    let run = done.run();
+    assert_eq!(run["checks"][0]["outcome"], "pass", "{}", done.said);
+    let shadow = &run["shadows"][0];
+    let why: Vec<_> = ["shed", "failed"]
+        .iter()
+        .filter_map(|kind| shadow[kind].as_object())
+        .flat_map(|reasons| reasons.iter())
+        .collect();
+    assert!(!why.is_empty(), "{shadow}");
+    let lost: u64 = why.iter().filter_map(|(_, count)| count.as_u64()).sum();
+    // Three of nine seconds, and whatever reason each has.
+    assert!((200..=450).contains(&lost), "{shadow}");
+    assert_eq!(
+        shadow["compared"].as_u64().unwrap() + lost,
+        shadow["chosen"].as_u64().unwrap(),
+        "{shadow}"
+    );
+    let last = done
+        .events("mirror")
+        .into_iter()
+        .filter(|event| event["outcome"] == "compared")
+        .filter_map(|event| event["ord"].as_u64())
+        .max();
+    assert!(last > Some(880), "it has recovered: {last:?}");
     assert_eq!(docker::of_run(pid), Vec::<String>::new());
 }

@@ -28,6 +28,8 @@ pub struct Listener {
     pub stat_prefix: Option<String>,
     /// Connections that wait to be accepted, at most; `None`: as many as the system allows.
     pub backlog: Option<u32>,
+    /// Its address need not be this machine's yet (`IP_FREEBIND`).
+    pub freebind: bool,
     /// Which sidecar it belongs to, in the testbed.
     pub place: Option<Place>,
     /// What is looked at before a connection's chain is chosen.
@@ -196,6 +198,7 @@ impl Listener {
             more_addresses: Vec::new(),
             stat_prefix: None,
             backlog: None,
+            freebind: false,
             place: None,
             inspect: Inspect::default(),
             chains: vec![Chain::http(manager)],

@@ -112,6 +112,7 @@ pub(super) fn convert(
             .collect(),
         stat_prefix: Some(it.stat_prefix.clone()).filter(|it| !it.is_empty()),
         backlog: it.tcp_backlog_size.map(|it| it.value),
+        freebind: it.freebind.is_some_and(|it| it.value),
         place: None,
         inspect: inspect::convert(it, path, notes),
         chains,

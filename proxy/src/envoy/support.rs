@@ -31,6 +31,7 @@ const SUPPORTED: &[(&str, &[&str])] = &[
             "additional_addresses",
             "stat_prefix",
             "tcp_backlog_size",
+            "freebind",
             "bind_to_port",
             // What is read and not written yet is bounded by one buffer, or pipe, a connection.
             "per_connection_buffer_limit_bytes*",

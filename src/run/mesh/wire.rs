@@ -72,6 +72,7 @@ pub(super) fn before(
         .filter_map(|fault| rule(fault, caller.id, wiring));
     let front = Listener {
         place: requests.place.clone(),
+        freebind: requests.freebind,
         ..Listener::tcp(
             name.as_str(),
             requests.address,

@@ -99,6 +99,14 @@ impl<'a> Contained<'a> {
         let address = running
             .address
             .map(|address| SocketAddr::new(address, container.port));
+        // Whatever runs has a network, whose gateway is this machine, or its calls would reach nobody.
+        let gateway = engine.gateway().filter(|_| address.is_some());
+        let is_here = |gateway: IpAddr| std::net::TcpListener::bind((gateway, 0)).is_ok();
+        if let Some(gateway) = gateway.filter(|gateway| !is_here(*gateway)) {
+            return Err(Failure::Environment(format!(
+                "service `{label}`: not supported yet: a container engine on another machine, or without root: its network's gateway {gateway} is no address of this machine"
+            )));
+        }
         self.started.push(Started {
             label,
             running,
