@@ -26,6 +26,8 @@
 //! 11. [`report::Writer::finish`] makes the bundle whole, with its readable forms ([`report::format::FORMATS`]);
 //!     [`cli::exit`] has the exit codes. [`report::compare`] holds two bundles side by side, [`tui::saved`] reopens one.
 //!
+//! Live traffic has no schedule: [`mirror`] has a source tell of it and goes on at step 8.
+//!
 //! A side effect that must be undone (a process, a listener, a half-written folder) stands in the [`journal`] before it
 //! happens. A module names only modules that stand before it: `tests/it/layering.rs` has the order.
 

@@ -17,6 +17,7 @@ use tokio::{
     time::{Instant, sleep, sleep_until, timeout},
 };
 
+use self::places::Places;
 use crate::{
     event::{Micros, RunEvent, RunState, Tick},
     measure::Measured,
@@ -31,6 +32,7 @@ use crate::{
 pub mod intercept;
 mod listener;
 mod live;
+mod places;
 pub mod plan;
 mod source;
 #[cfg(feature = "live")]
@@ -81,8 +83,26 @@ pub struct Session {
     comparing: Comparing,
     told: UnboundedReceiver<RunEvent>,
     tell: UnboundedSender<RunEvent>,
+    fold: Fold,
+}
+
+/// What the events come to.
+#[derive(Debug)]
+struct Fold {
     measured: Measured,
     tally: Tally,
+    places: Places,
+}
+
+impl Fold {
+    fn take(&mut self, mut event: RunEvent, show: &mut impl FnMut(&RunEvent)) {
+        if let RunEvent::Mirror(mirror) = &mut event {
+            self.places.bound(mirror);
+        }
+        self.tally.add(&event);
+        self.measured.add(&event);
+        show(&event);
+    }
 }
 
 /// Requests of the primary so far.
@@ -158,14 +178,17 @@ impl Session {
         })?;
         let live = Live::new(collector, scenario.errors.clone());
         Ok(Self {
-            measured: Measured::new(scenario.measuring()),
+            fold: Fold {
+                measured: Measured::new(scenario.measuring()),
+                tally: Tally::default(),
+                places: Places::default(),
+            },
             scenario,
             origin,
             live: Arc::new(live),
             comparing,
             told,
             tell,
-            tally: Tally::default(),
         })
     }
 
@@ -206,12 +229,12 @@ impl Session {
             id: PHASE.into(),
             begun,
         };
-        self.take(&state(0, RunState::Playing), &mut show);
-        self.take(&phase(0, true), &mut show);
+        self.take(state(0, RunState::Playing), &mut show);
+        self.take(phase(0, true), &mut show);
         self.play(&mut source, orders, &mut show).await;
         let length_us = self.now_us();
-        self.take(&phase(length_us, false), &mut show);
-        self.take(&state(length_us, RunState::Draining), &mut show);
+        self.take(phase(length_us, false), &mut show);
+        self.take(state(length_us, RunState::Draining), &mut show);
         self.drain(&source, orders, &mut show);
         if let Some(text) = source.left() {
             self.note(text, &mut show);
@@ -224,23 +247,21 @@ impl Session {
         self.origin.micros(Instant::now())
     }
 
-    fn take(&mut self, event: &RunEvent, show: &mut impl FnMut(&RunEvent)) {
-        self.tally.add(event);
-        self.measured.add(event);
-        show(event);
+    fn take(&mut self, event: RunEvent, show: &mut impl FnMut(&RunEvent)) {
+        self.fold.take(event, show);
     }
 
     /// Takes in what was served since the last time.
     fn count(&mut self, show: &mut impl FnMut(&RunEvent)) {
         let t_us = self.now_us();
         if let Some(served) = self.live.take(t_us) {
-            self.take(&RunEvent::Served(Arc::new(served)), show);
+            self.take(RunEvent::Served(Arc::new(served)), show);
         }
     }
 
     fn note(&mut self, text: String, show: &mut impl FnMut(&RunEvent)) {
         let t_us = self.now_us();
-        self.take(&RunEvent::Note { t_us, text }, show);
+        self.take(RunEvent::Note { t_us, text }, show);
     }
 
     async fn play(
@@ -277,7 +298,7 @@ impl Session {
             if now >= (second + 1) * SECOND {
                 self.count(show);
                 let tick = self.tick(second);
-                self.take(&RunEvent::Tick(tick), show);
+                self.take(RunEvent::Tick(tick), show);
                 second = now / SECOND;
             }
         }
@@ -297,7 +318,7 @@ impl Session {
             }
             any = true;
             for (number, event) in batch.drain(..).enumerate() {
-                self.take(&event, show);
+                self.take(event, show);
                 if number % TURN == 0 {
                     // Where an event loop shares this processor, it goes first.
                     std::thread::yield_now();
@@ -310,9 +331,9 @@ impl Session {
         Tick {
             t_us: (sec + 1) * SECOND,
             sec,
-            planned: self.tally.requests,
-            sent: self.tally.requests,
-            done: self.tally.answered,
+            planned: self.fold.tally.requests,
+            sent: self.fold.tally.requests,
+            done: self.fold.tally.answered,
             late_p99_us: 0,
             in_flight: 0,
         }
@@ -329,7 +350,8 @@ impl Session {
         let text = match source.reload(&scenario) {
             Ok(()) => {
                 self.live.compare_by(scenario.diff.rules.clone());
-                self.measured
+                self.fold
+                    .measured
                     .judge_by(scenario.diff.alpha, scenario.diff.min_effect.get());
                 self.scenario = scenario;
                 "reloaded".to_owned()
@@ -368,31 +390,26 @@ impl Session {
             live,
             comparing,
             mut told,
-            mut measured,
-            mut tally,
+            mut fold,
             origin,
             ..
         } = self;
         live.end();
         drop(live);
         comparing.join();
-        let mut take = |event: RunEvent| {
-            tally.add(&event);
-            measured.add(&event);
-            show(&event);
-        };
         // Everybody who could tell something is gone, so this ends.
         while let Ok(Some(event)) = timeout(SETTLE, told.recv()).await {
-            take(event);
+            fold.take(event, &mut show);
         }
-        take(RunEvent::Run {
+        let ended = RunEvent::Run {
             t_us: origin.micros(Instant::now()),
             state: RunState::Finished,
-        });
+        };
+        fold.take(ended, &mut show);
         Mirrored {
             scenario,
-            measured,
-            tally,
+            measured: fold.measured,
+            tally: fold.tally,
             length_us,
         }
     }

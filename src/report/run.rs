@@ -482,6 +482,9 @@ pub struct EventsPart {
     pub written: u64,
     /// Of how many.
     pub of: u64,
+    /// Those that the disk was too slow for.
+    #[serde(default)]
+    pub left_out: u64,
 }
 
 impl Run {

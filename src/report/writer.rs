@@ -5,7 +5,11 @@ use std::{
     fs::{self, File},
     io::{self, BufWriter, Write as _},
     path::{Path, PathBuf},
-    sync::{Arc, mpsc},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+        mpsc,
+    },
     thread::{self, JoinHandle},
 };
 
@@ -30,6 +34,8 @@ use crate::{
 
 /// More requests than these are counted, not written.
 const MAX_REQUESTS: u64 = 1_000_000;
+/// Events that may wait for a slow disk: about 100 MB.
+const MAX_WAITING: usize = 200_000;
 /// Events that are written before others have a turn.
 const TURN: usize = 8;
 /// Share of the requests in a `sampled` bundle.
@@ -47,6 +53,10 @@ pub struct Writer {
     partial: PathBuf,
     whole: PathBuf,
     began: Option<Usage>,
+    /// Events that wait for the thread.
+    waiting: Arc<AtomicUsize>,
+    /// Events of copies that found too many waiting.
+    left_out: AtomicU64,
 }
 
 impl Writer {
@@ -84,11 +94,14 @@ impl Writer {
         let (name, partial) = store::reserve(&parent, &name, before).map_err(unwritable)?;
         let (sender, receiver) = mpsc::channel();
         let mut files = Files::create(&partial, scenario).map_err(unwritable)?;
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let taken = Arc::clone(&waiting);
         let thread = thread::Builder::new()
             .name("report".to_owned())
             .spawn(move || {
                 for (number, event) in receiver.into_iter().enumerate() {
                     files.add(&event)?;
+                    taken.fetch_sub(1, Ordering::Relaxed);
                     if number % TURN == 0 {
                         // What is measured goes first, where it shares this processor.
                         thread::yield_now();
@@ -105,6 +118,8 @@ impl Writer {
             name,
             partial,
             began: Usage::now(),
+            waiting,
+            left_out: AtomicU64::new(0),
         })
     }
 
@@ -123,9 +138,19 @@ impl Writer {
         &self.whole
     }
 
-    /// Hands an event over. Never blocks.
+    /// Hands an event over. Never blocks. Where events are sampled anyway, those of copies are left out, and counted, while
+    /// the disk is too slow: memory is bounded.
     pub fn event(&self, event: &RunEvent) {
+        let sampled = self.scenario.report.max_events.is_some();
+        if sampled
+            && matches!(event, RunEvent::Mirror(_))
+            && self.waiting.load(Ordering::Relaxed) >= MAX_WAITING
+        {
+            self.left_out.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
         if let Some(sender) = &self.sender {
+            self.waiting.fetch_add(1, Ordering::Relaxed);
             // Fails only when the thread has ended on an error, which `finish` tells.
             drop(sender.send(event.clone()));
         }
@@ -149,12 +174,18 @@ impl Writer {
         let others_cpu = Usage::now()
             .zip(self.began)
             .and_then(|(now, then)| now.others_since(&then));
+        let left_out = self.left_out.load(Ordering::Relaxed);
+        let events = EventsPart {
+            of: written.events.of + left_out,
+            left_out,
+            ..written.events
+        };
         let run = build::run(
             &self.name,
             &self.scenario,
             measured,
             facts,
-            (written.requests, written.events),
+            (written.requests, events),
             others_cpu,
         );
 
@@ -408,6 +439,7 @@ impl Files {
                 .to_owned(),
                 written: events,
                 of: events_of,
+                left_out: 0,
             },
             samples: self.samples,
         })
