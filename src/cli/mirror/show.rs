@@ -307,7 +307,7 @@ fn became(copies: &Copies) -> String {
         };
         let _ = write!(
             text,
-            "; slower by p50 {}, p99 {}, request by request",
+            "; time against the primary's, request by request: p50 {}, p99 {}",
             signed(p50),
             signed(p99)
         );
