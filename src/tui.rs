@@ -44,6 +44,13 @@ pub enum Order {
         /// Why.
         why: String,
     },
+    /// Compare two reports, the first of them this run's. What it comes to comes as [`Input::Said`].
+    Compare {
+        /// This run's folder.
+        report: String,
+        /// The other's, which is the first side.
+        with: String,
+    },
     /// Replay these requests. What comes of them comes as [`Input::Replayed`].
     Replay(Which),
 }

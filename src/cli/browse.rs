@@ -1,6 +1,11 @@
 //! What a person asks of the screen of differences: carried out here, since the screens touch neither files nor sockets.
 
-use std::{collections::BTreeSet, path::PathBuf, sync::Arc, thread::JoinHandle};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread::JoinHandle,
+};
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
@@ -11,11 +16,11 @@ use crate::{
     event::RunEvent,
     journal::{self, Effect, Journal},
     replay::Prepared,
-    report::Run,
+    report::{self, Run, compare},
     run::{Command, Options, again, chain, outcome::Ending},
     scenario::{self, Overrides, Scenario, ignore},
     shadow::Ignore,
-    tui::{Again, App, Input, Order, Which, again::Known},
+    tui::{Again, App, Input, Order, Which, again::Known, view::OVERLAY},
 };
 
 /// How long a rule holds: what it hides is looked at again by then.
@@ -109,6 +114,7 @@ impl Desk {
             Order::Switch(fault, on) => return Some(Command::SwitchFault(fault, on)),
             Order::Replay(which) => self.replay(which),
             Order::Ignore { path, why } => self.ignore(&path, &why),
+            Order::Compare { report, with } => self.compare(&report, &with),
         }
         None
     }
@@ -136,6 +142,24 @@ impl Desk {
                 let _ = self.inputs.send(Input::Replayed(over));
             }
         }
+    }
+
+    /// Compares this run with another, which is the first side: what was there before.
+    fn compare(&self, this: &str, with: &str) {
+        let read = |dir: &str| report::read(Path::new(dir)).map_err(|error| chain(&error));
+        let lines = match read(with).and_then(|other| Ok((other, read(this)?))) {
+            Ok((other, this)) => {
+                let comparison = compare::compare(&other, &this, false);
+                let columns = ratatui::crossterm::terminal::size().map_or(OVERLAY, |size| size.0);
+                let width = usize::from(columns.min(OVERLAY)).saturating_sub(2);
+                let text = compare::text::write(&comparison, &other, &this, width);
+                text.lines().map(str::to_owned).collect()
+            }
+            Err(why) => vec![why],
+        };
+        let said = Input::Said("compare".to_owned(), lines);
+        // Nobody listens when the screens have been left.
+        let _ = self.inputs.send(said);
     }
 
     /// Writes a rule into the scenario, and tells where it is, or why it is not.

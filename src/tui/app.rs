@@ -441,6 +441,13 @@ pub enum Question {
         /// The answer so far.
         text: String,
     },
+    /// Which other run to compare this one with.
+    Compare {
+        /// This run's folder.
+        report: String,
+        /// The other's so far.
+        text: String,
+    },
     /// Whether to replay these requests.
     Again {
         /// What they are, in words.

@@ -49,6 +49,8 @@ pub enum Action {
     Replay,
     /// Write a rule that ignores the chosen field.
     Ignore,
+    /// Compare the run with another.
+    Compare,
     /// Take away what lies over the screen.
     Close,
     /// Ask for the text that lines must have.
@@ -273,6 +275,13 @@ pub const BINDINGS: &[Binding] = &[
         Action::Control,
         "show the control's values beside",
         &[Screen::Diffs],
+    ),
+    bind(
+        &[KeyCode::Char('c')],
+        "c",
+        Action::Compare,
+        "compare with another run",
+        &[Screen::Score],
     ),
     bind(
         &[KeyCode::Char('n')],

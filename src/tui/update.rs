@@ -73,6 +73,7 @@ pub fn update(app: &mut App, action: Action) -> Next {
         Action::Curl => return copy(app),
         Action::Replay => replay(app),
         Action::Ignore => ignore(app),
+        Action::Compare => compare(app),
         Action::Close => {}
         Action::Freeze => {
             app.frozen = match app.frozen.take() {
@@ -286,14 +287,42 @@ fn ignore(app: &mut App) {
     say(app, "ignore", &why_not);
 }
 
+/// Asks for the folder of the other run: most often one beside this one's.
+fn compare(app: &mut App) {
+    let report = app.ending.as_ref().and_then(|ending| ending.report.clone());
+    let Some(report) = report else {
+        say(
+            app,
+            "compare",
+            "this run has no report yet: ask again when it is over",
+        );
+        return;
+    };
+    let text = match report.trim_end_matches('/').rfind('/') {
+        Some(at) => report.get(..=at).unwrap_or_default().to_owned(),
+        None => String::new(),
+    };
+    app.view.question = Some(Question::Compare { report, text });
+}
+
 /// A key while something is asked.
 fn answer(app: &mut App, action: Action) -> Next {
     let Some(mut question) = app.view.question.take() else {
         return Next::Stay;
     };
     match (&mut question, action) {
-        (Question::Why { text, .. }, Action::Type(c)) => text.push(c),
-        (Question::Why { text, .. }, Action::Erase) => drop(text.pop()),
+        (Question::Why { text, .. } | Question::Compare { text, .. }, Action::Type(c)) => {
+            text.push(c);
+        }
+        (Question::Why { text, .. } | Question::Compare { text, .. }, Action::Erase) => {
+            text.pop();
+        }
+        (Question::Compare { report, text }, Action::Keep) if !text.trim().is_empty() => {
+            return Next::Ask(Order::Compare {
+                report: std::mem::take(report),
+                with: text.trim().to_owned(),
+            });
+        }
         (Question::Why { path, text }, Action::Keep) if !text.trim().is_empty() => {
             return Next::Ask(Order::Ignore {
                 path: std::mem::take(path),

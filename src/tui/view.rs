@@ -122,7 +122,7 @@ fn lay(overlay: &Overlay, theme: &Theme, frame: &mut Frame<'_>, body: Rect) {
 }
 
 /// The widest that a text over the screen gets: longer lines are hard to read.
-const OVERLAY: u16 = 110;
+pub const OVERLAY: u16 = 110;
 
 /// Puts ASCII in place of what numbers and names brought along.
 fn to_ascii(frame: &mut Frame<'_>) {
@@ -317,12 +317,11 @@ fn asked(question: &Question, theme: &Theme, width: u16) -> Line<'static> {
     let text = match question {
         Question::Why { path, text } => {
             let before = format!(" ignore {path} for 90 days, why? ");
-            let after = "_   enter: write  esc: not";
-            let used = before.chars().count() + after.chars().count();
-            let room = usize::from(width).saturating_sub(used).max(8);
-            let skipped = text.chars().count().saturating_sub(room);
-            let end: String = text.chars().skip(skipped).collect();
-            format!("{before}{end}{after}")
+            typing(&before, text, "_   enter: write  esc: not", width)
+        }
+        Question::Compare { text, .. } => {
+            let before = " compare with: ";
+            typing(before, text, "_   enter: compare  esc: not", width)
         }
         Question::Again {
             what,
@@ -343,6 +342,15 @@ fn asked(question: &Question, theme: &Theme, width: u16) -> Line<'static> {
     };
     let text = show::cut(&text, usize::from(width));
     Line::from(Span::styled(text, theme.style(Tone::Strong)))
+}
+
+/// A line that is being typed; of a long one the end is seen.
+fn typing(before: &str, text: &str, after: &str, width: u16) -> String {
+    let used = before.chars().count() + after.chars().count();
+    let room = usize::from(width).saturating_sub(used).max(8);
+    let skipped = text.chars().count().saturating_sub(room);
+    let end: String = text.chars().skip(skipped).collect();
+    format!("{before}{end}{after}")
 }
 
 /// As many of the parts, from the first on, as fit whole: half a number would be another number.

@@ -235,6 +235,24 @@ fn nothing_is_replayed_while_the_run_is_on_and_no_rule_is_written_without_a_reas
 }
 
 #[test]
+fn a_run_is_compared_with_one_beside_it() {
+    let mut app = ended();
+    typed(&mut app, "cmain-7f3a");
+    insta::assert_snapshot!("score_compare_80x24", drawn(&app, 80, 24));
+    assert_eq!(
+        press(&mut app, KeyCode::Enter),
+        Next::Ask(Order::Compare {
+            report: "reports/checkout-7f3a".to_owned(),
+            with: "reports/main-7f3a".to_owned()
+        })
+    );
+    let mut app = played();
+    typed(&mut app, "5c");
+    let overlay = app.view.overlay.as_ref().unwrap();
+    assert!(overlay.lines[0].contains("no report yet"), "{overlay:?}");
+}
+
+#[test]
 fn what_is_chosen_stays_chosen_when_others_come_before_it() {
     let mut app = played();
     typed(&mut app, "2");

@@ -156,7 +156,7 @@ fn table(app: &App, shown: &App, theme: &Theme, frame: &mut Frame<'_>, area: Rec
         frame,
         theme,
         area,
-        "checks   j k  enter: evidence",
+        "checks   j k  enter: evidence  c: compare",
         lines,
         chosen,
     );
