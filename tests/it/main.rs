@@ -1,6 +1,7 @@
 //! The tests of the testbed: one binary, one file a subject.
 #![expect(
     clippy::panic,
+    clippy::indexing_slicing,
     clippy::unwrap_used,
     reason = "helpers of tests may fail loudly"
 )]

@@ -36,6 +36,10 @@ pub(super) struct Wish {
     /// In place of the route's timeout; zero: none.
     pub(super) timeout: Option<Duration>,
     /// A sidecar before this one has told of its timeout; zero: none. Within: that it cannot be read.
+    #[expect(
+        clippy::option_option,
+        reason = "said or not, and to be read or not, are two things"
+    )]
     pub(super) expected: Option<Option<Duration>>,
     /// In place of the route's timeout of an attempt.
     pub(super) per_try_timeout: Option<Duration>,
