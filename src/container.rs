@@ -58,7 +58,7 @@ struct Asked {
     entry: Entry,
     what: &'static str,
     name: String,
-    /// The engine has said that it is made.
+    /// The engine has said that it is made, or that it will not be.
     made: bool,
 }
 
@@ -202,7 +202,11 @@ impl<'a> Engine<'a> {
                     let asked = self.intend(Effect::Image, &name)?;
                     (name, self.labels(label), Some(asked))
                 };
-                let id = image::build(&self.docker, build, &name, labels, output).await?;
+                let built = image::build(&self.docker, build, &name, labels, output).await;
+                if let (Some(asked), Err(error)) = (asked, &built) {
+                    self.settle(asked, error);
+                }
+                let id = built?;
                 if let Some(asked) = asked {
                     self.made(asked, &id)?;
                 }
@@ -218,7 +222,11 @@ impl<'a> Engine<'a> {
         let name = self.name(order.label);
         let labels = self.labels(order.label);
         let asked = self.intend(Effect::Container, &name)?;
-        let created = running::create(&self.docker, order, &name, &network, labels).await?;
+        let created = running::create(&self.docker, order, &name, &network, labels).await;
+        if let Err(error) = &created {
+            self.settle(asked, error);
+        }
+        let created = created?;
         self.made(asked, &created.id)?;
         Running::start(&self.docker, order, created, &network).await
     }
@@ -282,6 +290,18 @@ impl<'a> Engine<'a> {
             made: false,
         });
         Ok(self.asked.len() - 1)
+    }
+
+    /// After a plain no, nothing comes late: there is nothing to wait for at the end.
+    fn settle(&mut self, asked: usize, error: &Error) {
+        let is_no = matches!(
+            error,
+            Error::Build(..)
+                | Error::Refused(_, bollard::errors::Error::DockerResponseServerError { .. })
+        );
+        if let Some(asked) = self.asked.get_mut(asked) {
+            asked.made |= is_no;
+        }
     }
 
     fn made(&mut self, asked: usize, id: &str) -> Result<(), Error> {
