@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use super::mesh;
 use crate::{
     event::{Id, Micros, RunState, Scored},
-    measure::{Class, Kind, Measured, Subject},
+    measure::{Class, Kind, Measured, Subject, Window},
     replay::Totals,
     scenario::Scenario,
     score::{self, Facts, Part, Quality, Score, Verdict},
+    shadow::{self, MIN_STRUCTURAL},
     stats::quantile::Quantile,
 };
 
@@ -236,6 +237,33 @@ pub(super) fn sum_up(scenario: &Scenario, measured: Measured, end: End) -> Outco
     }
 }
 
+/// Places where two instances of one build differ in what clients break on, often enough that it is no accident; as far as
+/// the control was held against the primary beside a candidate. `None`: it never was.
+fn unlike_itself(scenario: &Scenario, measured: &Measured, recorded: &[Window]) -> Option<u64> {
+    let mut places = Vec::new();
+    let mut paired = false;
+    for candidate in &scenario.shadows {
+        let Some(control) = scenario.control_of(candidate) else {
+            continue;
+        };
+        if control.id == candidate.id {
+            continue;
+        }
+        let mirrored = measured.shadows().over(&candidate.id, recorded);
+        paired |= mirrored.paired > 0;
+        for field in measured.differences(&mirrored) {
+            let structural =
+                shadow::Kind::named(&field.place.kind).is_some_and(shadow::Kind::is_structural);
+            let often = field.counts.c + field.counts.both >= MIN_STRUCTURAL;
+            let told = field.verdict.class != Class::Ignored;
+            if structural && often && told && !places.contains(&field.place) {
+                places.push(field.place);
+            }
+        }
+    }
+    paired.then_some(places.len() as u64)
+}
+
 /// What the quality of the experiment is judged by.
 fn facts(scenario: &Scenario, measured: &Measured, end: &End, faults: &[FaultFacts]) -> Facts {
     let recorded = measured.recorded();
@@ -244,10 +272,6 @@ fn facts(scenario: &Scenario, measured: &Measured, end: &End, faults: &[FaultFac
         measured.over(&subject, &recorded).tally.requests
     };
     let (hops, unscheduled) = measured.identified();
-    let control = scenario.diff.control.as_ref().map(|control| {
-        let mirrored = measured.shadows().over(control, &recorded);
-        measured.classified(&mirrored, Class::Material)
-    });
     let sent = end.totals.filter(|totals| totals.stats.sent > 0);
     let of_faults = |wanted: fn(&FaultFacts) -> bool| {
         faults.iter().filter(|fault| wanted(fault)).count() as u64
@@ -270,7 +294,7 @@ fn facts(scenario: &Scenario, measured: &Measured, end: &End, faults: &[FaultFac
             .min()
             .unwrap_or_default(),
         identified: 1.0 - share(unscheduled, hops),
-        control_material: control,
+        control_structural: unlike_itself(scenario, measured, &recorded),
         faults: (
             of_faults(|fault| fault.on),
             of_faults(|fault| fault.on && fault.undone),

@@ -19,8 +19,9 @@ pub struct Facts {
     pub samples: u64,
     /// Share of requests whose ordinal is the schedule's.
     pub identified: f64,
-    /// Places where the control's answers differ beyond chance; `None`: there is no control.
-    pub control_material: Option<u64>,
+    /// Places where the control's answers differ from the primary's in status, type, or a missing field; `None`: none was
+    /// held against it.
+    pub control_structural: Option<u64>,
     /// Faults that were applied, and how many of them are undone; (0, 0): there were none.
     pub faults: (u64, u64),
 }
@@ -122,8 +123,8 @@ pub fn quality(facts: &Facts) -> Quality {
         false,
     ));
     gates.push(at_least("identified", Some(facts.identified), 1.0, false));
-    if let Some(material) = facts.control_material {
-        gates.push(at_most("control_same", Some(material as f64), 0.0, false));
+    if let Some(places) = facts.control_structural {
+        gates.push(at_most("control_same", Some(places as f64), 0.0, false));
     }
     if facts.faults.0 > 0 {
         let (applied, undone) = facts.faults;
@@ -187,7 +188,7 @@ mod tests {
             cpu: Some(0.31),
             samples: 4000,
             identified: 1.0,
-            control_material: Some(0),
+            control_structural: Some(0),
             faults: (2, 2),
         }
     }
@@ -217,7 +218,7 @@ mod tests {
             (
                 "the control differs",
                 Facts {
-                    control_material: Some(1),
+                    control_structural: Some(1),
                     identified: 0.9,
                     ..good()
                 },

@@ -108,7 +108,7 @@ impl Bundle {
             cpu,
             samples: all.tally.requests,
             identified: 1.0,
-            control_material: None,
+            control_structural: None,
             faults: (0, 0),
         });
         let facts = Facts {
