@@ -21,6 +21,7 @@ use self::places::Places;
 use crate::{
     event::{Micros, RunEvent, RunState, Tick},
     measure::Measured,
+    replay::clock,
     run::{
         Failure, chain,
         collect::{Collector, Comparing, Origin},
@@ -223,6 +224,8 @@ impl Session {
         orders: &mut UnboundedReceiver<Order>,
         mut show: impl FnMut(&RunEvent),
     ) -> Mirrored {
+        // The source has its own threads already.
+        clock::after_others();
         let state = |t_us, state| RunEvent::Run { t_us, state };
         let phase = |t_us, begun| RunEvent::Phase {
             t_us,

@@ -24,6 +24,7 @@ use crate::{
         Answered, Asked, Attempt, Changed, Connection, Difference, Hit, Hop, Micros, Mirror,
         MirrorOutcome, RunEvent,
     },
+    replay::clock,
     shadow::{self, Redaction, Rules},
 };
 
@@ -153,6 +154,7 @@ impl Collector {
             .spawn({
                 let (events, waiting) = (events.clone(), waiting.clone());
                 move || {
+                    clock::after_others();
                     each(&settled, |work| {
                         let settled = match work {
                             Work::Pair(settled) => settled,

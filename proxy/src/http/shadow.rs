@@ -175,7 +175,8 @@ pub fn copy(
                     length: 0,
                 };
                 if body_length == Some(0) {
-                    tee.send(shadow.mirror.choice.goes_first(log.identity.ordinal));
+                    // Which goes first matters where answers are compared only.
+                    tee.send(compare && shadow.mirror.choice.goes_first(log.identity.ordinal));
                 } else {
                     copies.tees.push(tee);
                 }
