@@ -62,6 +62,8 @@ pub struct Setup {
     pub phases: Vec<(Id, Window, bool)>,
     /// Services that traffic drives: measured at the generator.
     pub driven: Vec<Id>,
+    /// Services that speak bytes: sidecars see no requests of theirs.
+    pub opaque: Vec<Id>,
     /// All services.
     pub services: Vec<Id>,
     /// Faults, in file order.
@@ -258,6 +260,12 @@ impl Measured {
     /// Whether traffic drives this service: it is measured at the generator.
     pub fn is_driven(&self, service: &str) -> bool {
         self.setup.driven.iter().any(|driven| &**driven == service)
+    }
+
+    /// Nobody sees requests to it.
+    pub fn is_unseen(&self, service: &str) -> bool {
+        let opaque = self.setup.opaque.iter().any(|opaque| &**opaque == service);
+        opaque && !self.is_driven(service)
     }
 
     /// The windows of all recorded phases.

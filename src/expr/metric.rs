@@ -432,6 +432,8 @@ impl Metrics for Measured {
                 shadow_counter(self, shadow, windows, counter, needs)
             }
             (Read::Delta(quantile), Some(shadow)) => delta(self, shadow, windows, quantile),
+            // Counted as none, they would be a figure that nobody has taken.
+            (_, Some(service)) if self.is_unseen(service) => Reading::none(needs.max(1)),
             (read, Some(service)) => {
                 let subject = Subject {
                     filter: metric.filter.clone(),
@@ -716,6 +718,22 @@ mod tests {
             read(&measured, "requests", Some("shop")),
             Reading::count(0, 0)
         );
+    }
+
+    #[test]
+    fn a_service_that_speaks_bytes_has_no_requests_to_count() {
+        let opaque = |driven: &[&str]| {
+            let driven = driven.iter().map(|id| (*id).into()).collect();
+            let opaque = vec!["pay".into()];
+            let measured = Measured::new(crate::measure::Setup {
+                driven,
+                opaque,
+                ..setup()
+            });
+            read(&measured, "requests", Some("pay"))
+        };
+        assert_eq!(opaque(&[]), Reading::none(1));
+        assert_eq!(opaque(&["pay"]), Reading::count(0, 0));
     }
 
     #[test]

@@ -17,6 +17,7 @@ pub(crate) fn setup() -> Setup {
             ("fault".into(), window(3, 5), true),
         ],
         driven: vec!["shop".into()],
+        opaque: Vec::new(),
         services: vec!["shop".into(), "pay".into()],
         faults: vec!["slow".into()],
         shadows: vec!["candidate".into(), "control".into()],

@@ -4,7 +4,7 @@ use crate::{
     event::Id,
     expr::{Expr, metric::Metric},
     measure::{Filter, Setup, Window},
-    scenario::{Phase, Scenario},
+    scenario::{Phase, Protocol, Scenario},
 };
 
 impl Phase {
@@ -33,6 +33,12 @@ impl Scenario {
                 .map(|phase| (phase.id.clone(), phase.window(), phase.record))
                 .collect(),
             driven,
+            opaque: self
+                .services
+                .iter()
+                .filter(|service| service.protocol == Protocol::Tcp)
+                .map(|service| service.id.clone())
+                .collect(),
             services: self
                 .services
                 .iter()

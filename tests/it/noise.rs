@@ -119,6 +119,7 @@ impl World {
         let mut measured = Measured::new(Setup {
             phases: vec![("steady".into(), window, true)],
             driven: vec!["shop".into()],
+            opaque: Vec::new(),
             services: vec!["shop".into()],
             faults: Vec::new(),
             shadows: vec!["candidate".into(), "control".into()],
