@@ -16,6 +16,7 @@ mod peers;
 mod reply;
 mod server;
 mod trace;
+mod uuid;
 
 pub use server::Running;
 

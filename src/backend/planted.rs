@@ -31,6 +31,7 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 use super::latency::{self, LogNormal};
 use super::reply::{self, Reply};
 use super::trace::Trace;
+use super::uuid;
 use super::{App, Difference, Service};
 
 /// The endpoints at which the differences show.
@@ -184,7 +185,10 @@ impl super::server::Answer for Planted {
         tokio::time::sleep(ANSWER.at(draw)).await;
         let noise = self.noise();
         let mut body = thing(kind, id);
-        body.insert("request_id".to_owned(), uuid(noise).into());
+        body.insert(
+            "request_id".to_owned(),
+            uuid::of(&noise.to_le_bytes()).into(),
+        );
         body.insert("served_at".to_owned(), self.served_at().into());
         body.insert("meta".to_owned(), json!({ "load": noise % 10_000 }));
         grow(body, plant, noise)
@@ -247,26 +251,10 @@ fn grow(mut body: Map<String, Value>, plant: Option<Plant>, noise: u64) -> Reply
             HeaderValue::from_static("application/json; charset=utf-8"),
         );
     }
-    if let Ok(id) = HeaderValue::from_str(&uuid(noise.rotate_left(17))) {
+    if let Ok(id) = HeaderValue::from_str(&uuid::of(&noise.rotate_left(17).to_le_bytes())) {
         reply.headers_mut().insert("x-served-id", id);
     }
     reply
-}
-
-/// A version 4 UUID made of a number.
-fn uuid(number: u64) -> String {
-    let (high, low) = (
-        xxh3_64_with_seed(&number.to_le_bytes(), 3),
-        xxh3_64_with_seed(&number.to_le_bytes(), 4),
-    );
-    format!(
-        "{:08x}-{:04x}-4{:03x}-{:04x}-{:012x}",
-        high >> 32,
-        high >> 16 & 0xffff,
-        high & 0xfff,
-        low >> 48 & 0x3fff | 0x8000,
-        low & 0xffff_ffff_ffff
-    )
 }
 
 #[cfg(test)]

@@ -117,22 +117,6 @@ pub(super) fn declined(cart: &str) -> bool {
     xxh3_64_with_seed(cart.as_bytes(), 2).is_multiple_of(50)
 }
 
-/// A version 4 UUID made of a text.
-pub(super) fn uuid(text: &str) -> String {
-    let (high, low) = (
-        xxh3_64_with_seed(text.as_bytes(), 3),
-        xxh3_64_with_seed(text.as_bytes(), 4),
-    );
-    format!(
-        "{:08x}-{:04x}-4{:03x}-{:04x}-{:012x}",
-        high >> 32,
-        high >> 16 & 0xffff,
-        high & 0xfff,
-        low >> 48 & 0x3fff | 0x8000,
-        low & 0xffff_ffff_ffff
-    )
-}
-
 /// Cents as an amount with two decimals.
 pub(super) fn euros(cents: u64) -> f64 {
     cents as f64 / 100.0
@@ -168,15 +152,6 @@ mod tests {
     #[test]
     fn one_item_in_sixteen_lacks_its_tax_in_version_2() {
         assert_eq!((1000..1480).filter(|sku| lacks_tax(*sku)).count(), 30);
-    }
-
-    #[test]
-    fn a_uuid_is_well_formed_and_depends_on_its_text() {
-        let id = uuid("c1");
-        assert_eq!(id.len(), 36);
-        assert_eq!(id.as_bytes()[14], b'4');
-        assert!(b"89ab".contains(&id.as_bytes()[19]));
-        assert_ne!(id, uuid("c2"));
     }
 
     #[test]

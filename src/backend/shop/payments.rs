@@ -7,6 +7,7 @@ use super::goods;
 use super::{Ask, Shop, not_found};
 use crate::backend::latency::LogNormal;
 use crate::backend::reply::{self, Reply};
+use crate::backend::uuid;
 
 const PAY: LogNormal = LogNormal::from_micros(9_000, 0.5);
 const READ: LogNormal = LogNormal::from_micros(2_000, 0.4);
@@ -68,6 +69,6 @@ fn pay(cart: &str, order: &Value) -> Reply {
         .collect();
     reply::json(
         StatusCode::CREATED,
-        &json!({ "payment": goods::uuid(&format!("pay {cart}")), "amount": amount, "card": format!("**** {last}"), "status": "captured" }),
+        &json!({ "payment": uuid::of(format!("pay {cart}").as_bytes()), "amount": amount, "card": format!("**** {last}"), "status": "captured" }),
     )
 }

@@ -10,7 +10,8 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 use super::{Outcome, PAGE, parse, passed, stamped};
 use crate::backend::latency::LogNormal;
 use crate::backend::reply::{self, Reply};
-use crate::backend::shop::{Ask, Shop, Version, goods, session};
+use crate::backend::shop::{Ask, Shop, Version, session};
+use crate::backend::uuid;
 
 const LOGIN: LogNormal = LogNormal::from_micros(6_000, 0.3);
 
@@ -70,7 +71,7 @@ pub(super) async fn account(shop: &Shop, ask: &Ask) -> Outcome {
     shop.work("account", PAGE, ask).await;
     let user = signed_in(ask)?;
     let orders: Vec<_> = (0..3)
-        .map(|number| goods::uuid(&format!("order {user} {number}")))
+        .map(|number| uuid::of(format!("order {user} {number}").as_bytes()))
         .collect();
     Ok(stamped(
         shop,
@@ -117,7 +118,7 @@ pub(super) async fn checkout(shop: &Shop, ask: &mut Ask) -> Outcome {
     if !paid.status.is_success() {
         return Ok(passed(paid));
     }
-    let order = goods::uuid(&format!("order {user} {id}"));
+    let order = uuid::of(format!("order {user} {id}").as_bytes());
     let body = json!({ "order": order, "user": user, "cart": id, "total": total, "payment": parse(&paid)? });
     let mut reply = stamped(shop, StatusCode::CREATED, body, ask);
     if let Ok(location) = HeaderValue::from_str(&format!("/orders/{order}")) {
