@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
-use crate::run::chain;
+use crate::{run::chain, tui};
 
 mod browse;
 mod builtin;
@@ -23,6 +23,7 @@ mod replay;
 mod report;
 mod run;
 mod schema;
+mod screens;
 mod view;
 
 /// Replay, shadow, break, score and compare traffic through a service-mesh proxy.
@@ -47,6 +48,14 @@ pub struct Global {
     /// Draw with ASCII characters only
     #[arg(long, global = true)]
     pub ascii: bool,
+}
+
+impl Global {
+    /// How screens are drawn.
+    fn theme(&self) -> tui::Theme {
+        let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        tui::Theme::new(self.ascii, no_color)
+    }
 }
 
 #[derive(Debug, Subcommand)]

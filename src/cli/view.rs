@@ -46,8 +46,7 @@ pub(super) fn run(args: &Args, global: &Global) -> ExitCode {
         );
         return exit::USAGE.into();
     }
-    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let theme = tui::Theme::new(global.ascii, no_color);
+    let theme = global.theme();
     let (input, inputs) = tokio::sync::mpsc::unbounded_channel();
     let signalled = match leave_on_a_signal(input.clone()) {
         Ok(signalled) => signalled,

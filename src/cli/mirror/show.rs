@@ -1,27 +1,18 @@
 //! What a person sees of a mirror: the screens on a terminal, else one status line a second on stderr.
 
-use std::{
-    collections::BTreeMap,
-    fmt::Write as _,
-    io::{self, IsTerminal},
-    sync::Arc,
-    thread::JoinHandle,
-};
+use std::{collections::BTreeMap, fmt::Write as _, sync::Arc};
 
-use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::UnboundedSender;
 
 use crate::{
-    cli::{
-        Global,
-        browse::{Desk, print_copied},
-    },
+    cli::{Global, browse::Desk, screens::Screens},
     event::{Id, Mirror, MirrorOutcome, RunEvent, RunState, Tick},
     measure::{Class, Kind, Mirrored as Copies, Subject, Window},
     mirror::{LIVE, Mirrored, Order},
     run::Command,
     scenario::Scenario,
     stats::quantile::Quantile,
-    tui::{self, show::duration},
+    tui::show::duration,
 };
 
 /// Fields that a summary lists for each shadow.
@@ -30,10 +21,9 @@ const LISTED: usize = 20;
 /// Where a mirror is shown.
 #[derive(Debug)]
 pub(super) enum Shown {
-    /// On the screens, by a thread of its own.
+    /// On the screens.
     Screens {
-        inputs: UnboundedSender<tui::Input>,
-        thread: JoinHandle<io::Result<tui::App>>,
+        screens: Screens,
         order: UnboundedSender<Order>,
     },
     /// In lines.
@@ -50,38 +40,27 @@ impl Shown {
         global: &Global,
         order: UnboundedSender<Order>,
     ) -> Self {
-        let terminal = io::stdin().is_terminal() && io::stdout().is_terminal();
-        if headless || !terminal {
+        if !Screens::fit(headless) {
             return if global.quiet {
                 Self::Quiet
             } else {
                 Self::Lines(Lines::new(scenario))
             };
         }
-        let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        let theme = tui::Theme::new(global.ascii, no_color);
-        let app = tui::App::new(tui::Facts::of(scenario));
-        let (inputs, received) = unbounded_channel();
-        let thread = std::thread::Builder::new()
-            .name("screens".to_owned())
-            .spawn({
-                let order = order.clone();
-                let mut desk = Desk::of_mirror(scenario, inputs.clone());
-                move || {
-                    tui::run(app, &theme, received, |asked| {
-                        // There is no fault to switch.
-                        if let Some(Command::Stop) = desk.order(asked) {
-                            let _ = order.send(Order::Stop);
-                        }
-                    })
+        let told = order.clone();
+        let screens = Screens::start(
+            scenario,
+            global,
+            |inputs| Desk::of_mirror(scenario, inputs),
+            move |command| {
+                // There is no fault to switch.
+                if let Command::Stop = command {
+                    let _ = told.send(Order::Stop);
                 }
-            });
-        match thread {
-            Ok(thread) => Self::Screens {
-                inputs,
-                thread,
-                order,
             },
+        );
+        match screens {
+            Ok(screens) => Self::Screens { screens, order },
             Err(_) => Self::Lines(Lines::new(scenario)),
         }
     }
@@ -96,13 +75,8 @@ impl Shown {
     /// Shows an event.
     pub(super) fn event(&mut self, event: &RunEvent) {
         match self {
-            Self::Screens {
-                inputs,
-                thread,
-                order,
-            } => {
-                // Screens that have ended by themselves have failed: nobody could stop it any more.
-                if inputs.send(tui::Input::Event(event.clone())).is_err() && thread.is_finished() {
+            Self::Screens { screens, order } => {
+                if !screens.event(event.clone()) {
                     let _ = order.send(Order::Stop);
                 }
             }
@@ -113,13 +87,8 @@ impl Shown {
 
     /// Gives the terminal back.
     pub(super) fn close(self) {
-        if let Self::Screens { inputs, thread, .. } = self {
-            let _ = inputs.send(tui::Input::Leave);
-            match thread.join() {
-                Ok(Ok(app)) => print_copied(&app),
-                Ok(Err(error)) => eprintln!("error: the screens have failed: {error}"),
-                Err(_) => eprintln!("error: the screens have died"),
-            }
+        if let Self::Screens { screens, .. } = self {
+            screens.close();
         }
     }
 }

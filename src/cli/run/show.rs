@@ -1,19 +1,11 @@
 //! What a person sees of a run: the screens on a terminal, else one status line a second on stderr.
 
-use std::{
-    io::{self, IsTerminal},
-    path::Path,
-    sync::Arc,
-    thread::JoinHandle,
-};
+use std::{io, path::Path, sync::Arc};
 
-use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::UnboundedSender;
 
 use crate::{
-    cli::{
-        Global,
-        browse::{Desk, print_copied},
-    },
+    cli::{Global, browse::Desk, screens::Screens},
     event::{FaultState, Id, Outcome as Check, RunEvent, RunState},
     run::{Command, Outcome},
     scenario::Scenario,
@@ -35,10 +27,9 @@ pub(super) fn columns() -> usize {
 /// Where a run is shown.
 #[derive(Debug)]
 pub(super) enum Shown {
-    /// On the screens, by a thread of its own.
+    /// On the screens.
     Screens {
-        inputs: UnboundedSender<tui::Input>,
-        thread: JoinHandle<io::Result<tui::App>>,
+        screens: Screens,
         command: UnboundedSender<Command>,
     },
     /// In lines.
@@ -55,37 +46,22 @@ impl Shown {
         global: &Global,
         command: UnboundedSender<Command>,
     ) -> Self {
-        let terminal = io::stdin().is_terminal() && io::stdout().is_terminal();
-        if headless || !terminal {
+        if !Screens::fit(headless) {
             return if global.quiet {
                 Self::Quiet
             } else {
                 Self::Lines(Box::new(Lines::new(scenario)))
             };
         }
-        let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        let theme = tui::Theme::new(global.ascii, no_color);
-        let app = tui::App::new(tui::Facts::of(scenario));
-        let (inputs, received) = unbounded_channel();
-        let thread = std::thread::Builder::new()
-            .name("screens".to_owned())
-            .spawn({
-                let command = command.clone();
-                let mut desk = Desk::of(scenario, inputs.clone());
-                move || {
-                    tui::run(app, &theme, received, |order| {
-                        if let Some(order) = desk.order(order) {
-                            let _ = command.send(order);
-                        }
-                    })
-                }
-            });
-        match thread {
-            Ok(thread) => Self::Screens {
-                inputs,
-                thread,
-                command,
-            },
+        let told = command.clone();
+        let screens = Screens::start(
+            scenario,
+            global,
+            |inputs| Desk::of(scenario, inputs),
+            move |order| drop(told.send(order)),
+        );
+        match screens {
+            Ok(screens) => Self::Screens { screens, command },
             Err(_) => Self::Lines(Box::new(Lines::new(scenario))),
         }
     }
@@ -93,13 +69,8 @@ impl Shown {
     /// Shows an event.
     pub(super) fn event(&mut self, event: RunEvent) {
         match self {
-            Self::Screens {
-                inputs,
-                thread,
-                command,
-            } => {
-                // Screens that have ended by themselves have failed: nobody could stop the run any more.
-                if inputs.send(tui::Input::Event(event)).is_err() && thread.is_finished() {
+            Self::Screens { screens, command } => {
+                if !screens.event(event) {
                     let _ = command.send(Command::Stop);
                 }
             }
@@ -110,34 +81,24 @@ impl Shown {
 
     /// Shows what the run has come to.
     pub(super) fn end(&mut self, scenario: &Scenario, outcome: &Outcome, report: &Path, exit: u8) {
-        if let Self::Screens { inputs, .. } = self {
-            let ending = ending(scenario, outcome, report, exit);
-            let _ = inputs.send(tui::Input::Ended(Box::new(ending)));
+        if let Self::Screens { screens, .. } = self {
+            screens.end(ending(scenario, outcome, report, exit));
         }
     }
 
     /// Whether the person has left; where there are no screens, nobody has to.
     pub(super) fn is_left(&self) -> bool {
         match self {
-            Self::Screens { thread, .. } => thread.is_finished(),
+            Self::Screens { screens, .. } => screens.are_left(),
             Self::Lines(_) | Self::Quiet => true,
         }
     }
 
     /// Gives the terminal back.
     pub(super) fn close(self) {
-        if let Self::Screens { inputs, thread, .. } = self {
-            let _ = inputs.send(tui::Input::Leave);
-            leave(thread);
+        if let Self::Screens { screens, .. } = self {
+            screens.close();
         }
-    }
-}
-
-fn leave(thread: JoinHandle<io::Result<tui::App>>) {
-    match thread.join() {
-        Ok(Ok(app)) => print_copied(&app),
-        Ok(Err(error)) => eprintln!("error: the screens have failed: {error}"),
-        Err(_) => eprintln!("error: the screens have died"),
     }
 }
 
