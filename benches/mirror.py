@@ -15,11 +15,10 @@ import json
 import os
 import signal
 import statistics
-import sys
 from pathlib import Path
 
 import proxy
-from proxy import PEER, TARGET, fail, finish, free_port, interval, medians, peer, ratio, require, rounds, workshop
+from proxy import PEER, TARGET, fail, free_port, interval, medians, peer, ratio, require, rounds
 
 MESHBED = TARGET / "release/meshbed"
 BLOCKS = int(os.environ.get("BENCH_BLOCKS", "12"))
@@ -124,21 +123,6 @@ def beside(folder, backend):
 BENCHES = {bench.__name__: bench for bench in (compared, beside)}
 
 
-def main():
-    require(PEER, MESHBED)
-    wanted = sys.argv[1:] or list(BENCHES)
-    if unknown := set(wanted) - set(BENCHES):
-        fail(f"there is no bench {', '.join(sorted(unknown))}; there are {', '.join(BENCHES)}")
-    report, checks = {"rounds": proxy.ROUNDS, "seconds": proxy.SECONDS, "blocks": BLOCKS}, {}
-    with workshop() as folder:
-        # Journals of what is started here are nobody else's.
-        os.environ["XDG_STATE_HOME"] = f"{folder}/state"
-        backend = peer("serve")
-        for name in wanted:
-            report[name], found = BENCHES[name](folder, backend)
-            checks |= found
-    finish("mirror", report, checks, LEAST, MOST)
-
-
 if __name__ == "__main__":
-    main()
+    require(PEER, MESHBED)
+    proxy.run("mirror", BENCHES, {"rounds": proxy.ROUNDS, "seconds": proxy.SECONDS, "blocks": BLOCKS}, LEAST, MOST)
