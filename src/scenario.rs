@@ -412,6 +412,18 @@ pub struct Phase {
     pub record: bool,
 }
 
+impl Phase {
+    /// A recorded one from the start.
+    pub fn alone(id: &str, end_us: u64) -> Self {
+        Self {
+            id: id.into(),
+            begin_us: 0,
+            end_us,
+            record: true,
+        }
+    }
+}
+
 /// A fault on the timeline.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fault {

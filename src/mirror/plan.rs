@@ -136,14 +136,11 @@ impl Wanted {
                 control: control.map(|(id, ..)| id.clone()),
                 ..self.compared.diff.clone()
             },
-            phases: vec![Phase {
-                id: PHASE.into(),
-                begin_us: 0,
-                end_us: self
-                    .duration
+            phases: vec![Phase::alone(
+                PHASE,
+                self.duration
                     .map_or(u64::MAX, |duration| duration.as_micros() as u64),
-                record: true,
-            }],
+            )],
             faults: Vec::new(),
             steady_state: Vec::new(),
             guards: Vec::new(),

@@ -175,12 +175,7 @@ fn open(scenario: &mut Scenario, schedule: &Schedule) {
 /// The scenario without what breaks, judges or stops it, in one phase.
 fn quiet(scenario: &Scenario, length_us: Micros) -> Scenario {
     Scenario {
-        phases: vec![Phase {
-            id: "replay".into(),
-            begin_us: 0,
-            end_us: length_us,
-            record: true,
-        }],
+        phases: vec![Phase::alone("replay", length_us)],
         faults: Vec::new(),
         steady_state: Vec::new(),
         guards: Vec::new(),
@@ -200,6 +195,22 @@ mod tests {
         run::{fixture, outcome::Ending},
     };
 
+    /// What a replay that ends well has told.
+    fn played(scenario: &Scenario, chosen: Chosen, id: &str) -> UnboundedReceiver<RunEvent> {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = Journal::open(&folder.path().join("state"), id).unwrap();
+        let options = Options {
+            run: 0x12_3456_789b,
+            logs: folder.path(),
+            journal: &journal,
+        };
+        let (events, told) = unbounded_channel();
+        let (_commands, to_engine) = unbounded_channel();
+        let outcome = execute(scenario, chosen, options, events, to_engine).unwrap();
+        assert_eq!(outcome.ending, Ending::Finished);
+        told
+    }
+
     #[test]
     fn only_the_chosen_requests_are_sent_and_their_shadow_answers_again() {
         let scenario = fixture::scenario();
@@ -207,17 +218,7 @@ mod tests {
         let ordinals = BTreeSet::from([3, 120, 249, 9_999]);
         let chosen = Chosen::of(&scenario, Some(&sha256), &ordinals).unwrap();
         assert_eq!(chosen.len(), 3, "9999 is beyond its end");
-        let folder = tempfile::tempdir().unwrap();
-        let journal = Journal::open(&folder.path().join("state"), "t-again").unwrap();
-        let options = Options {
-            run: 0x12_3456_789b,
-            logs: folder.path(),
-            journal: &journal,
-        };
-        let (events, mut told) = unbounded_channel();
-        let (_commands, to_engine) = unbounded_channel();
-        let outcome = execute(&scenario, chosen, options, events, to_engine).unwrap();
-        assert_eq!(outcome.ending, Ending::Finished);
+        let mut told = played(&scenario, chosen, "t-again");
         let mut mirrored = Vec::new();
         while let Ok(event) = told.try_recv() {
             match event {
@@ -249,17 +250,7 @@ mod tests {
         };
         let requests = [(17, request("/cart/1")), (400, request("/cart/2?x=1"))];
         let chosen = Chosen::given(&scenario, requests).unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        let journal = Journal::open(&folder.path().join("state"), "t-given").unwrap();
-        let options = Options {
-            run: 0x12_3456_789c,
-            logs: folder.path(),
-            journal: &journal,
-        };
-        let (events, mut told) = unbounded_channel();
-        let (_commands, to_engine) = unbounded_channel();
-        let outcome = execute(&scenario, chosen, options, events, to_engine).unwrap();
-        assert_eq!(outcome.ending, Ending::Finished);
+        let mut told = played(&scenario, chosen, "t-given");
         let mut mirrored = Vec::new();
         while let Ok(event) = told.try_recv() {
             if let RunEvent::Mirror(mirror) = event {

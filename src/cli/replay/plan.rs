@@ -107,12 +107,7 @@ pub(super) fn scenario(args: &Args, schedule: &Schedule) -> Scenario {
             alpha: 0.01,
             min_effect: Share::NONE,
         },
-        phases: vec![Phase {
-            id: "replay".into(),
-            begin_us: 0,
-            end_us: length_us,
-            record: true,
-        }],
+        phases: vec![Phase::alone("replay", length_us)],
         faults: Vec::new(),
         steady_state: Vec::new(),
         guards: Vec::new(),
