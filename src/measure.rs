@@ -243,7 +243,7 @@ impl Measured {
             let series = series.cut(&|begin| self.slice_of(begin));
             self.subjects.insert(subject, series);
         }
-        let mut shadows = self.shadows.clone();
+        let mut shadows = std::mem::replace(&mut self.shadows, Shadowed::new(&self.setup));
         shadows.cut(&|begin| self.slice_of(begin));
         self.shadows = shadows;
         for (begin, count) in std::mem::take(&mut self.overflow) {
@@ -381,11 +381,16 @@ impl Measured {
         let fields = self.differences(mirrored);
         let fields = fields.iter().filter(|field| field.verdict.class == class);
         // What is spread alike is no difference at all: only the field itself is noise.
-        let distributions = self.distributions(mirrored);
-        let shifted = distributions
-            .iter()
-            .filter(|one| one.class == class && class == Class::Material);
-        (fields.count() + shifted.count()) as u64
+        let shifted = if class == Class::Material {
+            let distributions = self.distributions(mirrored);
+            distributions
+                .iter()
+                .filter(|one| one.class == class)
+                .count()
+        } else {
+            0
+        };
+        (fields.count() + shifted) as u64
     }
 
     /// Requests that sidecars saw, and how many of them did not carry one of this run's trace ids.
