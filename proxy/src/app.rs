@@ -42,6 +42,7 @@ use crate::{
     listener,
     metrics::{Registry, report::Extra},
     net::{
+        h1::behind,
         listen::{self, How},
         numbers::Numbers,
         timer::Timer,
@@ -313,11 +314,14 @@ impl Handle {
                 // Made on its thread, which it must not leave: no task needs to be `Send`, and none pays for a `LocalSet`.
                 let runtime = Builder::new_current_thread()
                     .enable_all()
+                    .on_thread_park(behind::write_out)
                     .build_local(LocalOptions::default());
                 match runtime {
                     Ok(runtime) => {
                         let _ = built.send(Ok(()));
+                        behind::serve_thread();
                         work(&runtime);
+                        behind::write_out();
                     }
                     Err(cause) => {
                         let _ = built.send(Err(cause));

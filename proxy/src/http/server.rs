@@ -171,6 +171,9 @@ impl Connection {
     /// The next request's head, or why it is none; `None`: there will be no other.
     async fn head(&self) -> Option<Result<(RequestHead, Incoming), Error>> {
         poll_fn(|cx| {
+            if let Poll::Ready(Err(_)) = self.conn.poll_rest(cx) {
+                return Poll::Ready(None);
+            }
             let head = self.conn.poll_head(cx, &self.limits);
             Poll::Ready(match head {
                 Poll::Ready(Ok(request)) => Some(Ok(request)),
@@ -324,7 +327,7 @@ impl Connection {
         let after = poll_fn(|cx| {
             // A bound that is crossed is told by the body.
             self.watch(cx);
-            let written = self.poll_body(cx, &mut body, &mut encoder);
+            let written = self.poll_body(cx, &mut body, &mut encoder, close);
             if written.is_pending() {
                 self.set_alarm(cx);
             }
@@ -342,6 +345,7 @@ impl Connection {
         cx: &mut Context<'_>,
         body: &mut Download,
         encoder: &mut Encoder,
+        last: bool,
     ) -> Poll<After> {
         loop {
             let mut ended = *encoder == Encoder::Nothing || body.is_end_stream();
@@ -383,7 +387,12 @@ impl Connection {
                     }
                 }
             }
-            match self.conn.poll_flush(cx) {
+            let flushed = if ended && !last && *encoder != Encoder::Raw {
+                self.conn.poll_put_off(cx)
+            } else {
+                self.conn.poll_flush(cx)
+            };
+            match flushed {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(_)) => return Poll::Ready(After::Abort),
                 Poll::Pending => {

@@ -2,6 +2,7 @@
 //! connection, [`server`] and [`client`]. Parsing and framing know no sockets; the ends are polled by the task that needs
 //! them, so that a request takes neither a task nor a channel of its own.
 
+pub mod behind;
 pub mod buffer;
 pub mod client;
 pub mod encode;

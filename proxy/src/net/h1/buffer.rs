@@ -22,7 +22,7 @@ const BULK: usize = 16 << 10;
 const COPIED: usize = 8 << 10;
 
 /// Spare buffers that an event loop keeps, and how large they may be.
-const SPARES: usize = 8;
+const SPARES: usize = 128;
 const SPARE: usize = 32 << 10;
 
 /// Pieces that one write takes at most.

@@ -16,6 +16,7 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::io::AsyncWrite;
 
 use super::{
+    behind::{self, Writer},
     buffer::{Inbox, Outbox},
     encode::{Encoder, Head},
     framing::{Decoder, Piece},
@@ -147,10 +148,16 @@ impl Conn {
         let connects = parts.method == Method::CONNECT;
         drop(parts);
         let mut body = Some(body).filter(|body| !body.is_end_stream());
+        let mut put_off = body.is_none();
         let answered = poll_fn(|cx| {
-            self.0
-                .borrow_mut()
-                .poll_head(cx, bodiless, &mut body, upgrades, go_on)
+            let put_off = std::mem::take(&mut put_off)
+                && behind::put_off(Rc::<Self>::clone(self), cx.waker());
+            let sends = Sends {
+                put_off,
+                upgrades,
+                body: &mut body,
+            };
+            self.0.borrow_mut().poll_head(cx, bodiless, sends, go_on)
         })
         .await;
         let head = match answered {
@@ -236,6 +243,13 @@ impl Conn {
     }
 }
 
+impl Writer for Conn {
+    fn poll_written(&self, cx: &mut Context<'_>) -> Poll<Result<(), ()>> {
+        let inner = &mut *self.0.borrow_mut();
+        inner.out.poll_flush(cx, &mut inner.io).map_err(|_| ())
+    }
+}
+
 impl Inner {
     /// Writes the head to the buffer. Whether it asks for another protocol.
     fn begin<B: Body>(&mut self, parts: &http::request::Parts, body: &B) -> bool {
@@ -280,8 +294,7 @@ impl Inner {
         &mut self,
         cx: &mut Context<'_>,
         bodiless: bool,
-        body: &mut Option<B>,
-        upgrades: bool,
+        sends: Sends<'_, B>,
         go_on: Option<&dyn Fn(HeaderMap)>,
     ) -> Poll<Result<head::AnswerHead, Error>>
     where
@@ -289,9 +302,9 @@ impl Inner {
     {
         // A server that closes before it has read all may have answered first: what it said counts.
         let mut sending = Ok(());
-        if !self.out.is_empty() || (body.is_some() && !upgrades) {
-            let body = if upgrades { &mut None } else { body };
-            match self.poll_send(cx, body) {
+        let body = Some(sends.body).filter(|body| body.is_some() && !sends.upgrades);
+        if !sends.put_off && (!self.out.is_empty() || body.is_some()) {
+            match self.poll_send(cx, body.unwrap_or(&mut None)) {
                 Poll::Ready(Err(Sending::Body(error))) => return Poll::Ready(Err(error)),
                 Poll::Ready(Err(Sending::Broken)) => sending = Err(Error::Terminated),
                 Poll::Ready(Ok(())) | Poll::Pending => {}
@@ -449,6 +462,15 @@ impl Inner {
         self.upload = None;
         self.inbox = Inbox::default();
     }
+}
+
+/// What of a request is to be sent before its answer's head is read.
+struct Sends<'a, B> {
+    /// Its head is written by [`behind`].
+    put_off: bool,
+    /// Its body waits until the server has agreed.
+    upgrades: bool,
+    body: &'a mut Option<B>,
 }
 
 /// Why sending stops.

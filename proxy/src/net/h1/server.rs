@@ -14,6 +14,7 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::io::AsyncWrite;
 
 use super::{
+    behind::{self, Writer},
     buffer::{Inbox, Outbox},
     framing::{Decoder, Piece},
     head::{self, Limits, Refused, RequestHead},
@@ -39,6 +40,8 @@ struct Inner {
     /// Whoever waits for more of the body.
     reader: Option<Waker>,
     closed: bool,
+    /// [`behind`] has still to write.
+    put_off: bool,
 }
 
 /// Why there is no request.
@@ -68,6 +71,7 @@ impl Conn {
             trailers: false,
             reader: None,
             closed: false,
+            put_off: false,
         }))
     }
 
@@ -157,6 +161,24 @@ impl Conn {
         inner.out.poll_flush(cx, &mut inner.io)
     }
 
+    /// Lets what is to be written wait for others' writes, or writes it; [`Conn::poll_rest`] looks whether it went out.
+    pub fn poll_put_off(self: &Rc<Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if behind::put_off(Rc::<Self>::clone(self), cx.waker()) {
+            self.0.borrow_mut().put_off = true;
+            return Poll::Ready(Ok(()));
+        }
+        self.poll_flush(cx)
+    }
+
+    /// Writes what could not be written when its time had come.
+    pub fn poll_rest(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let inner = &mut *self.0.borrow_mut();
+        if inner.put_off {
+            return Poll::Ready(Ok(()));
+        }
+        inner.out.poll_flush(cx, &mut inner.io)
+    }
+
     /// Says that no more will come.
     pub fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.0.borrow_mut().io).poll_shutdown(cx)
@@ -172,6 +194,15 @@ impl Conn {
                 Ok(_) => {}
             }
         }
+    }
+}
+
+impl Writer for Conn {
+    fn poll_written(&self, cx: &mut Context<'_>) -> Poll<Result<(), ()>> {
+        let inner = &mut *self.0.borrow_mut();
+        let written = inner.out.poll_flush(cx, &mut inner.io).map_err(|_| ());
+        inner.put_off = false;
+        written
     }
 }
 
