@@ -314,12 +314,10 @@ impl Handle {
                 // Made on its thread, which it must not leave: no task needs to be `Send`, and none pays for a `LocalSet`.
                 let runtime = Builder::new_current_thread()
                     .enable_all()
-                    .on_thread_park(behind::write_out)
                     .build_local(LocalOptions::default());
                 match runtime {
                     Ok(runtime) => {
                         let _ = built.send(Ok(()));
-                        behind::serve_thread();
                         work(&runtime);
                         behind::write_out();
                     }
@@ -469,6 +467,7 @@ impl Plan {
     async fn serve(self) -> io::Result<()> {
         let timer = Timer::new()?;
         spawn_local(timer.clone().run());
+        spawn_local(behind::run());
         let mut watch = self.watch.clone();
         let core = Rc::new(Core::new(
             timer,
