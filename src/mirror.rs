@@ -52,9 +52,6 @@ const SECOND: Micros = 1_000_000;
 /// Under load events are taken in this often, rather than one by one: being woken costs more than taking one in.
 const NAP: Duration = Duration::from_millis(10);
 
-/// Events that are taken in before others have a turn.
-const TURN: usize = 8;
-
 /// Events taken in at once, before the clock is looked at again: about a millisecond of work.
 const BATCH: usize = 1024;
 
@@ -320,12 +317,8 @@ impl Session {
                 return any;
             }
             any = true;
-            for (number, event) in batch.drain(..).enumerate() {
+            for event in batch.drain(..) {
                 self.take(event, show);
-                if number % TURN == 0 {
-                    // Where an event loop shares this processor, it goes first.
-                    std::thread::yield_now();
-                }
             }
         }
     }

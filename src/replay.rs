@@ -11,6 +11,7 @@
 pub mod arrival;
 pub mod clock;
 pub mod identity;
+pub mod naps;
 pub mod pacer;
 pub mod rewrite;
 pub mod schedule;

@@ -10,7 +10,10 @@ use rustix::{
 };
 use thread_priority::{
     ThreadPriority, ThreadSchedulePolicy,
-    unix::{RealtimeThreadSchedulePolicy, set_thread_priority_and_policy, thread_native_id},
+    unix::{
+        NormalThreadSchedulePolicy, RealtimeThreadSchedulePolicy, set_thread_priority_and_policy,
+        thread_native_id,
+    },
 };
 use tokio::time::Instant;
 
@@ -79,6 +82,15 @@ pub fn before_others() {
 /// What it starts later goes after others too.
 pub fn after_others() {
     let _ = setpriority_process(Some(gettid()), SERVING_PRIORITY);
+}
+
+/// Lets this thread run when nothing else wants its core, and gives way at once: a thread that goes after others by its
+/// niceness alone still keeps a slice that it has begun, and who wakes meanwhile waits for it.
+pub fn only_when_idle() {
+    let policy = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
+    if set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, policy).is_err() {
+        after_others();
+    }
 }
 
 /// Niceness of threads that work on what event loops hand over.

@@ -19,6 +19,7 @@ use serde_json::Value;
 use crate::{
     event::{Hop, Mirror, Request, RunEvent},
     measure::{ErrorRule, Measured},
+    replay::naps,
     report::{
         Error, Facts, build,
         format::{self, hlog},
@@ -36,8 +37,6 @@ use crate::{
 const MAX_REQUESTS: u64 = 1_000_000;
 /// Events that may wait for a slow disk: about 100 MB.
 const MAX_WAITING: usize = 200_000;
-/// Events that are written before others have a turn.
-const TURN: usize = 8;
 /// Share of the requests in a `sampled` bundle.
 const SAMPLED: f64 = 0.1;
 /// A request's line waits so long for hops that end after it.
@@ -99,14 +98,17 @@ impl Writer {
         let thread = thread::Builder::new()
             .name("report".to_owned())
             .spawn(move || {
-                for (number, event) in receiver.into_iter().enumerate() {
-                    files.add(&event)?;
-                    taken.fetch_sub(1, Ordering::Relaxed);
-                    if number % TURN == 0 {
-                        // What is measured goes first, where it shares this processor.
-                        thread::yield_now();
-                    }
-                }
+                let mut added = Ok(());
+                naps::in_bursts(
+                    || receiver.recv().ok(),
+                    || receiver.try_recv().ok(),
+                    |event| {
+                        added = files.add(&event);
+                        taken.fetch_sub(1, Ordering::Relaxed);
+                        added.is_ok()
+                    },
+                );
+                added?;
                 files.finish()
             })
             .map_err(unwritable)?;

@@ -3,14 +3,12 @@
 
 use std::{
     collections::BTreeMap,
-    ops::ControlFlow,
     sync::{
-        Arc, OnceLock,
-        atomic::{AtomicUsize, Ordering},
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
         mpsc,
     },
-    thread::JoinHandle,
-    time::Duration,
+    thread::{JoinHandle, Thread},
 };
 
 use meshbed_proxy::{
@@ -24,13 +22,18 @@ use crate::{
         Answered, Asked, Attempt, Changed, Connection, Difference, Hit, Hop, Micros, Mirror,
         MirrorOutcome, RunEvent,
     },
-    replay::clock,
+    replay::{clock, naps},
     shadow::{self, Redaction, Rules},
 };
 
 /// Bytes of answers that may wait for their comparison. Beyond it pairs are told as skipped for `compare_queue`: memory is
 /// bounded whatever the load, and nothing is lost without a reason.
 const MAX_WAITING: usize = 64 << 20;
+
+/// Where more than this waits, spare time is not enough to compare in, and pairs are compared at the cost of whoever shares
+/// the processor, until less than the lesser is left.
+const MUCH: usize = 4 << 20;
+const LITTLE: usize = 1 << 20;
 
 /// What a pair holds beside the bodies, about: heads, and itself.
 const BESIDE_BODIES: usize = 1 << 10;
@@ -67,10 +70,10 @@ pub struct Collector {
     sides: BTreeMap<String, u8>,
     events: UnboundedSender<RunEvent>,
     compare: mpsc::Sender<Work>,
-    waiting: Arc<AtomicUsize>,
+    waiting: Arc<Waiting>,
 }
 
-/// What the thread that compares is given.
+/// What waits for the threads that compare.
 #[expect(
     clippy::large_enum_variant,
     reason = "nearly all are pairs: a box for each would cost more than its place"
@@ -91,50 +94,141 @@ struct Settled {
     bytes: usize,
 }
 
-/// Hands on what comes, until a break or the last sender's end. Under load it naps in between rather than being woken for
-/// each: waking a thread costs an event loop, in the middle of a request, as much as a quarter of that request. Where
-/// they share a processor the loop goes first: it has a turn after each pair.
-fn each<T>(from: &mpsc::Receiver<T>, mut work: impl FnMut(T) -> ControlFlow<()>) {
-    while let Ok(first) = from.recv() {
-        if work(first).is_break() {
-            return;
-        }
-        let mut naps = 0;
-        while naps < NAPS {
-            naps += 1;
-            std::thread::sleep(NAP);
-            loop {
-                match from.try_recv() {
-                    Ok(next) => {
-                        naps = 0;
-                        if work(next).is_break() {
-                            return;
-                        }
-                        std::thread::yield_now();
-                    }
-                    Err(mpsc::TryRecvError::Empty) => break,
-                    Err(mpsc::TryRecvError::Disconnected) => return,
-                }
-            }
-        }
-    }
-}
-
-/// How long the thread that compares naps under load.
-const NAP: Duration = Duration::from_millis(2);
-
-/// After so many naps in which nothing came it waits to be woken.
-const NAPS: u32 = 20;
-
-/// The thread that compares.
+/// The threads that compare: one that runs when nothing else would, and one that helps as long as that is not enough.
 #[derive(Debug)]
-pub struct Comparing(JoinHandle<()>);
+pub struct Comparing {
+    first: JoinHandle<()>,
+    help: JoinHandle<()>,
+    waiting: Arc<Waiting>,
+}
 
 impl Comparing {
     /// Waits until everything is compared; every [`Collector`] must be gone.
     pub fn join(self) {
-        // It does not panic; if it did, the events that lack show it.
-        let _ = self.0.join();
+        // What is left is not for spare time only. They do not panic; if they did, the events that lack show it.
+        self.waiting.closing.store(true, Ordering::Release);
+        self.help.thread().unpark();
+        let _ = self.first.join();
+        self.help.thread().unpark();
+        let _ = self.help.join();
+    }
+}
+
+/// Where pairs are compared.
+struct Bench {
+    queue: Mutex<Queue>,
+    waiting: Arc<Waiting>,
+    redaction: Redaction,
+    events: UnboundedSender<RunEvent>,
+}
+
+/// Work that waits, and what pairs are compared by when they are taken.
+struct Queue {
+    work: mpsc::Receiver<Work>,
+    rules: Arc<Rules>,
+    ended: bool,
+}
+
+/// What waits, in bytes, and who is called when it is much.
+#[derive(Debug, Default)]
+struct Waiting {
+    bytes: AtomicUsize,
+    help: OnceLock<Thread>,
+    /// No more comes.
+    closing: AtomicBool,
+}
+
+impl Waiting {
+    /// Adds so much; whether there is room for it.
+    fn add(&self, bytes: usize) -> bool {
+        let before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        let after = before + bytes;
+        if bytes > 0 && after > MAX_WAITING {
+            self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+            return false;
+        }
+        if before <= MUCH
+            && after > MUCH
+            && let Some(help) = self.help.get()
+        {
+            help.unpark();
+        }
+        true
+    }
+
+    fn done(&self, bytes: usize) {
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// More than spare time is needed for it.
+    fn needs_help(&self) -> bool {
+        self.closing.load(Ordering::Acquire) || self.bytes.load(Ordering::Relaxed) > LITTLE
+    }
+}
+
+impl Bench {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Compares what comes, until the end.
+    fn work(&self) {
+        naps::in_bursts(
+            || self.queue().next(true),
+            || self.queue().next(false),
+            |(settled, rules)| {
+                self.compare(settled, &rules);
+                true
+            },
+        );
+    }
+
+    /// Compares while there is much, until the end.
+    fn help(&self) {
+        loop {
+            while self.waiting.needs_help() {
+                let Some((settled, rules)) = self.queue().next(false) else {
+                    break;
+                };
+                self.compare(settled, &rules);
+            }
+            // Locked: the other waits for work, so there is no end yet.
+            if self.queue.try_lock().is_ok_and(|queue| queue.ended) {
+                return;
+            }
+            std::thread::park();
+        }
+    }
+
+    fn compare(&self, settled: Settled, rules: &Rules) {
+        let bytes = settled.bytes;
+        let mirror = compared(settled, rules, &self.redaction);
+        self.waiting.done(bytes);
+        // Nobody listens when the run has been given up.
+        let _ = self.events.send(RunEvent::Mirror(Arc::new(mirror)));
+    }
+}
+
+impl Queue {
+    /// The next pair, and what it is compared by; `None`: there is none, if it waits never again.
+    fn next(&mut self, wait: bool) -> Option<(Settled, Arc<Rules>)> {
+        while !self.ended {
+            let work = if wait {
+                self.work.recv().ok()
+            } else {
+                match self.work.try_recv() {
+                    Ok(work) => Some(work),
+                    Err(mpsc::TryRecvError::Empty) => return None,
+                    Err(mpsc::TryRecvError::Disconnected) => None,
+                }
+            };
+            match work {
+                Some(Work::Pair(settled)) => return Some((settled, Arc::clone(&self.rules))),
+                Some(Work::Rules(new)) => self.rules = Arc::new(*new),
+                Some(Work::End) | None => self.ended = true,
+            }
+        }
+        None
     }
 }
 
@@ -143,44 +237,45 @@ impl Collector {
     pub fn start(
         origin: Origin,
         sides: BTreeMap<String, u8>,
-        mut rules: Rules,
+        rules: Rules,
         redaction: Redaction,
         events: UnboundedSender<RunEvent>,
     ) -> std::io::Result<(Self, Comparing)> {
-        let (compare, settled) = mpsc::channel::<Work>();
-        let waiting = Arc::new(AtomicUsize::new(0));
-        let thread = std::thread::Builder::new()
-            .name("compare".to_owned())
-            .spawn({
-                let (events, waiting) = (events.clone(), waiting.clone());
-                move || {
-                    clock::after_others();
-                    each(&settled, |work| {
-                        let settled = match work {
-                            Work::Pair(settled) => settled,
-                            Work::Rules(new) => {
-                                rules = *new;
-                                return ControlFlow::Continue(());
-                            }
-                            Work::End => return ControlFlow::Break(()),
-                        };
-                        let bytes = settled.bytes;
-                        let mirror = compared(settled, &rules, &redaction);
-                        waiting.fetch_sub(bytes, Ordering::Relaxed);
-                        // Nobody listens when the run has been given up.
-                        let _ = events.send(RunEvent::Mirror(Arc::new(mirror)));
-                        ControlFlow::Continue(())
-                    });
-                }
-            })?;
+        let (compare, work) = mpsc::channel::<Work>();
+        let waiting = Arc::new(Waiting::default());
+        let bench = Arc::new(Bench {
+            queue: Mutex::new(Queue {
+                work,
+                rules: Arc::new(rules),
+                ended: false,
+            }),
+            waiting: Arc::clone(&waiting),
+            redaction,
+            events: events.clone(),
+        });
+        let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
+        let help = thread("compare-more").spawn({
+            let bench = Arc::clone(&bench);
+            move || bench.help()
+        })?;
+        let _ = waiting.help.set(help.thread().clone());
+        let first = thread("compare").spawn(move || {
+            clock::only_when_idle();
+            bench.work();
+        })?;
         let collector = Self {
             origin,
             sides,
             events,
             compare,
+            waiting: Arc::clone(&waiting),
+        };
+        let comparing = Comparing {
+            first,
+            help,
             waiting,
         };
-        Ok((collector, Comparing(thread)))
+        Ok((collector, comparing))
     }
 
     /// Nothing that is told from now on is compared.
@@ -246,8 +341,7 @@ impl Observer for Collector {
             // There is nothing to compare, and nothing that could be left out but its reason.
             bytes = 0;
         }
-        if self.waiting.fetch_add(bytes, Ordering::Relaxed) + bytes > MAX_WAITING && bytes > 0 {
-            self.waiting.fetch_sub(bytes, Ordering::Relaxed);
+        if !self.waiting.add(bytes) {
             mirrored.outcome = Outcome::Skipped("compare_queue");
             mirrored.primary = None;
             mirrored.answer = None;
