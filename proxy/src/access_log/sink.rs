@@ -283,8 +283,7 @@ mod tests {
                 });
             }
         });
-        drop(sink);
-        drop(sinks);
+        sinks.flush();
         let text = fs::read_to_string(path).unwrap();
         let mut next = [0; 4];
         for line in text.lines() {
