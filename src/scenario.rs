@@ -63,7 +63,7 @@ pub struct Scenario {
     pub file: PathBuf,
     /// Where its parts stand.
     pub standing: Standing,
-    /// SHA-256 of all files it was read from, in order of inclusion, in hex.
+    /// SHA-256 of all files it was read from, in order of inclusion, the Compose file last, in hex.
     pub sha256: String,
     /// The whole of it with defaults and variables filled in, for the report.
     pub resolved: serde_json::Value,
@@ -560,13 +560,10 @@ pub const MAX_REQUEST_BODY: ByteSize = ByteSize(64 << 20);
 pub fn load(path: &Path, overrides: &Overrides) -> Result<(Scenario, Vec<Warning>), Problems> {
     let mut problems = Vec::new();
     let mut warnings = Vec::new();
-    let mut read = include::read(path, &mut problems);
-    let Some(mut root) = read.root.take() else {
+    let read = whole(path, &overrides.set, &mut problems, &mut warnings);
+    let Some(root) = read.root else {
         return Err(Problems::new(read.files, problems));
     };
-    let env = |name: &str| std::env::var(name).ok();
-    vars::fill(&mut root, &overrides.set, &env, &mut problems);
-    compose::take(&mut root, &mut read, &env, &mut problems, &mut warnings);
     let item = read::read(&root, &file::ROOT, &mut problems);
     let mut resolver = resolve::Resolver {
         root: &item,
@@ -576,7 +573,7 @@ pub fn load(path: &Path, overrides: &Overrides) -> Result<(Scenario, Vec<Warning
         warnings,
         standing: Vec::new(),
     };
-    let mut scenario = resolver.scenario(path, read.sha256, overrides);
+    let mut scenario = resolver.scenario(path, read.files.sha256(), overrides);
     let resolve::Resolver {
         problems,
         warnings,
@@ -596,6 +593,22 @@ pub fn load(path: &Path, overrides: &Overrides) -> Result<(Scenario, Vec<Warning
     } else {
         Err(Problems::new(read.files, problems))
     }
+}
+
+/// A scenario's file and all that it is made of besides: what it includes and its Compose file, with variables filled in.
+fn whole(
+    path: &Path,
+    set: &[(String, String)],
+    problems: &mut Vec<Problem>,
+    warnings: &mut Vec<Problem>,
+) -> include::Read {
+    let mut read = include::read(path, problems);
+    let env = |name: &str| std::env::var(name).ok();
+    if let Some(root) = &mut read.root {
+        vars::fill(root, set, &env, problems);
+        compose::take(root, &mut read.files, &env, problems, warnings);
+    }
+    read
 }
 
 impl Scenario {

@@ -19,7 +19,7 @@ use crate::{
         Backing, Diff, Phase, Policy, Protocol, ReportSettings, Requests, Role, Scenario, Service,
         Shadow, Standing,
     },
-    shadow::Rules,
+    shadow::{Rules, sha256},
 };
 
 /// The service whose traffic is mirrored.
@@ -114,7 +114,7 @@ impl Wanted {
             description: format!("live traffic of {primary}, {}", self.from),
             file: self.compared.file.clone().unwrap_or_default(),
             standing: Standing::default(),
-            sha256: digest(&resolved),
+            sha256: sha256(resolved.to_string().as_bytes()),
             resolved,
             seed: Seed(self.seed),
             errors: ErrorRule::default(),
@@ -220,15 +220,4 @@ fn key_name(key: &SampleKey) -> String {
         SampleKey::Header(name) => format!("header:{name}"),
         SampleKey::Cookie(name) => format!("cookie:{name}"),
     }
-}
-
-fn digest(value: &Value) -> String {
-    use sha2::{Digest as _, Sha256};
-    use std::fmt::Write as _;
-    Sha256::digest(value.to_string().as_bytes())
-        .iter()
-        .fold(String::new(), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
 }

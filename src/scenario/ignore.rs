@@ -87,11 +87,11 @@ pub fn written(rule: &Ignore) -> String {
 }
 
 /// Writes the rule into the file of the scenario that lists such rules, or into the scenario's own. `sha256`: of the
-/// files as they were run; `None`: whatever they are now.
+/// files as they were run, the Compose file among them; `None`: whatever they are now.
 pub fn write(path: &Path, sha256: Option<&str>, rule: &Ignore) -> Result<Written, Refused> {
     Pattern::parse(&rule.path).map_err(Refused::Path)?;
-    let read = include::read(path, &mut Vec::new());
-    if sha256.is_some_and(|sha256| read.sha256 != sha256) {
+    let read = whole(path);
+    if sha256.is_some_and(|sha256| read.files.sha256() != sha256) {
         return Err(Refused::Changed(path.to_owned()));
     }
     let list = read.root.as_ref().and_then(|root| {
@@ -111,8 +111,13 @@ pub fn write(path: &Path, sha256: Option<&str>, rule: &Ignore) -> Result<Written
         file: file.clone(),
         line,
         rule: written(rule),
-        sha256: include::read(path, &mut Vec::new()).sha256,
+        sha256: whole(path).files.sha256(),
     })
+}
+
+/// What is wrong with the files is told to who runs them.
+fn whole(path: &Path) -> include::Read {
+    super::whole(path, &[], &mut Vec::new(), &mut Vec::new())
 }
 
 /// Replaces a file at once, through a new one beside it; `None`: it is not the old text any more.
@@ -606,7 +611,7 @@ mod tests {
             "diff:\n  json:\n    ignore:\n      - { path: $.x, why: y }\n",
         )
         .unwrap();
-        let sha256 = include::read(&main, &mut Vec::new()).sha256;
+        let sha256 = whole(&main).files.sha256();
         let first = write(&main, Some(&sha256), &rule()).unwrap();
         assert_eq!((first.file, first.line), (part.clone(), 5));
         assert_eq!(
@@ -624,6 +629,32 @@ mod tests {
             2,
             "nothing is left beside"
         );
+    }
+
+    #[test]
+    fn a_scenario_with_a_compose_file_takes_a_rule() {
+        let folder = tempfile::tempdir().unwrap();
+        let main = folder.path().join("main.yaml");
+        fs::write(
+            &main,
+            "name: x\ntopology: { compose: compose.yaml, entry: web }\n\
+             traffic: [ { id: t, generate: { rate: 1/s, arrival: constant, requests: [ { path: / } ] } } ]\n\
+             phases: [ { id: steady, for: 1s } ]\nchecks: [ { id: ok, that: \"requests[web] > 0\" } ]\n",
+        )
+        .unwrap();
+        fs::write(
+            folder.path().join("compose.yaml"),
+            "services: { web: { image: \"web:1\", expose: [8080] } }\n",
+        )
+        .unwrap();
+        let load = || crate::scenario::load(&main, &crate::scenario::Overrides::default());
+        let (loaded, _) = load().unwrap_or_else(|problems| panic!("{problems}"));
+        let done = write(&main, Some(&loaded.sha256), &rule()).unwrap();
+        let (again, _) = load().unwrap_or_else(|problems| panic!("{problems}"));
+        assert_eq!(done.sha256, again.sha256);
+        fs::write(folder.path().join("compose.yaml"), "services: {}\n").unwrap();
+        let refused = write(&main, Some(&done.sha256), &rule());
+        assert!(matches!(refused, Err(Refused::Changed(_))), "{refused:?}");
     }
 
     #[test]
