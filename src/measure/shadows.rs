@@ -503,6 +503,13 @@ fn sizes(request: (u64, u32), shape: Shape, control: Shape) -> Option<Sizes> {
     })
 }
 
+/// How many of these places are of a class.
+pub fn count_of(fields: &[DiffField], distributions: &[Distribution], class: Class) -> u64 {
+    let fields = fields.iter().filter(|field| field.verdict.class == class);
+    let distributions = distributions.iter().filter(|one| one.class == class);
+    (fields.count() + distributions.count()) as u64
+}
+
 /// Says what each place counts as; those under an ignore rule are no part of the family that is corrected for.
 fn classify(rows: Vec<Row>, noise: Noise) -> Vec<DiffField> {
     let judged: Vec<Counted> = rows

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::{
     event::{Id, RunState, Scored},
-    measure::{Cell, Kind, Measured, Mirrored, PRIMARY, Window},
+    measure::{Cell, Class, Kind, Measured, Mirrored, PRIMARY, Window, count_of},
     report::run::{
         Build, CheckPart, Counts, Delta, Diffs, DistributionPart, Effect, EventsPart, FaultPart,
         FieldPart, Generator, Host, Latency, PhasePart, RequestsPart, Run, SCHEMA, ScenarioPart,
@@ -307,7 +307,7 @@ fn diffs(scenario: &Scenario, measured: &Measured) -> std::collections::BTreeMap
             compared: mirrored.compared,
             paired: mirrored.paired,
             pairs_different: mirrored.different,
-            material: measured.classified(&mirrored, crate::measure::Class::Material),
+            material: count_of(&fields, &distributions, Class::Material),
             fields: fields
                 .into_iter()
                 .map(|field| FieldPart {
