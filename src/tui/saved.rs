@@ -406,7 +406,7 @@ fn request(app: &mut App, line: &Value) -> Option<()> {
     if let Some(service) = line["service"].as_str() {
         let intended = line["intended_us"].as_u64()?;
         let us = line["done_us"].as_u64()?.saturating_sub(intended);
-        app.serve(&service.into(), intended, us, line["error"] == true);
+        app.serve(&service.into(), intended, us, line["error"] == true, 1);
     }
     let hops = line["hops"].as_array().or(line["late"].as_array())?;
     for hop in hops {
@@ -425,7 +425,7 @@ fn request(app: &mut App, line: &Value) -> Option<()> {
             Some(ms) => ms * 1000,
             None => hop["start_us"].as_u64()?,
         };
-        app.serve(&service, intended, hop["us"].as_u64()?, failed);
+        app.serve(&service, intended, hop["us"].as_u64()?, failed, 1);
     }
     None
 }
@@ -444,9 +444,7 @@ fn intervals(app: &mut App, report: &Report) {
         }
         for (bucket, count) in interval.histogram.buckets() {
             let (_, us) = crate::stats::histogram::bounds_of(bucket);
-            for _ in 0..count {
-                app.serve(&service, interval.begin_us, us, false);
-            }
+            app.serve(&service, interval.begin_us, us, false, count);
         }
     }
 }
