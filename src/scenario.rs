@@ -142,6 +142,12 @@ impl Protocol {
     }
 }
 
+/// What the service of this id speaks; of one that there is not, the default.
+pub(crate) fn protocol_of(services: &[Service], id: &str) -> Protocol {
+    let service = services.iter().find(|service| &*service.id == id);
+    service.map_or_else(Protocol::default, |service| service.protocol)
+}
+
 /// What runs a service.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Backing {

@@ -45,7 +45,7 @@ pub use path::{InvalidPath, Pattern};
 pub use redact::{REDACTED, Redaction};
 pub use rules::{Arrays, DEFAULT_HEADERS, Ignore, Problem, Rules, Settings, Tolerance};
 pub use shape::{Measure, Shape};
-pub use shift::{MIN_SHIFT, Shift, Sizes, Trend, is_noise_only, judge_shifts, shift};
+pub use shift::{Shift, Sizes, Trend, is_noise_only, judge_shifts, shift};
 pub use template::{Endpoint, InvalidEndpoint};
 
 /// An answer as far as it was kept.

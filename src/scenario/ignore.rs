@@ -146,14 +146,15 @@ pub fn insert(text: &str, rule: &Ignore) -> Result<(String, usize), Refused> {
     };
     let root = Piece::read(body).ok_or(Refused::Shape("it is no YAML"))?;
     let chars: Vec<char> = body.chars().collect();
-    let edit = edit(&root, &chars, &written(rule))?;
+    let written = written(rule);
+    let edit = edit(&root, &chars, &written)?;
     let before: String = chars.iter().take(edit.begin).collect();
     let after: String = chars.iter().skip(edit.end).collect();
     let new = format!("{mark}{before}{}{after}", edit.text);
     if !adds_only(text, &new, rule) {
         return Err(Refused::Unsafe);
     }
-    let lead: String = edit.text.chars().take(edit.rule_at).collect();
+    let lead = edit.text.split(&written).next().unwrap_or_default();
     let line = before.matches('\n').count() + lead.matches('\n').count() + 1;
     Ok((new, line))
 }
@@ -164,8 +165,6 @@ struct Edit {
     begin: usize,
     end: usize,
     text: String,
-    /// Characters of the text before the rule.
-    rule_at: usize,
 }
 
 /// A value and where it begins and ends, in characters.
@@ -214,7 +213,7 @@ impl Piece {
             end: span.end.index(),
             kind: Kind::Scalar,
         };
-        if depth > DEPTH {
+        if depth > yaml::MAX_DEPTH {
             return None;
         }
         piece.kind = match event {
@@ -287,9 +286,6 @@ impl Piece {
     }
 }
 
-/// As deep as a scenario may be.
-const DEPTH: usize = 64;
-
 fn edit(root: &Piece, chars: &[char], rule: &str) -> Result<Edit, Refused> {
     let mut map = root;
     let mut keys = KEYS.as_slice();
@@ -334,7 +330,7 @@ fn fill(name_end: usize, value: &Piece, below: &[&str], chars: &[char], rule: &s
         let at = name_end + colon.map_or(0, |colon| colon + 1);
         (at, at, format!(" {text}"))
     };
-    placed(begin, end, text, rule)
+    Edit { begin, end, text }
 }
 
 /// A map gets a key.
@@ -346,14 +342,14 @@ fn add_key(
     rule: &str,
 ) -> Edit {
     let [key, below @ ..] = keys else {
-        return placed(map.end, map.end, String::new(), rule);
+        return Edit::at(map.end, String::new());
     };
     let last = entries.last().map(|(_, _, value)| value.end);
     if map.is_flow(chars) {
         let entry = format!("{key}: {}", flow(below, rule));
         return match last.map(|end| without_blanks(end, chars)) {
-            Some(end) => placed(end, end, format!(", {entry}"), rule),
-            None => placed(map.begin + 1, map.begin + 1, format!(" {entry} "), rule),
+            Some(end) => Edit::at(end, format!(", {entry}")),
+            None => Edit::at(map.begin + 1, format!(" {entry} ")),
         };
     }
     let indent = " ".repeat(map.column);
@@ -362,7 +358,7 @@ fn add_key(
         text += &format!("{indent}{}{key}:\n", "  ".repeat(depth));
     }
     text += &format!("{indent}{}- {rule}\n", "  ".repeat(keys.len()));
-    below_line(last.unwrap_or(map.end), text, chars, rule)
+    below_line(last.unwrap_or(map.end), text, chars)
 }
 
 /// A list gets an item behind its last.
@@ -370,8 +366,8 @@ fn add_item(list: &Piece, items: &[Piece], chars: &[char], rule: &str) -> Result
     let last = items.last().map(|item| without_blanks(item.end, chars));
     if list.is_flow(chars) {
         return Ok(match last {
-            Some(end) => placed(end, end, format!(", {rule}"), rule),
-            None => placed(list.begin + 1, list.begin + 1, format!(" {rule} "), rule),
+            Some(end) => Edit::at(end, format!(", {rule}")),
+            None => Edit::at(list.begin + 1, format!(" {rule} ")),
         });
     }
     // The dash of the first item; a list's own place is not always that.
@@ -387,7 +383,7 @@ fn add_item(list: &Piece, items: &[Piece], chars: &[char], rule: &str) -> Result
         return Err(Refused::Unsafe);
     }
     let text = format!("{}- {rule}\n", " ".repeat(indent));
-    Ok(below_line(item.end, text, chars, rule))
+    Ok(below_line(item.end, text, chars))
 }
 
 /// A bracket's end takes in the blanks behind it.
@@ -397,26 +393,26 @@ fn without_blanks(end: usize, chars: &[char]) -> usize {
 }
 
 /// Lines below the one on which something ends; a comment behind it stays where it is.
-fn below_line(end: usize, text: String, chars: &[char], rule: &str) -> Edit {
+fn below_line(end: usize, text: String, chars: &[char]) -> Edit {
     let end = without_blanks(end, chars);
     let rest = chars.iter().skip(end).position(|c| *c == '\n');
     if let Some(rest) = rest {
         let below = end + rest + 1;
-        return placed(below, below, text, rule);
+        return Edit::at(below, text);
     }
     // The last line has no end.
     let text = format!("\n{}", text.trim_end());
-    placed(chars.len(), chars.len(), text, rule)
+    Edit::at(chars.len(), text)
 }
 
-fn placed(begin: usize, end: usize, text: String, rule: &str) -> Edit {
-    let at = text.find(rule).unwrap_or(0);
-    let rule_at = text.get(..at).map_or(0, |lead| lead.chars().count());
-    Edit {
-        begin,
-        end,
-        text,
-        rule_at,
+impl Edit {
+    /// Takes nothing away.
+    fn at(place: usize, text: String) -> Self {
+        Self {
+            begin: place,
+            end: place,
+            text,
+        }
     }
 }
 
