@@ -166,6 +166,16 @@ pub enum Backing {
     Address(Vec<SocketAddr>),
 }
 
+impl Backing {
+    /// Where it is, of what runs already; else nowhere yet.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        match self {
+            Self::Address(addresses) => addresses,
+            Self::Builtin { .. } | Self::Process(_) | Self::Container(_) => &[],
+        }
+    }
+}
+
 /// A container started for the run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Container {

@@ -215,7 +215,10 @@ fn mirror(
     asked: &wanted::Asked,
 ) -> Result<exit::Exit, Box<dyn std::error::Error>> {
     let scenario = Arc::new(asked.scenario());
-    recover()?;
+    // With `--intercept` that was done first of all.
+    if args.way.intercept.is_none() {
+        recover()?;
+    }
     let mark = format!("{:010x}", run_number(&scenario));
     let journal = Journal::open(&journal::folder(), &mark)?;
     let code = play(args, global, watch, asked, &scenario, &journal);

@@ -133,6 +133,19 @@ pub struct Host {
     pub started: String,
 }
 
+impl Host {
+    /// This machine, with so many event loops of proxies. The kernel's release is empty where it does not say.
+    pub fn here(workers: usize, started: String) -> Self {
+        let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+        Self {
+            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            workers,
+            kernel: kernel.trim().to_owned(),
+            started,
+        }
+    }
+}
+
 /// A part of the timeline.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PhasePart {

@@ -236,11 +236,6 @@ impl Rules {
         template::endpoint(&self.endpoints, method, target)
     }
 
-    /// When a difference is material.
-    pub fn noise(&self) -> Noise {
-        self.noise
-    }
-
     /// Types of gRPC messages.
     pub(super) fn descriptors(&self) -> Option<&Descriptors> {
         self.descriptors.as_ref()

@@ -18,7 +18,7 @@ use crate::{
         Request, RunEvent, RunState, Scored, Tick,
     },
     measure::{Class, ErrorRule},
-    scenario::{Backing, Role, Scenario},
+    scenario::{Role, Scenario},
     stats::histogram::bounds_of,
 };
 
@@ -227,10 +227,7 @@ fn addresses(scenario: &Scenario) -> BTreeMap<Id, String> {
         .map(|shadow| (&shadow.id, &shadow.backing));
     services
         .chain(shadows)
-        .filter_map(|(id, backing)| match backing {
-            Backing::Address(list) => Some((id.clone(), list.first()?.to_string())),
-            _ => None,
-        })
+        .filter_map(|(id, backing)| Some((id.clone(), backing.addresses().first()?.to_string())))
         .collect()
 }
 

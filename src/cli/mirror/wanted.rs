@@ -2,7 +2,7 @@
 
 use std::{
     net::{SocketAddr, ToSocketAddrs as _},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use http::{HeaderName, HeaderValue};
@@ -27,8 +27,6 @@ const CONTROL: &str = "control";
 pub(super) struct Asked {
     /// How to get at the traffic.
     pub(super) way: Way,
-    /// The file that says how answers are compared.
-    pub(super) file: Option<PathBuf>,
     wanted: Wanted,
     /// Limits of the command line, which win over the file's.
     own: OwnLimits,
@@ -57,7 +55,6 @@ impl Asked {
             response_body: args.response_body,
         };
         let mut asked = Self {
-            file: args.diff.clone(),
             wanted: Wanted {
                 from: way.describe(),
                 primary,
@@ -104,21 +101,23 @@ impl Asked {
         self.wanted.scenario()
     }
 
+    /// The file that says how answers are compared.
+    pub(super) fn file(&self) -> Option<&Path> {
+        self.wanted.compared.file.as_deref()
+    }
+
     /// The same with what the file says now.
     pub(super) fn again(&self) -> Result<Scenario, String> {
         let mut asked = self.clone();
-        if let Some(file) = &self.file {
+        if let Some(file) = self.file() {
             asked.read(file)?;
         }
         Ok(asked.scenario())
     }
 
     fn read(&mut self, file: &Path) -> Result<(), String> {
-        let shadows = self.wanted.shadows.iter();
-        let mut controls = shadows.filter(|(_, role, ..)| *role == Role::Control);
-        let control = controls.next().map(|(id, ..)| id);
-        let (compared, warnings) =
-            scenario::compared(file, control).map_err(|problems| problems.to_string())?;
+        let (compared, warnings) = scenario::compared(file, self.wanted.control())
+            .map_err(|problems| problems.to_string())?;
         for warning in warnings {
             eprintln!("{warning}");
         }
