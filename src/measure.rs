@@ -13,6 +13,7 @@ pub(crate) mod fixture;
 mod latency;
 mod series;
 mod shadows;
+pub mod speed;
 mod tally;
 
 pub use crate::shadow::{Class, Trend};

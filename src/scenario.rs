@@ -49,8 +49,8 @@ pub use resolve::Overrides;
 pub use fault::FaultKind;
 pub use meshbed_proxy::policy::fault::Place;
 
-pub use crate::measure::ErrorRule;
 use crate::{event::Id, expr::Expr, shadow::Rules};
+pub use crate::{measure::ErrorRule, stats::paired::Called};
 
 /// All that a run needs to know.
 #[derive(Debug, Clone)]
@@ -515,8 +515,10 @@ pub struct Check {
     pub that: Expr,
     /// Its text.
     pub text: String,
-    /// Bounds of a graded check; `None`: `that` is a condition.
+    /// Bounds of a graded check; `None`: `that` is a condition or a verdict.
     pub graded: Option<Graded>,
+    /// What the verdict must not be; `None`: `that` is none.
+    pub not: Option<Called>,
     /// The phases it is judged over; empty: all recorded ones.
     pub over: Vec<Id>,
     /// The moment that `time_to` counts from.

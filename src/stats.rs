@@ -5,6 +5,7 @@ pub mod histogram;
 pub mod holm;
 pub mod ks;
 pub mod mcnemar;
+pub mod paired;
 pub mod proportion;
 pub mod quantile;
 pub mod student;
@@ -29,10 +30,15 @@ mod vectors {
         Some(path)
     }
 
-    /// A group of the shared statistics vectors; `None` where they are absent.
-    fn group(name: &str) -> Option<Vec<Value>> {
+    /// The shared statistics vectors; `None` where they are absent.
+    pub(super) fn all() -> Option<Value> {
         let text = std::fs::read(shared()?).unwrap();
-        let vectors: Value = serde_json::from_slice(&text).unwrap();
+        Some(serde_json::from_slice(&text).unwrap())
+    }
+
+    /// A group of the shared statistics vectors; `None` where they are absent.
+    pub(super) fn group(name: &str) -> Option<Vec<Value>> {
+        let vectors = all()?;
         let group = vectors
             .get(name)
             .unwrap_or_else(|| panic!("no group {name}"));
@@ -46,7 +52,7 @@ mod vectors {
         Some(cases)
     }
 
-    fn numbers(value: &Value) -> Vec<f64> {
+    pub(super) fn numbers(value: &Value) -> Vec<f64> {
         value
             .as_array()
             .unwrap()
@@ -73,8 +79,7 @@ mod vectors {
         let Some(cases) = group("two_sample") else {
             return;
         };
-        let text = std::fs::read(shared().unwrap()).unwrap();
-        let vectors: Value = serde_json::from_slice(&text).unwrap();
+        let vectors = all().unwrap();
         let mut compared = 0;
         for case in cases.iter().filter(|case| case["n"] == case["m"]) {
             let sample = |side: &str| numbers(&vectors["samples"][case[side].as_str().unwrap()]);

@@ -356,6 +356,7 @@ fn checks(scenario: &Scenario, scored: &[Scored]) -> Vec<CheckPart> {
         weight: check.weight,
         pass: check.graded.map(|graded| graded.pass),
         fail: check.graded.map(|graded| graded.fail),
+        not: check.not.map(|not| not.name().to_owned()),
         unit: scored.unit.to_owned(),
         value: scored.value,
         interval: scored.interval,

@@ -459,6 +459,9 @@ pub struct CheckPart {
     pub pass: Option<f64>,
     /// No points from here on.
     pub fail: Option<f64>,
+    /// The verdict that must not be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not: Option<String>,
     /// Unit of all its numbers.
     pub unit: String,
     /// What was measured.

@@ -92,6 +92,8 @@ pub struct CheckFacts {
     pub weight: f64,
     /// The expression.
     pub that: String,
+    /// What its verdict must not be; `None`: it is none.
+    pub not: Option<String>,
     /// The bounds of a graded check: full points, none; and their unit.
     pub bounds: Option<(f64, f64, &'static str)>,
     /// The phases it is judged over.
@@ -149,6 +151,7 @@ impl Facts {
                     must: check.must,
                     weight: check.weight,
                     that: check.text.clone(),
+                    not: check.not.map(|not| not.name().to_owned()),
                     bounds: check
                         .graded
                         .map(|graded| (graded.pass, graded.fail, check.that.unit().name())),

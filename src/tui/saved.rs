@@ -68,7 +68,9 @@ pub fn open(report: &Report) -> Result<App, Error> {
     Ok(app)
 }
 
-const UNITS: [&str; 7] = ["us", "share", "per_s", "count", "bytes", "ratio", "bool"];
+const UNITS: [&str; 8] = [
+    "us", "share", "per_s", "count", "bytes", "ratio", "bool", "verdict",
+];
 const KINDS: [&str; 7] = [
     "missing", "extra", "type", "value", "order", "status", "header",
 ];
@@ -141,6 +143,7 @@ fn facts(run: &Run) -> Facts {
                 must: check.must,
                 weight: check.weight,
                 that: check.that.clone(),
+                not: check.not.clone(),
                 bounds: Option::zip(check.pass, check.fail)
                     .map(|(pass, fail)| (pass, fail, known(&UNITS, &check.unit))),
                 over: check.over.as_deref().unwrap_or("all").replace(',', " "),

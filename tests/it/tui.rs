@@ -388,6 +388,7 @@ fn check(
         must,
         weight: 3.0,
         that: that.to_owned(),
+        not: None,
         bounds,
         over: over.to_owned(),
     }

@@ -12,6 +12,7 @@ use crate::{
         run::{CheckPart, Diffs, DistributionPart, Effect, Run, ShadowPart},
     },
     score::{Gate, Verdict},
+    stats::paired::Called,
 };
 
 /// Other programs that use more of the processors than this are named in the scorecard.
@@ -25,6 +26,11 @@ pub fn quantity(value: f64, unit: &str) -> String {
         "per_s" => format!("{}/s", rounded(value)),
         "bytes" => bytes(value),
         "ratio" => format!("×{}", rounded(value)),
+        "verdict" => {
+            let mut all = Called::ALL.into_iter();
+            let called = all.find(|called| (called.number() - value).abs() < 0.5);
+            called.map_or("?", Called::name).to_owned()
+        }
         "bool" => if value > 0.0 { "true" } else { "false" }.to_owned(),
         _ => rounded(value),
     }
@@ -181,6 +187,9 @@ fn sides(check: &CheckPart) -> (String, String) {
             quantity(fail, &check.unit)
         );
         return (short(&check.that), wanted);
+    }
+    if let Some(not) = &check.not {
+        return (short(&check.that), format!("not {not}"));
     }
     let comparison = [" <= ", " >= ", " == ", " != ", " < ", " > "]
         .into_iter()
