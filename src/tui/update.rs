@@ -268,23 +268,17 @@ fn ignore(app: &mut App) {
     let chosen = browse::chosen(app, app.shown());
     let place = chosen.and_then(|chosen| Some(chosen.row?.1.place.clone()));
     let why_not = match &place {
-        None => "no field is chosen: nothing to ignore".to_owned(),
+        None => "no field is chosen: nothing to ignore",
         Some(_) if app.facts.file.is_empty() => {
-            "this run names no scenario file to write a rule into".to_owned()
+            "this run names no scenario file to write a rule into"
         }
-        Some((_, path, _)) if path.starts_with('$') => {
+        Some((_, path, _)) => {
             let (path, text) = (path.clone(), String::new());
             app.view.question = Some(Question::Why { path, text });
             return;
         }
-        Some((_, path, _)) => match path.strip_prefix("header:") {
-            Some(name) => format!(
-                "`diff.json.ignore` takes JSON paths; to ignore this header, write `{name}` into `diff.headers.ignore`"
-            ),
-            None => format!("`diff.json.ignore` takes JSON paths; no rule ignores `{path}`"),
-        },
     };
-    say(app, "ignore", &why_not);
+    say(app, "ignore", why_not);
 }
 
 /// Asks for the folder of the other run: most often one beside this one's.

@@ -235,6 +235,32 @@ fn nothing_is_replayed_while_the_run_is_on_and_no_rule_is_written_without_a_reas
 }
 
 #[test]
+fn a_header_and_a_status_are_ignored_like_fields() {
+    for (path, kind) in [("header:content-type", "header"), ("status", "status")] {
+        let mut app = played();
+        let RunEvent::Mirror(mirror) = mirrored(1, 30_000_000, "candidate", false) else {
+            unreachable!()
+        };
+        let mut mirror = Arc::unwrap_or_clone(mirror);
+        mirror.endpoint = "GET /only".to_owned();
+        mirror.differences[0].path = path.to_owned();
+        mirror.differences[0].kind = kind;
+        mirror.differences[0].rule = None;
+        app.fold(&RunEvent::Mirror(Arc::new(mirror)));
+        typed(&mut app, "2/only");
+        press(&mut app, KeyCode::Enter);
+        typed(&mut app, "ian other build");
+        assert_eq!(
+            press(&mut app, KeyCode::Enter),
+            Next::Ask(Order::Ignore {
+                path: path.to_owned(),
+                why: "an other build".to_owned()
+            })
+        );
+    }
+}
+
+#[test]
 fn a_run_is_compared_with_one_beside_it() {
     let mut app = ended();
     typed(&mut app, "cmain-7f3a");
