@@ -1,5 +1,6 @@
 //! The statistics of comparison. Pure.
 
+pub mod benjamini_hochberg;
 pub mod blocks;
 pub mod histogram;
 pub mod holm;
@@ -95,20 +96,23 @@ mod vectors {
     }
 
     #[test]
-    fn holm_agrees_with_the_vectors() {
+    fn adjustments_agree_with_the_vectors() {
         for case in group("multiple_testing").into_iter().flatten() {
-            let (adjusted, expected) = (
-                super::holm::adjust(&numbers(&case["p"])),
-                numbers(&case["holm"]),
-            );
-            assert_eq!(adjusted.len(), expected.len());
-            assert!(
-                adjusted
-                    .iter()
-                    .zip(&expected)
-                    .all(|(x, y)| (x - y).abs() < 1e-12),
-                "{case}: {adjusted:?}"
-            );
+            let p = numbers(&case["p"]);
+            for (name, adjusted) in [
+                ("holm", super::holm::adjust(&p)),
+                ("bh", super::benjamini_hochberg::adjust(&p)),
+            ] {
+                let expected = numbers(&case[name]);
+                assert_eq!(adjusted.len(), expected.len());
+                assert!(
+                    adjusted
+                        .iter()
+                        .zip(&expected)
+                        .all(|(x, y)| (x - y).abs() < 1e-12),
+                    "{case}: {name} {adjusted:?}"
+                );
+            }
         }
     }
 

@@ -229,6 +229,15 @@ def holm(values):
     return adjusted
 
 
+def benjamini_hochberg(values):
+    order = sorted(range(len(values)), key=lambda i: values[i])
+    adjusted, least = [1.0] * len(values), 1.0
+    for rank, i in reversed(list(enumerate(order, 1))):
+        least = min(least, values[i] * len(values) / rank)
+        adjusted[i] = least
+    return adjusted
+
+
 # ---------------------------------------------------------------------------------------------- reading
 
 UNITS = {"us": 1, "µs": 1, "ms": 1000, "s": 1_000_000, "m": 60_000_000, "min": 60_000_000, "h": 3_600_000_000}
@@ -846,6 +855,9 @@ class Run:
                 self.same(f"diffs {shadow} {place}", [b, c, both, total, class_], [row[k] for k in ("b", "c", "both", "total", "class")])
                 self.same(f"p {shadow} {place}", p, row["p"], 1e-9)
                 self.same(f"p_adjusted {shadow} {place}", p_adjusted, row["p_adjusted"], 1e-9)
+            tested = [field for field in fields if field[0][3] is None and field[0] in theirs]
+            for field, q in zip(tested, benjamini_hochberg([field[5] for field in tested])):
+                self.same(f"q {shadow} {field[0]}", q, theirs[field[0]]["q"], 1e-9)
 
     def recompute_distributions(self, shadow, shifted, rows):
         rows = {(row["endpoint"], row["path"]): row for row in rows if row["n"] < 20_000}

@@ -320,6 +320,7 @@ fn diffs(scenario: &Scenario, measured: &Measured) -> std::collections::BTreeMap
                     total: field.total,
                     p: field.verdict.p,
                     p_adjusted: field.verdict.p_adjusted,
+                    q: Some(field.verdict.q),
                     class: field.verdict.class,
                     rule: field.place.rule,
                     form: field.form.map(|form| form.to_string()),

@@ -683,7 +683,10 @@ mod tests {
         let (primary, shadow) = (answer(200, "text/plain"), answer(203, "text/html"));
         let found = crate::shadow::compare("/", &primary, &shadow, rules);
         assert_eq!(found.len(), 2, "{found:?}");
-        assert!(found.iter().all(|one| one.ignored_by.is_some()), "{found:?}");
+        assert!(
+            found.iter().all(|one| one.ignored_by.is_some()),
+            "{found:?}"
+        );
     }
 
     #[test]

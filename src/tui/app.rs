@@ -357,6 +357,8 @@ pub struct Judged {
     pub total: u64,
     /// How likely it is that noise alone did it.
     pub p: f64,
+    /// By which it is ranked.
+    pub q: f64,
 }
 
 /// A field that differs between a shadow and the primary.

@@ -96,6 +96,14 @@ pub struct Row<'a> {
     pub control: u64,
 }
 
+impl Row<'_> {
+    /// Its rank, where the report has judged it; before that there is none, and counts decide.
+    fn q(&self) -> f64 {
+        let judged = self.field.and_then(|field| field.judged.as_ref());
+        judged.map_or(1.0, |judged| judged.q)
+    }
+}
+
 /// What is chosen in the three panes.
 #[derive(Debug, Clone)]
 pub struct Chosen<'a> {
@@ -214,7 +222,12 @@ pub fn fields<'a>(app: &App, shown: &'a App, endpoint: &Endpoint) -> Vec<Row<'a>
     if app.view.by_name {
         rows.sort_by_key(|row| row.place);
     } else {
-        rows.sort_by_key(|row| (row.standing, Reverse(row.count), Reverse(row.control)));
+        rows.sort_by(|a, b| {
+            let standings = a.standing.cmp(&b.standing);
+            let chances = standings.then_with(|| a.q().total_cmp(&b.q()));
+            let of = |row: &Row<'_>| (Reverse(row.count), Reverse(row.control));
+            chances.then_with(|| of(a).cmp(&of(b)))
+        });
     }
     rows
 }

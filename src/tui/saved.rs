@@ -398,6 +398,7 @@ fn judged(app: &mut App, run: &Run) {
                     both: field.both,
                     total: field.total,
                     p: field.p_adjusted,
+                    q: field.q.unwrap_or(field.p_adjusted),
                 });
             }
         }

@@ -339,8 +339,8 @@ pub fn material(run: &Run) -> Vec<String> {
     let mut lines = Vec::new();
     for (shadow, diffs) in &run.diffs {
         for field in diffs
-            .fields
-            .iter()
+            .ranked()
+            .into_iter()
             .filter(|field| field.class == crate::measure::Class::Material)
         {
             lines.push(format!(

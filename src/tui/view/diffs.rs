@@ -229,7 +229,14 @@ fn fields(
         columns.push(("control", "control", COUNT + 2));
     }
     let head = heading(theme, "  field", &columns, width);
-    let by = if app.view.by_name { "name" } else { "count" };
+    let judged = rows.iter().filter_map(|row| row.field?.judged.as_ref());
+    let by = if app.view.by_name {
+        "name"
+    } else if judged.count() > 0 {
+        "chance"
+    } else {
+        "count"
+    };
     let title = titled(app, theme, Pane::Fields, &format!("fields  s: by {by}"));
     table(frame, theme, area, &title, head, lines, (at, focus));
 }
