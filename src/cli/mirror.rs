@@ -38,7 +38,7 @@ pub(super) struct Args {
     /// A shadow version: HOST:PORT, or ID=HOST:PORT; several get the same requests
     #[arg(long, value_name = "[ID=]ADDR", required = true)]
     shadow: Vec<String>,
-    /// A second instance of the primary's version, whose differences are noise
+    /// A second instance of the primary's version, whose differences are noise; `self`: the primary is asked twice
     #[arg(long, value_name = "[ID=]ADDR")]
     control: Option<String>,
     /// Copy this share of the requests

@@ -22,6 +22,9 @@ use crate::{
 const CANDIDATE: &str = "candidate";
 const CONTROL: &str = "control";
 
+/// In place of a control's address, and then its id: the primary is its own control.
+const SELF: &str = "self";
+
 /// What is asked for, resolved.
 #[derive(Debug, Clone)]
 pub(super) struct Asked {
@@ -46,7 +49,7 @@ impl Asked {
     pub(super) fn of(args: &Args, way: Way) -> Result<Self, String> {
         let wrong = |what: String| format!("error: {what}");
         let primary = way.primary(args).map_err(wrong)?;
-        let shadows = shadows(args).map_err(wrong)?;
+        let shadows = shadows(args, &way, &primary).map_err(wrong)?;
         let own = OwnLimits {
             in_flight: args.in_flight,
             queue: args.queue,
@@ -144,7 +147,11 @@ impl OwnLimits {
     }
 }
 
-fn shadows(args: &Args) -> Result<Vec<(Id, Role, String, SocketAddr)>, String> {
+fn shadows(
+    args: &Args,
+    way: &Way,
+    primary: &(String, SocketAddr),
+) -> Result<Vec<(Id, Role, String, SocketAddr)>, String> {
     let mut shadows: Vec<(Id, Role, String, SocketAddr)> = Vec::new();
     for (number, written) in (1..).zip(&args.shadow) {
         let default = match number {
@@ -153,8 +160,24 @@ fn shadows(args: &Args) -> Result<Vec<(Id, Role, String, SocketAddr)>, String> {
         };
         shadows.push(shadow("--shadow", written, &default, Role::Candidate)?);
     }
-    if let Some(written) = &args.control {
-        shadows.push(shadow("--control", written, CONTROL, Role::Control)?);
+    match args.control.as_deref() {
+        Some(SELF) => {
+            // What the answers differ in by themselves shows when the same is asked twice; so may what asking does.
+            if args.unsafe_methods == Unsafe::Allow {
+                return Err(format!(
+                    "--control {SELF}: with `--unsafe allow` requests would change something twice; a second instance can stand in"
+                ));
+            }
+            if matches!(way, Way::Tap(..)) {
+                return Err(format!(
+                    "--control {SELF}: with `--tap` the primary is not touched; a second instance can stand in"
+                ));
+            }
+            let (written, address) = primary.clone();
+            shadows.push((SELF.into(), Role::Control, written, address));
+        }
+        Some(written) => shadows.push(shadow("--control", written, CONTROL, Role::Control)?),
+        None => {}
     }
     for (number, (id, ..)) in shadows.iter().enumerate() {
         if shadows.iter().take(number).any(|(other, ..)| other == id) {
