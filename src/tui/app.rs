@@ -475,6 +475,8 @@ pub enum Question {
         which: Which,
         /// How many of them cannot be replayed.
         left_out: usize,
+        /// Only once the run is over: a second bed beside it would spoil its latencies.
+        later: bool,
     },
 }
 
@@ -568,6 +570,8 @@ pub struct App {
     pub saved: Option<Vec<Tick>>,
     /// The requests that were replayed last because they differ.
     pub replay: Option<Replay>,
+    /// What is to be replayed once the run is over.
+    pub waiting: Option<Which>,
     /// Commands that were copied, to be printed when the terminal is given back.
     pub copied: Vec<String>,
 }
@@ -635,6 +639,7 @@ impl App {
             ending: None,
             saved: None,
             replay: None,
+            waiting: None,
             copied: Vec::new(),
             facts,
         }
@@ -1024,6 +1029,11 @@ impl App {
                 }
             }
         }
+    }
+
+    /// What is to be replayed now that the run is over.
+    pub fn due(&mut self) -> Option<Which> {
+        self.waiting.take_if(|_| self.ending.is_some())
     }
 
     /// A replay of differing requests has begun, is further on, or is over.

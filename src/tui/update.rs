@@ -215,8 +215,13 @@ fn copy(app: &mut App) -> Next {
     Next::Copy(text)
 }
 
-/// Asks whether to replay what is chosen; while a replay lasts, or has just ended, shows it.
+/// Asks whether to replay what is chosen; one that waits for the end of the run is taken back.
 fn replay(app: &mut App) {
+    if app.waiting.take().is_some() {
+        app.replay = None;
+        say(app, "replay", "nothing is replayed when the run is over");
+        return;
+    }
     if app
         .replay
         .as_ref()
@@ -227,11 +232,6 @@ fn replay(app: &mut App) {
             "replay",
             "one replay is under way: it is told beside the example",
         );
-        return;
-    }
-    if app.ending.is_none() && !app.facts.is_live {
-        let why = "the run is still on, and a second bed beside it would spoil its latencies: ask again when it is over";
-        say(app, "replay", why);
         return;
     }
     if app.facts.file.is_empty() && !app.facts.is_live {
@@ -251,6 +251,7 @@ fn replay(app: &mut App) {
             what: behind.what,
             which: behind.which,
             left_out: behind.left_out,
+            later: app.ending.is_none() && !app.facts.is_live,
         });
         return;
     }
@@ -324,8 +325,18 @@ fn answer(app: &mut App, action: Action) -> Next {
             });
         }
         (Question::Again { what, which, .. }, Action::Keep | Action::Type('y')) => {
-            app.replay = Some(Replay::new(std::mem::take(what), which.ordinals()));
-            return Next::Ask(Order::Replay(which.clone()));
+            let mut replay = Replay::new(std::mem::take(what), which.ordinals());
+            let later = app.ending.is_none() && !app.facts.is_live;
+            if later {
+                "waits for the end of the run".clone_into(&mut replay.step);
+                app.waiting = Some(which.clone());
+            }
+            app.replay = Some(replay);
+            return if later {
+                Next::Stay
+            } else {
+                Next::Ask(Order::Replay(which.clone()))
+            };
         }
         (_, Action::Clear | Action::Quit) | (Question::Again { .. }, Action::Type(_)) => {
             return Next::Stay;

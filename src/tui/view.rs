@@ -325,6 +325,7 @@ fn asked(question: &Question, theme: &Theme, width: u16) -> Line<'static> {
             what,
             which,
             left_out,
+            later,
         } => {
             let count = which.len();
             let left_out = match left_out {
@@ -332,6 +333,7 @@ fn asked(question: &Question, theme: &Theme, width: u16) -> Line<'static> {
                 left_out => format!(", {left_out} left out"),
             };
             let how = match which {
+                Which::Scheduled(_) if *later => "once the run is over replay",
                 Which::Scheduled(_) => "bring the bed up and replay",
                 Which::Known(_) => "ask primary and shadows again:",
             };

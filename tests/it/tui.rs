@@ -221,12 +221,30 @@ fn a_difference_is_browsed_copied_replayed_and_ignored() {
 }
 
 #[test]
-fn nothing_is_replayed_while_the_run_is_on_and_no_rule_is_written_without_a_reason() {
+fn a_replay_waits_for_the_end_of_the_run() {
     let mut app = played();
     typed(&mut app, "2r");
-    let overlay = app.view.overlay.as_ref().unwrap();
-    assert!(overlay.lines[0].contains("still on"), "{overlay:?}");
-    typed(&mut app, "qi  ");
+    insta::assert_snapshot!("diffs_replay_later_80x24", drawn(&app, 80, 24));
+    assert_eq!(typed(&mut app, "y"), Next::Stay);
+    assert_eq!(app.due(), None, "the run is on");
+    let step = |app: &App| app.replay.as_ref().map(|replay| replay.step.clone());
+    assert_eq!(step(&app).as_deref(), Some("waits for the end of the run"));
+    // Once more takes it back.
+    typed(&mut app, "r");
+    assert_eq!((&app.waiting, step(&app)), (&None, None));
+    typed(&mut app, "qry");
+    app.end(ended().ending.unwrap());
+    let Some(Which::Scheduled(ordinals)) = app.due() else {
+        panic!("it has waited")
+    };
+    assert!(!ordinals.is_empty());
+    assert_eq!(app.due(), None, "once");
+}
+
+#[test]
+fn no_rule_is_written_without_a_reason() {
+    let mut app = played();
+    typed(&mut app, "2i  ");
     assert_eq!(press(&mut app, KeyCode::Enter), Next::Stay);
     assert!(app.view.question.is_some(), "it waits for a reason");
     press(&mut app, KeyCode::Esc);
