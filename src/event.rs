@@ -531,7 +531,7 @@ pub struct Scored {
     pub outcome: Outcome,
     /// What was measured, in `unit`.
     pub value: Option<f64>,
-    /// Its unit: `us`, `share`, `per_s`, `count`, `bytes`, `ratio`, `bool`.
+    /// Its unit: `us`, `share`, `per_s`, `count`, `bytes`, `ratio`, `bool`, `verdict`.
     pub unit: &'static str,
     /// 95 % interval of the value.
     pub interval: Option<(f64, f64)>,

@@ -112,9 +112,16 @@ pub enum Unit {
     Ratio,
     /// A condition.
     Bool,
+    /// Slower, the same or faster: 1, 0 or -1.
+    Verdict,
 }
 
 impl Unit {
+    /// Whether it can be reckoned with.
+    pub fn is_number(self) -> bool {
+        !matches!(self, Self::Bool | Self::Verdict)
+    }
+
     /// Its name in reports.
     pub fn name(self) -> &'static str {
         match self {
@@ -125,6 +132,7 @@ impl Unit {
             Self::Bytes => "bytes",
             Self::Ratio => "ratio",
             Self::Bool => "bool",
+            Self::Verdict => "verdict",
         }
     }
 }

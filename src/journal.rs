@@ -173,20 +173,20 @@ impl Journal {
 
     /// Writes down what is about to be made. Nothing may be made when this fails.
     pub fn intend(&self, effect: Effect, id: &str) -> io::Result<Entry> {
-        self.write_intent(effect, json!({"id": id}))
+        self.write_intent(effect, id, None)
     }
 
     /// Writes down what a container engine is about to make. Nothing may be made when this fails.
     pub fn intend_at(&self, effect: Effect, id: &str, engine: &str) -> io::Result<Entry> {
-        self.write_intent(effect, json!({"id": id, "at": engine}))
+        self.write_intent(effect, id, Some(engine))
     }
 
-    fn write_intent(&self, effect: Effect, what: Value) -> io::Result<Entry> {
+    fn write_intent(&self, effect: Effect, id: &str, at: Option<&str>) -> io::Result<Entry> {
         let mut written = self.written();
         let entry = written.next;
-        let mut intent = json!({"intend": entry, "effect": effect.name()});
-        if let (Value::Object(intent), Value::Object(what)) = (&mut intent, what) {
-            intent.extend(what);
+        let mut intent = json!({"intend": entry, "effect": effect.name(), "id": id});
+        if let (Some(intent), Some(at)) = (intent.as_object_mut(), at) {
+            intent.insert("at".to_owned(), at.into());
         }
         line(&mut written.file, &intent)?;
         written.next += 1;

@@ -13,13 +13,14 @@ pub(crate) mod fixture;
 mod latency;
 mod series;
 mod shadows;
+pub mod speed;
 mod tally;
 
 pub use crate::shadow::{Class, Trend};
 pub use faults::Faulted;
 pub use latency::{Kind, Signed};
 pub use series::{Cell, Series};
-pub use shadows::{Counts, DiffField, Distribution, Mirrored, Place, Shadowed};
+pub use shadows::{Counts, DiffField, Distribution, Mirrored, Place, Shadowed, count_of};
 pub use tally::Tally;
 
 /// The generator, as a caller's name.
@@ -378,19 +379,12 @@ impl Measured {
 
     /// How many places of a class there are where a shadow's answers differ, or are distributed otherwise.
     pub fn classified(&self, mirrored: &Mirrored, class: Class) -> u64 {
-        let fields = self.differences(mirrored);
-        let fields = fields.iter().filter(|field| field.verdict.class == class);
         // What is spread alike is no difference at all: only the field itself is noise.
-        let shifted = if class == Class::Material {
-            let distributions = self.distributions(mirrored);
-            distributions
-                .iter()
-                .filter(|one| one.class == class)
-                .count()
-        } else {
-            0
+        let distributions = match class {
+            Class::Material => self.distributions(mirrored),
+            Class::Noise | Class::Ignored => Vec::new(),
         };
-        (fields.count() + shifted) as u64
+        count_of(&self.differences(mirrored), &distributions, class)
     }
 
     /// Requests that sidecars saw, and how many of them did not carry one of this run's trace ids.

@@ -195,22 +195,12 @@ impl Session {
         Arc::clone(&self.live)
     }
 
-    /// Where a source puts events of its own, such as notes.
-    pub fn events(&self) -> UnboundedSender<RunEvent> {
-        self.tell.clone()
-    }
-
     /// Where a source says what a person should know.
     pub fn notes(&self) -> Notes {
         Notes {
             origin: self.origin.clone(),
             tell: self.tell.clone(),
         }
-    }
-
-    /// What it does.
-    pub fn scenario(&self) -> &Arc<Scenario> {
-        &self.scenario
     }
 
     /// Mirrors until it is told to stop, its source has ended, or its time is over; then waits for what is under way.

@@ -49,8 +49,8 @@ pub use resolve::Overrides;
 pub use fault::FaultKind;
 pub use meshbed_proxy::policy::fault::Place;
 
-pub use crate::measure::ErrorRule;
 use crate::{event::Id, expr::Expr, shadow::Rules};
+pub use crate::{measure::ErrorRule, stats::paired::Called};
 
 /// All that a run needs to know.
 #[derive(Debug, Clone)]
@@ -63,7 +63,7 @@ pub struct Scenario {
     pub file: PathBuf,
     /// Where its parts stand.
     pub standing: Standing,
-    /// SHA-256 of all files it was read from, in order of inclusion, in hex.
+    /// SHA-256 of all files it was read from, in order of inclusion, the Compose file last, in hex.
     pub sha256: String,
     /// The whole of it with defaults and variables filled in, for the report.
     pub resolved: serde_json::Value,
@@ -142,6 +142,12 @@ impl Protocol {
     }
 }
 
+/// What the service of this id speaks; of one that there is not, the default.
+pub(crate) fn protocol_of(services: &[Service], id: &str) -> Protocol {
+    let service = services.iter().find(|service| &*service.id == id);
+    service.map_or_else(Protocol::default, |service| service.protocol)
+}
+
 /// What runs a service.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Backing {
@@ -158,6 +164,16 @@ pub enum Backing {
     Container(Box<Container>),
     /// Something that runs already.
     Address(Vec<SocketAddr>),
+}
+
+impl Backing {
+    /// Where it is, of what runs already; else nowhere yet.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        match self {
+            Self::Address(addresses) => addresses,
+            Self::Builtin { .. } | Self::Process(_) | Self::Container(_) => &[],
+        }
+    }
 }
 
 /// A container started for the run.
@@ -499,8 +515,10 @@ pub struct Check {
     pub that: Expr,
     /// Its text.
     pub text: String,
-    /// Bounds of a graded check; `None`: `that` is a condition.
+    /// Bounds of a graded check; `None`: `that` is a condition or a verdict.
     pub graded: Option<Graded>,
+    /// What the verdict must not be; `None`: `that` is none.
+    pub not: Option<Called>,
     /// The phases it is judged over; empty: all recorded ones.
     pub over: Vec<Id>,
     /// The moment that `time_to` counts from.
@@ -560,13 +578,10 @@ pub const MAX_REQUEST_BODY: ByteSize = ByteSize(64 << 20);
 pub fn load(path: &Path, overrides: &Overrides) -> Result<(Scenario, Vec<Warning>), Problems> {
     let mut problems = Vec::new();
     let mut warnings = Vec::new();
-    let mut read = include::read(path, &mut problems);
-    let Some(mut root) = read.root.take() else {
+    let read = whole(path, &overrides.set, &mut problems, &mut warnings);
+    let Some(root) = read.root else {
         return Err(Problems::new(read.files, problems));
     };
-    let env = |name: &str| std::env::var(name).ok();
-    vars::fill(&mut root, &overrides.set, &env, &mut problems);
-    compose::take(&mut root, &mut read, &env, &mut problems, &mut warnings);
     let item = read::read(&root, &file::ROOT, &mut problems);
     let mut resolver = resolve::Resolver {
         root: &item,
@@ -576,7 +591,7 @@ pub fn load(path: &Path, overrides: &Overrides) -> Result<(Scenario, Vec<Warning
         warnings,
         standing: Vec::new(),
     };
-    let mut scenario = resolver.scenario(path, read.sha256, overrides);
+    let mut scenario = resolver.scenario(path, read.files.sha256(), overrides);
     let resolve::Resolver {
         problems,
         warnings,
@@ -596,6 +611,22 @@ pub fn load(path: &Path, overrides: &Overrides) -> Result<(Scenario, Vec<Warning
     } else {
         Err(Problems::new(read.files, problems))
     }
+}
+
+/// A scenario's file and all that it is made of besides: what it includes and its Compose file, with variables filled in.
+fn whole(
+    path: &Path,
+    set: &[(String, String)],
+    problems: &mut Vec<Problem>,
+    warnings: &mut Vec<Problem>,
+) -> include::Read {
+    let mut read = include::read(path, problems);
+    let env = |name: &str| std::env::var(name).ok();
+    if let Some(root) = &mut read.root {
+        vars::fill(root, set, &env, problems);
+        compose::take(root, &mut read.files, &env, problems, warnings);
+    }
+    read
 }
 
 impl Scenario {

@@ -24,10 +24,21 @@ pub struct Evidence {
     pub n: u64,
     /// Whether the condition holds; `None`: not known, or not a condition.
     pub holds: Option<bool>,
-    /// Whether there is enough data to call the value known.
-    pub known: bool,
+    /// Whether anything can be said by it.
+    pub standing: Standing,
     /// Why not, or what else needs saying.
     pub why: Option<String>,
+}
+
+/// Whether a check's expression says anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// There is enough data to call the value known.
+    Known,
+    /// There is not.
+    NoData,
+    /// There would be, and it is undecided all the same.
+    Open,
 }
 
 /// The two bounds of a graded check: full points at or beyond `pass`, none at or beyond `fail`.
@@ -102,7 +113,8 @@ pub fn is_known(outcome: Outcome) -> bool {
 /// Judges a check by what was measured; without bounds, by whether its condition holds.
 pub fn judge(evidence: &Evidence, bounds: Option<Bounds>) -> Scored {
     let (outcome, points) = match (bounds, evidence.value, evidence.holds) {
-        _ if !evidence.known => (Outcome::NoData, 0.0),
+        _ if evidence.standing == Standing::NoData => (Outcome::NoData, 0.0),
+        _ if evidence.standing == Standing::Open => (Outcome::Inconclusive, 0.0),
         (Some(bounds), Some(value), _) if value.is_finite() => graded(value, bounds),
         (None, _, Some(true)) => (Outcome::Pass, 1.0),
         (None, _, Some(false)) => (Outcome::Fail, 0.0),
@@ -355,7 +367,7 @@ mod tests {
             interval: None,
             n: 3,
             holds: Some(true),
-            known: false,
+            standing: Standing::NoData,
             why: Some("p99 has 3 of 1000 samples".into()),
         };
         assert_eq!(judge(&evidence, None).outcome, Outcome::NoData);

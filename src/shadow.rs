@@ -45,7 +45,7 @@ pub use path::{InvalidPath, Pattern};
 pub use redact::{REDACTED, Redaction};
 pub use rules::{Arrays, DEFAULT_HEADERS, Ignore, Problem, Rules, Settings, Tolerance};
 pub use shape::{Measure, Shape};
-pub use shift::{MIN_SHIFT, Shift, Sizes, Trend, is_noise_only, judge_shifts, shift};
+pub use shift::{Shift, Sizes, Trend, is_noise_only, judge_shifts, shift};
 pub use template::{Endpoint, InvalidEndpoint};
 
 /// An answer as far as it was kept.
@@ -85,17 +85,22 @@ impl Answer {
     }
 }
 
-/// In hex.
-fn sha256(bytes: &[u8]) -> String {
+/// SHA-256, in hex.
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
+/// Two digits for each byte.
+pub(crate) fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    // Two for every answer that is compared: no formatting.
+    // Two digests for every answer that is compared: no formatting.
     let digit = |nibble: u8| {
         DIGITS
             .get(usize::from(nibble))
             .map_or('0', |digit| char::from(*digit))
     };
-    let mut hex = String::with_capacity(64);
-    for byte in Sha256::digest(bytes) {
+    let mut hex = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
         hex.push(digit(byte >> 4));
         hex.push(digit(byte & 15));
     }

@@ -1,10 +1,12 @@
 //! The statistics of comparison. Pure.
 
+pub mod benjamini_hochberg;
 pub mod blocks;
 pub mod histogram;
 pub mod holm;
 pub mod ks;
 pub mod mcnemar;
+pub mod paired;
 pub mod proportion;
 pub mod quantile;
 pub mod student;
@@ -29,10 +31,15 @@ mod vectors {
         Some(path)
     }
 
-    /// A group of the shared statistics vectors; `None` where they are absent.
-    fn group(name: &str) -> Option<Vec<Value>> {
+    /// The shared statistics vectors; `None` where they are absent.
+    pub(super) fn all() -> Option<Value> {
         let text = std::fs::read(shared()?).unwrap();
-        let vectors: Value = serde_json::from_slice(&text).unwrap();
+        Some(serde_json::from_slice(&text).unwrap())
+    }
+
+    /// A group of the shared statistics vectors; `None` where they are absent.
+    pub(super) fn group(name: &str) -> Option<Vec<Value>> {
+        let vectors = all()?;
         let group = vectors
             .get(name)
             .unwrap_or_else(|| panic!("no group {name}"));
@@ -46,7 +53,7 @@ mod vectors {
         Some(cases)
     }
 
-    fn numbers(value: &Value) -> Vec<f64> {
+    pub(super) fn numbers(value: &Value) -> Vec<f64> {
         value
             .as_array()
             .unwrap()
@@ -73,8 +80,7 @@ mod vectors {
         let Some(cases) = group("two_sample") else {
             return;
         };
-        let text = std::fs::read(shared().unwrap()).unwrap();
-        let vectors: Value = serde_json::from_slice(&text).unwrap();
+        let vectors = all().unwrap();
         let mut compared = 0;
         for case in cases.iter().filter(|case| case["n"] == case["m"]) {
             let sample = |side: &str| numbers(&vectors["samples"][case[side].as_str().unwrap()]);
@@ -90,20 +96,23 @@ mod vectors {
     }
 
     #[test]
-    fn holm_agrees_with_the_vectors() {
+    fn adjustments_agree_with_the_vectors() {
         for case in group("multiple_testing").into_iter().flatten() {
-            let (adjusted, expected) = (
-                super::holm::adjust(&numbers(&case["p"])),
-                numbers(&case["holm"]),
-            );
-            assert_eq!(adjusted.len(), expected.len());
-            assert!(
-                adjusted
-                    .iter()
-                    .zip(&expected)
-                    .all(|(x, y)| (x - y).abs() < 1e-12),
-                "{case}: {adjusted:?}"
-            );
+            let p = numbers(&case["p"]);
+            for (name, adjusted) in [
+                ("holm", super::holm::adjust(&p)),
+                ("bh", super::benjamini_hochberg::adjust(&p)),
+            ] {
+                let expected = numbers(&case[name]);
+                assert_eq!(adjusted.len(), expected.len());
+                assert!(
+                    adjusted
+                        .iter()
+                        .zip(&expected)
+                        .all(|(x, y)| (x - y).abs() < 1e-12),
+                    "{case}: {name} {adjusted:?}"
+                );
+            }
         }
     }
 

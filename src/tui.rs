@@ -87,7 +87,12 @@ pub fn run(
         loop {
             match inputs.try_recv() {
                 Ok(Input::Event(event)) => app.fold(&event),
-                Ok(Input::Ended(ending)) => app.end(*ending),
+                Ok(Input::Ended(ending)) => {
+                    app.end(*ending);
+                    if let Some(which) = app.due() {
+                        order(Order::Replay(which));
+                    }
+                }
                 Ok(Input::Said(title, lines)) => {
                     app.view.overlay = Some(app::Overlay::new(&title, lines));
                 }

@@ -229,6 +229,92 @@ def holm(values):
     return adjusted
 
 
+def benjamini_hochberg(values):
+    order = sorted(range(len(values)), key=lambda i: values[i])
+    adjusted, least = [1.0] * len(values), 1.0
+    for rank, i in reversed(list(enumerate(order, 1))):
+        least = min(least, values[i] * len(values) / rank)
+        adjusted[i] = least
+    return adjusted
+
+
+def student(p, df):
+    """Quantile of Student's t, for whole degrees of freedom (Abramowitz and Stegun 26.7.3 and 26.7.4)."""
+
+    def within(t):
+        angle = math.atan(t / math.sqrt(df))
+        cos, sin = math.cos(angle), math.sin(angle)
+        term, total = (cos, 0.0) if df % 2 else (1.0, 0.0)
+        for k in range(df // 2):
+            total += term
+            term *= cos * cos * ((2 * k + 2) / (2 * k + 3) if df % 2 else (2 * k + 1) / (2 * k + 2))
+        return 2 / math.pi * (angle + sin * total) if df % 2 else sin * total
+
+    low, high = 0.0, 1e6
+    for _ in range(200):
+        middle = (low + high) / 2
+        low, high = (middle, high) if within(middle) < 2 * p - 1 else (low, middle)
+    return (low + high) / 2
+
+
+def blocks(windows):
+    """A dozen blocks of 3 s or more, of whole seconds before they are fitted into their windows."""
+    length = max(3_000_000, -(-sum(end - begin for begin, end in windows) // 12_000_000) * 1_000_000)
+    cut = []
+    for begin, end in windows:
+        count = (end - begin) // length
+        cut += [(begin + (end - begin) * i // count, begin + (end - begin) * (i + 1) // count) for i in range(count)]
+    return cut
+
+
+def log_ratio(baseline, candidate):
+    return math.log(max(1, candidate) / max(1, baseline))
+
+
+def spread(pairs, q):
+    """Mean, standard deviation and half of the 95 % interval of the blocks' log ratios."""
+    ratios = [log_ratio(a.quantile(q), b.quantile(q)) for a, b in pairs if a.n and b.n]
+    mean = math.fsum(ratios) / max(1, len(ratios))
+    deviation = math.sqrt(math.fsum((ratio - mean) ** 2 for ratio in ratios) / max(1, len(ratios) - 1))
+    half = student(0.975, len(ratios) - 1) * deviation / math.sqrt(len(ratios)) if len(ratios) > 1 else 0.0
+    return mean, deviation, half
+
+
+def speed(pairs, control):
+    """What p50 and p90 of blocks come to: -1 improved, 0 same, 1 regressed, None open; "few": too little to say."""
+    whole = [sum(pair[side].n for pair in pairs) for side in (0, 1)]
+    if len(pairs) < 7 or min(whole) < 1_000:
+        return "few"
+
+    def apart(q, swapped):
+        sides = Histogram(), Histogram()
+        for i, pair in enumerate(pairs):
+            for side in (0, 1):
+                sides[side ^ (swapped >> i & 1)].merge(pair[side])
+        return sides[0].quantile(q), sides[1].quantile(q)
+
+    rows = []
+    for q in (Fraction(1, 2), Fraction(9, 10)):
+        a, b = apart(q, 0)
+        least = abs(log_ratio(a, b)) - 1e-12
+        ways = 1 << len(pairs) - 1
+        rows.append((q, a, b, sum(abs(log_ratio(*apart(q, swapped))) >= least for swapped in range(ways)) / ways))
+    called = []
+    for (q, a, b, _), p in zip(rows, holm([row[3] for row in rows])):
+        mean, _, half = spread(pairs, q)
+        delta = math.log(1.05)
+        if control is not None:
+            own, _, wide = spread(control, q)
+            delta = max(delta, abs(own) + wide)
+        low, high = highest(a)
+        floor = max(200, 2 * (high - low + 1))
+        sure, far = p <= 0.05 and abs(a - b) >= floor, log_ratio(a, b)
+        small = max(delta, math.log1p(floor / max(1, a)))
+        same = mean - half >= -small and mean + half <= small
+        called.append(1 if sure and far >= delta else -1 if sure and far <= -delta else 0 if same else None)
+    return 1 if 1 in called else None if None in called else -1 if -1 in called else 0
+
+
 # ---------------------------------------------------------------------------------------------- reading
 
 UNITS = {"us": 1, "µs": 1, "ms": 1000, "s": 1_000_000, "m": 60_000_000, "min": 60_000_000, "h": 3_600_000_000}
@@ -589,6 +675,27 @@ class Run:
             if mirror["shadow"] == shadow and mirror["outcome"] == "compared" and inside(mirror["due_us"], windows)
         )
 
+    def times(self, shadow, block):
+        sides = Histogram(), Histogram()
+        for mirror in self.mirrors:
+            if mirror["shadow"] == shadow and mirror["outcome"] == "compared" and inside(self.slice(mirror["due_us"]), [block]):
+                sides[0].add(mirror["primary"]["us"])
+                sides[1].add(mirror["answer"]["us"])
+        return sides
+
+    def verdict(self, shadow, windows):
+        """As `speed` says; None too where the control is slower itself."""
+        pairs, noise = [], []
+        for block in blocks(windows):
+            pair = self.times(shadow, block)
+            if pair[0].n >= 20:
+                pairs.append(pair)
+                if self.is_controlled(shadow):
+                    noise.append(self.times(self.control, block))
+        if speed(noise, None) == 1:
+            return None
+        return speed(pairs, noise if self.is_controlled(shadow) else None)
+
     # ------------------------------------------------------------------ counts and latencies
 
     def cell(self, service, side, windows, keep=None):
@@ -846,6 +953,9 @@ class Run:
                 self.same(f"diffs {shadow} {place}", [b, c, both, total, class_], [row[k] for k in ("b", "c", "both", "total", "class")])
                 self.same(f"p {shadow} {place}", p, row["p"], 1e-9)
                 self.same(f"p_adjusted {shadow} {place}", p_adjusted, row["p_adjusted"], 1e-9)
+            tested = [field for field in fields if field[0][3] is None and field[0] in theirs]
+            for field, q in zip(tested, benjamini_hochberg([field[5] for field in tested])):
+                self.same(f"q {shadow} {field[0]}", q, theirs[field[0]]["q"], 1e-9)
 
     def recompute_distributions(self, shadow, shifted, rows):
         rows = {(row["endpoint"], row["path"]): row for row in rows if row["n"] < 20_000}
@@ -895,6 +1005,8 @@ class Run:
         windows = [self.window(phase) for phase in over] if over else self.recorded()
         from_us = self.moment(check["from"]) if check.get("from") else None
         tree = Expression(check["that"]).tree
+        if check.get("not"):
+            return self.recompute_verdict(check, part, tree, windows)
         subject = tree[2] if tree[0] == "compare" else tree
         seen, truth = self.value(subject, windows, from_us), self.value(tree, windows, from_us)
         graded = "pass" in check and check["pass"] is not None
@@ -916,6 +1028,17 @@ class Run:
                 self.same(f"check {check['id']} interval", float(ours), theirs, 1e-9)
         elif seen.known:
             self.same(f"check {check['id']} interval", seen.interval, part["interval"])
+        return outcome, points
+
+    def recompute_verdict(self, check, part, tree, windows):
+        _, of, _, phase = tree[1]
+        called = self.verdict(of, [self.window(phase)] if phase else windows)
+        self.same(f"check {check['id']} value", called if isinstance(called, int) else None, part["value"])
+        ruled_out = {"improved": -1, "same": 0, "regressed": 1}[check["not"]]
+        outcome = {"few": "no-data", None: "inconclusive", ruled_out: "fail"}.get(called, "pass")
+        points = 1.0 if outcome == "pass" else 0.0
+        self.same(f"check {check['id']} outcome", outcome, part["outcome"])
+        self.same(f"check {check['id']} points", points, part["points"], 1e-9)
         return outcome, points
 
     def moment(self, text):

@@ -38,7 +38,7 @@ pub(super) struct Args {
     /// A shadow version: HOST:PORT, or ID=HOST:PORT; several get the same requests
     #[arg(long, value_name = "[ID=]ADDR", required = true)]
     shadow: Vec<String>,
-    /// A second instance of the primary's version, whose differences are noise
+    /// A second instance of the primary's version, whose differences are noise; `self`: the primary is asked twice
     #[arg(long, value_name = "[ID=]ADDR")]
     control: Option<String>,
     /// Copy this share of the requests
@@ -215,7 +215,10 @@ fn mirror(
     asked: &wanted::Asked,
 ) -> Result<exit::Exit, Box<dyn std::error::Error>> {
     let scenario = Arc::new(asked.scenario());
-    recover()?;
+    // With `--intercept` that was done first of all.
+    if args.way.intercept.is_none() {
+        recover()?;
+    }
     let mark = format!("{:010x}", run_number(&scenario));
     let journal = Journal::open(&journal::folder(), &mark)?;
     let code = play(args, global, watch, asked, &scenario, &journal);

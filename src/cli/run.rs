@@ -303,13 +303,7 @@ struct Watcher {
 
 impl Watcher {
     fn new() -> std::io::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        let signals = {
-            let _entered = runtime.enter();
-            signals::Signals::new()?
-        };
+        let (runtime, signals) = signals::Signals::alone()?;
         Ok(Self {
             runtime,
             signals,

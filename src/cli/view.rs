@@ -75,13 +75,7 @@ pub(super) fn run(args: &Args, global: &Global) -> ExitCode {
 /// A signal ends the screens, so that whatever was started is rolled back; a second one ends the program as it is. Tells
 /// whether one came.
 fn leave_on_a_signal(input: UnboundedSender<tui::Input>) -> io::Result<Arc<AtomicBool>> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let mut signals = {
-        let _entered = runtime.enter();
-        Signals::new()?
-    };
+    let (runtime, mut signals) = Signals::alone()?;
     let signalled = Arc::new(AtomicBool::new(false));
     let told = Arc::clone(&signalled);
     std::thread::Builder::new()

@@ -13,8 +13,8 @@ use bollard::{
     Docker,
     errors::Error as Refusal,
     models::{
-        ContainerCreateBody, ContainerState, HealthConfig, HealthStatusEnum, HostConfig,
-        HostConfigLogConfig,
+        ContainerCreateBody, ContainerCreateResponse, ContainerState, HealthConfig,
+        HealthStatusEnum, HostConfig, HostConfigLogConfig,
     },
     query_parameters::{
         CreateContainerOptionsBuilder, InspectContainerOptions, LogsOptionsBuilder,
@@ -45,13 +45,6 @@ pub struct Order<'a> {
     pub log: &'a Path,
 }
 
-/// A container that was created.
-pub(super) struct Created {
-    pub(super) id: String,
-    /// What the engine warns of.
-    warnings: Vec<String>,
-}
-
 /// A container that was started. Dropped, it goes on; its engine removes it.
 #[derive(Debug)]
 pub struct Running {
@@ -74,7 +67,7 @@ pub(super) async fn create(
     name: &str,
     network: &str,
     labels: HashMap<String, String>,
-) -> Result<Created, Error> {
+) -> Result<ContainerCreateResponse, Error> {
     let container = order.container;
     let memory = container
         .memory
@@ -109,14 +102,10 @@ pub(super) async fn create(
         ..ContainerCreateBody::default()
     };
     let options = CreateContainerOptionsBuilder::new().name(name).build();
-    let created = docker
+    docker
         .create_container(Some(options), body)
         .await
-        .map_err(|error| Error::Refused(format!("create a container of {}", order.image), error))?;
-    Ok(Created {
-        id: created.id,
-        warnings: created.warnings,
-    })
+        .map_err(|error| Error::Refused(format!("create a container of {}", order.image), error))
 }
 
 fn health(check: &Healthcheck) -> HealthConfig {
@@ -135,10 +124,10 @@ impl Running {
     pub(super) async fn start(
         docker: &Docker,
         order: &Order<'_>,
-        created: Created,
+        created: ContainerCreateResponse,
         network: &str,
     ) -> Result<Self, Error> {
-        let Created { id, warnings } = created;
+        let ContainerCreateResponse { id, warnings } = created;
         let refused = |error| Error::Refused(format!("start {}", order.image), error);
         let log = std::fs::File::create(order.log).map_err(Error::Log)?;
         docker

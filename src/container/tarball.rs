@@ -67,7 +67,9 @@ impl Packer<'_> {
             if kind.is_dir() {
                 // A later rule may want something in a folder back.
                 if !ignored || self.rules.has_exceptions {
-                    self.folder_itself(&path, &name, ignored)?;
+                    if !ignored {
+                        self.entry(&path, &name)?;
+                    }
                     self.folder(&path, &name, depth - 1)?;
                 }
             } else if !ignored && (kind.is_file() || kind.is_symlink()) {
@@ -75,13 +77,6 @@ impl Packer<'_> {
             }
         }
         Ok(())
-    }
-
-    fn folder_itself(&mut self, path: &Path, name: &str, ignored: bool) -> io::Result<()> {
-        if ignored {
-            return Ok(());
-        }
-        self.entry(path, name)
     }
 
     fn entry(&mut self, path: &Path, name: &str) -> io::Result<()> {

@@ -5,7 +5,7 @@ use crate::{
     expr::Unit,
     measure::{Cell, Class, Filter, Kind, Measured, Subject, Window},
     shadow::MIN_STRUCTURAL,
-    stats::{histogram::Histogram, proportion, quantile::Quantile},
+    stats::{histogram::Histogram, paired::LEAST_SAMPLES, proportion, quantile::Quantile},
 };
 
 /// A metric as an expression names it.
@@ -70,8 +70,8 @@ pub struct Spec {
     pub of: Of,
     /// Samples that it takes to call it known.
     pub needs: u64,
-    /// How it is read; `None`: the grammar has it, and it is not supported yet.
-    pub read: Option<Read>,
+    /// How it is read.
+    pub read: Read,
 }
 
 /// How a metric is read off the measurements.
@@ -101,6 +101,8 @@ pub enum Read {
     Shadow(ShadowCounter),
     /// Candidate minus primary, request by request.
     Delta(Quantile),
+    /// Whether the shadow is slower than its primary.
+    Speed,
 }
 
 /// A number of a service's tally.
@@ -316,8 +318,8 @@ pub const METRICS: &[Row] = &[
     ),
     fixed(
         "compare",
-        "verdict on the shadow's speed",
-        later(Of::Shadow),
+        "whether the shadow is slower than its primary: `improved`, `same` or `regressed`",
+        spec(Unit::Verdict, Of::Shadow, LEAST_SAMPLES, Read::Speed),
     ),
     fixed(
         "ejections",
@@ -352,21 +354,12 @@ const fn spec(unit: Unit, of: Of, needs: u64, read: Read) -> Spec {
         unit,
         of,
         needs,
-        read: Some(read),
+        read,
     }
 }
 
 const fn shadow(needs: u64, counter: ShadowCounter) -> Spec {
     spec(Unit::Count, Of::Shadow, needs, Read::Shadow(counter))
-}
-
-const fn later(of: Of) -> Spec {
-    Spec {
-        unit: Unit::Count,
-        of,
-        needs: 0,
-        read: None,
-    }
 }
 
 fn latency(kind: Option<Kind>, quantile: Quantile) -> Spec {
@@ -408,12 +401,7 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 
 impl Metrics for Measured {
     fn read(&self, metric: &Metric, windows: &[Window]) -> Reading {
-        let Some(Spec {
-            needs,
-            read: Some(read),
-            ..
-        }) = known(&metric.name)
-        else {
+        let Some(Spec { needs, read, .. }) = known(&metric.name) else {
             return Reading::none(0);
         };
         let of = metric.of.as_ref();
@@ -432,6 +420,7 @@ impl Metrics for Measured {
                 shadow_counter(self, shadow, windows, counter, needs)
             }
             (Read::Delta(quantile), Some(shadow)) => delta(self, shadow, windows, quantile),
+            (Read::Speed, Some(shadow)) => speed(self, shadow, windows, needs),
             // Counted as none, they would be a figure that nobody has taken.
             (_, Some(service)) if self.is_unseen(service) => Reading::none(needs.max(1)),
             (read, Some(service)) => {
@@ -567,6 +556,19 @@ fn delta(measured: &Measured, shadow: &Id, windows: &[Window], quantile: Quantil
     })
 }
 
+/// What is open is not known, however many pairs there are.
+fn speed(measured: &Measured, shadow: &Id, windows: &[Window], need: u64) -> Reading {
+    let have = measured.shadows().pairs(shadow, windows);
+    match measured.speed(shadow, windows).called() {
+        Some(called) => Reading::exactly(called.number(), have),
+        None => Reading::NoData {
+            value: None,
+            have,
+            need,
+        },
+    }
+}
+
 fn shadow_counter(
     measured: &Measured,
     shadow: &Id,
@@ -601,7 +603,7 @@ fn shadow_counter(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::measure::fixture::{mirror, request, setup};
+    use crate::measure::fixture::{mirror, request, setup, timed};
 
     fn read(measured: &Measured, name: &str, of: Option<&str>) -> Reading {
         let metric = Metric {
@@ -625,6 +627,7 @@ mod tests {
             ("diffs.material", Some((Unit::Count, Of::Shadow, 5))),
             ("delta.p50", Some((Unit::Micros, Of::Shadow, 20))),
             ("lateness.p99", Some((Unit::Micros, Of::Nothing, 1000))),
+            ("compare", Some((Unit::Verdict, Of::Shadow, 1000))),
             ("p100", None),
             ("flags.XX", None),
             ("p", None),
@@ -634,10 +637,6 @@ mod tests {
             let found = known(name).map(|spec| (spec.unit, spec.of, spec.needs));
             assert_eq!(found, expected, "{name}");
         }
-        assert!(
-            known("compare").unwrap().read.is_none(),
-            "known, not supported yet"
-        );
     }
 
     #[test]
@@ -734,6 +733,38 @@ mod tests {
         };
         assert_eq!(opaque(&[]), Reading::none(1));
         assert_eq!(opaque(&["pay"]), Reading::count(0, 0));
+    }
+
+    #[test]
+    fn a_verdict_is_a_number_once_it_is_known() {
+        let window = |end_s: u64| Window {
+            begin_us: 0,
+            end_us: end_s * 1_000_000,
+        };
+        let mut measured = Measured::new(setup());
+        for ordinal in 0..2_100 {
+            let us = 10_000 + ordinal * 7_919 % 300;
+            measured.add(&timed(
+                "candidate",
+                ordinal,
+                10 * ordinal as u32,
+                (us, us * 2),
+            ));
+        }
+        let metric = Metric {
+            name: "compare".into(),
+            of: Some("candidate".into()),
+            filter: Filter::default(),
+            phase: None,
+        };
+        let slower = Reading::exactly(1.0, 2_100);
+        assert_eq!(measured.read(&metric, &[window(21)]), slower);
+        let open = Reading::NoData {
+            value: None,
+            have: 1_800,
+            need: 1_000,
+        };
+        assert_eq!(measured.read(&metric, &[window(18)]), open);
     }
 
     #[test]

@@ -314,6 +314,8 @@ impl Parser {
         let right = self.sum()?;
         if left.unknown || right.unknown {
             // What it was to be is not known.
+        } else if left.unit == Unit::Verdict || right.unit == Unit::Verdict {
+            self.tell(at, 1, "a verdict cannot be compared", VERDICT);
         } else if left.unit == Unit::Bool || right.unit == Unit::Bool {
             self.tell(
                 at,
@@ -360,7 +362,10 @@ impl Parser {
     /// Says that two units do not fit.
     fn misfit(&mut self, left: &Typed, right: &Typed, how: &str) {
         let bare = |typed: &Typed| matches!(typed.expr, Expr::Literal(_, Unit::Ratio));
-        let (begin, end, help) = if bare(right) {
+        let verdict = [left, right].iter().any(|side| side.unit == Unit::Verdict);
+        let (begin, end, help) = if verdict {
+            (left.begin, right.end, VERDICT.to_owned())
+        } else if bare(right) {
             (
                 right.begin,
                 right.end,
@@ -449,7 +454,9 @@ impl Parser {
         self.deeper()?;
         let inner = self.sign()?;
         self.depth -= 1;
-        if inner.unit == Unit::Bool {
+        if inner.unit == Unit::Verdict {
+            self.tell(begin, 1, "a verdict has no sign", VERDICT);
+        } else if inner.unit == Unit::Bool {
             self.tell(
                 begin,
                 1,
@@ -723,14 +730,6 @@ impl Parser {
             );
             return None;
         };
-        if spec.read.is_none() {
-            self.tell(
-                begin,
-                end - begin,
-                format!("not supported yet: {name}"),
-                "leave it out",
-            );
-        }
         match (spec.of, of) {
             (Of::Nothing, Some((id, at))) => self.tell(
                 *at,
@@ -901,6 +900,9 @@ impl Parser {
     }
 }
 
+/// What to do with a verdict.
+const VERDICT: &str = "it stands alone in `that` of a check, with `not: regressed` beside it";
+
 fn join(operator: Arithmetic, left: Typed, right: Typed, unit: Option<Unit>) -> Typed {
     Typed {
         begin: left.begin,
@@ -948,7 +950,7 @@ fn product(a: Unit, b: Unit) -> Option<Unit> {
 
 /// The unit that two numbers give together, if they fit.
 pub(super) fn combined(operator: Arithmetic, a: Unit, b: Unit) -> Option<Unit> {
-    if a == Unit::Bool || b == Unit::Bool {
+    if !a.is_number() || !b.is_number() {
         return None;
     }
     match operator {
@@ -964,7 +966,7 @@ fn rank(unit: Unit) -> u8 {
         Unit::Ratio => 0,
         Unit::Share => 1,
         Unit::Count => 2,
-        Unit::Micros | Unit::PerSecond | Unit::Bytes | Unit::Bool => 3,
+        Unit::Micros | Unit::PerSecond | Unit::Bytes | Unit::Bool | Unit::Verdict => 3,
     }
 }
 
@@ -987,6 +989,7 @@ fn words(unit: Unit) -> &'static str {
         Unit::Bytes => "a size",
         Unit::Ratio => "a bare number",
         Unit::Bool => "a condition",
+        Unit::Verdict => "a verdict",
     }
 }
 
@@ -998,6 +1001,7 @@ fn example(unit: Unit) -> &'static str {
         Unit::Bytes => "`64KiB`",
         Unit::Count | Unit::Ratio => "`5`",
         Unit::Bool => "`p99[shop] < 250ms`",
+        Unit::Verdict => "`compare[candidate]`",
     }
 }
 
@@ -1176,9 +1180,9 @@ mod tests {
             ("flags.XX[shop] > 0", 0, 8, "there is no response flag `XX`"),
             (
                 "compare[candidate] == 0",
-                0,
-                18,
-                "not supported yet: compare",
+                19,
+                1,
+                "a verdict cannot be compared",
             ),
         ] {
             assert_eq!(bad(text)[0], (at, length, what.to_owned()), "{text}");

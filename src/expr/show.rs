@@ -28,7 +28,7 @@ pub fn show_literal(number: f64, unit: Unit) -> String {
         Unit::Share => format!("{}%", percent(number)),
         Unit::PerSecond => format!("{number}/s"),
         Unit::Bytes => format!("{number}B"),
-        Unit::Count | Unit::Ratio | Unit::Bool => format!("{number}"),
+        Unit::Count | Unit::Ratio | Unit::Bool | Unit::Verdict => format!("{number}"),
     }
 }
 

@@ -136,6 +136,21 @@ pub(crate) fn hit(fault: &str, effect: &'static str) -> Hit {
     }
 }
 
+/// A compared answer to a request that was due then; primary and shadow took so long, in µs.
+pub(crate) fn timed(shadow: &str, ordinal: u64, at_ms: u32, us: (u64, u64)) -> RunEvent {
+    let RunEvent::Mirror(mirror) = mirror(shadow, ordinal, &[]) else {
+        unreachable!("a mirror is made");
+    };
+    let mut mirror = Arc::unwrap_or_clone(mirror);
+    mirror.intended_ms = Some(at_ms);
+    for (answered, us) in [(&mut mirror.primary, us.0), (&mut mirror.answer, us.1)] {
+        if let Some(answered) = answered {
+            answered.us = us;
+        }
+    }
+    RunEvent::Mirror(Arc::new(mirror))
+}
+
 /// A compared answer, 150 µs slower than the primary's, that differs in these places.
 pub(crate) fn mirror(shadow: &str, ordinal: u64, differences: &[(&str, &'static str)]) -> RunEvent {
     let answered = |us| Answered {

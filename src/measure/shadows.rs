@@ -7,6 +7,7 @@ use crate::{
     event::{Id, Micros, Mirror, MirrorOutcome},
     measure::{Setup, Signed, Window},
     shadow::{self, Class, Counted, Forms, Kind, Noise, Shape, Shift, Sizes, Verdict},
+    stats::paired::Pair,
 };
 
 /// Requests that wait for the control's or a candidate's answer; beyond it the oldest is forgotten. Far more than can
@@ -66,6 +67,8 @@ pub struct Mirrored {
     pub paired: u64,
     /// Shadow minus primary, request by request.
     pub delta: Signed,
+    /// What both took.
+    pub times: Pair,
     /// Some were held against a control's.
     controlled: bool,
     /// Pairs by endpoint.
@@ -214,6 +217,8 @@ impl Shadowed {
                 if let (Some(primary), Some(answer)) = (&mirror.primary, &mirror.answer) {
                     cell.delta
                         .record(answer.us.cast_signed() - primary.us.cast_signed());
+                    cell.times.baseline.record(primary.us);
+                    cell.times.candidate.record(answer.us);
                 }
             }
             MirrorOutcome::Shed => *cell.shed.entry(why).or_default() += 1,
@@ -249,15 +254,47 @@ impl Shadowed {
     /// What became of a shadow's requests that were due in these windows.
     pub fn over(&self, shadow: &str, windows: &[Window]) -> Mirrored {
         let mut all = Mirrored::default();
-        let Some((_, cells)) = self.shadows.iter().find(|(id, _)| &**id == shadow) else {
-            return all;
-        };
-        for window in windows {
-            for (_, cell) in cells.range(window.begin_us..window.end_us.max(window.begin_us)) {
-                all.merge(cell);
-            }
+        let cells = windows
+            .iter()
+            .flat_map(|window| self.cells(shadow, *window));
+        for cell in cells {
+            all.merge(cell);
         }
         all
+    }
+
+    /// What a shadow and its primary took for the requests of a window.
+    pub fn times(&self, shadow: &str, window: Window) -> Pair {
+        let mut times = Pair::default();
+        for cell in self.cells(shadow, window) {
+            times.merge(&cell.times);
+        }
+        times
+    }
+
+    /// Pairs of answers that took some time, of requests due in these windows.
+    pub fn pairs(&self, shadow: &str, windows: &[Window]) -> u64 {
+        let cells = windows
+            .iter()
+            .flat_map(|window| self.cells(shadow, *window));
+        cells.map(|cell| cell.times.count()).sum()
+    }
+
+    /// The control of a shadow's service; `None`: there is none, or it is this shadow.
+    pub fn control_of(&self, shadow: &str) -> Option<&Id> {
+        let index = self.shadows.iter().position(|(id, _)| &**id == shadow)?;
+        let is_controlled = self.controlled.get(index).copied().unwrap_or_default();
+        let control = self
+            .control
+            .filter(|control| is_controlled && *control != index)?;
+        self.shadows.get(control).map(|(id, _)| id)
+    }
+
+    fn cells(&self, shadow: &str, window: Window) -> impl Iterator<Item = &Mirrored> {
+        let cells = self.shadows.iter().find(|(id, _)| &**id == shadow);
+        let range = window.begin_us..window.end_us.max(window.begin_us);
+        let cells = cells.map(|(_, cells)| cells.range(range));
+        cells.into_iter().flatten().map(|(_, cell)| cell)
     }
 
     /// Where and how a shadow's answers differ, each judged, in order of place.
@@ -503,6 +540,13 @@ fn sizes(request: (u64, u32), shape: Shape, control: Shape) -> Option<Sizes> {
     })
 }
 
+/// How many of these places are of a class.
+pub fn count_of(fields: &[DiffField], distributions: &[Distribution], class: Class) -> u64 {
+    let fields = fields.iter().filter(|field| field.verdict.class == class);
+    let distributions = distributions.iter().filter(|one| one.class == class);
+    (fields.count() + distributions.count()) as u64
+}
+
 /// Says what each place counts as; those under an ignore rule are no part of the family that is corrected for.
 fn classify(rows: Vec<Row>, noise: Noise) -> Vec<DiffField> {
     let judged: Vec<Counted> = rows
@@ -540,6 +584,7 @@ impl Mirrored {
         self.paired += other.paired;
         self.controlled |= other.controlled;
         self.delta.merge(&other.delta);
+        self.times.merge(&other.times);
         for (to, from) in [
             (&mut self.shed, &other.shed),
             (&mut self.failed, &other.failed),

@@ -202,13 +202,10 @@ fn pass_on_what_is_not_http(port: &mut Port) {
 
 /// A cluster without limits of its own: clients are as many as they are.
 fn cluster(name: &str, backing: &Backing) -> Cluster {
-    let addresses = match backing {
-        Backing::Address(addresses) => addresses.as_slice(),
-        Backing::Builtin { .. } | Backing::Process(_) | Backing::Container(_) => &[],
-    };
     Cluster {
         name: name.into(),
-        endpoints: addresses
+        endpoints: backing
+            .addresses()
             .iter()
             .map(|address| Endpoint::at(Address::Socket(*address)))
             .collect(),

@@ -48,11 +48,6 @@ impl Live {
         }
     }
 
-    /// What became of a copy, with both answers where there are two.
-    pub fn mirrored(&self, mirrored: Mirrored) {
-        self.pairs.mirrored(mirrored);
-    }
-
     pub(super) fn compare_by(&self, rules: Rules) {
         self.pairs.compare_by(rules);
     }

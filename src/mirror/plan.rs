@@ -19,7 +19,7 @@ use crate::{
         Backing, Diff, Phase, Policy, Protocol, ReportSettings, Requests, Role, Scenario, Service,
         Shadow, Standing,
     },
-    shadow::Rules,
+    shadow::{Noise, Rules, sha256},
 };
 
 /// The service whose traffic is mirrored.
@@ -86,14 +86,14 @@ pub struct Compared {
 impl Default for Compared {
     /// As a scenario without `diff:` compares.
     fn default() -> Self {
+        let noise = Noise::default();
         Self {
             file: None,
             diff: Diff {
                 rules: Rules::default(),
                 control: None,
-                alpha: 0.01,
-                // 0.1 %, the default of the key.
-                min_effect: Share::new(0.001).unwrap_or(Share::NONE),
+                alpha: noise.alpha,
+                min_effect: Share::new(noise.min_effect).unwrap_or(Share::NONE),
             },
             redact: None,
         }
@@ -105,16 +105,12 @@ impl Wanted {
     pub fn scenario(&self) -> Scenario {
         let resolved = self.resolved();
         let (primary, address) = &self.primary;
-        let control = self
-            .shadows
-            .iter()
-            .find(|(_, role, ..)| *role == Role::Control);
         Scenario {
             name: format!("mirror {primary}"),
             description: format!("live traffic of {primary}, {}", self.from),
             file: self.compared.file.clone().unwrap_or_default(),
             standing: Standing::default(),
-            sha256: digest(&resolved),
+            sha256: sha256(resolved.to_string().as_bytes()),
             resolved,
             seed: Seed(self.seed),
             errors: ErrorRule::default(),
@@ -133,7 +129,7 @@ impl Wanted {
                 .map(|(id, role, _, address)| self.shadow(id, *role, *address))
                 .collect(),
             diff: Diff {
-                control: control.map(|(id, ..)| id.clone()),
+                control: self.control().cloned(),
                 ..self.compared.diff.clone()
             },
             phases: vec![Phase::alone(
@@ -160,6 +156,13 @@ impl Wanted {
                 baseline: None,
             },
         }
+    }
+
+    /// The shadow whose differences are noise.
+    pub fn control(&self) -> Option<&Id> {
+        let mut shadows = self.shadows.iter();
+        let control = shadows.find(|(_, role, ..)| *role == Role::Control);
+        control.map(|(id, ..)| id)
     }
 
     fn shadow(&self, id: &Id, role: Role, address: SocketAddr) -> Shadow {
@@ -220,15 +223,4 @@ fn key_name(key: &SampleKey) -> String {
         SampleKey::Header(name) => format!("header:{name}"),
         SampleKey::Cookie(name) => format!("cookie:{name}"),
     }
-}
-
-fn digest(value: &Value) -> String {
-    use sha2::{Digest as _, Sha256};
-    use std::fmt::Write as _;
-    Sha256::digest(value.to_string().as_bytes())
-        .iter()
-        .fold(String::new(), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
 }

@@ -365,14 +365,10 @@ fn filter(port: u16, shadows: &[SocketAddr]) -> String {
 }
 
 fn addresses(scenario: &Scenario) -> Vec<SocketAddr> {
-    let of = |backing: &Backing| match backing {
-        Backing::Address(addresses) => addresses.clone(),
-        _ => Vec::new(),
-    };
-    scenario
-        .shadows
-        .iter()
-        .flat_map(|shadow| of(&shadow.backing))
+    let shadows = scenario.shadows.iter();
+    shadows
+        .flat_map(|shadow| shadow.backing.addresses())
+        .copied()
         .collect()
 }
 

@@ -253,8 +253,8 @@ fn fits(glob: &str, text: &str) -> bool {
     rest.ends_with(last)
 }
 
-fn power(read: Option<Read>, n: u64) -> Option<Power> {
-    let quantile: Quantile = match read? {
+fn power(read: Read, n: u64) -> Option<Power> {
+    let quantile: Quantile = match read {
         Read::Latency(_, Statistic::Quantile(quantile))
         | Read::Lateness(quantile)
         | Read::Delta(quantile) => quantile,
@@ -291,7 +291,7 @@ mod tests {
     #[test]
     fn more_samples_enclose_a_quantile_more_tightly() {
         let p99 = Quantile::parse("99").unwrap();
-        let read = Some(Read::Lateness(p99));
+        let read = Read::Lateness(p99);
         assert_eq!(power(read, 999), None);
         let width = |n| match power(read, n) {
             Some(Power::Quantiles(Some(low), high)) => high.unwrap_or(1.0) - low,
@@ -304,10 +304,7 @@ mod tests {
 
     #[test]
     fn a_share_of_which_none_is_seen_is_small() {
-        assert_eq!(
-            power(Some(Read::ErrorShare), 300),
-            Some(Power::ShareBelow(0.01))
-        );
-        assert_eq!(power(Some(Read::ErrorShare), 0), None);
+        assert_eq!(power(Read::ErrorShare, 300), Some(Power::ShareBelow(0.01)));
+        assert_eq!(power(Read::ErrorShare, 0), None);
     }
 }

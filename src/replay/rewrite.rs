@@ -6,7 +6,7 @@ use std::fmt;
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Uri,
-    header::{CONNECTION, CONTENT_LENGTH, HOST},
+    header::{AsHeaderName, CONNECTION, CONTENT_LENGTH, HOST},
     uri::PathAndQuery,
 };
 use http_body_util::Full;
@@ -211,7 +211,7 @@ impl Rewriter {
             None if raw.authority.is_empty() => self.fallback.clone(),
             None => HeaderValue::from_bytes(raw.authority).map_err(|_| Unsendable::Header)?,
         };
-        leave_out(&mut headers);
+        without_connection(&mut headers, LEFT_OUT);
         headers.insert(HOST, host);
         for key in &self.remove {
             headers.remove(key);
@@ -271,7 +271,11 @@ fn origin_form(target: &str) -> Option<String> {
     }
 }
 
-fn leave_out(headers: &mut HeaderMap) {
+/// Removes these headers, and those that `Connection` names.
+pub(crate) fn without_connection<K: AsHeaderName>(
+    headers: &mut HeaderMap,
+    names: impl IntoIterator<Item = K>,
+) {
     let named: Vec<HeaderName> = headers
         .get_all(CONNECTION)
         .iter()
@@ -282,7 +286,7 @@ fn leave_out(headers: &mut HeaderMap) {
     for key in named {
         headers.remove(key);
     }
-    for key in LEFT_OUT {
+    for key in names {
         headers.remove(key);
     }
 }

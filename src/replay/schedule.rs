@@ -19,6 +19,7 @@ use super::{
 use crate::{
     event::{Id, Micros},
     scenario::{Connections, Part, Protocol, Scenario, Source, SourceKind, Template},
+    shadow::hex,
 };
 
 mod trace;
@@ -421,15 +422,6 @@ fn content(request: &Prepared) -> [u8; 32] {
 fn text(hash: &mut Sha256, bytes: &[u8]) {
     hash.update((bytes.len() as u64).to_le_bytes());
     hash.update(bytes);
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use fmt::Write;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::{
     event::{Id, RunState, Scored},
-    measure::{Cell, Kind, Measured, Mirrored, PRIMARY, Window},
+    measure::{Cell, Class, Kind, Measured, Mirrored, PRIMARY, Window, count_of},
     report::run::{
         Build, CheckPart, Counts, Delta, Diffs, DistributionPart, Effect, EventsPart, FaultPart,
         FieldPart, Generator, Host, Latency, PhasePart, RequestsPart, Run, SCHEMA, ScenarioPart,
@@ -307,7 +307,7 @@ fn diffs(scenario: &Scenario, measured: &Measured) -> std::collections::BTreeMap
             compared: mirrored.compared,
             paired: mirrored.paired,
             pairs_different: mirrored.different,
-            material: measured.classified(&mirrored, crate::measure::Class::Material),
+            material: count_of(&fields, &distributions, Class::Material),
             fields: fields
                 .into_iter()
                 .map(|field| FieldPart {
@@ -320,6 +320,7 @@ fn diffs(scenario: &Scenario, measured: &Measured) -> std::collections::BTreeMap
                     total: field.total,
                     p: field.verdict.p,
                     p_adjusted: field.verdict.p_adjusted,
+                    q: Some(field.verdict.q),
                     class: field.verdict.class,
                     rule: field.place.rule,
                     form: field.form.map(|form| form.to_string()),
@@ -356,6 +357,7 @@ fn checks(scenario: &Scenario, scored: &[Scored]) -> Vec<CheckPart> {
         weight: check.weight,
         pass: check.graded.map(|graded| graded.pass),
         fail: check.graded.map(|graded| graded.fail),
+        not: check.not.map(|not| not.name().to_owned()),
         unit: scored.unit.to_owned(),
         value: scored.value,
         interval: scored.interval,

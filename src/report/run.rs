@@ -133,6 +133,19 @@ pub struct Host {
     pub started: String,
 }
 
+impl Host {
+    /// This machine, with so many event loops of proxies. The kernel's release is empty where it does not say.
+    pub fn here(workers: usize, started: String) -> Self {
+        let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+        Self {
+            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            workers,
+            kernel: kernel.trim().to_owned(),
+            started,
+        }
+    }
+}
+
 /// A part of the timeline.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PhasePart {
@@ -361,6 +374,20 @@ pub struct Diffs {
     pub distributions: Vec<DistributionPart>,
 }
 
+impl Diffs {
+    /// The fields by what they count as, the surest first, and of equals the most frequent.
+    pub fn ranked(&self) -> Vec<&FieldPart> {
+        let mut fields: Vec<&FieldPart> = self.fields.iter().collect();
+        fields.sort_by(|a, b| {
+            let q = |field: &FieldPart| field.q.unwrap_or(field.p_adjusted);
+            let classes = a.class.cmp(&b.class);
+            let chances = classes.then_with(|| q(a).total_cmp(&q(b)));
+            chances.then_with(|| (b.b + b.both).cmp(&(a.b + a.both)))
+        });
+        fields
+    }
+}
+
 /// How a shadow's answers differ at one place.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FieldPart {
@@ -382,6 +409,9 @@ pub struct FieldPart {
     pub p: f64,
     /// Corrected by Holm.
     pub p_adjusted: f64,
+    /// Benjamini and Hochberg's, by which differences are ranked; `None`: of an older report.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub q: Option<f64>,
     /// What it counts as.
     pub class: Class,
     /// The rule that ignores it.
@@ -446,6 +476,9 @@ pub struct CheckPart {
     pub pass: Option<f64>,
     /// No points from here on.
     pub fail: Option<f64>,
+    /// The verdict that must not be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not: Option<String>,
     /// Unit of all its numbers.
     pub unit: String,
     /// What was measured.

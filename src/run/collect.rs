@@ -440,10 +440,11 @@ fn compared(settled: Settled, rules: &Rules, redaction: &Redaction) -> Mirror {
         .as_ref()
         .zip(answer.as_ref())
         .is_some_and(|(primary, answer)| primary.body == answer.body);
-    let answer_sha256 = match (&sha256, &answer) {
-        // Most are the same, and hashing takes longer than comparing.
-        (Some(sha256), _) if same => Some(sha256.clone()),
-        (_, answer) => answer.as_ref().map(shadow::Answer::sha256),
+    // Most are the same, and hashing takes longer than comparing.
+    let answer_sha256 = if same {
+        sha256.clone()
+    } else {
+        answer.as_ref().map(shadow::Answer::sha256)
     };
     let facts = |told: &Option<observe::Answer>, sha256: Option<String>| {
         told.as_ref().zip(sha256).map(|(told, sha256)| Answered {

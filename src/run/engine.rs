@@ -128,35 +128,30 @@ async fn run(
         seed: scenario.seed.0,
         trust: &trust,
     };
-    let prepared = match stop.or(behind.prepare(&parties, place)).await {
-        Some(Ok(gateway)) => {
-            wiring.gateway = gateway;
-            Some(Sidecars::start(scenario, options, &wiring, &engine.origin))
-        }
-        Some(Err(failure)) => Some(Err(failure)),
-        None => None,
-    };
-    let mut sidecars = match prepared {
-        Some(Ok(sidecars)) => sidecars,
-        Some(Err(failure)) => {
+    let prepared = stop.or(behind.prepare(&parties, place)).await;
+    let started = prepared.map(|gateway| {
+        wiring.gateway = gateway?;
+        Sidecars::start(scenario, options, &wiring, &engine.origin)
+    });
+    let mut sidecars = match started.transpose() {
+        Ok(Some(sidecars)) => sidecars,
+        other => {
             engine.end_services(behind, &stop).await;
-            return Err(failure);
-        }
-        None => {
-            engine.end_services(behind, &stop).await;
-            return Ok(engine.outcome(options, Some(&schedule), None));
+            return other.map(|_| engine.outcome(options, Some(&schedule), None));
         }
     };
     let listeners = sidecars.listeners();
     engine.wiring = wiring;
     let brought_up = stop
         .or(engine.bring_up(&mut behind, &parties, ports, &listeners, place, &sidecars))
-        .await
-        .transpose();
+        .await;
+    let driving = brought_up.map(|up| {
+        up?;
+        engine.start(&schedule, &listeners, &sidecars)
+    });
     let mut totals = None;
-    match brought_up {
-        Ok(Some(())) => {
-            let driving = engine.start(&schedule, &listeners, &sidecars)?;
+    match driving.transpose() {
+        Ok(Some(driving)) => {
             totals = engine
                 .play(driving, &schedule, &mut sidecars, &mut behind, &mut stop)
                 .await;
@@ -388,14 +383,10 @@ impl<'a> Engine<'a> {
         }
         if !found.is_empty() {
             self.wiring.endpoints.extend(found);
-            let config = mesh::config(self.scenario, &self.wiring);
-            if let Err(problems) = sidecars.proxy.publish(config) {
-                let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
-                return Err(Failure::Environment(format!(
-                    "the sidecars cannot be told where the containers are: {}",
-                    problems.join("; ")
-                )));
-            }
+            self.publish(sidecars).map_err(|wrong| {
+                let what = "the sidecars cannot be told where the containers are";
+                Failure::Environment(format!("{what}: {wrong}"))
+            })?;
         }
         behind.ready().await
     }
@@ -559,7 +550,7 @@ impl<'a> Engine<'a> {
                 self.wiring.switches.insert(fault.id.clone(), to);
             }
         }
-        self.publish(sidecars);
+        self.switch(sidecars);
     }
 
     /// Switches a fault that goes by the clock; the others look at when a request was due.
@@ -573,18 +564,24 @@ impl<'a> Engine<'a> {
         } else {
             self.wiring.live.remove(&fault.id);
         }
-        self.publish(sidecars);
+        self.switch(sidecars);
     }
 
-    fn publish(&mut self, sidecars: &Sidecars) {
-        let config = mesh::config(self.scenario, &self.wiring);
-        if let Err(problems) = sidecars.proxy.publish(config) {
-            let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
-            self.end(Ending::Failed(format!(
-                "faults could not be switched: {}",
-                problems.join("; ")
-            )));
+    /// Publishes faults as their switches stand.
+    fn switch(&mut self, sidecars: &Sidecars) {
+        if let Err(wrong) = self.publish(sidecars) {
+            let why = format!("faults could not be switched: {wrong}");
+            self.end(Ending::Failed(why));
         }
+    }
+
+    /// Gives the sidecars what the wiring says by now; `Err`: what is wrong with it.
+    fn publish(&self, sidecars: &Sidecars) -> Result<(), String> {
+        let config = mesh::config(self.scenario, &self.wiring);
+        sidecars.proxy.publish(config).map_err(|problems| {
+            let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+            problems.join("; ")
+        })
     }
 
     fn tell_fault(&mut self, index: usize, state: FaultState, by: SwitchedBy) {

@@ -298,11 +298,7 @@ fn outbound(
             .map(|(shadow, side)| mirror(shadow, side, format!("in:~{}", shadow.id)))
             .collect();
     }
-    let faults = scenario
-        .faults
-        .iter()
-        .filter(|fault| fault.target == *peer)
-        .filter(|fault| fault.from.as_deref().is_none_or(|from| from == caller.id))
+    let faults = wire::meeting(scenario, caller.id, peer)
         .filter_map(|fault| rule(fault, caller.id, wiring))
         .collect();
     let mut listener = Listener::http(

@@ -337,6 +337,7 @@ mod tests {
             that: crate::expr::Expr::Literal(1.0, crate::expr::Unit::Bool),
             text: "true".to_owned(),
             graded: None,
+            not: None,
             over: Vec::new(),
             from: None,
         });

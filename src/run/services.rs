@@ -5,7 +5,7 @@
 use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
-    path::Path,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -120,8 +120,9 @@ pub fn peers(
     for (peer, _) in &party.service.calls {
         if let Some(address) = listeners.get(&party.outbound(peer)) {
             let name = peer.to_uppercase().replace('-', "_");
-            let scheme = if trust.covers(peer) { "https" } else { "http" };
-            if let Some(pem) = trust.pem().filter(|_| trust.covers(peer)) {
+            let secure = trust.covers(peer);
+            let scheme = if secure { "https" } else { "http" };
+            if let Some(pem) = trust.pem().filter(|_| secure) {
                 env.insert(backend::CA.to_owned(), pem.to_owned());
             }
             env.insert(
@@ -194,6 +195,14 @@ pub struct Place<'a> {
     pub seed: u64,
     /// Who is to be believed over TLS.
     pub trust: &'a Trust,
+}
+
+impl Place<'_> {
+    /// Where a party's output is kept, or another part of it.
+    fn log(&self, label: &str, part: &str) -> PathBuf {
+        let name = label.trim_start_matches('~');
+        self.logs.join(format!("{name}{part}.log"))
+    }
 }
 
 impl<'a> Services<'a> {

@@ -5,13 +5,17 @@ use std::time::Duration;
 use meshbed_proxy::unit::show_duration;
 
 use super::{
-    Check, Fault, Graded, Guard, Moment, Phase, Steady,
+    Called, Check, Fault, Graded, Guard, Moment, Phase, Steady,
     problem::suggest,
     read::unit_words,
     resolve::{Ids, Resolver},
     value::{Item, Value},
 };
-use crate::expr::{Unit, parse::common};
+use crate::{
+    event::Id,
+    expr::{Unit, parse::common},
+    measure::{Window, speed},
+};
 
 impl Resolver<'_> {
     pub(super) fn steady_state(
@@ -100,6 +104,9 @@ impl Resolver<'_> {
             let graded = that
                 .as_ref()
                 .and_then(|(_, unit, _)| self.graded(item, *unit));
+            let not = that
+                .as_ref()
+                .and_then(|(_, unit, _)| self.ruled_out(item, *unit, &over, phases));
             if let Some((expr, _, _)) = &that {
                 self.time_to_and_from(item, expr.has_time_to());
             }
@@ -133,6 +140,7 @@ impl Resolver<'_> {
                     that,
                     text,
                     graded,
+                    not,
                     over,
                     from,
                 });
@@ -157,13 +165,65 @@ impl Resolver<'_> {
         }
     }
 
+    /// What a verdict must not be. One that can never be known is warned of.
+    fn ruled_out(
+        &mut self,
+        item: &Item,
+        unit: Unit,
+        over: &[Id],
+        phases: &[Phase],
+    ) -> Option<Called> {
+        let that = item.get("that").unwrap_or(item);
+        match (unit, item.get("not")) {
+            (Unit::Verdict, Some(not)) => {
+                let windows: Vec<Window> = phases
+                    .iter()
+                    .filter(|phase| match over {
+                        [] => phase.record,
+                        over => over.contains(&phase.id),
+                    })
+                    .map(Phase::window)
+                    .collect();
+                let (have, need) = (speed::blocks(&windows).len(), speed::least_blocks());
+                if have < need {
+                    self.warn(
+                        that,
+                        format!("a verdict needs {need} blocks of 3 s, its phases have {have}"),
+                        format!("{} s in all, or more", 3 * need),
+                    );
+                }
+                Called::named(not.as_text()?)
+            }
+            (Unit::Verdict, None) => {
+                // A wrong one was told already.
+                if !item.has("not") {
+                    self.tell(
+                        that,
+                        "`that` is a verdict: what must it not be?",
+                        "`not: regressed` beside it",
+                    );
+                }
+                None
+            }
+            (_, Some(not)) => {
+                self.tell(
+                    not,
+                    format!("`that` is {}, and `not` is for a verdict", unit_words(unit)),
+                    "leave it out, or a verdict such as `compare[candidate]`",
+                );
+                None
+            }
+            (_, None) => None,
+        }
+    }
+
     /// The bounds of a check, which must be of the unit of what is judged.
     fn graded(&mut self, item: &Item, unit: Unit) -> Option<Graded> {
         let bounds = (item.get("pass"), item.get("fail"));
         let (pass, fail) =
             match bounds {
                 (None, None) => {
-                    if unit != Unit::Bool && !item.has("pass") && !item.has("fail") {
+                    if unit.is_number() && !item.has("pass") && !item.has("fail") {
                         self.tell(
                         item.get("that").unwrap_or(item),
                         format!("`that` is {}: what is good and what is bad?", unit_words(unit)),
@@ -185,10 +245,10 @@ impl Resolver<'_> {
                     return None;
                 }
             };
-        if unit == Unit::Bool {
+        if !unit.is_number() {
             self.tell(
                 pass,
-                "`that` is a condition, which has no bounds",
+                format!("`that` is {}, which has no bounds", unit_words(unit)),
                 "leave `pass` and `fail` out",
             );
             return None;

@@ -7,11 +7,9 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use sha2::{Digest, Sha256};
-
 use super::{
-    include::{Read, hex, merge},
-    problem::{Place, Problem, suggest},
+    include::merge,
+    problem::{Files, Place, Problem, suggest},
     resolve::clean,
     yaml::{self, Data, Key, Node, Scalar},
 };
@@ -28,7 +26,7 @@ const ASIDE: [&str; 2] = ["networks", "volumes"];
 /// Takes the services of `topology.compose`, if there is one, beneath those of `topology.services`.
 pub(super) fn take(
     root: &mut Node,
-    read: &mut Read,
+    files: &mut Files,
     env: &dyn Fn(&str) -> Option<String>,
     problems: &mut Vec<Problem>,
     warnings: &mut Vec<Problem>,
@@ -44,8 +42,7 @@ pub(super) fn take(
         return;
     };
     let at = compose.at;
-    let folder = read
-        .files
+    let folder = files
         .0
         .get(usize::from(at.file))
         .and_then(|(path, _)| path.parent())
@@ -63,14 +60,9 @@ pub(super) fn take(
         }
     };
     let dotenv = dotenv(&path);
-    let number = read.files.0.len() as u16;
+    let number = files.0.len() as u16;
     let node = yaml::read(&text, number, problems);
-    read.files.0.push((path, text));
-    let mut digest = Sha256::new();
-    for (_, text) in &read.files.0 {
-        digest.update(text);
-    }
-    read.sha256 = hex(&digest.finalize());
+    files.0.push((path, text));
     let Some(mut file) = node else {
         return;
     };

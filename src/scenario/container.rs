@@ -34,17 +34,13 @@ impl Resolver<'_> {
                 return None;
             }
         };
-        let memory = item.get("memory").and_then(|memory| match memory.value {
-            Value::Size(size) => Some(size),
-            _ => None,
-        });
         Some(Container {
             image,
             entrypoint: item.texts("entrypoint"),
             command: item.texts("command"),
             env: item.pairs("env").into_iter().collect(),
             port: u16::try_from(item.whole("port")?).ok()?,
-            memory,
+            memory: item.size("memory"),
             cpus: item.number("cpus"),
             healthcheck: match item.get("healthcheck") {
                 Some(check) => Some(self.healthcheck(check)?),

@@ -11,11 +11,7 @@ use meshbed_proxy::policy::fault::{
     tls::Tls,
 };
 
-use super::{
-    Protocol,
-    resolve::Resolver,
-    value::{Item, Value},
-};
+use super::{Protocol, resolve::Resolver, value::Item};
 
 /// What a fault does.
 #[derive(Debug, Clone, PartialEq)]
@@ -76,13 +72,13 @@ impl Resolver<'_> {
             })
         } else if let Some(slicer) = item.get("slicer") {
             tcp::Fault::Slicer(Slicer {
-                size: size(slicer, "size")? as usize,
-                variation: size(slicer, "variation")? as usize,
+                size: slicer.size("size")?.0 as usize,
+                variation: slicer.size("variation")?.0 as usize,
                 pause: slicer.duration("pause")?,
             })
         } else if let Some(limit) = item.get("limit_data") {
             tcp::Fault::LimitData(LimitData {
-                bytes: size(limit, "bytes")?,
+                bytes: limit.size("bytes")?.0,
             })
         } else if let Some(loss) = item.get("loss") {
             tcp::Fault::Loss(Loss {
@@ -174,12 +170,5 @@ impl Resolver<'_> {
                 "`protocol: tls` at the target",
             );
         }
-    }
-}
-
-fn size(item: &Item, key: &str) -> Option<u64> {
-    match &item.get(key)?.value {
-        Value::Size(size) => Some(size.0),
-        _ => None,
     }
 }

@@ -1428,7 +1428,7 @@ const CHECK: Table = Table {
             "that",
             Kind::Expression,
             Required,
-            "a condition, or with `pass` and `fail` a number",
+            "a condition; a number, with `pass` and `fail`; or a verdict, with `not`",
         )
         .example("\"p99[shop] < 250ms\""),
         key(
@@ -1461,11 +1461,11 @@ const CHECK: Table = Table {
         .example("end(slow-payments)"),
         key(
             "not",
-            Kind::Anything,
-            Optional("no verdict to rule out"),
-            "a verdict that must not be",
+            Kind::Word(&[word("regressed"), word("improved"), word("same")]),
+            Optional("`that` is no verdict"),
+            "with a verdict such as `compare[candidate]`: what it must not be",
         )
-        .later(),
+        .example("regressed"),
     ],
 };
 

@@ -14,7 +14,7 @@ use super::{
     include,
     yaml::{self, Data, Node},
 };
-use crate::shadow::{Ignore, InvalidPath, Pattern};
+use crate::shadow::{Ignore, InvalidPath};
 
 /// Where the rules stand.
 const KEYS: [&str; 3] = ["diff", "json", "ignore"];
@@ -87,11 +87,11 @@ pub fn written(rule: &Ignore) -> String {
 }
 
 /// Writes the rule into the file of the scenario that lists such rules, or into the scenario's own. `sha256`: of the
-/// files as they were run; `None`: whatever they are now.
+/// files as they were run, the Compose file among them; `None`: whatever they are now.
 pub fn write(path: &Path, sha256: Option<&str>, rule: &Ignore) -> Result<Written, Refused> {
-    Pattern::parse(&rule.path).map_err(Refused::Path)?;
-    let read = include::read(path, &mut Vec::new());
-    if sha256.is_some_and(|sha256| read.sha256 != sha256) {
+    rule.check().map_err(Refused::Path)?;
+    let read = whole(path);
+    if sha256.is_some_and(|sha256| read.files.sha256() != sha256) {
         return Err(Refused::Changed(path.to_owned()));
     }
     let list = read.root.as_ref().and_then(|root| {
@@ -111,8 +111,13 @@ pub fn write(path: &Path, sha256: Option<&str>, rule: &Ignore) -> Result<Written
         file: file.clone(),
         line,
         rule: written(rule),
-        sha256: include::read(path, &mut Vec::new()).sha256,
+        sha256: whole(path).files.sha256(),
     })
+}
+
+/// What is wrong with the files is told to who runs them.
+fn whole(path: &Path) -> include::Read {
+    super::whole(path, &[], &mut Vec::new(), &mut Vec::new())
 }
 
 /// Replaces a file at once, through a new one beside it; `None`: it is not the old text any more.
@@ -141,14 +146,15 @@ pub fn insert(text: &str, rule: &Ignore) -> Result<(String, usize), Refused> {
     };
     let root = Piece::read(body).ok_or(Refused::Shape("it is no YAML"))?;
     let chars: Vec<char> = body.chars().collect();
-    let edit = edit(&root, &chars, &written(rule))?;
+    let written = written(rule);
+    let edit = edit(&root, &chars, &written)?;
     let before: String = chars.iter().take(edit.begin).collect();
     let after: String = chars.iter().skip(edit.end).collect();
     let new = format!("{mark}{before}{}{after}", edit.text);
     if !adds_only(text, &new, rule) {
         return Err(Refused::Unsafe);
     }
-    let lead: String = edit.text.chars().take(edit.rule_at).collect();
+    let lead = edit.text.split(&written).next().unwrap_or_default();
     let line = before.matches('\n').count() + lead.matches('\n').count() + 1;
     Ok((new, line))
 }
@@ -159,8 +165,6 @@ struct Edit {
     begin: usize,
     end: usize,
     text: String,
-    /// Characters of the text before the rule.
-    rule_at: usize,
 }
 
 /// A value and where it begins and ends, in characters.
@@ -209,7 +213,7 @@ impl Piece {
             end: span.end.index(),
             kind: Kind::Scalar,
         };
-        if depth > DEPTH {
+        if depth > yaml::MAX_DEPTH {
             return None;
         }
         piece.kind = match event {
@@ -282,9 +286,6 @@ impl Piece {
     }
 }
 
-/// As deep as a scenario may be.
-const DEPTH: usize = 64;
-
 fn edit(root: &Piece, chars: &[char], rule: &str) -> Result<Edit, Refused> {
     let mut map = root;
     let mut keys = KEYS.as_slice();
@@ -329,7 +330,7 @@ fn fill(name_end: usize, value: &Piece, below: &[&str], chars: &[char], rule: &s
         let at = name_end + colon.map_or(0, |colon| colon + 1);
         (at, at, format!(" {text}"))
     };
-    placed(begin, end, text, rule)
+    Edit { begin, end, text }
 }
 
 /// A map gets a key.
@@ -341,14 +342,14 @@ fn add_key(
     rule: &str,
 ) -> Edit {
     let [key, below @ ..] = keys else {
-        return placed(map.end, map.end, String::new(), rule);
+        return Edit::at(map.end, String::new());
     };
     let last = entries.last().map(|(_, _, value)| value.end);
     if map.is_flow(chars) {
         let entry = format!("{key}: {}", flow(below, rule));
         return match last.map(|end| without_blanks(end, chars)) {
-            Some(end) => placed(end, end, format!(", {entry}"), rule),
-            None => placed(map.begin + 1, map.begin + 1, format!(" {entry} "), rule),
+            Some(end) => Edit::at(end, format!(", {entry}")),
+            None => Edit::at(map.begin + 1, format!(" {entry} ")),
         };
     }
     let indent = " ".repeat(map.column);
@@ -357,7 +358,7 @@ fn add_key(
         text += &format!("{indent}{}{key}:\n", "  ".repeat(depth));
     }
     text += &format!("{indent}{}- {rule}\n", "  ".repeat(keys.len()));
-    below_line(last.unwrap_or(map.end), text, chars, rule)
+    below_line(last.unwrap_or(map.end), text, chars)
 }
 
 /// A list gets an item behind its last.
@@ -365,8 +366,8 @@ fn add_item(list: &Piece, items: &[Piece], chars: &[char], rule: &str) -> Result
     let last = items.last().map(|item| without_blanks(item.end, chars));
     if list.is_flow(chars) {
         return Ok(match last {
-            Some(end) => placed(end, end, format!(", {rule}"), rule),
-            None => placed(list.begin + 1, list.begin + 1, format!(" {rule} "), rule),
+            Some(end) => Edit::at(end, format!(", {rule}")),
+            None => Edit::at(list.begin + 1, format!(" {rule} ")),
         });
     }
     // The dash of the first item; a list's own place is not always that.
@@ -382,7 +383,7 @@ fn add_item(list: &Piece, items: &[Piece], chars: &[char], rule: &str) -> Result
         return Err(Refused::Unsafe);
     }
     let text = format!("{}- {rule}\n", " ".repeat(indent));
-    Ok(below_line(item.end, text, chars, rule))
+    Ok(below_line(item.end, text, chars))
 }
 
 /// A bracket's end takes in the blanks behind it.
@@ -392,26 +393,26 @@ fn without_blanks(end: usize, chars: &[char]) -> usize {
 }
 
 /// Lines below the one on which something ends; a comment behind it stays where it is.
-fn below_line(end: usize, text: String, chars: &[char], rule: &str) -> Edit {
+fn below_line(end: usize, text: String, chars: &[char]) -> Edit {
     let end = without_blanks(end, chars);
     let rest = chars.iter().skip(end).position(|c| *c == '\n');
     if let Some(rest) = rest {
         let below = end + rest + 1;
-        return placed(below, below, text, rule);
+        return Edit::at(below, text);
     }
     // The last line has no end.
     let text = format!("\n{}", text.trim_end());
-    placed(chars.len(), chars.len(), text, rule)
+    Edit::at(chars.len(), text)
 }
 
-fn placed(begin: usize, end: usize, text: String, rule: &str) -> Edit {
-    let at = text.find(rule).unwrap_or(0);
-    let rule_at = text.get(..at).map_or(0, |lead| lead.chars().count());
-    Edit {
-        begin,
-        end,
-        text,
-        rule_at,
+impl Edit {
+    /// Takes nothing away.
+    fn at(place: usize, text: String) -> Self {
+        Self {
+            begin: place,
+            end: place,
+            text,
+        }
     }
 }
 
@@ -606,7 +607,7 @@ mod tests {
             "diff:\n  json:\n    ignore:\n      - { path: $.x, why: y }\n",
         )
         .unwrap();
-        let sha256 = include::read(&main, &mut Vec::new()).sha256;
+        let sha256 = whole(&main).files.sha256();
         let first = write(&main, Some(&sha256), &rule()).unwrap();
         assert_eq!((first.file, first.line), (part.clone(), 5));
         assert_eq!(
@@ -623,6 +624,68 @@ mod tests {
             fs::read_dir(folder.path()).unwrap().count(),
             2,
             "nothing is left beside"
+        );
+    }
+
+    #[test]
+    fn a_scenario_with_a_compose_file_takes_a_rule() {
+        let folder = tempfile::tempdir().unwrap();
+        let main = folder.path().join("main.yaml");
+        fs::write(
+            &main,
+            "name: x\ntopology: { compose: compose.yaml, entry: web }\n\
+             traffic: [ { id: t, generate: { rate: 1/s, arrival: constant, requests: [ { path: / } ] } } ]\n\
+             phases: [ { id: steady, for: 1s } ]\nchecks: [ { id: ok, that: \"requests[web] > 0\" } ]\n",
+        )
+        .unwrap();
+        fs::write(
+            folder.path().join("compose.yaml"),
+            "services: { web: { image: \"web:1\", expose: [8080] } }\n",
+        )
+        .unwrap();
+        let load = || crate::scenario::load(&main, &crate::scenario::Overrides::default());
+        let (loaded, _) = load().unwrap_or_else(|problems| panic!("{problems}"));
+        let done = write(&main, Some(&loaded.sha256), &rule()).unwrap();
+        let (again, _) = load().unwrap_or_else(|problems| panic!("{problems}"));
+        assert_eq!(done.sha256, again.sha256);
+        fs::write(folder.path().join("compose.yaml"), "services: {}\n").unwrap();
+        let refused = write(&main, Some(&done.sha256), &rule());
+        assert!(matches!(refused, Err(Refused::Changed(_))), "{refused:?}");
+    }
+
+    #[test]
+    fn a_rule_may_be_about_a_header_or_the_status() {
+        let folder = tempfile::tempdir().unwrap();
+        let main = folder.path().join("main.yaml");
+        fs::write(&main, "diff: {}\n").unwrap();
+        for path in [
+            "status",
+            "grpc-status",
+            "header:content-type",
+            "trailer:x-sum",
+            "body:truncated",
+        ] {
+            let named = Ignore {
+                path: path.to_owned(),
+                ..rule()
+            };
+            let done = write(&main, None, &named).unwrap();
+            assert!(done.rule.contains(&format!("path: \"{path}\"")), "{done:?}");
+        }
+        let read = crate::scenario::compared(&main, None);
+        let (compared, _) = read.unwrap_or_else(|problems| panic!("{problems}"));
+        let answer = |status: u16, kind: &str| crate::shadow::Answer {
+            status,
+            headers: vec![("content-type".to_owned(), kind.as_bytes().to_owned())],
+            ..crate::shadow::Answer::default()
+        };
+        let rules = &compared.diff.rules;
+        let (primary, shadow) = (answer(200, "text/plain"), answer(203, "text/html"));
+        let found = crate::shadow::compare("/", &primary, &shadow, rules);
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert!(
+            found.iter().all(|one| one.ignored_by.is_some()),
+            "{found:?}"
         );
     }
 
@@ -647,7 +710,7 @@ mod tests {
     #[test]
     fn what_is_no_path_is_refused() {
         let wrong = Ignore {
-            path: "header:x".to_owned(),
+            path: "header:".to_owned(),
             ..rule()
         };
         let refused = write(Path::new("none.yaml"), None, &wrong);

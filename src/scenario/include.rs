@@ -2,8 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
-
 use super::{
     problem::{Files, Place, Problem},
     yaml::{self, Data, Node},
@@ -17,15 +15,12 @@ pub(super) struct Read {
     /// Everything merged; `None`: nothing could be read.
     pub(super) root: Option<Node>,
     pub(super) files: Files,
-    /// SHA-256 of the files' bytes, in order of inclusion, in hex.
-    pub(super) sha256: String,
 }
 
 /// Reads a file and all that it includes.
 pub(super) fn read(path: &Path, problems: &mut Vec<Problem>) -> Read {
     let mut reader = Reader {
         files: Files::default(),
-        digest: Sha256::new(),
         chain: Vec::new(),
         problems,
     };
@@ -33,21 +28,11 @@ pub(super) fn read(path: &Path, problems: &mut Vec<Problem>) -> Read {
     Read {
         root,
         files: reader.files,
-        sha256: hex(&reader.digest.finalize()),
     }
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 struct Reader<'a> {
     files: Files,
-    digest: Sha256,
     /// The files that include one another, outermost first.
     chain: Vec<PathBuf>,
     problems: &'a mut Vec<Problem>,
@@ -69,7 +54,6 @@ impl Reader<'_> {
                 return None;
             }
         };
-        self.digest.update(&bytes);
         let text = match String::from_utf8(bytes) {
             Ok(text) => text,
             Err(error) => {

@@ -4,7 +4,7 @@ use crate::{
     event::Id,
     expr::{Expr, metric::Metric},
     measure::{Filter, Setup, Window},
-    scenario::{Phase, Protocol, Scenario},
+    scenario::{Phase, Scenario},
 };
 
 impl Phase {
@@ -36,7 +36,7 @@ impl Scenario {
             opaque: self
                 .services
                 .iter()
-                .filter(|service| service.protocol == Protocol::Tcp)
+                .filter(|service| !service.protocol.is_http())
                 .map(|service| service.id.clone())
                 .collect(),
             services: self

@@ -6,8 +6,9 @@ use std::{
 };
 
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
-use crate::event::Id;
+use crate::{event::Id, shadow::hex};
 
 /// A place in one of the files of a scenario.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -96,6 +97,15 @@ impl Problem {
 pub(super) struct Files(pub(super) Vec<(PathBuf, String)>);
 
 impl Files {
+    /// SHA-256 of all their bytes, one file after the other, in hex.
+    pub(super) fn sha256(&self) -> String {
+        let mut digest = Sha256::new();
+        for (_, text) in &self.0 {
+            digest.update(text);
+        }
+        hex(&digest.finalize())
+    }
+
     fn name(&self, place: Place) -> String {
         self.0
             .get(usize::from(place.file))

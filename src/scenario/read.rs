@@ -592,5 +592,6 @@ pub(super) fn unit_words(unit: Unit) -> &'static str {
         Unit::Bytes => "a size such as `64KiB`",
         Unit::Count | Unit::Ratio => "a bare number such as `1.2`",
         Unit::Bool => "a condition",
+        Unit::Verdict => "a verdict",
     }
 }

@@ -181,11 +181,7 @@ pub fn metrics() -> String {
             _ if row.name.ends_with("NN") => "10/(1−q)".to_owned(),
             needs => needs.to_string(),
         };
-        let unit = if spec.read.is_some() {
-            super::read::unit_words(spec.unit)
-        } else {
-            "*not supported yet*"
-        };
+        let unit = super::read::unit_words(spec.unit);
         let name = match spec.of {
             Of::Service => expr::bracketed(row.name, "svc"),
             Of::Shadow => expr::bracketed(row.name, "shadow"),

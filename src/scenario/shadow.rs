@@ -8,6 +8,7 @@ use meshbed_proxy::{
 use super::{
     Diff, Part, Role, Service, Shadow,
     problem::Problem,
+    protocol_of,
     resolve::{Ids, Resolver},
     value::{Item, Value},
 };
@@ -30,10 +31,7 @@ impl Resolver<'_> {
                     "there is nothing to copy",
                 );
             }
-            let opaque = |of: &Id| {
-                let mut services = services.iter();
-                services.any(|service| service.id == *of && !service.protocol.is_http())
-            };
+            let opaque = |of: &Id| !protocol_of(services, of).is_http();
             if let (Some(of), Some(at)) = (of.as_ref().filter(|of| opaque(of)), item.get("of")) {
                 self.tell(
                     at,
@@ -353,16 +351,14 @@ fn limits(item: &Item) -> Limits {
         return defaults;
     };
     let count = |key: &str, default: u32| limits.whole(key).map_or(default, |number| number as u32);
-    let size = |key: &str, default| match limits.get(key).map(|item| &item.value) {
-        Some(Value::Size(size)) => *size,
-        _ => default,
-    };
     Limits {
         in_flight: count("in_flight", defaults.in_flight),
         queue: count("queue", defaults.queue),
         deadline: limits.duration("deadline").unwrap_or(defaults.deadline),
-        request_body: size("request_body", defaults.request_body),
-        response_body: size("response_body", defaults.response_body),
+        request_body: limits.size("request_body").unwrap_or(defaults.request_body),
+        response_body: limits
+            .size("response_body")
+            .unwrap_or(defaults.response_body),
         ..defaults
     }
 }

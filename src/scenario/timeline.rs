@@ -15,7 +15,7 @@ use meshbed_proxy::{
 };
 
 use super::{
-    Fault, FaultKind, Phase, Protocol, Select, Service,
+    Fault, FaultKind, Phase, Select, Service, protocol_of,
     resolve::{Ids, Resolver},
     value::{Item, Value},
 };
@@ -104,9 +104,7 @@ impl Resolver<'_> {
             let select = self.select(item);
             let kind = self.fault_kind(item);
             if let (Some((target, _)), Some(kind)) = (&ends, &kind) {
-                let target = services.iter().find(|service| service.id == *target);
-                let protocol = target.map_or_else(Protocol::default, |target| target.protocol);
-                self.fits(item, kind, protocol);
+                self.fits(item, kind, protocol_of(services, target));
             }
             let matcher = Self::matcher(item.get("match"));
             if let (
@@ -292,10 +290,8 @@ impl Resolver<'_> {
             return self.throttle(throttle.get("rate")?).map(Request::Throttle);
         }
         if let Some(truncate) = item.get("truncate") {
-            let Value::Size(after) = &truncate.get("after")?.value else {
-                return None;
-            };
-            return Some(Request::Truncate(Truncate { after: after.0 }));
+            let after = truncate.size("after")?.0;
+            return Some(Request::Truncate(Truncate { after }));
         }
         if let Some(rewrite) = item.get("rewrite") {
             return Some(Request::Rewrite(Rewrite {

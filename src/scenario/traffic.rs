@@ -3,7 +3,7 @@
 use base64::{Engine, engine::general_purpose::STANDARD};
 
 use super::{
-    Arrival, Connections, Part, Protocol, Rewrite, Service, Source, SourceKind, Template,
+    Arrival, Connections, Part, Rewrite, Service, Source, SourceKind, Template, protocol_of,
     resolve::{Ids, Resolver},
     value::{Item, Value},
 };
@@ -55,10 +55,9 @@ impl Resolver<'_> {
                 let at = trace.and_then(|trace| trace.get("file"));
                 let at = at.or_else(|| item.get("generate")).unwrap_or(item);
                 self.stands(Part::Source(id.clone()), at);
-                let protocol = services.iter().find(|service| service.id == to);
                 sources.push(Source {
                     id: id.clone(),
-                    protocol: protocol.map_or_else(Protocol::default, |service| service.protocol),
+                    protocol: protocol_of(services, &to),
                     to,
                     kind,
                     connections,

@@ -156,6 +156,13 @@ impl Item {
         self.get(name).and_then(Self::as_number)
     }
 
+    pub(super) fn size(&self, name: &str) -> Option<ByteSize> {
+        match self.get(name)?.value {
+            Value::Size(size) => Some(size),
+            _ => None,
+        }
+    }
+
     pub(super) fn flag(&self, name: &str) -> Option<bool> {
         match self.get(name)?.value {
             Value::Flag(flag) => Some(flag),

@@ -7,7 +7,7 @@ use saphyr_parser::{Event, Parser, ScalarStyle, Span};
 use super::problem::{Place, Problem};
 
 /// Levels of maps and lists within one another; a scenario has ten or so, and every level costs stack where it is read.
-const MAX_DEPTH: usize = 64;
+pub(super) const MAX_DEPTH: usize = 64;
 
 /// Nodes of one file, aliases expanded: a handful of nested anchors could otherwise fill the memory.
 const MAX_NODES: usize = 200_000;

@@ -138,11 +138,16 @@ impl<'a> Readable<'a> {
     }
 }
 
+/// A content type without its parameters, in lower case.
+pub(super) fn media_type(content_type: &[u8]) -> Vec<u8> {
+    let mut parts = content_type.split(|byte| *byte == b';');
+    let kind = parts.next().unwrap_or_default();
+    kind.trim_ascii().to_ascii_lowercase()
+}
+
 /// By the content type, or without one by the first byte.
 fn form_of(kind: &[u8], body: &[u8]) -> Form {
-    let kind = kind.split(|byte| *byte == b';').next().unwrap_or_default();
-    let kind = kind.trim_ascii().to_ascii_lowercase();
-    match kind.as_slice() {
+    match media_type(kind).as_slice() {
         b"application/json" | b"text/json" => Form::Json,
         b"application/x-ndjson"
         | b"application/ndjson"

@@ -11,7 +11,7 @@ use prost_reflect::{DescriptorPool, DynamicMessage, MethodDescriptor, SerializeO
 use serde_json::Value;
 
 use super::Answer;
-use super::body::{Unread, coding};
+use super::body::{Unread, coding, media_type};
 
 mod wire;
 
@@ -63,13 +63,8 @@ impl fmt::Debug for Descriptors {
 
 /// Whether a content type is gRPC's over HTTP/2, with messages of Protocol Buffers.
 pub(super) fn is_grpc(content_type: &[u8]) -> bool {
-    let kind = content_type
-        .split(|byte| *byte == b';')
-        .next()
-        .unwrap_or_default();
-    let kind = kind.trim_ascii().to_ascii_lowercase();
     matches!(
-        kind.as_slice(),
+        media_type(content_type).as_slice(),
         b"application/grpc" | b"application/grpc+proto"
     )
 }

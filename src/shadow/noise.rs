@@ -12,7 +12,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Kind;
-use crate::stats::{holm, mcnemar};
+use crate::stats::{benjamini_hochberg, holm, mcnemar};
 
 /// The fewest pairs in which a structural difference is called where the control never differed: five heads in a row
 /// are the first that a test at 5 % would call (p = 0.031).
@@ -62,6 +62,8 @@ pub struct Verdict {
     pub p: f64,
     /// Holm over the fields that no rule ignores; of an ignored field, `p`.
     pub p_adjusted: f64,
+    /// Benjamini and Hochberg over the same: where it stands among them, for looking through them.
+    pub q: f64,
     /// What it counts as.
     pub class: Class,
 }
@@ -81,17 +83,20 @@ pub enum Class {
 /// Judges the fields of one candidate's run together, in their order.
 pub fn judge(fields: &[Counted], noise: Noise) -> Vec<Verdict> {
     let tested = fields.iter().filter(|field| !field.ignored);
-    let mut adjusted = holm::adjust(&tested.map(Counted::p).collect::<Vec<_>>()).into_iter();
+    let tested: Vec<f64> = tested.map(Counted::p).collect();
+    let ranks = benjamini_hochberg::adjust(&tested);
+    let mut adjusted = holm::adjust(&tested).into_iter().zip(ranks);
     let verdict = |field: &Counted| {
         let p = field.p();
         if field.ignored {
             return Verdict {
                 p,
                 p_adjusted: p,
+                q: p,
                 class: Class::Ignored,
             };
         }
-        let p_adjusted = adjusted.next().unwrap_or(1.0);
+        let (p_adjusted, q) = adjusted.next().unwrap_or((1.0, 1.0));
         let class = if !field.learnt && field.is_material(p_adjusted, noise) {
             Class::Material
         } else {
@@ -100,6 +105,7 @@ pub fn judge(fields: &[Counted], noise: Noise) -> Vec<Verdict> {
         Verdict {
             p,
             p_adjusted,
+            q,
             class,
         }
     };
@@ -259,5 +265,8 @@ mod tests {
                 .iter()
                 .all(|verdict| (verdict.p_adjusted - 0.011_718_75).abs() < 1e-12)
         );
+        // For looking through them, equals have the rank of the last.
+        let q = verdicts.iter().map(|verdict| verdict.q);
+        assert!(q.into_iter().all(|q| (q - 0.003_906_25).abs() < 1e-12));
     }
 }

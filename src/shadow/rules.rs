@@ -6,7 +6,7 @@ use jiff::civil::Date;
 
 use super::path::Step;
 use super::template;
-use super::{Descriptors, Endpoint, Format, Noise, Pattern};
+use super::{Descriptors, Endpoint, Format, InvalidPath, Noise, Pattern};
 
 /// Headers that are compared unless a scenario lists others. Of `set-cookie` only the cookies' names are: their values
 /// differ in any service with sessions.
@@ -88,6 +88,16 @@ pub struct Ignore {
     pub why: String,
     /// The last day on which the rule holds; `None`: for good.
     pub until: Option<Date>,
+}
+
+impl Ignore {
+    /// Whether its path is one that a rule can ignore.
+    pub fn check(&self) -> Result<(), InvalidPath> {
+        match named(&self.path) {
+            Some(_) => Ok(()),
+            None => Pattern::parse(&self.path).map(drop),
+        }
+    }
 }
 
 /// What is wrong with a value of [`Settings`].
@@ -234,11 +244,6 @@ impl Rules {
     /// The endpoint a request belongs to: `GET /cart/{id}`.
     pub fn endpoint(&self, method: &str, target: &str) -> String {
         template::endpoint(&self.endpoints, method, target)
-    }
-
-    /// When a difference is material.
-    pub fn noise(&self) -> Noise {
-        self.noise
     }
 
     /// Types of gRPC messages.

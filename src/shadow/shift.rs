@@ -18,7 +18,7 @@ const MIN_SIZES: usize = 20;
 
 /// The least distance of two distribution functions, beyond the floor, that counts: one of two uniform ranges is a third
 /// wider, or a quarter of the values lies elsewhere.
-pub const MIN_SHIFT: f64 = 0.25;
+const MIN_SHIFT: f64 = 0.25;
 
 /// The least share of answers in which a field must differ between primary and control for its values to say nothing.
 const ALWAYS: f64 = 0.9;

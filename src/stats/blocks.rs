@@ -89,17 +89,7 @@ impl Stretch {
                 for second in seconds.iter().cycle().skip(begin).take(length) {
                     block.merge(second);
                 }
-                let mut counts = block.buckets().peekable();
-                let mut sum = 0;
-                buckets
-                    .iter()
-                    .map(|bucket| {
-                        if let Some((_, count)) = counts.next_if(|(at, _)| at == bucket) {
-                            sum += u64::from(count);
-                        }
-                        sum
-                    })
-                    .collect()
+                cumulated(&block, buckets)
             })
             .collect();
         Self {
@@ -109,7 +99,27 @@ impl Stretch {
     }
 }
 
-impl Drawn<'_> {
+/// A histogram's counts up to each of these buckets, which are all that it has and ascend.
+pub(super) fn cumulated(histogram: &Histogram, buckets: &[u16]) -> Vec<u64> {
+    let mut counts = histogram.buckets().peekable();
+    let mut sum = 0;
+    buckets
+        .iter()
+        .map(|bucket| {
+            if let Some((_, count)) = counts.next_if(|(at, _)| at == bucket) {
+                sum += u64::from(count);
+            }
+            sum
+        })
+        .collect()
+}
+
+impl<'a> Drawn<'a> {
+    /// Of blocks' counts up to each of these buckets.
+    pub(super) fn new(buckets: &'a [u16], blocks: Vec<&'a [u64]>) -> Self {
+        Self { buckets, blocks }
+    }
+
     /// A quantile by nearest rank, as the greatest value of its bucket; `None`: nothing was drawn.
     pub fn quantile(&self, quantile: Quantile) -> Option<u64> {
         let up_to =

@@ -1,7 +1,7 @@
 //! State: a fold over events. Nothing here draws, waits or reads a clock; a frame costs the same however long the run is.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque, btree_map},
     sync::Arc,
 };
 
@@ -18,7 +18,7 @@ use crate::{
         Request, RunEvent, RunState, Scored, Tick,
     },
     measure::{Class, ErrorRule},
-    scenario::{Backing, Role, Scenario},
+    scenario::{Role, Scenario},
     stats::histogram::bounds_of,
 };
 
@@ -92,6 +92,8 @@ pub struct CheckFacts {
     pub weight: f64,
     /// The expression.
     pub that: String,
+    /// What its verdict must not be; `None`: it is none.
+    pub not: Option<String>,
     /// The bounds of a graded check: full points, none; and their unit.
     pub bounds: Option<(f64, f64, &'static str)>,
     /// The phases it is judged over.
@@ -149,6 +151,7 @@ impl Facts {
                     must: check.must,
                     weight: check.weight,
                     that: check.text.clone(),
+                    not: check.not.map(|not| not.name().to_owned()),
                     bounds: check
                         .graded
                         .map(|graded| (graded.pass, graded.fail, check.that.unit().name())),
@@ -203,6 +206,13 @@ impl Facts {
             .any(|(_, id, driven)| *driven && &**id == service)
     }
 
+    /// The phase of this moment.
+    pub fn phase_at(&self, t_us: Micros) -> Option<Id> {
+        let mut phases = self.phases.iter();
+        let phase = phases.find(|phase| (phase.1..phase.2).contains(&t_us));
+        phase.map(|phase| phase.0.clone())
+    }
+
     /// The end of the last phase.
     pub fn length_us(&self) -> Micros {
         self.phases.last().map_or(0, |phase| phase.2)
@@ -220,10 +230,7 @@ fn addresses(scenario: &Scenario) -> BTreeMap<Id, String> {
         .map(|shadow| (&shadow.id, &shadow.backing));
     services
         .chain(shadows)
-        .filter_map(|(id, backing)| match backing {
-            Backing::Address(list) => Some((id.clone(), list.first()?.to_string())),
-            _ => None,
-        })
+        .filter_map(|(id, backing)| Some((id.clone(), backing.addresses().first()?.to_string())))
         .collect()
 }
 
@@ -350,6 +357,8 @@ pub struct Judged {
     pub total: u64,
     /// How likely it is that noise alone did it.
     pub p: f64,
+    /// By which it is ranked.
+    pub q: f64,
 }
 
 /// A field that differs between a shadow and the primary.
@@ -413,6 +422,16 @@ pub struct Shadowed {
     recent: VecDeque<Arc<Mirror>>,
 }
 
+impl Shadowed {
+    /// Fields that differ at an endpoint, in order of place.
+    pub fn at(&self, endpoint: &str) -> btree_map::Range<'_, Place, Field> {
+        let first = |endpoint: String| (endpoint, String::new(), "");
+        // No name stands between one and the same with a zero behind it.
+        self.fields
+            .range(first(endpoint.to_owned())..first(format!("{endpoint}\0")))
+    }
+}
+
 /// Whether both are answers to the same request.
 fn is_same_call(a: &Mirror, b: &Mirror) -> bool {
     let key = |mirror: &Mirror| (mirror.ordinal, mirror.n);
@@ -456,6 +475,8 @@ pub enum Question {
         which: Which,
         /// How many of them cannot be replayed.
         left_out: usize,
+        /// Only once the run is over: a second bed beside it would spoil its latencies.
+        later: bool,
     },
 }
 
@@ -549,6 +570,8 @@ pub struct App {
     pub saved: Option<Vec<Tick>>,
     /// The requests that were replayed last because they differ.
     pub replay: Option<Replay>,
+    /// What is to be replayed once the run is over.
+    pub waiting: Option<Which>,
     /// Commands that were copied, to be printed when the terminal is given back.
     pub copied: Vec<String>,
 }
@@ -616,6 +639,7 @@ impl App {
             ending: None,
             saved: None,
             replay: None,
+            waiting: None,
             copied: Vec::new(),
             facts,
         }
@@ -664,9 +688,8 @@ impl App {
             RunEvent::Hop(hop) => self.hop(hop),
             RunEvent::Served(served) => {
                 for (bucket, count) in served.latency.buckets() {
-                    for _ in 0..count {
-                        self.serve(&served.service, served.t_us, bounds_of(bucket).1, false);
-                    }
+                    let us = bounds_of(bucket).1;
+                    self.serve(&served.service, served.t_us, us, false, count);
                 }
                 self.served_errors(&served.service, served.t_us, served.errors);
             }
@@ -821,6 +844,7 @@ impl App {
             request.intended_us,
             request.response_us(),
             failed,
+            1,
         );
     }
 
@@ -845,26 +869,33 @@ impl App {
             .intended_ms
             .map_or(hop.start_us, |ms| u64::from(ms) * 1_000);
         let failed = self.facts.errors.is_error(hop.status, hop.complete, None);
-        self.serve(&hop.service, intended, hop.us, failed);
+        self.serve(&hop.service, intended, hop.us, failed, 1);
     }
 
-    pub(super) fn serve(&mut self, service: &Id, intended_us: Micros, us: Micros, failed: bool) {
-        let phase = self
-            .facts
-            .phases
-            .iter()
-            .find(|phase| (phase.1..phase.2).contains(&intended_us))
-            .map(|phase| phase.0.clone());
+    /// Counts so many requests that took so long.
+    pub(super) fn serve(
+        &mut self,
+        service: &Id,
+        intended_us: Micros,
+        us: Micros,
+        failed: bool,
+        times: u32,
+    ) {
+        let phase = self.facts.phase_at(intended_us);
         let served = self.served.entry(service.clone()).or_default();
         let second = served.seconds.entry(intended_us / 1_000_000).or_default();
-        second.count += 1;
-        second.errors += u64::from(failed);
-        second.values.push(u32::try_from(us).unwrap_or(u32::MAX));
+        let errors = if failed { u64::from(times) } else { 0 };
+        second.count += u64::from(times);
+        second.errors += errors;
+        let value = u32::try_from(us).unwrap_or(u32::MAX);
+        second
+            .values
+            .extend(std::iter::repeat_n(value, times as usize));
         if let Some(bin) = second.bins.get_mut(bin(us)) {
-            *bin += 1;
+            *bin += times;
         }
         let Some(phase) = phase else { return };
-        *served.errors.entry(phase.clone()).or_default() += u64::from(failed);
+        *served.errors.entry(phase.clone()).or_default() += errors;
         // These bounds are always accepted; the other arm cannot be reached.
         if let (false, Ok(empty)) = (
             served.phases.contains_key(&phase),
@@ -873,18 +904,13 @@ impl App {
             served.phases.insert(phase.clone(), empty);
         }
         if let Some(histogram) = served.phases.get_mut(&phase) {
-            histogram.saturating_record(us);
+            histogram.saturating_record_n(us, u64::from(times));
         }
     }
 
     /// Errors among what was served.
     fn served_errors(&mut self, service: &Id, t_us: Micros, errors: u64) {
-        let phase = self
-            .facts
-            .phases
-            .iter()
-            .find(|phase| (phase.1..phase.2).contains(&t_us))
-            .map(|phase| phase.0.clone());
+        let phase = self.facts.phase_at(t_us);
         let served = self.served.entry(service.clone()).or_default();
         served.seconds.entry(t_us / 1_000_000).or_default().errors += errors;
         if let Some(phase) = phase {
@@ -906,9 +932,9 @@ impl App {
             .map(|(primary, answer)| (primary.us, answer.us));
         self.tell_control(mirror);
         let recent = self.recent_of_control(&mirror.shadow);
+        let recent = recent.filter(|_| self.wants_examples(mirror));
         let noise = recent.and_then(|recent| {
-            let wanted = self.wants_examples(mirror);
-            let mut latest = recent.iter().rev().filter(|_| wanted);
+            let mut latest = recent.iter().rev();
             latest.find(|other| is_same_call(other, mirror)).cloned()
         });
         let Some(shadowed) = self.shadowed.get_mut(&mirror.shadow) else {
@@ -1003,6 +1029,11 @@ impl App {
                 }
             }
         }
+    }
+
+    /// What is to be replayed now that the run is over.
+    pub fn due(&mut self) -> Option<Which> {
+        self.waiting.take_if(|_| self.ending.is_some())
     }
 
     /// A replay of differing requests has begun, is further on, or is over.

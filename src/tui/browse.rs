@@ -96,11 +96,23 @@ pub struct Row<'a> {
     pub control: u64,
 }
 
+impl Row<'_> {
+    /// Its rank, where the report has judged it; before that there is none, and counts decide.
+    fn q(&self) -> f64 {
+        let judged = self.field.and_then(|field| field.judged.as_ref());
+        judged.map_or(1.0, |judged| judged.q)
+    }
+}
+
 /// What is chosen in the three panes.
 #[derive(Debug, Clone)]
 pub struct Chosen<'a> {
+    /// All endpoints that are listed.
+    pub endpoints: Vec<Endpoint>,
     /// The endpoint, and its line.
     pub endpoint: (usize, Endpoint),
+    /// All fields that are listed of it.
+    pub rows: Vec<Row<'a>>,
     /// The field, and its line.
     pub row: Option<(usize, Row<'a>)>,
     /// The example, its number, and how many there are.
@@ -129,10 +141,10 @@ fn control_of<'a>(shown: &'a App, shadow: &str) -> Option<&'a Shadowed> {
 /// theirs.
 pub fn endpoints(app: &App, shown: &App) -> Vec<Endpoint> {
     let lets = |shadow: &str, shadowed: &Shadowed, endpoint: &str| {
-        let mut fields = shadowed.fields.keys().filter(|place| place.0 == endpoint);
+        let mut fields = shadowed.at(endpoint);
         app.view.lets(endpoint)
             || app.view.lets(shadow)
-            || fields.any(|place| app.view.lets(&place.1))
+            || fields.any(|(place, _)| app.view.lets(&place.1))
     };
     let mut endpoints: Vec<Endpoint> = listed(shown)
         .flat_map(|(id, shadowed)| {
@@ -156,11 +168,9 @@ pub fn endpoints(app: &App, shown: &App) -> Vec<Endpoint> {
 }
 
 fn differing(shown: &App, shadow: &str, shadowed: &Shadowed, endpoint: &str) -> usize {
-    let fields = shadowed.fields.iter();
+    let fields = shadowed.at(endpoint);
     fields
-        .filter(|(place, field)| {
-            place.0 == endpoint && shown.standing(shadow, place, field) == Standing::Differs
-        })
+        .filter(|(place, field)| shown.standing(shadow, place, field) == Standing::Differs)
         .count()
 }
 
@@ -174,7 +184,7 @@ pub fn fields<'a>(app: &App, shown: &'a App, endpoint: &Endpoint) -> Vec<Row<'a>
         let field = control.and_then(|control| control.fields.get(place));
         field.map_or(0, |field| field.count)
     };
-    let own = shadowed.fields.iter().map(|(place, field)| {
+    let own = shadowed.at(&endpoint.name).map(|(place, field)| {
         let standing = shown.standing(&endpoint.shadow, place, field);
         let (count, control) = field.judged.as_ref().map_or_else(
             || (field.count, at_control(place)),
@@ -190,7 +200,7 @@ pub fn fields<'a>(app: &App, shown: &'a App, endpoint: &Endpoint) -> Vec<Row<'a>
     });
     let only_control = control
         .into_iter()
-        .flat_map(|control| &control.fields)
+        .flat_map(|control| control.at(&endpoint.name))
         .filter(|(place, _)| !shadowed.fields.contains_key(*place))
         .map(|(place, field)| Row {
             standing: if field.rule.is_some() {
@@ -206,13 +216,18 @@ pub fn fields<'a>(app: &App, shown: &'a App, endpoint: &Endpoint) -> Vec<Row<'a>
     let all = app.view.lets(&endpoint.name) || app.view.lets(&endpoint.shadow);
     let mut rows: Vec<Row<'a>> = own
         .chain(only_control)
-        .filter(|row| row.place.0 == endpoint.name && (all || app.view.lets(&row.place.1)))
+        .filter(|row| all || app.view.lets(&row.place.1))
         .filter(|row| app.view.browse.noise || row.standing == Standing::Differs)
         .collect();
     if app.view.by_name {
         rows.sort_by_key(|row| row.place);
     } else {
-        rows.sort_by_key(|row| (row.standing, Reverse(row.count), Reverse(row.control)));
+        rows.sort_by(|a, b| {
+            let standings = a.standing.cmp(&b.standing);
+            let chances = standings.then_with(|| a.q().total_cmp(&b.q()));
+            let of = |row: &Row<'_>| (Reverse(row.count), Reverse(row.control));
+            chances.then_with(|| of(a).cmp(&of(b)))
+        });
     }
     rows
 }
@@ -221,17 +236,19 @@ pub fn fields<'a>(app: &App, shown: &'a App, endpoint: &Endpoint) -> Vec<Row<'a>
 pub fn chosen<'a>(app: &App, shown: &'a App) -> Option<Chosen<'a>> {
     let endpoints = endpoints(app, shown);
     let at = endpoint_at(app, &endpoints);
-    let endpoint = endpoints.into_iter().nth(at)?;
+    let endpoint = endpoints.get(at)?.clone();
     let rows = fields(app, shown, &endpoint);
     let line = field_at(app, &rows);
-    let row = rows.into_iter().nth(line);
+    let row = rows.get(line).cloned();
     let example = row.as_ref().and_then(|row| {
         let examples = &row.field?.examples;
         let number = app.view.browse.example.checked_rem(examples.len())?;
         Some((examples.get(number)?, number, examples.len()))
     });
     Some(Chosen {
+        endpoints,
         endpoint: (at, endpoint),
+        rows,
         row: row.map(|row| (line, row)),
         example,
     })
@@ -335,7 +352,6 @@ pub fn behind(app: &App) -> Option<Behind> {
     let shown = app.shown();
     let chosen = chosen(app, shown)?;
     let (_, endpoint) = &chosen.endpoint;
-    let rows;
     let (fields, only, what): (Vec<&Field>, _, _) =
         match (app.view.browse.pane, &chosen.row, chosen.example) {
             (Pane::Example, Some((_, row)), Some((example, _, _))) => (
@@ -349,8 +365,8 @@ pub fn behind(app: &App) -> Option<Behind> {
                 (row.field.into_iter().collect(), None, what)
             }
             _ => {
-                rows = self::fields(app, shown, endpoint);
-                let differ = rows.iter().filter(|row| row.standing == Standing::Differs);
+                let rows = chosen.rows.iter();
+                let differ = rows.filter(|row| row.standing == Standing::Differs);
                 let what = format!("all that differs at {}", endpoint.name);
                 (differ.filter_map(|row| row.field).collect(), None, what)
             }

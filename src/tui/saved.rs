@@ -68,7 +68,9 @@ pub fn open(report: &Report) -> Result<App, Error> {
     Ok(app)
 }
 
-const UNITS: [&str; 7] = ["us", "share", "per_s", "count", "bytes", "ratio", "bool"];
+const UNITS: [&str; 8] = [
+    "us", "share", "per_s", "count", "bytes", "ratio", "bool", "verdict",
+];
 const KINDS: [&str; 7] = [
     "missing", "extra", "type", "value", "order", "status", "header",
 ];
@@ -141,6 +143,7 @@ fn facts(run: &Run) -> Facts {
                 must: check.must,
                 weight: check.weight,
                 that: check.that.clone(),
+                not: check.not.clone(),
                 bounds: Option::zip(check.pass, check.fail)
                     .map(|(pass, fail)| (pass, fail, known(&UNITS, &check.unit))),
                 over: check.over.as_deref().unwrap_or("all").replace(',', " "),
@@ -395,6 +398,7 @@ fn judged(app: &mut App, run: &Run) {
                     both: field.both,
                     total: field.total,
                     p: field.p_adjusted,
+                    q: field.q.unwrap_or(field.p_adjusted),
                 });
             }
         }
@@ -406,7 +410,7 @@ fn request(app: &mut App, line: &Value) -> Option<()> {
     if let Some(service) = line["service"].as_str() {
         let intended = line["intended_us"].as_u64()?;
         let us = line["done_us"].as_u64()?.saturating_sub(intended);
-        app.serve(&service.into(), intended, us, line["error"] == true);
+        app.serve(&service.into(), intended, us, line["error"] == true, 1);
     }
     let hops = line["hops"].as_array().or(line["late"].as_array())?;
     for hop in hops {
@@ -425,7 +429,7 @@ fn request(app: &mut App, line: &Value) -> Option<()> {
             Some(ms) => ms * 1000,
             None => hop["start_us"].as_u64()?,
         };
-        app.serve(&service, intended, hop["us"].as_u64()?, failed);
+        app.serve(&service, intended, hop["us"].as_u64()?, failed, 1);
     }
     None
 }
@@ -444,9 +448,7 @@ fn intervals(app: &mut App, report: &Report) {
         }
         for (bucket, count) in interval.histogram.buckets() {
             let (_, us) = crate::stats::histogram::bounds_of(bucket);
-            for _ in 0..count {
-                app.serve(&service, interval.begin_us, us, false);
-            }
+            app.serve(&service, interval.begin_us, us, false, count);
         }
     }
 }

@@ -215,8 +215,13 @@ fn copy(app: &mut App) -> Next {
     Next::Copy(text)
 }
 
-/// Asks whether to replay what is chosen; while a replay lasts, or has just ended, shows it.
+/// Asks whether to replay what is chosen; one that waits for the end of the run is taken back.
 fn replay(app: &mut App) {
+    if app.waiting.take().is_some() {
+        app.replay = None;
+        say(app, "replay", "nothing is replayed when the run is over");
+        return;
+    }
     if app
         .replay
         .as_ref()
@@ -227,11 +232,6 @@ fn replay(app: &mut App) {
             "replay",
             "one replay is under way: it is told beside the example",
         );
-        return;
-    }
-    if app.ending.is_none() && !app.facts.is_live {
-        let why = "the run is still on, and a second bed beside it would spoil its latencies: ask again when it is over";
-        say(app, "replay", why);
         return;
     }
     if app.facts.file.is_empty() && !app.facts.is_live {
@@ -251,6 +251,7 @@ fn replay(app: &mut App) {
             what: behind.what,
             which: behind.which,
             left_out: behind.left_out,
+            later: app.ending.is_none() && !app.facts.is_live,
         });
         return;
     }
@@ -268,23 +269,17 @@ fn ignore(app: &mut App) {
     let chosen = browse::chosen(app, app.shown());
     let place = chosen.and_then(|chosen| Some(chosen.row?.1.place.clone()));
     let why_not = match &place {
-        None => "no field is chosen: nothing to ignore".to_owned(),
+        None => "no field is chosen: nothing to ignore",
         Some(_) if app.facts.file.is_empty() => {
-            "this run names no scenario file to write a rule into".to_owned()
+            "this run names no scenario file to write a rule into"
         }
-        Some((_, path, _)) if path.starts_with('$') => {
+        Some((_, path, _)) => {
             let (path, text) = (path.clone(), String::new());
             app.view.question = Some(Question::Why { path, text });
             return;
         }
-        Some((_, path, _)) => match path.strip_prefix("header:") {
-            Some(name) => format!(
-                "`diff.json.ignore` takes JSON paths; to ignore this header, write `{name}` into `diff.headers.ignore`"
-            ),
-            None => format!("`diff.json.ignore` takes JSON paths; no rule ignores `{path}`"),
-        },
     };
-    say(app, "ignore", &why_not);
+    say(app, "ignore", why_not);
 }
 
 /// Asks for the folder of the other run: most often one beside this one's.
@@ -330,8 +325,18 @@ fn answer(app: &mut App, action: Action) -> Next {
             });
         }
         (Question::Again { what, which, .. }, Action::Keep | Action::Type('y')) => {
-            app.replay = Some(Replay::new(std::mem::take(what), which.ordinals()));
-            return Next::Ask(Order::Replay(which.clone()));
+            let mut replay = Replay::new(std::mem::take(what), which.ordinals());
+            let later = app.ending.is_none() && !app.facts.is_live;
+            if later {
+                "waits for the end of the run".clone_into(&mut replay.step);
+                app.waiting = Some(which.clone());
+            }
+            app.replay = Some(replay);
+            return if later {
+                Next::Stay
+            } else {
+                Next::Ask(Order::Replay(which.clone()))
+            };
         }
         (_, Action::Clear | Action::Quit) | (Question::Again { .. }, Action::Type(_)) => {
             return Next::Stay;

@@ -20,7 +20,6 @@ use ratatui::{
 use super::{
     again::Which,
     app::{App, Overlay, Question, Screen, Standing},
-    browse::Pane,
     show,
     theme::{Theme, Tone},
 };
@@ -140,13 +139,12 @@ fn to_ascii(frame: &mut Frame<'_>) {
     }
 }
 
-/// How many panes the focus walks through on the screen that is shown.
+/// How many panes the focus walks through on the screen that is shown; those of differences are walked through by name.
 pub fn panes(app: &App) -> usize {
     match app.view.screen {
         Screen::Live => live::PANELS.len(),
-        Screen::Diffs => Pane::ALL.len(),
         Screen::Histogram => histogram::services(app.shown()).len(),
-        Screen::Events | Screen::Score => 1,
+        Screen::Diffs | Screen::Events | Screen::Score => 1,
     }
 }
 
@@ -327,6 +325,7 @@ fn asked(question: &Question, theme: &Theme, width: u16) -> Line<'static> {
             what,
             which,
             left_out,
+            later,
         } => {
             let count = which.len();
             let left_out = match left_out {
@@ -334,6 +333,7 @@ fn asked(question: &Question, theme: &Theme, width: u16) -> Line<'static> {
                 left_out => format!(", {left_out} left out"),
             };
             let how = match which {
+                Which::Scheduled(_) if *later => "once the run is over replay",
                 Which::Scheduled(_) => "bring the bed up and replay",
                 Which::Known(_) => "ask primary and shadows again:",
             };

@@ -36,6 +36,49 @@ fn without_tax(request: &Request) -> Vec<u8> {
 }
 
 #[test]
+fn a_primary_that_is_asked_twice_shows_its_own_noise() {
+    let (primary, candidate) = (Peer::new(shop), Peer::new(without_tax));
+    let mirror = Mirror::to(&primary)
+        .shadow("candidate", candidate.address)
+        .with(&["--control", "self"])
+        .start("self");
+    let mut client = Client::connect(mirror.address);
+    for number in 0..100 {
+        assert_eq!(client.get(&format!("/cart/{number}")).status(), 200);
+    }
+    let done = mirror.stop();
+    assert_eq!(done.code, Some(0), "{}", done.said);
+    assert_eq!(primary.seen().len(), 200);
+    let run = done.run();
+    let diffs = &run["diffs"]["candidate"];
+    assert_eq!(
+        (&diffs["control"], &diffs["material"]),
+        (&"self".into(), &1.into())
+    );
+    assert_eq!(diffs["paired"], 100, "{diffs}");
+    let fields = diffs["fields"].as_array().unwrap();
+    let class = |path: &str| {
+        let field = fields.iter().find(|field| field["path"] == path);
+        field.map(|field| field["class"].clone())
+    };
+    assert_eq!(class("$.items[*].tax"), Some("material".into()));
+    assert_eq!(class("$.id"), Some("noise".into()));
+}
+
+#[test]
+fn a_primary_is_not_asked_twice_to_change_something() {
+    let done = std::process::Command::new(env!("CARGO_BIN_EXE_meshbed"))
+        .args(["mirror", "--listen", "127.0.0.1:0", "--to", "127.0.0.1:1"])
+        .args(["--shadow", "127.0.0.1:2", "--control", "self"])
+        .args(["--unsafe", "allow"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8(done.stderr).unwrap();
+    assert_eq!(done.status.code(), Some(2), "{said}");
+    assert!(said.contains("would change something twice"), "{said}");
+}
+
+#[test]
 fn a_planted_difference_is_found_and_noise_is_none() {
     let (primary, candidate, control) = (Peer::new(shop), Peer::new(without_tax), Peer::new(shop));
     let mirror = Mirror::to(&primary)

@@ -221,17 +221,61 @@ fn a_difference_is_browsed_copied_replayed_and_ignored() {
 }
 
 #[test]
-fn nothing_is_replayed_while_the_run_is_on_and_no_rule_is_written_without_a_reason() {
+fn a_replay_waits_for_the_end_of_the_run() {
     let mut app = played();
     typed(&mut app, "2r");
-    let overlay = app.view.overlay.as_ref().unwrap();
-    assert!(overlay.lines[0].contains("still on"), "{overlay:?}");
-    typed(&mut app, "qi  ");
+    insta::assert_snapshot!("diffs_replay_later_80x24", drawn(&app, 80, 24));
+    assert_eq!(typed(&mut app, "y"), Next::Stay);
+    assert_eq!(app.due(), None, "the run is on");
+    let step = |app: &App| app.replay.as_ref().map(|replay| replay.step.clone());
+    assert_eq!(step(&app).as_deref(), Some("waits for the end of the run"));
+    // Once more takes it back.
+    typed(&mut app, "r");
+    assert_eq!((&app.waiting, step(&app)), (&None, None));
+    typed(&mut app, "qry");
+    app.end(ended().ending.unwrap());
+    let Some(Which::Scheduled(ordinals)) = app.due() else {
+        panic!("it has waited")
+    };
+    assert!(!ordinals.is_empty());
+    assert_eq!(app.due(), None, "once");
+}
+
+#[test]
+fn no_rule_is_written_without_a_reason() {
+    let mut app = played();
+    typed(&mut app, "2i  ");
     assert_eq!(press(&mut app, KeyCode::Enter), Next::Stay);
     assert!(app.view.question.is_some(), "it waits for a reason");
     press(&mut app, KeyCode::Esc);
     assert_eq!(app.view.question, None);
     assert_eq!(app.view.screen, Screen::Diffs);
+}
+
+#[test]
+fn a_header_and_a_status_are_ignored_like_fields() {
+    for (path, kind) in [("header:content-type", "header"), ("status", "status")] {
+        let mut app = played();
+        let RunEvent::Mirror(mirror) = mirrored(1, 30_000_000, "candidate", false) else {
+            unreachable!()
+        };
+        let mut mirror = Arc::unwrap_or_clone(mirror);
+        mirror.endpoint = "GET /only".to_owned();
+        mirror.differences[0].path = path.to_owned();
+        mirror.differences[0].kind = kind;
+        mirror.differences[0].rule = None;
+        app.fold(&RunEvent::Mirror(Arc::new(mirror)));
+        typed(&mut app, "2/only");
+        press(&mut app, KeyCode::Enter);
+        typed(&mut app, "ian other build");
+        assert_eq!(
+            press(&mut app, KeyCode::Enter),
+            Next::Ask(Order::Ignore {
+                path: path.to_owned(),
+                why: "an other build".to_owned()
+            })
+        );
+    }
 }
 
 #[test]
@@ -388,6 +432,7 @@ fn check(
         must,
         weight: 3.0,
         that: that.to_owned(),
+        not: None,
         bounds,
         over: over.to_owned(),
     }

@@ -53,12 +53,7 @@ impl Bundle {
                 planned: tally.requests,
                 span_us: mirrored.length_us,
             },
-            host: Host {
-                cores: std::thread::available_parallelism().map_or(1, usize::from),
-                workers: scenario.workers,
-                kernel: kernel(),
-                started: self.started,
-            },
+            host: Host::here(scenario.workers, self.started),
             git: option_env!("MESHBED_GIT").unwrap_or_default().to_owned(),
             sent: tally.requests,
             done: tally.answered,
@@ -75,11 +70,4 @@ impl Bundle {
         };
         self.writer.finish(&mirrored.measured, &facts)
     }
-}
-
-/// The kernel's release; empty where it does not say.
-fn kernel() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/osrelease")
-        .map(|release| release.trim().to_owned())
-        .unwrap_or_default()
 }

@@ -2,7 +2,7 @@
 
 use std::{
     net::{SocketAddr, ToSocketAddrs as _},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use http::{HeaderName, HeaderValue};
@@ -22,13 +22,14 @@ use crate::{
 const CANDIDATE: &str = "candidate";
 const CONTROL: &str = "control";
 
+/// In place of a control's address, and then its id: the primary is its own control.
+const SELF: &str = "self";
+
 /// What is asked for, resolved.
 #[derive(Debug, Clone)]
 pub(super) struct Asked {
     /// How to get at the traffic.
     pub(super) way: Way,
-    /// The file that says how answers are compared.
-    pub(super) file: Option<PathBuf>,
     wanted: Wanted,
     /// Limits of the command line, which win over the file's.
     own: OwnLimits,
@@ -48,7 +49,7 @@ impl Asked {
     pub(super) fn of(args: &Args, way: Way) -> Result<Self, String> {
         let wrong = |what: String| format!("error: {what}");
         let primary = way.primary(args).map_err(wrong)?;
-        let shadows = shadows(args).map_err(wrong)?;
+        let shadows = shadows(args, &way, &primary).map_err(wrong)?;
         let own = OwnLimits {
             in_flight: args.in_flight,
             queue: args.queue,
@@ -57,7 +58,6 @@ impl Asked {
             response_body: args.response_body,
         };
         let mut asked = Self {
-            file: args.diff.clone(),
             wanted: Wanted {
                 from: way.describe(),
                 primary,
@@ -104,21 +104,23 @@ impl Asked {
         self.wanted.scenario()
     }
 
+    /// The file that says how answers are compared.
+    pub(super) fn file(&self) -> Option<&Path> {
+        self.wanted.compared.file.as_deref()
+    }
+
     /// The same with what the file says now.
     pub(super) fn again(&self) -> Result<Scenario, String> {
         let mut asked = self.clone();
-        if let Some(file) = &self.file {
+        if let Some(file) = self.file() {
             asked.read(file)?;
         }
         Ok(asked.scenario())
     }
 
     fn read(&mut self, file: &Path) -> Result<(), String> {
-        let shadows = self.wanted.shadows.iter();
-        let mut controls = shadows.filter(|(_, role, ..)| *role == Role::Control);
-        let control = controls.next().map(|(id, ..)| id);
-        let (compared, warnings) =
-            scenario::compared(file, control).map_err(|problems| problems.to_string())?;
+        let (compared, warnings) = scenario::compared(file, self.wanted.control())
+            .map_err(|problems| problems.to_string())?;
         for warning in warnings {
             eprintln!("{warning}");
         }
@@ -145,7 +147,11 @@ impl OwnLimits {
     }
 }
 
-fn shadows(args: &Args) -> Result<Vec<(Id, Role, String, SocketAddr)>, String> {
+fn shadows(
+    args: &Args,
+    way: &Way,
+    primary: &(String, SocketAddr),
+) -> Result<Vec<(Id, Role, String, SocketAddr)>, String> {
     let mut shadows: Vec<(Id, Role, String, SocketAddr)> = Vec::new();
     for (number, written) in (1..).zip(&args.shadow) {
         let default = match number {
@@ -154,8 +160,24 @@ fn shadows(args: &Args) -> Result<Vec<(Id, Role, String, SocketAddr)>, String> {
         };
         shadows.push(shadow("--shadow", written, &default, Role::Candidate)?);
     }
-    if let Some(written) = &args.control {
-        shadows.push(shadow("--control", written, CONTROL, Role::Control)?);
+    match args.control.as_deref() {
+        Some(SELF) => {
+            // What the answers differ in by themselves shows when the same is asked twice; so may what asking does.
+            if args.unsafe_methods == Unsafe::Allow {
+                return Err(format!(
+                    "--control {SELF}: with `--unsafe allow` requests would change something twice; a second instance can stand in"
+                ));
+            }
+            if matches!(way, Way::Tap(..)) {
+                return Err(format!(
+                    "--control {SELF}: with `--tap` the primary is not touched; a second instance can stand in"
+                ));
+            }
+            let (written, address) = primary.clone();
+            shadows.push((SELF.into(), Role::Control, written, address));
+        }
+        Some(written) => shadows.push(shadow("--control", written, CONTROL, Role::Control)?),
+        None => {}
     }
     for (number, (id, ..)) in shadows.iter().enumerate() {
         if shadows.iter().take(number).any(|(other, ..)| other == id) {

@@ -73,7 +73,7 @@ impl Watch {
             let session = session.run(source, &mut orders, show);
             tokio::pin!(session);
             let mut look = tokio::time::interval(LOOK);
-            let mut seen = asked.file.as_deref().and_then(stamp);
+            let mut seen = asked.file().and_then(stamp);
             let mut asked_to_end = 0_u32;
             loop {
                 let reload = tokio::select! {
@@ -81,11 +81,11 @@ impl Watch {
                     _ = interrupt.recv() => false,
                     _ = terminate.recv() => false,
                     _ = hangup.recv() => {
-                        seen = asked.file.as_deref().and_then(stamp);
+                        seen = asked.file().and_then(stamp);
                         true
                     }
-                    _ = look.tick(), if asked.file.is_some() => {
-                        let now = asked.file.as_deref().and_then(stamp);
+                    _ = look.tick(), if asked.file().is_some() => {
+                        let now = asked.file().and_then(stamp);
                         // A file that is being replaced is not there for a moment.
                         if now.is_none() || now == seen {
                             continue;
@@ -118,7 +118,7 @@ fn stamp(path: &Path) -> Option<(SystemTime, u64)> {
 }
 
 fn reloaded(asked: &Asked) -> Order {
-    if asked.file.is_none() {
+    if asked.file().is_none() {
         return Order::Note("nothing to reload: there is no `--diff` file".to_owned());
     }
     match asked.again() {

@@ -130,12 +130,7 @@ impl Bundle {
                 planned: schedule.planned.len() as u64,
                 span_us: schedule.span_us,
             },
-            host: Host {
-                cores,
-                workers: 0,
-                kernel: kernel(),
-                started: self.started,
-            },
+            host: Host::here(0, self.started),
             git: option_env!("MESHBED_GIT").unwrap_or_default().to_owned(),
             sent: totals.stats.sent,
             done: totals.stats.done,
@@ -149,11 +144,4 @@ impl Bundle {
         };
         self.writer.finish(&self.measured, &facts)
     }
-}
-
-/// The kernel's release; empty where it does not say.
-fn kernel() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/osrelease")
-        .map(|release| release.trim().to_owned())
-        .unwrap_or_default()
 }

@@ -40,12 +40,7 @@ pub(super) fn of(outcome: &Outcome, started: &Started, exit: u8) -> Facts {
             planned: outcome.schedule.planned,
             span_us: outcome.schedule.span_us,
         },
-        host: Host {
-            cores: std::thread::available_parallelism().map_or(1, usize::from),
-            workers: outcome.workers,
-            kernel: kernel(),
-            started: started.at.to_string(),
-        },
+        host: Host::here(outcome.workers, started.at.to_string()),
         git: option_env!("MESHBED_GIT").unwrap_or_default().to_owned(),
         sent: totals.map_or(0, |totals| totals.stats.sent),
         done: totals.map_or(0, |totals| totals.stats.done),
@@ -70,9 +65,4 @@ pub(super) fn of(outcome: &Outcome, started: &Started, exit: u8) -> Facts {
         score: outcome.score.clone(),
         quality: outcome.quality.clone(),
     }
-}
-
-fn kernel() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/osrelease")
-        .map_or_else(|_| String::new(), |release| release.trim().to_owned())
 }

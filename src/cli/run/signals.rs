@@ -2,7 +2,10 @@
 
 use std::io;
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{
+    runtime::Runtime,
+    signal::unix::{Signal, SignalKind, signal},
+};
 
 /// Ctrl-C, a polite kill, a closed terminal.
 #[derive(Debug)]
@@ -20,6 +23,18 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             hangup: signal(SignalKind::hangup())?,
         })
+    }
+
+    /// Catches them from now on, on a runtime of their own.
+    pub(in crate::cli) fn alone() -> io::Result<(Runtime, Self)> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let signals = {
+            let _entered = runtime.enter();
+            Self::new()?
+        };
+        Ok((runtime, signals))
     }
 
     /// The next of them.

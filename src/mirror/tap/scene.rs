@@ -10,7 +10,10 @@ use http_body_util::Full;
 use meshbed_proxy::{observe::Answer, policy::mirror::Limits};
 
 use super::TAP;
-use crate::capture::{self, Exchange};
+use crate::{
+    capture::{self, Exchange},
+    replay::rewrite::without_connection,
+};
 
 /// Headers of one connection, which the next one has of its own (RFC 9110 §7.6.1), and those that say how a body is
 /// framed, which is done anew.
@@ -87,7 +90,7 @@ impl Scene {
         let mut request = Request::new(Full::new(body.data));
         *request.method_mut() = Method::from_bytes(method.as_bytes()).map_err(|_| unreadable)?;
         *request.uri_mut() = Uri::try_from(target.as_ref()).map_err(|_| unreadable)?;
-        *request.headers_mut() = without_connection(headers);
+        *request.headers_mut() = passed_on(headers);
         let headers = map(&answer.headers)?;
         let facts = Facts {
             took_us: took.as_micros() as u64,
@@ -99,7 +102,7 @@ impl Scene {
         let kept = limits.response_body.0.min(answer.body.data.len() as u64) as usize;
         let mut played = Response::new(Full::new(answer.body.data.slice(..kept)));
         *played.status_mut() = StatusCode::from_u16(answer.status).map_err(|_| unreadable)?;
-        *played.headers_mut() = without_connection(headers);
+        *played.headers_mut() = passed_on(headers);
         played.headers_mut().insert(TAP, facts.value());
         Ok(Self {
             request,
@@ -171,17 +174,8 @@ fn map(recorded: &[capture::Header]) -> Result<HeaderMap, &'static str> {
 }
 
 /// Without what is between two neighbours: those that are always so, and those that `Connection` names.
-fn without_connection(mut headers: HeaderMap) -> HeaderMap {
-    let named: Vec<HeaderName> = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| name.trim().parse().ok())
-        .collect();
-    for name in named.iter().chain(&OF_THE_CONNECTION) {
-        headers.remove(name);
-    }
+fn passed_on(mut headers: HeaderMap) -> HeaderMap {
+    without_connection(&mut headers, &OF_THE_CONNECTION);
     // Nobody but us says what the wire says.
     headers.remove(TAP);
     headers

@@ -13,12 +13,13 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use meshbed_proxy::policy::matcher::{Compiled, RequestView};
 use sha2::{Digest, Sha256};
 
-use super::{Draft, Error, Prepared, TraceFacts, content, hex};
+use super::{Draft, Error, Prepared, TraceFacts, content};
 use crate::{
     capture::{self, Exchange, Keep, Options, Protocol},
     event::{Id, Micros},
     replay::rewrite::{Raw, Rewriter},
     scenario::{MAX_REQUEST_BODY, Source, SourceKind},
+    shadow::hex,
 };
 
 /// The gap after the only request of a recording, before a loop plays it again: there is none to learn it from.

@@ -237,7 +237,7 @@ fn diffs(html: &mut String, run: &Run) {
             let _ = write!(html, "<th>{column}</th>");
         }
         html.push_str("</tr>\n");
-        for field in &diffs.fields {
+        for field in diffs.ranked() {
             let class = format!("{:?}", field.class).to_lowercase();
             let _ = writeln!(
                 html,

@@ -138,7 +138,7 @@ pub fn write(report: &Report) -> String {
         line(String::new());
         line("| class | endpoint | path | kind | only candidate | only control | both | of | p (adjusted) |".to_owned());
         line("|---|---|---|---|---|---|---|---|---|".to_owned());
-        for field in &diffs.fields {
+        for field in diffs.ranked() {
             line(format!(
                 "| {} | {} | `{}` | {} | {} | {} | {} | {} | {} |",
                 format!("{:?}", field.class).to_lowercase(),

@@ -12,6 +12,7 @@ use crate::{
         run::{CheckPart, Diffs, DistributionPart, Effect, Run, ShadowPart},
     },
     score::{Gate, Verdict},
+    stats::paired::Called,
 };
 
 /// Other programs that use more of the processors than this are named in the scorecard.
@@ -25,6 +26,11 @@ pub fn quantity(value: f64, unit: &str) -> String {
         "per_s" => format!("{}/s", rounded(value)),
         "bytes" => bytes(value),
         "ratio" => format!("×{}", rounded(value)),
+        "verdict" => {
+            let mut all = Called::ALL.into_iter();
+            let called = all.find(|called| (called.number() - value).abs() < 0.5);
+            called.map_or("?", Called::name).to_owned()
+        }
         "bool" => if value > 0.0 { "true" } else { "false" }.to_owned(),
         _ => rounded(value),
     }
@@ -182,6 +188,9 @@ fn sides(check: &CheckPart) -> (String, String) {
         );
         return (short(&check.that), wanted);
     }
+    if let Some(not) = &check.not {
+        return (short(&check.that), format!("not {not}"));
+    }
     let comparison = [" <= ", " >= ", " == ", " != ", " < ", " > "]
         .into_iter()
         .filter_map(|operator| Some((check.that.find(operator)?, operator)))
@@ -330,8 +339,8 @@ pub fn material(run: &Run) -> Vec<String> {
     let mut lines = Vec::new();
     for (shadow, diffs) in &run.diffs {
         for field in diffs
-            .fields
-            .iter()
+            .ranked()
+            .into_iter()
             .filter(|field| field.class == crate::measure::Class::Material)
         {
             lines.push(format!(

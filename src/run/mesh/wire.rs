@@ -20,7 +20,7 @@ use crate::{
     event::Id,
     measure::CLIENT,
     plan,
-    scenario::{Fault, FaultKind, Protocol, Scenario},
+    scenario::{Fault, FaultKind, Scenario, protocol_of},
 };
 
 /// Name of the listener behind the one that bytes come to.
@@ -39,13 +39,6 @@ pub(super) fn meeting<'a>(
     })
 }
 
-/// The sidecars pass on bytes to this service, and see no requests.
-pub(super) fn is_opaque(scenario: &Scenario, service: &Id) -> bool {
-    scenario
-        .service(service)
-        .is_some_and(|service| service.protocol == Protocol::Tcp)
-}
-
 /// What becomes of a caller's listener for requests: where connections break, another stands before it.
 pub(super) fn before(
     scenario: &Scenario,
@@ -54,7 +47,8 @@ pub(super) fn before(
     peer: &Id,
     requests: Listener,
 ) -> (Vec<Listener>, Option<Cluster>) {
-    let opaque = is_opaque(scenario, peer);
+    // The sidecars pass on bytes, and see no requests.
+    let opaque = !protocol_of(&scenario.services, peer).is_http();
     let breaks = |fault: &&Fault| matches!(fault.kind, FaultKind::Connection(..));
     let faults: Vec<&Fault> = meeting(scenario, caller.id, peer).filter(breaks).collect();
     if faults.is_empty() && !opaque {
@@ -157,7 +151,10 @@ mod tests {
     };
 
     use super::*;
-    use crate::run::{fixture, mesh};
+    use crate::{
+        run::{fixture, mesh},
+        scenario::Protocol,
+    };
 
     /// The fixture, whose `cart` has a fault of connections.
     fn scenario() -> Scenario {

@@ -3,7 +3,6 @@
 use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
-    path::PathBuf,
     time::Duration,
 };
 
@@ -59,7 +58,7 @@ impl<'a> Contained<'a> {
                 Some(engine) => engine,
                 none => none.insert(Engine::open(self.journal).await.map_err(failed)?),
             };
-            let output = log(place, &label, "-build");
+            let output = place.log(&label, "-build");
             let image = engine.image(&label, &container.image, &output).await;
             self.images.insert(label.clone(), image.map_err(failed)?);
             gateway = Some(engine.network().await.map_err(failed)?);
@@ -90,7 +89,7 @@ impl<'a> Contained<'a> {
             container,
             image,
             env: &env,
-            log: &log(place, &label, ""),
+            log: &place.log(&label, ""),
         };
         let running = engine
             .start(&order)
@@ -181,13 +180,6 @@ impl<'a> Contained<'a> {
             None => Vec::new(),
         }
     }
-}
-
-/// Where a party's output is kept.
-fn log(place: Place<'_>, label: &str, what: &str) -> PathBuf {
-    place
-        .logs
-        .join(format!("{}{what}.log", label.trim_start_matches('~')))
 }
 
 fn failure(label: &str, error: &Error) -> Failure {

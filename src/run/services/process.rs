@@ -43,9 +43,7 @@ impl Started {
             )));
         };
         let failed = |what: &str, error: &std::io::Error| environment(&label, what, error);
-        let log = place
-            .logs
-            .join(format!("{}.log", label.trim_start_matches('~')));
+        let log = place.log(&label, "");
         let output =
             File::create(&log).map_err(|error| failed("cannot keep its output", &error))?;
         let errors = output

@@ -49,7 +49,7 @@ pub(super) fn draw(app: &App, shown: &App, theme: &Theme, frame: &mut Frame<'_>,
             Layout::horizontal([Constraint::Fill(4), Constraint::Fill(5)]).areas(top);
         (left, middle, bottom)
     };
-    endpoints(app, shown, theme, frame, left, &chosen);
+    endpoints(app, theme, frame, left, &chosen);
     fields(app, shown, theme, frame, middle, &chosen);
     example(app, theme, frame, right, &chosen);
 }
@@ -86,15 +86,8 @@ fn titled(app: &App, theme: &Theme, pane: Pane, title: &str) -> String {
     }
 }
 
-fn endpoints(
-    app: &App,
-    shown: &App,
-    theme: &Theme,
-    frame: &mut Frame<'_>,
-    area: Rect,
-    chosen: &Chosen<'_>,
-) {
-    let endpoints = browse::endpoints(app, shown);
+fn endpoints(app: &App, theme: &Theme, frame: &mut Frame<'_>, area: Rect, chosen: &Chosen<'_>) {
+    let endpoints = &chosen.endpoints;
     let several = endpoints
         .iter()
         .any(|endpoint| endpoint.shadow != chosen.endpoint.1.shadow);
@@ -198,7 +191,7 @@ fn fields(
     chosen: &Chosen<'_>,
 ) {
     let endpoint = &chosen.endpoint.1;
-    let rows = browse::fields(app, shown, endpoint);
+    let rows = &chosen.rows;
     let width = usize::from(area.width).saturating_sub(2);
     let has_control = shown
         .facts
@@ -236,7 +229,14 @@ fn fields(
         columns.push(("control", "control", COUNT + 2));
     }
     let head = heading(theme, "  field", &columns, width);
-    let by = if app.view.by_name { "name" } else { "count" };
+    let judged = rows.iter().filter_map(|row| row.field?.judged.as_ref());
+    let by = if app.view.by_name {
+        "name"
+    } else if judged.count() > 0 {
+        "chance"
+    } else {
+        "count"
+    };
     let title = titled(app, theme, Pane::Fields, &format!("fields  s: by {by}"));
     table(frame, theme, area, &title, head, lines, (at, focus));
 }

@@ -217,6 +217,9 @@ fn bound(condition: &str) -> String {
 
 /// What a check wants: its bounds, or the condition, as much of it as there is room for.
 fn wanted(facts: &CheckFacts, room: usize) -> String {
+    if let Some(not) = &facts.not {
+        return format!("not {not}");
+    }
     match facts.bounds {
         Some((pass, fail, unit)) => {
             format!(
