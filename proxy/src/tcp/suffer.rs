@@ -141,12 +141,13 @@ impl<'a> Suffering<'a> {
 
     /// Tells of choices that have done something, and of those that never will.
     pub(super) fn tell_acted(&mut self) {
-        if self.pending.is_empty() {
+        // Asked at every poll of the connection, when most often nothing has changed.
+        if !self.pending.iter().any(settled) {
             return;
         }
         let (settled, pending): (VecDeque<_>, _) = std::mem::take(&mut self.pending)
             .into_iter()
-            .partition(|hit| hit.has_acted() || hit.superseded);
+            .partition(settled);
         self.pending = pending;
         for hit in settled {
             let effect = if hit.superseded {
@@ -192,6 +193,11 @@ impl<'a> Suffering<'a> {
             hits,
         });
     }
+}
+
+/// What became of a choice is known.
+fn settled(hit: &fault::Hit) -> bool {
+    hit.has_acted() || hit.superseded
 }
 
 impl Changes {
