@@ -41,10 +41,11 @@ pub(super) async fn shake(
             .await
             .map_err(|_| Failure::Timeout)??,
     };
-    let known = spoiling.numbered.then(|| core.numbers.take(peer)).flatten();
-    let number = known.unwrap_or_else(|| spoiling.arrival());
+    let (number, numbered) = core
+        .numbers
+        .of(peer, spoiling.numbered, &spoiling.arrivals);
     let drawn = spoiling.rules.draw(number);
-    tell(core, spoiling, number, known.is_some(), &drawn);
+    tell(core, spoiling, number, numbered, &drawn);
     let Some(kind) = drawn.kind() else {
         return tls.accept_within(socket, within).await;
     };

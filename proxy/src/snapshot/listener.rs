@@ -13,7 +13,7 @@ use crate::{
     net::tls::Server,
     policy::{
         chain::{self, Match, Seen},
-        fault::{tcp::Number, tls::Rules},
+        fault::tls::Rules,
     },
 };
 
@@ -59,16 +59,6 @@ pub struct Spoiling {
     pub numbered: bool,
     /// Counts arrivals: numbers of connections that nobody else numbers.
     pub arrivals: Arc<AtomicU64>,
-}
-
-impl Spoiling {
-    /// The number of the next connection to arrive.
-    pub fn arrival(&self) -> Number {
-        Number {
-            connection: self.arrivals.fetch_add(1, Ordering::Relaxed),
-            reopenings: 0,
-        }
-    }
 }
 
 /// How many connections a chain has at once, counted on all event loops and through all configurations.

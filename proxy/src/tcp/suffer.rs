@@ -40,17 +40,13 @@ impl<'a> Suffering<'a> {
         peer: SocketAddr,
         start: Instant,
     ) -> Self {
-        let arrival = || settings.arrival();
-        let known = settings.numbered.then(|| core.numbers.take(peer)).flatten();
+        let (number, numbered) = core.numbers.of(peer, settings.numbered, &settings.arrivals);
         let mut suffering = Self {
             core: Rc::clone(core),
             settings,
             rules: settings.live.as_ref().map(|live| live.subscribe()),
-            number: known.unwrap_or_else(|| Number {
-                connection: arrival(),
-                reopenings: 0,
-            }),
-            numbered: known.is_some(),
+            number,
+            numbered,
             start,
             plan: Plan::default(),
             drawn: Vec::new(),
