@@ -81,15 +81,14 @@ pub async fn send(
     log: &mut Log,
 ) -> Result<Got, Error> {
     let client = Rc::clone(&log.client);
-    let wish = wish::take(&mut head.headers, log.internal);
+    let respects = log
+        .listener()
+        .is_some_and(|it| it.manager.respects_expected_timeout);
+    let wish = wish::take(&mut head.headers, log.internal, respects);
     // Asked for its retries below, while the log is told of the attempts.
     let local = Rc::clone(&log.local);
     let (key, metadata) = bind(&local, &head.headers, log);
     let forward = log.forward().ok_or(Error::NoRoute)?;
-    let respects = log
-        .listener()
-        .is_some_and(|it| it.manager.respects_expected_timeout);
-    let wish = wish.heeding(respects);
     let times = Times::of(forward, &wish);
     // The head was read just now, unless a fault has delayed it.
     let begin = if log.hits.is_empty() {
@@ -148,7 +147,7 @@ pub async fn send(
 
 /// Takes off what the client wishes of retries and timeouts.
 pub(super) fn forget_wishes(headers: &mut HeaderMap) {
-    wish::take(headers, false);
+    wish::take(headers, false, false);
 }
 
 /// What binds the request to an endpoint, and what it asks for of one. A client is given the cookies that bind it.
