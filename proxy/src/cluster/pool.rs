@@ -204,17 +204,9 @@ impl<B> Pool<B> {
         if let Some(pool) = named.get(name) {
             return Rc::clone(pool);
         }
-        let (address, metrics) = (self.address, Arc::clone(&self.metrics));
         let pool = Rc::new(Self {
-            http2: self.http2.as_ref().map(h2::Connections::sibling),
-            alpn: self.alpn,
-            raw: self.raw,
-            tls: self.tls.clone(),
             sni: Some(name.into()),
-            http1: self.http1.clone(),
-            site: RefCell::new(self.site.borrow().clone()),
-            priority: self.priority,
-            ..Self::new(address, self.by, self.idle_timeout, metrics)
+            ..self.sibling()
         });
         named.insert(name.into(), Rc::clone(&pool));
         pool
@@ -224,14 +216,11 @@ impl<B> Pool<B> {
     pub fn for_tunnel(self: &Rc<Self>) -> Rc<Self> {
         let mut tunnels = self.tunnels.borrow_mut();
         let pool = tunnels.get_or_insert_with(|| {
-            let (address, metrics) = (self.address, Arc::clone(&self.metrics));
             Rc::new(Self {
                 raw: true,
-                tls: self.tls.clone(),
-                sni: self.sni.clone(),
-                site: RefCell::new(self.site.borrow().clone()),
-                priority: self.priority,
-                ..Self::new(address, self.by, self.idle_timeout, metrics)
+                http2: None,
+                alpn: false,
+                ..self.sibling()
             })
         });
         Rc::clone(pool)
@@ -252,6 +241,14 @@ impl<B> Pool<B> {
 
     /// The same, without a connection, for requests of high priority.
     fn hurried(&self) -> Self {
+        Self {
+            priority: Priority::High,
+            ..self.sibling()
+        }
+    }
+
+    /// The same, without a connection and without pools of its own.
+    fn sibling(&self) -> Self {
         let metrics = Arc::clone(&self.metrics);
         Self {
             http2: self.http2.as_ref().map(h2::Connections::sibling),
@@ -261,7 +258,7 @@ impl<B> Pool<B> {
             sni: self.sni.clone(),
             http1: self.http1.clone(),
             site: RefCell::new(self.site.borrow().clone()),
-            priority: Priority::High,
+            priority: self.priority,
             ..Self::new(self.address, self.by, self.idle_timeout, metrics)
         }
     }
