@@ -390,12 +390,11 @@ impl Sender<'_> {
 
 /// What an attempt tells of its endpoint; `None`: nothing. A gRPC call's status counts where the answer begins with it: as
 /// Envoy, what comes in trailers is not waited for.
-fn outcome(result: &Result<Got, Failure>, grpc: bool) -> Option<Outcome> {
+fn outcome(result: &Result<Got, Failure>, is_call: bool) -> Option<Outcome> {
     match result {
         Ok(Got::Upstream(answer)) => {
             let response = &answer.response;
-            let told = response.headers().get("grpc-status").filter(|_| grpc);
-            let told = told.and_then(|status| status.to_str().ok()?.parse().ok());
+            let told = is_call.then(|| grpc::status(response.headers())).flatten();
             let status = told.map_or_else(|| response.status().as_u16(), grpc::to_http);
             Some(Outcome::Status(status))
         }
