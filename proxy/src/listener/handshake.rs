@@ -7,7 +7,7 @@ use tokio_rustls::server::TlsStream;
 
 use crate::{
     http::core::Core,
-    net::tls::{Failure, Server, Session},
+    net::tls::{Failure, Server, Session, in_time},
     observe::{Connection, Effect, Hit},
     policy::fault::{
         tcp::Number,
@@ -35,12 +35,7 @@ pub(super) async fn shake(
     // Whoever passes on the connection may say its number as late as with its first byte.
     // (A socket may be said to be readable before anything has come.)
     let mut first = [0];
-    match within {
-        None => socket.peek(&mut first).await?,
-        Some(within) => tokio::time::timeout(within, socket.peek(&mut first))
-            .await
-            .map_err(|_| Failure::Timeout)??,
-    };
+    in_time(socket.peek(&mut first), within).await?;
     let (number, numbered) = core
         .numbers
         .of(peer, spoiling.numbered, &spoiling.arrivals);
