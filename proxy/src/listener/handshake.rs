@@ -36,9 +36,7 @@ pub(super) async fn shake(
     // (A socket may be said to be readable before anything has come.)
     let mut first = [0];
     in_time(socket.peek(&mut first), within).await?;
-    let (number, numbered) = core
-        .numbers
-        .of(peer, spoiling.numbered, &spoiling.arrivals);
+    let (number, numbered) = core.numbers.of(peer, spoiling.numbered, &spoiling.arrivals);
     let drawn = spoiling.rules.draw(number);
     tell(core, spoiling, number, numbered, &drawn);
     let Some(kind) = drawn.kind() else {
