@@ -20,7 +20,10 @@ use crate::{
     drain::Phase,
     error::Error,
     metrics::Downstream,
-    net::{io::Traffic, tls::Session},
+    net::{
+        io::{Spoken, Traffic},
+        tls::Session,
+    },
     snapshot::Manager,
 };
 
@@ -208,6 +211,11 @@ impl Client {
             left: Cell::new(None),
             go_on: RefCell::default(),
         }
+    }
+
+    /// This is what comes over the connection.
+    pub fn speaks(&self, spoken: Spoken) {
+        self.traffic.speaks(spoken);
     }
 
     /// The client has taken its request back.

@@ -26,6 +26,7 @@ use super::{
 use crate::{
     access_log::Wanted,
     cluster::Cluster,
+    net::io::Spoken,
     observe::{Attempt, Effect, Flags, Hit, Identity, Record},
     policy::grpc,
     snapshot::{Forward, Http, Route, hosts::RouteId},
@@ -322,6 +323,9 @@ impl Log {
             considered: &self.considered,
             hits: &self.hits,
         });
+        if self.flags.has(Flags::DPE) {
+            self.client.speaks(Spoken::Nonsense);
+        }
         if self.kept.is_some() {
             listener.manager.access.write(&View::of_ended(self, now));
         }

@@ -40,6 +40,10 @@ pub struct Tcp {
     pub numbered: bool,
     /// See [`config::TcpProxy::access_logs`](crate::config::TcpProxy::access_logs).
     pub access: Logs,
+    /// Where its listener's connections are logged, too.
+    pub outer: Option<Arc<Logs>>,
+    /// The name of its chain.
+    pub chain: Arc<str>,
     /// Counts arrivals: ordinals of connections.
     pub arrivals: Arc<AtomicU64>,
 }

@@ -23,6 +23,7 @@ pub(super) const ROWS: &[Row] = &[
             "listener_filters_timeout",
             "continue_on_listener_filters_timeout",
             "enable_reuse_port",
+            "access_log",
             "traffic_direction*",
             "metadata*",
         ],
