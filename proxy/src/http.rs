@@ -383,5 +383,6 @@ fn upload(log: &mut Log, body: Incoming, tees: Vec<shadow::Tee>, before: u64) ->
     let bytes = Rc::new(Cell::new(before));
     log.bytes_in = Some(Rc::clone(&bytes));
     let client = Rc::clone(&log.client);
-    Upload::Client(Box::new(FromClient::new(body, client, bytes, tees)))
+    let body = FromClient::new(body, client, bytes, tees).with_trailers(log.trailers.take());
+    Upload::Client(Box::new(body))
 }

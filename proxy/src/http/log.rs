@@ -19,7 +19,7 @@ use super::{
     body::Upload,
     client::{Client, Left},
     core::Local,
-    filters::pressure::Watched,
+    filters::{Trailers, pressure::Watched},
     inject::{Met, Shaping},
     view::{Kept, View},
 };
@@ -97,6 +97,8 @@ pub struct Log {
     pub bytes_in: Option<Rc<Cell<u64>>>,
     /// Bytes of the answer's body so far.
     pub bytes_out: u64,
+    /// What filters do to trailers.
+    pub trailers: Option<Box<Trailers>>,
     /// Headers that filters add to its answer.
     pub answer_headers: Vec<(HeaderName, HeaderValue)>,
     /// Its client is of the mesh, and may ask for what others may not.
@@ -203,6 +205,7 @@ impl Log {
             sent: None,
             bytes_in: None,
             bytes_out: 0,
+            trailers: None,
             answer_headers: Vec::new(),
             internal: false,
             request_id: None,

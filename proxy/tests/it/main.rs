@@ -28,6 +28,7 @@ mod inspect;
 mod listener_log;
 mod local_reply;
 mod mirror;
+mod mutation;
 mod oracle;
 mod pressure;
 mod rate_limit;

@@ -182,6 +182,18 @@ pub(super) const ROWS: &[Row] = &[
     ),
     (
         "envoy.extensions.filters.http.header_mutation.v3.Mutations",
-        &["request_mutations", "response_mutations"],
+        &[
+            "request_mutations",
+            "query_parameter_mutations",
+            "request_trailers_mutations",
+            "response_mutations",
+            "response_trailers_mutations",
+        ],
     ),
+    (
+        "envoy.config.core.v3.KeyValueMutation",
+        &["append", "remove"],
+    ),
+    ("envoy.config.core.v3.KeyValueAppend", &["record", "action"]),
+    ("envoy.config.core.v3.KeyValuePair", &["key", "value"]),
 ];
