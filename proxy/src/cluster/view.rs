@@ -8,7 +8,7 @@ use super::{
     roster::{Flag, Member, Wellness},
 };
 use crate::policy::balance::{
-    Ask, Balancer, Candidate, Loads,
+    Ask, Balancer, Bounded, Candidate, Loads,
     levels::{Among, Census, Levels},
     schedule::Schedule,
 };
@@ -312,7 +312,14 @@ impl Group {
                     .retain(|_| shares.next().is_some_and(|share| *share > 0.0));
                 candidates.retain(|candidate| candidate.share > 0.0);
             }
-            self.balancer = Some(question.settings.balance.over(&candidates, self.turns));
+            let settings = question.settings;
+            let balancer = settings.balance.over(&candidates, self.turns);
+            self.balancer = Some(match settings.spread.hash_bound {
+                Some(factor) if settings.balance.is_keyed() => {
+                    Box::new(Bounded::new(balancer, factor, &candidates))
+                }
+                _ => balancer,
+            });
         }
         let loads = Mapped {
             loads: question.loads,

@@ -54,6 +54,7 @@ pub(super) const ROWS: &[Row] = &[
             "minimum_ring_size",
             "maximum_ring_size",
             "use_hostname_for_hashing",
+            "hash_balance_factor",
             "consistent_hashing_lb_config",
             "locality_weighted_lb_config",
         ],
@@ -105,7 +106,7 @@ pub(super) const ROWS: &[Row] = &[
     ),
     (
         "envoy.extensions.load_balancing_policies.common.v3.ConsistentHashingLbConfig",
-        &["use_hostname_for_hashing"],
+        &["use_hostname_for_hashing", "hash_balance_factor"],
     ),
     (
         "envoy.config.cluster.v3.Cluster.CommonLbConfig",
@@ -121,7 +122,7 @@ pub(super) const ROWS: &[Row] = &[
     ),
     (
         "envoy.config.cluster.v3.Cluster.CommonLbConfig.ConsistentHashingLbConfig",
-        &["use_hostname_for_hashing"],
+        &["use_hostname_for_hashing", "hash_balance_factor"],
     ),
     (
         "envoy.config.cluster.v3.Cluster.CommonLbConfig.LocalityWeightedLbConfig",
