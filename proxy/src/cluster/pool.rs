@@ -27,7 +27,7 @@ use crate::{
 
 mod h2;
 
-use h2::Made;
+use h2::{Full, Made};
 
 pub use crate::net::h1::client::Failed;
 
@@ -373,7 +373,8 @@ impl<B> Pool<B> {
     pub async fn connect(self: &Rc<Self>) -> Result<Lease<B>, Error> {
         let site = self.site.borrow().clone();
         let Some(site) = site else {
-            return Box::pin(self.made(None, None)).await;
+            let made = Box::pin(self.made(|| Ok(None), None)).await?;
+            return made.ok_or(Error::NoEndpoint);
         };
         let mut waiting = None;
         loop {
@@ -387,15 +388,18 @@ impl<B> Pool<B> {
                 waiting = Some(Pending::new(wait, &self.metrics));
             }
             if !behind {
-                if self.http2.is_some() {
-                    // One connection for many requests: they are bounded by what is under way.
-                    return Box::pin(self.made(None, Some(&site))).await;
-                }
                 if !first && let Some(lease) = self.free(Some(&site))? {
                     return Ok(lease);
                 }
-                if let Some(open) = site.open(self.priority) {
-                    return Box::pin(self.made(Some(open), Some(&site))).await;
+                if let Some(waiting) = &waiting {
+                    waiting.wait.leave();
+                }
+                let open = || {
+                    let alone = self.http2.as_ref().is_some_and(h2::Connections::is_empty);
+                    site.open(self.priority, alone).map(Some).ok_or(Full)
+                };
+                if let Some(lease) = Box::pin(self.made(open, Some(&site))).await? {
+                    return Ok(lease);
                 }
                 self.metrics.connection_overflows.inc();
             }
@@ -405,19 +409,27 @@ impl<B> Pool<B> {
         }
     }
 
-    /// Boxed by its callers: a connection is made rarely, and its state is large.
+    /// A new connection, or a place on one that is being made; `None`: `open` allows no other. Boxed by its callers: a
+    /// connection is made rarely, and its state is large.
     async fn made(
         self: &Rc<Self>,
-        open: Option<Open>,
+        open: impl FnOnce() -> Result<Option<Open>, Full>,
         site: Option<&Rc<Site>>,
-    ) -> Result<Lease<B>, Error> {
+    ) -> Result<Option<Lease<B>>, Error> {
         let made = match &self.http2 {
-            Some(http2) => http2.connect(|| self.dial(), Stream::local_addr).await?,
-            None => Made::Other(self.dial().await?.0),
+            Some(http2) => {
+                let dial = || self.dial();
+                http2.connect(open, dial, Stream::local_addr).await?
+            }
+            None => match open() {
+                Ok(open) => Some(Made::Other(self.dial().await?.0, open)),
+                Err(Full) => None,
+            },
         };
         let way = match made {
-            Made::Slot(slot) => Way::Stream(slot),
-            Made::Other(stream) => {
+            None => return Ok(None),
+            Some(Made::Slot(slot)) => Way::Stream(slot),
+            Some(Made::Other(stream, open)) => {
                 // Asked for once: records want it of each request.
                 let local = stream.local_addr();
                 let conn = Conn::new(stream, Limits::of_servers(&self.http1));
@@ -425,7 +437,7 @@ impl<B> Pool<B> {
                 Way::Connection(Held::new(conn, (born, local), open, &self.metrics))
             }
         };
-        self.lease(way, None, site)
+        self.lease(way, None, site).map(Some)
     }
 
     /// A connection, and whether HTTP/2 is spoken on it.
