@@ -325,8 +325,14 @@ fn answer_here(mut log: Box<Log>, mut head: request::Parts) -> Response<Download
         .and_then(|id| listener.and_then(|listener| listener.hosts.get(id)));
     match route.map(|route| &route.action) {
         None => reply::error(log, &Error::NoRoute),
-        Some(Action::Respond(status, body)) => reply::direct(log, *status, body, &head),
-        Some(Action::Redirect(status, _)) => reply::redirect(log, *status, &location),
+        Some(Action::Respond(status, body)) => {
+            log.client.metrics.answered_here.inc();
+            reply::direct(log, *status, body, &head)
+        }
+        Some(Action::Redirect(status, _)) => {
+            log.client.metrics.answered_here.inc();
+            reply::redirect(log, *status, &location)
+        }
         Some(Action::Forward(_) | Action::Nothing) => reply::error(log, &Error::NoCluster),
     }
 }
