@@ -18,7 +18,7 @@ import statistics
 from pathlib import Path
 
 import proxy
-from proxy import PEER, TARGET, fail, free_port, interval, medians, peer, ratio, require, rounds
+from proxy import PEER, TARGET, fail, free_port, in_turns, interval, medians, peer, ratio, require, rounds
 
 MESHBED = TARGET / "release/meshbed"
 BLOCKS = int(os.environ.get("BENCH_BLOCKS", "12"))
@@ -82,13 +82,7 @@ def beside(folder, backend):
     # The load's own loop serves the backend.
     rate, backend = int(capacity / 2), free_port()
     mirrors = [Mirror("none", folder, backend, shadow, "0%"), Mirror("compared", folder, backend, shadow, "100%")]
-    blocks = {mirror.name: [] for mirror in mirrors}
-    for block in range(BLOCKS + 1):
-        # Who comes first changes, so that neither has the better half of every block.
-        for mirror in mirrors if block % 2 else mirrors[::-1]:
-            figures = mirror.steady(rate)
-            if block > 0:
-                blocks[mirror.name].append(figures)
+    blocks = in_turns(mirrors, lambda mirror: mirror.steady(rate), BLOCKS)
     told = [mirror.end() for mirror in mirrors][-1]
     table = medians(blocks)
     print(f"\n{rate} requests a second, half of capacity, open loop, {BLOCKS} blocks in turns; {told['compared']} compared")

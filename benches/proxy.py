@@ -325,6 +325,17 @@ def rounds(proxies, measure):
     return results
 
 
+def in_turns(proxies, measure, count):
+    """As many blocks, and one to warm up. Who comes first changes, so that none has the better part of every block."""
+    blocks = {proxy.name: [] for proxy in proxies}
+    for block in range(count + 1):
+        for proxy in proxies if block % 2 else proxies[::-1]:
+            figures = measure(proxy)
+            if block > 0:
+                blocks[proxy.name].append(figures)
+    return blocks
+
+
 def medians(results):
     return {name: {key: statistics.median(row[key] for row in rows) for key in rows[0]} for name, rows in results.items()}
 
@@ -396,13 +407,7 @@ def latency(folder, _):
     # The load's own loop serves the backend.
     shadow, backend = peer("serve"), free_port()
     proxies = [Proxy(name, folder, backend, shadow, 0) for name in ("meshbed", "envoy")]
-    blocks = {proxy.name: [] for proxy in proxies}
-    for block in range(BLOCKS + 1):
-        # Who comes first changes, so that neither has the better half of every block.
-        for proxy in proxies if block % 2 else proxies[::-1]:
-            figures = proxy.steady(RATE, 1)
-            if block > 0:
-                blocks[proxy.name].append(figures)
+    blocks = in_turns(proxies, lambda proxy: proxy.steady(RATE, 1), BLOCKS)
     for proxy in proxies:
         proxy.process.stop()
     table = medians(blocks)

@@ -325,8 +325,14 @@ fn answer_here(mut log: Box<Log>, mut head: request::Parts) -> Response<Download
         .and_then(|id| listener.and_then(|listener| listener.hosts.get(id)));
     match route.map(|route| &route.action) {
         None => reply::error(log, &Error::NoRoute),
-        Some(Action::Respond(status, body)) => reply::direct(log, *status, body, &head),
-        Some(Action::Redirect(status, _)) => reply::redirect(log, *status, &location),
+        Some(Action::Respond(status, body)) => {
+            log.client.metrics.answered_here.inc();
+            reply::direct(log, *status, body, &head)
+        }
+        Some(Action::Redirect(status, _)) => {
+            log.client.metrics.answered_here.inc();
+            reply::redirect(log, *status, &location)
+        }
         Some(Action::Forward(_) | Action::Nothing) => reply::error(log, &Error::NoCluster),
     }
 }
@@ -383,5 +389,6 @@ fn upload(log: &mut Log, body: Incoming, tees: Vec<shadow::Tee>, before: u64) ->
     let bytes = Rc::new(Cell::new(before));
     log.bytes_in = Some(Rc::clone(&bytes));
     let client = Rc::clone(&log.client);
-    Upload::Client(Box::new(FromClient::new(body, client, bytes, tees)))
+    let body = FromClient::new(body, client, bytes, tees).with_trailers(log.trailers.take());
+    Upload::Client(Box::new(body))
 }

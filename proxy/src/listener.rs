@@ -30,6 +30,9 @@ use crate::{
 
 mod handshake;
 mod inspect;
+mod record;
+
+use record::Record;
 
 /// Pause after an accept that failed for want of descriptors or memory: trying at once would only burn the processor.
 const BREATH: Duration = Duration::from_millis(20);
@@ -103,12 +106,18 @@ async fn serve(
     let Some(listener) = local.snapshot.listeners.get(index) else {
         return;
     };
+    let mut record = Record::open(listener, &socket, peer);
     let inspected = inspect::run(&core, &listener.inspect, metrics, &mut socket, peer);
     // On the heap, as all that most connections do not do for long.
     let Some(origin) = Box::pin(inspected).await else {
         return;
     };
-    let Some(chain) = listener.any().or_else(|| listener.find(&origin.seen())) else {
+    let chain = listener.any().or_else(|| listener.find(&origin.seen()));
+    if let Some(record) = &mut record {
+        record.known(&origin);
+        record.chosen(chain);
+    }
+    let Some(chain) = chain else {
         return metrics.no_chain.inc();
     };
     let _place = match &chain.limit {
@@ -131,22 +140,27 @@ async fn serve(
                 &core,
                 &local,
                 (index, &listener.stat_prefix),
-                chain,
-                http,
+                (chain, http),
                 socket,
                 &origin,
+                record,
             )
             .await;
         }
         Serve::Tcp(tcp) => {
             let Some(tls) = &chain.tls else {
+                leave(record);
                 let side = tcp::Side::Tcp(socket);
                 return Box::pin(tcp::run(core, local, tcp, side, origin)).await;
             };
             let shaken = handshake::shake(&core, index, chain, tls, socket, origin.source);
             let shaken = Box::pin(shaken).await;
             core.handshakes(&listener.stat_prefix).count(&shaken);
+            if let (Err(failure), Some(record)) = (&shaken, &mut record) {
+                record.failed(failure);
+            }
             if let Ok((stream, _)) = shaken {
+                leave(record);
                 let side = tcp::Side::Other(Box::new(stream));
                 Box::pin(tcp::run(
                     Rc::clone(&core),
@@ -187,10 +201,10 @@ async fn serve_http(
     core: &Rc<Core>,
     local: &Rc<Local>,
     (index, stat_prefix): (usize, &Arc<str>),
-    chain: &Chain,
-    http: usize,
+    (chain, http): (&Chain, usize),
     socket: TcpStream,
     origin: &Origin,
+    mut record: Option<Box<Record>>,
 ) {
     let (core, local, peer) = (Rc::clone(core), Rc::clone(local), origin.source);
     let traffic = Arc::<Traffic>::default();
@@ -199,8 +213,14 @@ async fn serve_http(
         let shaken = handshake::shake(&core, index, chain, tls, socket, peer);
         let shaken = Box::pin(shaken).await;
         core.handshakes(stat_prefix).count(&shaken);
-        let Ok((tls, mut session)) = shaken else {
-            return;
+        let (tls, mut session) = match shaken {
+            Ok(shaken) => shaken,
+            Err(failure) => {
+                if let Some(record) = &mut record {
+                    record.failed(&failure);
+                }
+                return;
+            }
         };
         session.address = Some(origin.destination);
         session.inspected = !origin.server_name.is_empty();
@@ -209,7 +229,17 @@ async fn serve_http(
     } else {
         (Stream::new(socket, traffic), None)
     };
+    if let Some(record) = &mut record {
+        record.served(stream.traffic(), session.as_ref());
+    }
     server::run(core, local, http, stream, session, peer).await;
+}
+
+/// The TCP proxy tells of the connection.
+fn leave(record: Option<Box<Record>>) {
+    if let Some(record) = record {
+        record.leave();
+    }
 }
 
 fn accept_now(socket: &Listener) -> io::Result<(TcpStream, SocketAddr)> {

@@ -247,6 +247,18 @@ block!(
     request_timeouts: Counter = "downstream_rq_timeout",
     /// Requests without a route.
     no_route: Counter = "no_route",
+    /// Requests that a route answered or sent elsewhere.
+    answered_here: Counter = "rq_direct_response",
+    /// Redirects of upstreams that were not followed: they lead to no place of the web,
+    redirects_bad_location: Counter = "passthrough_internal_redirect_bad_location",
+    /// from one scheme to the other,
+    redirects_unsafe_scheme: Counter = "passthrough_internal_redirect_unsafe_scheme",
+    /// come after too many,
+    redirects_too_many: Counter = "passthrough_internal_redirect_too_many_redirects",
+    /// to where there is no route,
+    redirects_no_route: Counter = "passthrough_internal_redirect_no_route",
+    /// or a condition says no.
+    redirects_condition: Counter = "passthrough_internal_redirect_predicate",
     /// Answers 1xx.
     class_1: Counter = "downstream_rq_1xx",
     /// Answers 2xx.
@@ -387,6 +399,10 @@ block!(
     retry_successes: Counter = "upstream_rq_retry_success",
     /// Requests that were tried as often as their policy lets them, in vain.
     retries_exhausted: Counter = "upstream_rq_retry_limit_exceeded",
+    /// Redirects of endpoints that were followed here.
+    redirects_followed: Counter = "upstream_internal_redirect_succeeded_total",
+    /// Redirects of endpoints that might have been, and were left to the client.
+    redirects_passed: Counter = "upstream_internal_redirect_failed_total",
     /// Retries that the cluster's bound on them held back.
     retry_overflows: Counter = "upstream_rq_retry_overflow",
     /// Requests that the endpoint broke off.

@@ -200,7 +200,7 @@ pub struct Mirrored {
     pub primary: Option<Answer>,
     /// The shadow's answer; `None` where it gave none.
     pub answer: Option<Answer>,
-    /// The request, where both answers are wanted.
+    /// The request, where both answers are wanted and a copy was to be made.
     pub asked: Option<Asked>,
 }
 

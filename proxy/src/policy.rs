@@ -20,6 +20,7 @@ pub mod origin;
 pub mod outlier;
 pub mod path;
 pub mod protocol;
+pub mod query;
 pub mod rate_limit;
 pub mod redirect;
 pub mod retry;

@@ -694,26 +694,44 @@ impl<'a> Compiler<'a> {
         bound: SocketAddr,
     ) -> Listener {
         let path = format!("listeners[{index}]");
+        let access = (!listener.access_logs.is_empty())
+            .then(|| Arc::new(self.access_logs(&path, &listener.access_logs)));
         let chains = listener
             .chains
             .iter()
             .enumerate()
-            .map(|(at, chain)| self.chain(&format!("{path}.chains[{at}]"), listener, chain))
+            .map(|(at, chain)| {
+                let path = format!("{path}.chains[{at}]");
+                self.chain(&path, listener, chain, access.as_ref())
+            })
             .collect();
-        let default = listener
-            .default_chain
-            .as_ref()
-            .map(|chain| self.chain(&format!("{path}.default_chain"), listener, chain));
+        let default = listener.default_chain.as_ref().map(|chain| {
+            let path = format!("{path}.default_chain");
+            self.chain(&path, listener, chain, access.as_ref())
+        });
         // As Envoy: the address, in which a colon would be a word's end.
         let stat_prefix = listener
             .stat_prefix
             .clone()
             .unwrap_or_else(|| bound.to_string().replace(':', "_"))
             .into();
-        Listener::new(stat_prefix, listener.inspect.clone(), chains, default)
+        Listener::new(
+            stat_prefix,
+            listener.inspect.clone(),
+            access,
+            chains,
+            default,
+        )
     }
 
-    fn chain(&mut self, path: &str, listener: &config::Listener, chain: &config::Chain) -> Chain {
+    fn chain(
+        &mut self,
+        path: &str,
+        listener: &config::Listener,
+        chain: &config::Chain,
+        access: Option<&Arc<Logs>>,
+    ) -> Chain {
+        let name: Arc<str> = chain.name.as_str().into();
         let serve = match &chain.serve {
             config::Serve::Http(manager) => {
                 let http = self.http(&format!("{path}.http"), listener, manager);
@@ -722,7 +740,11 @@ impl<'a> Compiler<'a> {
             }
             config::Serve::Tcp(proxy) => {
                 let tcp = self.tcp(path, listener, proxy);
-                self.tcp.push(tcp);
+                self.tcp.push(Tcp {
+                    outer: access.cloned(),
+                    chain: Arc::clone(&name),
+                    ..tcp
+                });
                 Serve::Tcp(self.tcp.len() - 1)
             }
         };
@@ -737,6 +759,7 @@ impl<'a> Compiler<'a> {
                 }
             });
         Chain {
+            name,
             matches: chain.matches.clone(),
             tls,
             spoiling: (!chain.spoilt.is_empty()).then(|| listener::Spoiling {
@@ -795,6 +818,8 @@ impl<'a> Compiler<'a> {
         let faults = Arc::new(faults);
         Tcp {
             access,
+            outer: None,
+            chain: Arc::from(""),
             live: proxy
                 .live
                 .then(|| self.lasting.live(&listener.name, &faults)),

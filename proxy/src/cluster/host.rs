@@ -65,12 +65,18 @@ pub struct Open {
     _connection: Permit,
 }
 
-/// A request waits for a connection, until this is dropped.
+/// A request waits for a connection that is free, or is being made for it, until this is dropped.
 #[derive(Debug)]
 pub struct Waiting {
     load: Rc<Load>,
+    /// It waits for one that is free.
+    queued: Cell<bool>,
     _pending: Permit,
 }
+
+/// The requests that wait for a connection to an endpoint that is free.
+#[derive(Debug)]
+pub struct Queue(Rc<Load>);
 
 impl<B> Host<B> {
     /// Its address.
@@ -134,15 +140,16 @@ impl Site {
         }
     }
 
-    /// A connection is made, where limits allow it; the first of an endpoint always.
-    pub fn open(&self, priority: Priority) -> Option<Open> {
+    /// A connection is made, where limits allow it; always, if it is the first of an endpoint, or `alone`: those that there
+    /// are take no requests any more.
+    pub fn open(&self, priority: Priority, alone: bool) -> Option<Open> {
         let connections = self.load.connections.get();
         let limits = &self.roster.settings().limits;
         let fits = limits
             .host_connections
             .is_none_or(|most| connections < most);
         let permit = self.permit(Kind::Connections, priority).filter(|_| fits);
-        if permit.is_none() && connections > 0 {
+        if permit.is_none() && connections > 0 && !alone {
             return None;
         }
         Some(self.opened(permit, priority))
@@ -160,15 +167,14 @@ impl Site {
     /// A request waits for a connection, where the cluster's limit allows it.
     pub fn wait(&self, priority: Priority) -> Option<Waiting> {
         let pending = self.permit(Kind::Pending, priority)?;
-        let waiting = &self.load.waiting;
-        waiting.set(waiting.get() + 1);
         Some(Waiting {
             load: Rc::clone(&self.load),
+            queued: Cell::new(false),
             _pending: pending,
         })
     }
 
-    /// Requests wait for a connection.
+    /// Requests wait for a connection that is free. Those whose connection is being made do not: nobody waits behind them.
     pub fn is_waited_for(&self) -> bool {
         self.load.waiting.get() > 0
     }
@@ -211,7 +217,32 @@ impl Load {
 impl Waiting {
     /// Ends when a connection was freed.
     pub async fn freed(&self) {
+        if !self.queued.replace(true) {
+            self.load.waiting.set(self.load.waiting.get() + 1);
+        }
         self.load.freed.notified().await;
+    }
+
+    /// It does not wait for a free one any more.
+    pub fn leave(&self) {
+        if self.queued.replace(false) {
+            let waiting = &self.load.waiting;
+            waiting.set(waiting.get().saturating_sub(1));
+        }
+    }
+}
+
+impl Open {
+    /// Who waits for connections such as this.
+    pub fn queue(&self) -> Queue {
+        Queue(Rc::clone(&self.load))
+    }
+}
+
+impl Queue {
+    /// There is room on a connection: one of them looks again.
+    pub fn freed(&self) {
+        self.0.freed();
     }
 }
 
@@ -233,8 +264,7 @@ impl Drop for Open {
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        let waiting = &self.load.waiting;
-        waiting.set(waiting.get().saturating_sub(1));
+        self.leave();
         // Whoever woke it may have meant the next one, too.
         self.load.freed();
     }

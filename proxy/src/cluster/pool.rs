@@ -27,7 +27,7 @@ use crate::{
 
 mod h2;
 
-use h2::Made;
+use h2::{Full, Made};
 
 pub use crate::net::h1::client::Failed;
 
@@ -204,17 +204,9 @@ impl<B> Pool<B> {
         if let Some(pool) = named.get(name) {
             return Rc::clone(pool);
         }
-        let (address, metrics) = (self.address, Arc::clone(&self.metrics));
         let pool = Rc::new(Self {
-            http2: self.http2.as_ref().map(h2::Connections::sibling),
-            alpn: self.alpn,
-            raw: self.raw,
-            tls: self.tls.clone(),
             sni: Some(name.into()),
-            http1: self.http1.clone(),
-            site: RefCell::new(self.site.borrow().clone()),
-            priority: self.priority,
-            ..Self::new(address, self.by, self.idle_timeout, metrics)
+            ..self.sibling()
         });
         named.insert(name.into(), Rc::clone(&pool));
         pool
@@ -224,14 +216,11 @@ impl<B> Pool<B> {
     pub fn for_tunnel(self: &Rc<Self>) -> Rc<Self> {
         let mut tunnels = self.tunnels.borrow_mut();
         let pool = tunnels.get_or_insert_with(|| {
-            let (address, metrics) = (self.address, Arc::clone(&self.metrics));
             Rc::new(Self {
                 raw: true,
-                tls: self.tls.clone(),
-                sni: self.sni.clone(),
-                site: RefCell::new(self.site.borrow().clone()),
-                priority: self.priority,
-                ..Self::new(address, self.by, self.idle_timeout, metrics)
+                http2: None,
+                alpn: false,
+                ..self.sibling()
             })
         });
         Rc::clone(pool)
@@ -252,6 +241,14 @@ impl<B> Pool<B> {
 
     /// The same, without a connection, for requests of high priority.
     fn hurried(&self) -> Self {
+        Self {
+            priority: Priority::High,
+            ..self.sibling()
+        }
+    }
+
+    /// The same, without a connection and without pools of its own.
+    fn sibling(&self) -> Self {
         let metrics = Arc::clone(&self.metrics);
         Self {
             http2: self.http2.as_ref().map(h2::Connections::sibling),
@@ -261,7 +258,7 @@ impl<B> Pool<B> {
             sni: self.sni.clone(),
             http1: self.http1.clone(),
             site: RefCell::new(self.site.borrow().clone()),
-            priority: Priority::High,
+            priority: self.priority,
             ..Self::new(self.address, self.by, self.idle_timeout, metrics)
         }
     }
@@ -376,7 +373,8 @@ impl<B> Pool<B> {
     pub async fn connect(self: &Rc<Self>) -> Result<Lease<B>, Error> {
         let site = self.site.borrow().clone();
         let Some(site) = site else {
-            return Box::pin(self.made(None, None)).await;
+            let made = Box::pin(self.made(|| Ok(None), None)).await?;
+            return made.ok_or(Error::NoEndpoint);
         };
         let mut waiting = None;
         loop {
@@ -390,15 +388,18 @@ impl<B> Pool<B> {
                 waiting = Some(Pending::new(wait, &self.metrics));
             }
             if !behind {
-                if self.http2.is_some() {
-                    // One connection for many requests: they are bounded by what is under way.
-                    return Box::pin(self.made(None, Some(&site))).await;
-                }
                 if !first && let Some(lease) = self.free(Some(&site))? {
                     return Ok(lease);
                 }
-                if let Some(open) = site.open(self.priority) {
-                    return Box::pin(self.made(Some(open), Some(&site))).await;
+                if let Some(waiting) = &waiting {
+                    waiting.wait.leave();
+                }
+                let open = || {
+                    let alone = self.http2.as_ref().is_some_and(h2::Connections::is_empty);
+                    site.open(self.priority, alone).map(Some).ok_or(Full)
+                };
+                if let Some(lease) = Box::pin(self.made(open, Some(&site))).await? {
+                    return Ok(lease);
                 }
                 self.metrics.connection_overflows.inc();
             }
@@ -408,19 +409,27 @@ impl<B> Pool<B> {
         }
     }
 
-    /// Boxed by its callers: a connection is made rarely, and its state is large.
+    /// A new connection, or a place on one that is being made; `None`: `open` allows no other. Boxed by its callers: a
+    /// connection is made rarely, and its state is large.
     async fn made(
         self: &Rc<Self>,
-        open: Option<Open>,
+        open: impl FnOnce() -> Result<Option<Open>, Full>,
         site: Option<&Rc<Site>>,
-    ) -> Result<Lease<B>, Error> {
+    ) -> Result<Option<Lease<B>>, Error> {
         let made = match &self.http2 {
-            Some(http2) => http2.connect(|| self.dial(), Stream::local_addr).await?,
-            None => Made::Other(self.dial().await?.0),
+            Some(http2) => {
+                let dial = || self.dial();
+                http2.connect(open, dial, Stream::local_addr).await?
+            }
+            None => match open() {
+                Ok(open) => Some(Made::Other(self.dial().await?.0, open)),
+                Err(Full) => None,
+            },
         };
         let way = match made {
-            Made::Slot(slot) => Way::Stream(slot),
-            Made::Other(stream) => {
+            None => return Ok(None),
+            Some(Made::Slot(slot)) => Way::Stream(slot),
+            Some(Made::Other(stream, open)) => {
                 // Asked for once: records want it of each request.
                 let local = stream.local_addr();
                 let conn = Conn::new(stream, Limits::of_servers(&self.http1));
@@ -428,7 +437,7 @@ impl<B> Pool<B> {
                 Way::Connection(Held::new(conn, (born, local), open, &self.metrics))
             }
         };
-        self.lease(way, None, site)
+        self.lease(way, None, site).map(Some)
     }
 
     /// A connection, and whether HTTP/2 is spoken on it.

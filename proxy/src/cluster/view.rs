@@ -8,7 +8,7 @@ use super::{
     roster::{Flag, Member, Wellness},
 };
 use crate::policy::balance::{
-    Ask, Balancer, Candidate, Loads,
+    Ask, Balancer, Bounded, Candidate, Loads,
     levels::{Among, Census, Levels},
     schedule::Schedule,
 };
@@ -18,7 +18,6 @@ use crate::policy::balance::{
 pub(super) struct View {
     levels: Levels,
     only: Option<(usize, Among)>,
-    census: Vec<Census>,
     priorities: Vec<Priority>,
 }
 
@@ -92,12 +91,12 @@ impl View {
                 hosts.push(*index);
             }
         }
-        let census: Vec<_> = by_priority
+        let census = by_priority
             .iter()
             .map(|hosts| census(settings, members, hosts))
             .collect();
         let spread = &settings.spread;
-        let levels = Levels::new(&census, spread.overprovisioning, spread.panic_threshold);
+        let levels = Levels::new(census, spread.overprovisioning, spread.panic_threshold);
         let priorities = by_priority
             .iter()
             .enumerate()
@@ -109,7 +108,6 @@ impl View {
         Self {
             only: levels.only(),
             levels,
-            census,
             priorities,
         }
     }
@@ -123,12 +121,9 @@ impl View {
 
     /// Whose turn it is.
     pub(super) fn pick(&mut self, question: &mut Question<'_>) -> Found {
-        let spread = &question.settings.spread;
-        let elsewhere = question.elsewhere.and_then(|it| {
-            let Elsewhere { tried, after } = it;
-            let (census, most) = (&self.census, spread.overprovisioning);
-            self.levels.elsewhere(census, most, tried, after as usize)
-        });
+        let elsewhere = question
+            .elsewhere
+            .and_then(|Elsewhere { tried, after }| self.levels.elsewhere(tried, after as usize));
         let levels = elsewhere.as_ref().unwrap_or(&self.levels);
         let only = match &elsewhere {
             None => self.only,
@@ -317,7 +312,14 @@ impl Group {
                     .retain(|_| shares.next().is_some_and(|share| *share > 0.0));
                 candidates.retain(|candidate| candidate.share > 0.0);
             }
-            self.balancer = Some(question.settings.balance.over(&candidates, self.turns));
+            let settings = question.settings;
+            let balancer = settings.balance.over(&candidates, self.turns);
+            self.balancer = Some(match settings.spread.hash_bound {
+                Some(factor) if settings.balance.is_keyed() => {
+                    Box::new(Bounded::new(balancer, factor, &candidates))
+                }
+                _ => balancer,
+            });
         }
         let loads = Mapped {
             loads: question.loads,

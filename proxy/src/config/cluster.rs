@@ -127,6 +127,8 @@ pub struct Spread {
     pub ignore_new_until_checked: bool,
     /// Endpoints are hashed by their host name.
     pub hash_by_hostname: bool,
+    /// In percent of its share: so much of all requests under way may be at an endpoint that a hash chooses; `None`: no bound.
+    pub hash_bound: Option<u32>,
 }
 
 /// One address of a cluster.
@@ -237,6 +239,7 @@ impl Default for Spread {
             weighted_priority_health: false,
             ignore_new_until_checked: false,
             hash_by_hostname: false,
+            hash_bound: None,
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    policy::{adaptive, admission, cors, headers::Mutation, rate_limit},
+    policy::{adaptive, admission, cors, headers::Mutation, query, rate_limit},
     unit::{ByteSize, Share},
 };
 
@@ -53,22 +53,38 @@ pub struct RateLimit {
 pub struct Steps {
     /// To the request, before it is sent on.
     pub request: Vec<Mutation>,
+    /// To the parameters of its path, after that.
+    pub query: Vec<query::Change>,
+    /// To what follows its body, if anything does.
+    pub request_trailers: Vec<Mutation>,
     /// To the answer.
     pub response: Vec<Mutation>,
+    /// To what follows its body, if anything does.
+    pub response_trailers: Vec<Mutation>,
 }
 
 impl Steps {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.request.is_empty() && self.response.is_empty()
+        let headers = [
+            &self.request,
+            &self.request_trailers,
+            &self.response,
+            &self.response_trailers,
+        ];
+        headers.iter().all(|steps| steps.is_empty()) && self.query.is_empty()
     }
 
     /// These, then those.
     #[must_use]
     pub fn then(&self, then: &Self) -> Self {
+        let both = |of: fn(&Self) -> &[Mutation]| [of(self), of(then)].concat();
         Self {
-            request: [self.request.as_slice(), &then.request].concat(),
-            response: [self.response.as_slice(), &then.response].concat(),
+            request: both(|it| &it.request),
+            query: [self.query.as_slice(), &then.query].concat(),
+            request_trailers: both(|it| &it.request_trailers),
+            response: both(|it| &it.response),
+            response_trailers: both(|it| &it.response_trailers),
         }
     }
 }

@@ -38,6 +38,8 @@ pub struct Listener {
     pub chains: Vec<Chain>,
     /// What is done with those that no chain matches; `None`: they are closed.
     pub default_chain: Option<Chain>,
+    /// Where its connections are logged when they have ended.
+    pub access_logs: Vec<AccessLog>,
 }
 
 /// What is done with some of a listener's connections.
@@ -203,6 +205,7 @@ impl Listener {
             inspect: Inspect::default(),
             chains: vec![Chain::http(manager)],
             default_chain: None,
+            access_logs: Vec::new(),
         }
     }
 

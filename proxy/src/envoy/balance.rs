@@ -39,7 +39,7 @@ use super::{
 use crate::{
     config::{self, Spread},
     policy::balance::{
-        Balance, SlowStart,
+        Balance, Bounded, SlowStart,
         hash_key::Hash,
         least_request, maglev, ring_hash, round_robin,
         subset::{self, Fallback, Selector},
@@ -149,6 +149,8 @@ fn spread(it: &Cluster, path: &str, notes: &mut Notes, spread: &mut Spread) {
     spread.ignore_new_until_checked = common.ignore_new_hosts_until_first_hc;
     if let Some(hashing) = &common.consistent_hashing_lb_config {
         spread.hash_by_hostname = hashing.use_hostname_for_hashing;
+        let path = format!("{path}.consistent_hashing_lb_config");
+        spread.hash_bound = hash_bound(hashing.hash_balance_factor.as_ref(), &path, notes);
     }
     match &common.locality_config_specifier {
         None => {}
@@ -218,7 +220,10 @@ fn extension(any: &Any, path: &str, notes: &mut Notes, to: &mut config::Cluster)
     } else if let Some(it) = open::<RingHash>(any) {
         to.spread.locality_weighted = it.locality_weighted_lb_config.is_some();
         to.spread.hash_by_hostname = it.use_hostname_for_hashing;
-        consistent(it.consistent_hashing_lb_config.as_ref(), &mut to.spread);
+        let own = hash_bound(it.hash_balance_factor.as_ref(), path, notes);
+        to.spread.hash_bound = own;
+        let hashing = it.consistent_hashing_lb_config.as_ref();
+        consistent(hashing, path, notes, &mut to.spread);
         to.balance = Balance::RingHash(ring(
             it.minimum_ring_size.map(|it| it.value),
             it.maximum_ring_size.map(|it| it.value),
@@ -228,7 +233,8 @@ fn extension(any: &Any, path: &str, notes: &mut Notes, to: &mut config::Cluster)
         ));
     } else if let Some(it) = open::<Maglev>(any) {
         to.spread.locality_weighted = it.locality_weighted_lb_config.is_some();
-        consistent(it.consistent_hashing_lb_config.as_ref(), &mut to.spread);
+        let hashing = it.consistent_hashing_lb_config.as_ref();
+        consistent(hashing, path, notes, &mut to.spread);
         to.balance = Balance::Maglev(table(it.table_size.map(|it| it.value), path, notes));
     } else if let Some(it) = open::<Subset>(any) {
         to.subsets = Some(of_extension(&it, path, notes));
@@ -254,10 +260,30 @@ fn locality(it: Option<&common::LocalityLbConfig>, spread: &mut Spread) {
     }
 }
 
-fn consistent(it: Option<&common::ConsistentHashingLbConfig>, spread: &mut Spread) {
+fn consistent(
+    it: Option<&common::ConsistentHashingLbConfig>,
+    path: &str,
+    notes: &mut Notes,
+    spread: &mut Spread,
+) {
     if let Some(it) = it {
         spread.hash_by_hostname = it.use_hostname_for_hashing;
+        let path = format!("{path}.consistent_hashing_lb_config");
+        spread.hash_bound = hash_bound(it.hash_balance_factor.as_ref(), &path, notes);
     }
+}
+
+/// Envoy's least bound is the endpoint's share.
+fn hash_bound(it: Option<&protobuf::UInt32Value>, path: &str, notes: &mut Notes) -> Option<u32> {
+    let factor = it?.value;
+    if factor < Bounded::LEAST {
+        let least = Bounded::LEAST;
+        notes.invalid(
+            format!("{path}.hash_balance_factor"),
+            format!("{factor} is below {least}"),
+        );
+    }
+    Some(factor)
 }
 
 /// Both messages of a slow start, which are the same but for their names.

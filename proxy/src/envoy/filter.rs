@@ -324,21 +324,8 @@ impl Faults {
             .collect()
     }
 
-    /// What is done with a route's requests where their cluster takes nothing. `outer` is what its host says.
-    pub(super) fn fallback(
-        &self,
-        outer: &Overrides,
-        (route, path): (&Route, &str),
-    ) -> Option<Fallback> {
-        let none = |it: &Named| !matches!(it.settings, Settings::Fallback(_));
-        if self.filters.iter().all(none) {
-            return None;
-        }
-        let mut overrides = outer.clone();
-        // Its problems were told with the route's.
-        let mut told = Notes(Vec::new());
-        let own = &route.typed_per_filter_config;
-        overrides.extend(self::overrides(own, self, path, &mut told));
+    /// What is done with a route's requests where their cluster takes nothing.
+    pub(super) fn fallback(&self, overrides: &Overrides) -> Option<Fallback> {
         self.filters.iter().find_map(|filter| {
             let settings = match overrides.get(&filter.name) {
                 Some(Override::Off) => return None,
@@ -353,28 +340,20 @@ impl Faults {
         })
     }
 
-    /// What a route's requests pass; `None`: what the manager's do. `outer` is what its host says.
+    /// What a route's requests pass; `None`: what the manager's do.
     pub(super) fn filters_of_route(
         &self,
-        outer: &Overrides,
+        overrides: &Overrides,
         host: (&VirtualHost, &str),
         route: (&Route, &str),
         notes: &mut Notes,
     ) -> Option<Vec<Filter>> {
-        let mut overrides = outer.clone();
-        // Its problems were told with the route's.
-        let mut told = Notes(Vec::new());
-        let own = &route.0.typed_per_filter_config;
-        lay_over(
-            &mut overrides,
-            self::overrides(own, self, route.1, &mut told),
-        );
         let describes = !host.0.rate_limits.is_empty()
             || matches!(&route.0.action, Some(route::Action::Route(it)) if !it.rate_limits.is_empty());
         if overrides.is_empty() && !describes {
             return None;
         }
-        Some(self.passed(&overrides, host, route, notes))
+        Some(self.passed(overrides, host, route, notes))
     }
 
     /// What requests pass where all of this is said.

@@ -117,6 +117,7 @@ pub(super) fn convert(
         inspect: inspect::convert(it, path, notes),
         chains,
         default_chain,
+        access_logs: access_log::convert(&it.access_log, &format!("{path}.access_log"), notes),
     })
 }
 

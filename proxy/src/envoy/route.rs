@@ -123,20 +123,25 @@ fn host(
             };
             let scope = format!("{}/{name}", it.name);
             let inner = format!("{path}.routes[{index}]");
-            let mut made = convert_route(route, faults, &outer, &scope, &inner, notes)?;
+            let mut outer = outer.clone();
+            filter::lay_over(
+                &mut outer.overrides,
+                filter::overrides(&route.typed_per_filter_config, faults, &inner, notes),
+            );
+            let overrides = outer.overrides.clone();
+            let mut made = convert_route(route, faults, outer, &scope, &inner, notes)?;
             retry::apply(it, path, route, &inner, &mut made, notes);
-            made.filters =
-                faults.filters_of_route(&outer.overrides, (it, path), (route, &inner), notes);
+            made.filters = faults.filters_of_route(&overrides, (it, path), (route, &inner), notes);
             weighted::apply(
                 faults,
-                &outer.overrides,
+                &overrides,
                 (it, path),
                 (route, &inner),
                 &mut made,
                 notes,
             );
             if let config::Action::Forward(forward) = &mut made.action {
-                forward.tries.fallback = faults.fallback(&outer.overrides, (route, &inner));
+                forward.tries.fallback = faults.fallback(&overrides);
             }
             Some(made)
         })
@@ -153,7 +158,7 @@ fn host(
 fn convert_route(
     it: &Route,
     faults: &Faults,
-    outer: &Outer<'_>,
+    mut outer: Outer<'_>,
     scope: &str,
     path: &str,
     notes: &mut Notes,
@@ -164,11 +169,6 @@ fn convert_route(
         notes.invalid(path, "a `match` is needed");
         Matcher::default()
     };
-    let mut outer = outer.clone();
-    filter::lay_over(
-        &mut outer.overrides,
-        filter::overrides(&it.typed_per_filter_config, faults, path, notes),
-    );
     if let Some(edits) = headers::edits(operations!(it), path, notes) {
         outer.edits.insert(0, edits);
     }

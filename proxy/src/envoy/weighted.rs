@@ -10,7 +10,7 @@ use super::{
 };
 use crate::config;
 
-/// Reads the `typed_per_filter_config` of the route's weighted clusters. `outer` is what its host says.
+/// Reads the `typed_per_filter_config` of the route's weighted clusters, for which `outer` is said.
 pub(super) fn apply(
     faults: &Faults,
     outer: &Overrides,
@@ -30,16 +30,13 @@ pub(super) fn apply(
     };
     // Its problems were told with the route's.
     let mut told = Notes(Vec::new());
-    let mut of_route = outer.clone();
-    let own = &route.0.typed_per_filter_config;
-    lay_over(&mut of_route, overrides(own, faults, route.1, &mut told));
     let targets = forward.clusters.iter_mut();
     for (index, (it, target)) in them.clusters.iter().zip(targets).enumerate() {
         if it.typed_per_filter_config.is_empty() {
             continue;
         }
         let path = format!("{}.route.weighted_clusters.clusters[{index}]", route.1);
-        let mut laid = of_route.clone();
+        let mut laid = outer.clone();
         lay_over(
             &mut laid,
             overrides(&it.typed_per_filter_config, faults, &path, notes),

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use super::{
     client::Client,
+    filters::Trailers,
     log::Log,
     replay::Reader,
     shadow::{Primary, Tee},
@@ -45,6 +46,8 @@ pub struct FromClient {
     client: Rc<Client>,
     bytes: Rc<Cell<u64>>,
     tees: Vec<Tee>,
+    /// What filters do to what follows it.
+    trailers: Option<Box<Trailers>>,
     ended: bool,
 }
 
@@ -77,8 +80,15 @@ impl FromClient {
             client,
             bytes,
             tees,
+            trailers: None,
             ended: false,
         }
+    }
+
+    /// The same, with what follows it changed so.
+    #[must_use]
+    pub fn with_trailers(self, trailers: Option<Box<Trailers>>) -> Self {
+        Self { trailers, ..self }
     }
 
     fn seen(&mut self, data: &Bytes) {
@@ -121,10 +131,14 @@ impl Body for Upload {
                     from.end();
                     return Poll::Ready(None);
                 };
-                let frame = frame?;
-                match frame.data_ref() {
-                    Some(data) => from.seen(data),
-                    None => from.end(),
+                let mut frame = frame?;
+                if let Some(data) = frame.data_ref() {
+                    from.seen(data);
+                } else {
+                    if let (Some(edits), Some(trailers)) = (&from.trailers, frame.trailers_mut()) {
+                        edits.of_request(trailers);
+                    }
+                    from.end();
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
@@ -269,6 +283,7 @@ impl Download {
             }
             Some(Ok(frame)) => frame,
         };
+        let mut frame = frame;
         let ended = frame.is_trailers() || body.is_end_stream();
         if let Some(data) = frame.data_ref() {
             if let Some(log) = &mut self.log {
@@ -283,11 +298,15 @@ impl Download {
                 primary.take(data);
             }
         }
-        if let (Some(trailers), Some(log)) = (frame.trailers_ref(), &mut self.log) {
-            log.keep_trailer(trailers);
+        if let (Some(trailers), Some(log)) = (frame.trailers_mut(), &mut self.log) {
+            // Compared is what the upstream has said.
             for primary in &mut self.primaries {
                 primary.trailers(trailers);
             }
+            if let Some(edits) = &log.trailers {
+                edits.of_answer(trailers);
+            }
+            log.keep_trailer(trailers);
         }
         if ended {
             self.source_ended();

@@ -17,9 +17,13 @@ use tokio::time::Instant;
 
 use super::core::{Core, Local};
 use crate::{
+    drain::Phase,
     error::Error,
     metrics::Downstream,
-    net::{io::Traffic, tls::Session},
+    net::{
+        io::{Spoken, Traffic},
+        tls::Session,
+    },
     snapshot::Manager,
 };
 
@@ -168,12 +172,12 @@ impl Client {
 
     /// It takes no request after the one it has.
     pub fn is_closing(&self) -> bool {
-        self.core.draining.get() || self.left_over.borrow().is_some()
+        self.core.phase.get() >= Phase::Draining || self.left_over.borrow().is_some()
     }
 
     /// Its next answer is its last.
     pub fn is_leaving(&self) -> bool {
-        self.core.leaving.get() || self.is_closing()
+        self.core.phase.get() >= Phase::Leaving || self.is_closing()
     }
 
     /// One request of a connection that carries many at once. Its bytes are counted with the connection's.
@@ -207,6 +211,11 @@ impl Client {
             left: Cell::new(None),
             go_on: RefCell::default(),
         }
+    }
+
+    /// This is what comes over the connection.
+    pub fn speaks(&self, spoken: Spoken) {
+        self.traffic.speaks(spoken);
     }
 
     /// The client has taken its request back.

@@ -33,10 +33,8 @@ pub struct Core {
     pub workers: Rc<Workers>,
     /// Numbers that connections were opened with.
     pub numbers: Numbers,
-    /// It takes no connections any more.
-    pub draining: Cell<bool>,
-    /// Each answer is its connection's last.
-    pub leaving: Cell<bool>,
+    /// What the proxy is doing, as far as its connections were told.
+    pub phase: Cell<Phase>,
     registry: Arc<Registry>,
     watch: Watch,
     reader: RefCell<Reader>,
@@ -95,8 +93,7 @@ impl Core {
             observer,
             workers: Rc::default(),
             numbers,
-            draining: Cell::new(false),
-            leaving: Cell::new(false),
+            phase: Cell::new(Phase::Serving),
             watch,
             reader: RefCell::new(reader),
             current: RefCell::new(Rc::new(local)),
@@ -207,8 +204,7 @@ impl Core {
 
     /// Connections end with their next answer (leaving), or when their request is done (draining).
     pub fn turn(&self, phase: Phase) {
-        self.leaving.set(phase >= Phase::Leaving);
-        self.draining.set(phase >= Phase::Draining);
+        self.phase.set(phase);
         for client in self.clients.borrow().values() {
             client.wake();
         }

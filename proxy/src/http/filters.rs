@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header, request};
 use tokio::time::Instant;
 
 use super::{
@@ -20,7 +20,11 @@ use crate::{
     error::Error,
     net::body::Incoming,
     observe::Flags,
-    policy::fault::abort::End,
+    policy::{
+        fault::abort::End,
+        headers::{Mutations, Render},
+        query::Changes,
+    },
     snapshot::filters::{Filter, Filters},
 };
 
@@ -51,6 +55,29 @@ pub(super) struct Reply {
     pub flags: Flags,
     /// Why it is what it is.
     pub details: Cow<'static, str>,
+}
+
+/// What filters do to what follows a request's body and its answer's.
+#[derive(Debug, Default)]
+pub struct Trailers {
+    request: Vec<Mutations>,
+    answer: Vec<Mutations>,
+}
+
+impl Trailers {
+    /// Changes what follows the request.
+    pub(super) fn of_request(&self, trailers: &mut HeaderMap) {
+        for mutations in &self.request {
+            mutations.apply_settled(trailers);
+        }
+    }
+
+    /// Changes what follows the answer.
+    pub(super) fn of_answer(&self, trailers: &mut HeaderMap) {
+        for mutations in &self.answer {
+            mutations.apply_settled(trailers);
+        }
+    }
 }
 
 /// How a filter ends a request.
@@ -106,7 +133,15 @@ async fn pass(
                     uri: &head.uri,
                 };
                 steps.request.apply(&mut headers, &render);
+                let uri = changed(&steps.query, &headers, &render);
+                if !steps.request_trailers.is_empty() {
+                    let settled = steps.request_trailers.settled(&headers, &render);
+                    log.trailers.get_or_insert_default().request.push(settled);
+                }
                 head.headers = headers;
+                if let Some(uri) = uri {
+                    head.uri = uri;
+                }
                 None
             }
         };
@@ -138,7 +173,13 @@ pub(super) fn answer(log: &mut Log, headers: &mut HeaderMap) {
                     policy.mark(origin, headers);
                 }
             }
-            Filter::Headers(steps) => steps.answer.apply(headers, &OfAnswer(log)),
+            Filter::Headers(steps) => {
+                steps.answer.apply(headers, &OfAnswer(log));
+                if !steps.answer_trailers.is_empty() {
+                    let settled = steps.answer_trailers.settled(headers, &OfAnswer(log));
+                    log.trailers.get_or_insert_default().answer.push(settled);
+                }
+            }
             Filter::GrpcWeb => {
                 if let Some(form) = log.grpc_web {
                     grpc_web::answer(form, headers);
@@ -147,6 +188,15 @@ pub(super) fn answer(log: &mut Log, headers: &mut HeaderMap) {
             _ => {}
         }
     }
+}
+
+/// Where the request goes with its parameters changed; `None`: where it did.
+fn changed(query: &Changes, headers: &HeaderMap, render: &OfRequest<'_>) -> Option<Uri> {
+    let path = render.uri.path_and_query().filter(|_| !query.is_empty())?;
+    let made = query.apply(path.as_str(), |format, out| {
+        render.render(format, headers, out);
+    });
+    Uri::try_from(made).ok()
 }
 
 impl Ended {

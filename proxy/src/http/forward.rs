@@ -81,15 +81,14 @@ pub async fn send(
     log: &mut Log,
 ) -> Result<Got, Error> {
     let client = Rc::clone(&log.client);
-    let wish = wish::take(&mut head.headers, log.internal);
+    let respects = log
+        .listener()
+        .is_some_and(|it| it.manager.respects_expected_timeout);
+    let wish = wish::take(&mut head.headers, log.internal, respects);
     // Asked for its retries below, while the log is told of the attempts.
     let local = Rc::clone(&log.local);
     let (key, metadata) = bind(&local, &head.headers, log);
     let forward = log.forward().ok_or(Error::NoRoute)?;
-    let respects = log
-        .listener()
-        .is_some_and(|it| it.manager.respects_expected_timeout);
-    let wish = wish.heeding(respects);
     let times = Times::of(forward, &wish);
     // The head was read just now, unless a fault has delayed it.
     let begin = if log.hits.is_empty() {
@@ -148,7 +147,7 @@ pub async fn send(
 
 /// Takes off what the client wishes of retries and timeouts.
 pub(super) fn forget_wishes(headers: &mut HeaderMap) {
-    wish::take(headers, false);
+    wish::take(headers, false, false);
 }
 
 /// What binds the request to an endpoint, and what it asks for of one. A client is given the cookies that bind it.
@@ -391,12 +390,11 @@ impl Sender<'_> {
 
 /// What an attempt tells of its endpoint; `None`: nothing. A gRPC call's status counts where the answer begins with it: as
 /// Envoy, what comes in trailers is not waited for.
-fn outcome(result: &Result<Got, Failure>, grpc: bool) -> Option<Outcome> {
+fn outcome(result: &Result<Got, Failure>, is_call: bool) -> Option<Outcome> {
     match result {
         Ok(Got::Upstream(answer)) => {
             let response = &answer.response;
-            let told = response.headers().get("grpc-status").filter(|_| grpc);
-            let told = told.and_then(|status| status.to_str().ok()?.parse().ok());
+            let told = is_call.then(|| grpc::status(response.headers())).flatten();
             let status = told.map_or_else(|| response.status().as_u16(), grpc::to_http);
             Some(Outcome::Status(status))
         }

@@ -25,7 +25,7 @@ use crate::{
     net::{
         coalesce::{Coalesce, Outlet, coalesce},
         frames::{Violation, Watch},
-        io::Traffic,
+        io::{Spoken, Traffic},
         timer::Alarm,
     },
     policy::protocol::Http2,
@@ -115,6 +115,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     client.metrics.http2_connections.inc();
+    client.speaks(Spoken::Http2);
     let connection = Rc::new(Connection {
         client: Rc::clone(client),
         uncounted: Arc::default(),

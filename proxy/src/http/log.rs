@@ -19,13 +19,14 @@ use super::{
     body::Upload,
     client::{Client, Left},
     core::Local,
-    filters::pressure::Watched,
+    filters::{Trailers, pressure::Watched},
     inject::{Met, Shaping},
     view::{Kept, View},
 };
 use crate::{
     access_log::Wanted,
     cluster::Cluster,
+    net::io::Spoken,
     observe::{Attempt, Effect, Flags, Hit, Identity, Record},
     policy::grpc,
     snapshot::{Forward, Http, Route, hosts::RouteId},
@@ -96,6 +97,8 @@ pub struct Log {
     pub bytes_in: Option<Rc<Cell<u64>>>,
     /// Bytes of the answer's body so far.
     pub bytes_out: u64,
+    /// What filters do to trailers.
+    pub trailers: Option<Box<Trailers>>,
     /// Headers that filters add to its answer.
     pub answer_headers: Vec<(HeaderName, HeaderValue)>,
     /// Its client is of the mesh, and may ask for what others may not.
@@ -202,6 +205,7 @@ impl Log {
             sent: None,
             bytes_in: None,
             bytes_out: 0,
+            trailers: None,
             answer_headers: Vec::new(),
             internal: false,
             request_id: None,
@@ -322,6 +326,9 @@ impl Log {
             considered: &self.considered,
             hits: &self.hits,
         });
+        if self.flags.has(Flags::DPE) {
+            self.client.speaks(Spoken::Nonsense);
+        }
         if self.kept.is_some() {
             listener.manager.access.write(&View::of_ended(self, now));
         }

@@ -20,8 +20,8 @@ use super::{
 use crate::{
     cluster::Cluster,
     net::body::Incoming,
-    policy::redirect::{Compiled, Place, Step},
-    snapshot::{Action, hosts::RouteId},
+    policy::redirect::{Compiled, Place, Refusal, Step},
+    snapshot::{Action, Route, hosts::RouteId},
 };
 
 /// `x-envoy-original-url`.
@@ -104,34 +104,68 @@ pub(super) fn next(
         return None;
     };
     let compiled = forward.redirects.as_deref()?;
-    let mut trail = trail.unwrap_or_default();
-    let status = answer.response.status().as_u16();
-    if !compiled.policy.follows(status, trail.count) {
+    if !compiled.policy.concerns(answer.response.status().as_u16()) {
         return None;
     }
-    let location = answer.response.headers().get(header::LOCATION)?;
-    let place = Place::read(location.to_str().ok()?)?;
+    let cluster = log.cluster().cloned();
+    let next = turned(log, (from, compiled), spare, trail, answer);
+    if let Some(cluster) = cluster {
+        let metrics = cluster.metrics();
+        match next {
+            Ok(_) => metrics.redirects_followed.inc(),
+            Err(_) => metrics.redirects_passed.inc(),
+        }
+    }
+    let metrics = &log.client.metrics;
+    match next {
+        Ok(next) => return Some(next),
+        Err(Refusal::NoRequest) => {}
+        Err(Refusal::BadLocation) => metrics.redirects_bad_location.inc(),
+        Err(Refusal::Scheme) => metrics.redirects_unsafe_scheme.inc(),
+        Err(Refusal::TooMany) => metrics.redirects_too_many.inc(),
+        Err(Refusal::NoRoute) => metrics.redirects_no_route.inc(),
+        Err(Refusal::Condition) => metrics.redirects_condition.inc(),
+    }
+    None
+}
+
+/// The request as it goes on.
+fn turned(
+    log: &mut Log,
+    (from, compiled): (&Route, &Compiled),
+    spare: Spare,
+    trail: Option<Box<Trail>>,
+    answer: &Answer,
+) -> Result<Next, Refusal> {
+    let mut trail = trail.unwrap_or_default();
+    let status = answer.response.status().as_u16();
+    let location = answer.response.headers().get(header::LOCATION);
+    let location = location.ok_or(Refusal::NoRequest)?;
     let body = match &spare.body {
         None => Bytes::new(),
-        Some(body) => body.complete()?,
+        Some(body) => body.complete().ok_or(Refusal::NoRequest)?,
     };
+    let location = location.to_str().map_err(|_| Refusal::BadLocation)?;
+    let place = Place::read(location)?;
     let mut head = spare.head;
     let secure = trail.secure.unwrap_or_else(|| {
         let proto = head.headers.get(FORWARDED_PROTO);
         proto.is_some_and(|proto| proto == "https")
     });
-    if !compiled.policy.allows_scheme(secure, place.secure) {
-        return None;
-    }
-    turn(&mut head, compiled, &place, secure, answer)?;
+    compiled.policy.allows(secure, place.secure, trail.count)?;
+    turn(&mut head, compiled, &place, secure, answer).ok_or(Refusal::BadLocation)?;
     let before = Before::replace(log, &head);
     route(log, &head);
     let to = log.route().map(|to| to.name.clone());
-    let step = to.map(|to| (from.name.clone(), to));
-    let Some(step) = step.filter(|step| compiled.policy.allows_step(step, &trail.steps)) else {
+    let Some(to) = to else {
         before.restore(log);
-        return None;
+        return Err(Refusal::NoRoute);
     };
+    let (step, schemes) = ((from.name.clone(), to), (secure, place.secure));
+    if !compiled.policy.allows_step(&step, &trail.steps, schemes) {
+        before.restore(log);
+        return Err(Refusal::Condition);
+    }
     before.count(log);
     trail.count += 1;
     trail.secure = Some(place.secure);
@@ -145,7 +179,7 @@ pub(super) fn next(
     } else {
         body
     };
-    Some(Next { head, body, trail })
+    Ok(Next { head, body, trail })
 }
 
 /// Makes the head that of a request for this place.

@@ -142,21 +142,14 @@ pub fn copy(
     let mut headers = None;
     for shadow in chosen {
         shadow.metrics.chosen.inc();
-        let compare = shadow.mirror.settings.compare;
-        let kept = compare
-            .then(|| Arc::clone(headers.get_or_insert_with(|| Arc::new(head.headers.clone()))));
-        let pair = Rc::new(Pair::new(shadow, log, kept));
-        if head.headers.contains_key(header::UPGRADE) {
-            pair.copy(Outcome::Skipped("upgrade"), None);
-            continue;
-        }
-        if shadow.mirror.settings.safe_only && !head.method.is_safe() {
-            pair.copy(Outcome::Skipped("unsafe"), None);
-            continue;
-        }
-        match shadow.admit(body_length, log) {
-            Err(why) => pair.copy(Outcome::Shed(why), None),
+        match shadow.admit(head, body_length, log) {
+            Err(why) => Pair::new(shadow, log, None).copy(why, None),
             Ok(permit) => {
+                let compare = shadow.mirror.settings.compare;
+                let kept = compare.then(|| {
+                    Arc::clone(headers.get_or_insert_with(|| Arc::new(head.headers.clone())))
+                });
+                let pair = Rc::new(Pair::new(shadow, log, kept));
                 if compare {
                     copies.primaries.push(Primary::new(
                         Rc::clone(&pair),
@@ -228,21 +221,33 @@ impl Shadow {
         &self.metrics
     }
 
-    fn admit(&self, body_length: Option<u64>, log: &Log) -> Result<Permit, &'static str> {
+    /// A place for a copy of the request; the error: why there is none.
+    fn admit(
+        &self,
+        head: &request::Parts,
+        body_length: Option<u64>,
+        log: &Log,
+    ) -> Result<Permit, Outcome> {
+        if head.headers.contains_key(header::UPGRADE) {
+            return Err(Outcome::Skipped("upgrade"));
+        }
+        if self.mirror.settings.safe_only && !head.method.is_safe() {
+            return Err(Outcome::Skipped("unsafe"));
+        }
         let limits = &self.mirror.settings.limits;
         if body_length.is_some_and(|length| length > limits.request_body.0) {
-            return Err("request_body");
+            return Err(Outcome::Shed("request_body"));
         }
         if self.gate.backs_off() {
-            return Err("connect_backoff");
+            return Err(Outcome::Shed("connect_backoff"));
         }
         let admitted = self.gate.admitted.get();
         if admitted >= limits.in_flight.saturating_add(limits.queue) {
-            return Err(if limits.queue == 0 {
+            return Err(Outcome::Shed(if limits.queue == 0 {
                 "in_flight"
             } else {
                 "queue"
-            });
+            }));
         }
         self.gate.admitted.set(admitted + 1);
         if admitted == 0 {

@@ -9,7 +9,7 @@ use std::{
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version, header, request};
 use tokio::time::Instant;
 
-mod tls;
+pub(crate) mod tls;
 
 use super::log::Log;
 use crate::{

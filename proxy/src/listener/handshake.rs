@@ -7,7 +7,7 @@ use tokio_rustls::server::TlsStream;
 
 use crate::{
     http::core::Core,
-    net::tls::{Failure, Server, Session},
+    net::tls::{Failure, Server, Session, in_time},
     observe::{Connection, Effect, Hit},
     policy::fault::{
         tcp::Number,
@@ -35,16 +35,10 @@ pub(super) async fn shake(
     // Whoever passes on the connection may say its number as late as with its first byte.
     // (A socket may be said to be readable before anything has come.)
     let mut first = [0];
-    match within {
-        None => socket.peek(&mut first).await?,
-        Some(within) => tokio::time::timeout(within, socket.peek(&mut first))
-            .await
-            .map_err(|_| Failure::Timeout)??,
-    };
-    let known = spoiling.numbered.then(|| core.numbers.take(peer)).flatten();
-    let number = known.unwrap_or_else(|| spoiling.arrival());
+    in_time(socket.peek(&mut first), within).await?;
+    let (number, numbered) = core.numbers.of(peer, spoiling.numbered, &spoiling.arrivals);
     let drawn = spoiling.rules.draw(number);
-    tell(core, spoiling, number, known.is_some(), &drawn);
+    tell(core, spoiling, number, numbered, &drawn);
     let Some(kind) = drawn.kind() else {
         return tls.accept_within(socket, within).await;
     };

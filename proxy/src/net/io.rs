@@ -7,7 +7,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU8, AtomicU64, Ordering},
     },
     task::{Context, Poll, ready},
 };
@@ -36,11 +36,23 @@ enum Carrier {
     Other(Box<dyn Duplex>, Option<SocketAddr>),
 }
 
-/// Bytes that went over a connection. One thread writes them, so plain loads and stores do.
+/// Bytes that went over a connection, and what they were. One thread writes them, so plain loads and stores do.
 #[derive(Debug, Default)]
 pub struct Traffic {
     read: AtomicU64,
     written: AtomicU64,
+    spoken: AtomicU8,
+}
+
+/// What a client has said on a connection, if it has said anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spoken {
+    /// HTTP/1.
+    Http1,
+    /// HTTP/2.
+    Http2,
+    /// Something that could not be understood.
+    Nonsense,
 }
 
 impl Stream {
@@ -100,6 +112,20 @@ impl Traffic {
     /// Bytes written so far.
     pub fn written(&self) -> u64 {
         self.written.load(Ordering::Relaxed)
+    }
+
+    /// What the client speaks; it is HTTP/1 until something else is heard.
+    pub fn spoken(&self) -> Spoken {
+        match self.spoken.load(Ordering::Relaxed) {
+            0 => Spoken::Http1,
+            1 => Spoken::Http2,
+            _ => Spoken::Nonsense,
+        }
+    }
+
+    /// This is what the client speaks.
+    pub fn speaks(&self, spoken: Spoken) {
+        self.spoken.store(spoken as u8, Ordering::Relaxed);
     }
 }
 

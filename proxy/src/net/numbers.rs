@@ -4,7 +4,10 @@
 use std::{
     collections::HashMap,
     net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use crate::policy::fault::tcp::Number;
@@ -19,8 +22,18 @@ impl Numbers {
         self.lock(|numbers| numbers.insert(from, number));
     }
 
-    /// Which one the connection from this address is; `None`: nobody has said. It can be asked once.
-    pub fn take(&self, from: SocketAddr) -> Option<Number> {
+    /// Which one the connection from this address is, and whether anybody has said so; else the number of its arrival.
+    /// `numbered`: somebody may have. It can be asked once.
+    pub fn of(&self, from: SocketAddr, numbered: bool, arrivals: &AtomicU64) -> (Number, bool) {
+        let known = numbered.then(|| self.take(from)).flatten();
+        let number = known.unwrap_or_else(|| Number {
+            connection: arrivals.fetch_add(1, Ordering::Relaxed),
+            reopenings: 0,
+        });
+        (number, known.is_some())
+    }
+
+    fn take(&self, from: SocketAddr) -> Option<Number> {
         self.lock(|numbers| numbers.remove(&from))
     }
 

@@ -29,6 +29,7 @@ mod store;
 mod verify;
 
 pub use client::Client;
+pub(crate) use server::in_time;
 pub use server::{Alpn, Server};
 pub use store::{Shown, Store};
 pub use verify::Refusal;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+mod bounded;
 pub mod hash_key;
 pub mod least_request;
 pub mod levels;
@@ -14,6 +15,7 @@ pub mod schedule;
 pub mod slow_start;
 pub mod subset;
 
+pub use bounded::Bounded;
 pub use least_request::LeastRequest;
 pub use maglev::Maglev;
 pub use peak_ewma::PeakEwma;

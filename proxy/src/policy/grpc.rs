@@ -1,5 +1,7 @@
 //! gRPC's words over HTTP: how a call is known, and what an answer of the proxy's own says in them.
 
+use http::HeaderMap;
+
 pub mod web;
 
 /// A gRPC status code.
@@ -47,6 +49,11 @@ pub fn to_http(status: Status) -> u16 {
         16 => 401,
         _ => 500,
     }
+}
+
+/// The status that headers or trailers have; `None`: they have none that can be read.
+pub fn status(headers: &HeaderMap) -> Option<Status> {
+    headers.get("grpc-status")?.to_str().ok()?.parse().ok()
 }
 
 /// A message as `grpc-message` has it: percent-encoded, but for printable ASCII.

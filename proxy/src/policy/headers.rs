@@ -78,7 +78,7 @@ pub struct Compiled {
 }
 
 /// [`Mutation`]s that can be made.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Mutations(Vec<Step>);
 
 #[derive(Debug, Clone)]
@@ -176,6 +176,26 @@ impl Mutations {
         })
     }
 
+    /// There are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The same steps with values made now, for a message that comes later; those that would add nothing are left out.
+    #[must_use]
+    pub fn settled(&self, headers: &HeaderMap, render: &impl Render) -> Self {
+        let settled = |step: &Step| match step {
+            Step::Add(it) => it.settled(headers, render).map(Step::Add),
+            step => Some(step.clone()),
+        };
+        Self(self.0.iter().filter_map(settled).collect())
+    }
+
+    /// Takes the steps, one after the other, where their values are [`settled`](Self::settled).
+    pub fn apply_settled(&self, headers: &mut HeaderMap) {
+        self.apply(headers, &Settled);
+    }
+
     /// Takes the steps, one after the other.
     pub fn apply(&self, headers: &mut HeaderMap, render: &impl Render) {
         for step in &self.0 {
@@ -211,7 +231,24 @@ fn remove_matching(headers: &mut HeaderMap, test: &Test) {
     }
 }
 
+/// Makes nothing: there is nothing left to be made.
+struct Settled;
+
+impl Render for Settled {
+    fn render(&self, _format: &Format, _headers: &HeaderMap, _out: &mut Vec<u8>) {}
+}
+
 impl CompiledAddition {
+    /// The same with its value made; `None`: it adds nothing.
+    fn settled(&self, headers: &HeaderMap, render: &impl Render) -> Option<Self> {
+        let value = self.value.make(headers, render)?;
+        (self.keep_empty || !value.is_empty()).then(|| Self {
+            name: self.name.clone(),
+            value: Value::Fixed(value),
+            ..*self
+        })
+    }
+
     fn new(it: &Addition) -> Result<Self, String> {
         let format = Format::compile(&it.value).map_err(|error| error.to_string())?;
         let value = match format.as_literal() {
@@ -243,19 +280,24 @@ impl CompiledAddition {
         if !wanted {
             return None;
         }
-        let value = match &self.value {
-            Value::Fixed(value) => value.clone(),
-            Value::Made(format) => {
-                let mut text = Vec::new();
-                render.render(format, headers, &mut text);
-                HeaderValue::from_bytes(&text).ok()?
-            }
-        };
+        let value = self.value.make(headers, render)?;
         (self.keep_empty || !value.is_empty()).then_some(value)
     }
 }
 
 impl Value {
+    /// The value; `None`: no header can have it.
+    fn make(&self, headers: &HeaderMap, render: &impl Render) -> Option<HeaderValue> {
+        match self {
+            Self::Fixed(value) => Some(value.clone()),
+            Self::Made(format) => {
+                let mut text = Vec::new();
+                render.render(format, headers, &mut text);
+                HeaderValue::from_bytes(&text).ok()
+            }
+        }
+    }
+
     fn format(&self) -> Option<&Format> {
         match self {
             Self::Fixed(_) => None,

@@ -48,6 +48,23 @@ pub struct Place {
     pub path: String,
 }
 
+/// Why a redirect is not followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// The answer says nowhere, or the request is not there any more.
+    NoRequest,
+    /// It leads to no place of the web.
+    BadLocation,
+    /// From one scheme to the other.
+    Scheme,
+    /// Too many were followed.
+    TooMany,
+    /// There is no route to it.
+    NoRoute,
+    /// A condition says no.
+    Condition,
+}
+
 /// A step from a route to another, by their names.
 pub type Step = (String, String);
 
@@ -77,40 +94,46 @@ impl Compiled {
 }
 
 impl Policy {
-    /// Whether an answer of this status is followed, after so many that were.
-    pub fn follows(&self, status: u16, before: u32) -> bool {
-        before < self.most && self.statuses.contains(&status)
+    /// Whether answers of this status may be followed.
+    pub fn concerns(&self, status: u16) -> bool {
+        self.statuses.contains(&status)
     }
 
-    /// Whether a request may go from this scheme to that.
-    pub fn allows_scheme(&self, secure: bool, then: bool) -> bool {
-        let safe = secure || !then || !self.conditions.contains(&Condition::SafeScheme);
-        safe && (self.cross_scheme || secure == then)
+    /// Whether a request may go from this scheme to that, after so many redirects that were followed.
+    pub fn allows(&self, secure: bool, then: bool, before: u32) -> Result<(), Refusal> {
+        if !self.cross_scheme && secure != then {
+            return Err(Refusal::Scheme);
+        }
+        if before >= self.most {
+            return Err(Refusal::TooMany);
+        }
+        Ok(())
     }
 
-    /// Whether a request may take this step between routes, after those.
-    pub fn allows_step(&self, step: &Step, before: &[Step]) -> bool {
+    /// Whether a request may take this step between routes, after those, and from this scheme to that.
+    pub fn allows_step(&self, step: &Step, before: &[Step], (secure, then): (bool, bool)) -> bool {
         self.conditions.iter().all(|condition| match condition {
             Condition::NewRoute => !before.contains(step),
             Condition::Routes(names) => names.contains(&step.1),
-            Condition::SafeScheme => true,
+            Condition::SafeScheme => secure || !then,
         })
     }
 }
 
 impl Place {
-    /// Reads a `location`; `None`: it names no host, or is not of the web, and is the client's to follow.
-    pub fn read(location: &str) -> Option<Self> {
+    /// Reads a `location`. One that names no host, or is not of the web, is the client's to follow.
+    pub fn read(location: &str) -> Result<Self, Refusal> {
         let location = location.split('#').next().unwrap_or_default();
-        let uri = Uri::try_from(location).ok()?;
-        let secure = match uri.scheme_str()? {
-            "http" => false,
-            "https" => true,
-            _ => return None,
-        };
-        let authority = uri.authority()?.as_str();
+        let uri = Uri::try_from(location).map_err(|_| Refusal::BadLocation)?;
+        let authority = uri.authority().ok_or(Refusal::BadLocation)?.as_str();
         let authority = authority.rsplit('@').next().unwrap_or(authority);
-        Some(Self {
+        let secure = match uri.scheme_str() {
+            Some("http") => false,
+            Some("https") => true,
+            Some(_) => return Err(Refusal::Scheme),
+            None => return Err(Refusal::BadLocation),
+        };
+        Ok(Self {
             secure,
             authority: authority.to_owned(),
             path: uri
@@ -127,20 +150,21 @@ mod tests {
     #[test]
     fn only_whole_addresses_of_the_web_are_read() {
         for (location, expected) in [
-            ("http://b.test/x?q=1#f", Some((false, "b.test", "/x?q=1"))),
-            ("https://b.test:444/x", Some((true, "b.test:444", "/x"))),
-            ("http://b.test", Some((false, "b.test", "/"))),
-            ("http://me:secret@b.test/", Some((false, "b.test", "/"))),
-            ("/x", None),
-            ("//b.test/x", None),
-            ("ftp://b.test/x", None),
-            ("http:// b.test/", None),
-            ("", None),
+            ("http://b.test/x?q=1#f", Ok((false, "b.test", "/x?q=1"))),
+            ("https://b.test:444/x", Ok((true, "b.test:444", "/x"))),
+            ("http://b.test", Ok((false, "b.test", "/"))),
+            ("http://me:secret@b.test/", Ok((false, "b.test", "/"))),
+            ("/x", Err(Refusal::BadLocation)),
+            ("//b.test/x", Err(Refusal::BadLocation)),
+            ("ftp://b.test/x", Err(Refusal::Scheme)),
+            ("http:// b.test/", Err(Refusal::BadLocation)),
+            ("", Err(Refusal::BadLocation)),
         ] {
             let place = Place::read(location);
             let place = place
                 .as_ref()
-                .map(|it| (it.secure, it.authority.as_str(), it.path.as_str()));
+                .map(|it| (it.secure, it.authority.as_str(), it.path.as_str()))
+                .map_err(|refusal| *refusal);
             assert_eq!(place, expected, "{location}");
         }
     }
@@ -152,18 +176,14 @@ mod tests {
             statuses: vec![302, 307],
             ..Policy::default()
         };
-        for (status, before, expected) in [
-            (302, 0, true),
-            (307, 1, true),
-            (307, 2, false),
-            (301, 0, false),
-        ] {
-            assert_eq!(
-                policy.follows(status, before),
-                expected,
-                "{status} {before}"
-            );
-        }
+        assert!(policy.concerns(302) && policy.concerns(307) && !policy.concerns(301));
+        assert_eq!(policy.allows(false, false, 1), Ok(()));
+        assert_eq!(policy.allows(false, false, 2), Err(Refusal::TooMany));
+    }
+
+    fn goes(policy: &Policy, secure: bool, then: bool) -> bool {
+        let step = (String::new(), String::new());
+        policy.allows(secure, then, 0).is_ok() && policy.allows_step(&step, &[], (secure, then))
     }
 
     #[test]
@@ -184,17 +204,9 @@ mod tests {
                 },
                 ..Policy::default()
             };
-            assert!(policy.allows_scheme(false, false) && policy.allows_scheme(true, true));
-            assert_eq!(
-                policy.allows_scheme(false, true),
-                up,
-                "{cross_scheme} {safe}"
-            );
-            assert_eq!(
-                policy.allows_scheme(true, false),
-                down,
-                "{cross_scheme} {safe}"
-            );
+            assert!(goes(&policy, false, false) && goes(&policy, true, true));
+            assert_eq!(goes(&policy, false, true), up, "{cross_scheme} {safe}");
+            assert_eq!(goes(&policy, true, false), down, "{cross_scheme} {safe}");
         }
     }
 
@@ -206,10 +218,14 @@ mod tests {
             ..Policy::default()
         };
         let new = of(Condition::NewRoute);
-        assert!(new.allows_step(&step("a", "b"), &[step("b", "a"), step("c", "b")]));
-        assert!(!new.allows_step(&step("a", "b"), &[step("a", "b")]));
+        assert!(new.allows_step(
+            &step("a", "b"),
+            &[step("b", "a"), step("c", "b")],
+            (false, false)
+        ));
+        assert!(!new.allows_step(&step("a", "b"), &[step("a", "b")], (false, false)));
         let listed = of(Condition::Routes(vec!["b".to_owned()]));
-        assert!(listed.allows_step(&step("a", "b"), &[]));
-        assert!(!listed.allows_step(&step("b", "a"), &[]));
+        assert!(listed.allows_step(&step("a", "b"), &[], (false, false)));
+        assert!(!listed.allows_step(&step("b", "a"), &[], (false, false)));
     }
 }

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, StatusCode};
 
-use super::matcher::{self, Matcher, Named, RequestView};
+use super::{
+    grpc,
+    matcher::{self, Matcher, Named, RequestView},
+};
 
 mod backoff;
 mod budget;
@@ -244,7 +247,7 @@ impl Retries<'_> {
             || (self.on.has(On::CONFLICT) && code == 409)
             || (self.on.has(On::STATUSES) && self.statuses.contains(&code))
             || (self.on.has(On::HEADERS) && self.asks(headers))
-            || self.on.has_grpc(grpc_status(headers))
+            || self.on.has_grpc(grpc::status(headers))
     }
 
     fn asks(&self, headers: &HeaderMap) -> bool {
@@ -258,11 +261,6 @@ impl Retries<'_> {
         self.headers.iter().any(|name| headers.contains_key(name))
             || self.policy.headers.iter().any(|it| it.matches(&view))
     }
-}
-
-/// The gRPC status of an answer that has no body; `None`: it has none here.
-fn grpc_status(headers: &HeaderMap) -> Option<u32> {
-    headers.get("grpc-status")?.to_str().ok()?.parse().ok()
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use crate::{
         cors,
         format::{Format, field::Message},
         headers::{Compiled, Edits, Mutations},
+        query,
     },
 };
 
@@ -27,8 +28,14 @@ pub struct Level {
 pub struct Steps {
     /// To requests.
     pub request: Mutations,
+    /// To the parameters of their paths.
+    pub query: query::Changes,
+    /// To what follows requests.
+    pub request_trailers: Mutations,
     /// To answers.
     pub answer: Mutations,
+    /// To what follows answers.
+    pub answer_trailers: Mutations,
     /// What is done to answers looks at the request's headers.
     pub recalls: bool,
 }
@@ -63,10 +70,14 @@ impl Cache {
             return Ok(Arc::clone(steps));
         }
         let answer = Mutations::new(&steps.response)?;
+        let answer_trailers = Mutations::new(&steps.response_trailers)?;
         let compiled = Arc::new(Steps {
             request: Mutations::new(&steps.request)?,
-            recalls: recalls(answer.formats()),
+            query: query::Changes::new(&steps.query)?,
+            request_trailers: Mutations::new(&steps.request_trailers)?,
+            recalls: recalls(answer.formats().chain(answer_trailers.formats())),
             answer,
+            answer_trailers,
         });
         self.steps.insert(key, Arc::clone(&compiled));
         Ok(compiled)

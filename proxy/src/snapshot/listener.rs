@@ -9,11 +9,12 @@ use std::{
 };
 
 use crate::{
+    access_log::Logs,
     config::{self, Inspect},
     net::tls::Server,
     policy::{
         chain::{self, Match, Seen},
-        fault::{tcp::Number, tls::Rules},
+        fault::tls::Rules,
     },
 };
 
@@ -24,6 +25,8 @@ pub struct Listener {
     pub stat_prefix: Arc<str>,
     /// What is looked at before a connection's chain is chosen.
     pub inspect: Inspect,
+    /// Where connections are logged.
+    pub access: Option<Arc<Logs>>,
     chains: Vec<Chain>,
     default: Option<Chain>,
     any: bool,
@@ -32,6 +35,8 @@ pub struct Listener {
 /// A chain: which connections, and what is done with them.
 #[derive(Debug)]
 pub struct Chain {
+    /// Its name; may be empty.
+    pub name: Arc<str>,
     /// Which connections; without effect for a default chain.
     pub matches: Match,
     /// TLS is ended on them.
@@ -59,16 +64,6 @@ pub struct Spoiling {
     pub numbered: bool,
     /// Counts arrivals: numbers of connections that nobody else numbers.
     pub arrivals: Arc<AtomicU64>,
-}
-
-impl Spoiling {
-    /// The number of the next connection to arrive.
-    pub fn arrival(&self) -> Number {
-        Number {
-            connection: self.arrivals.fetch_add(1, Ordering::Relaxed),
-            reopenings: 0,
-        }
-    }
 }
 
 /// How many connections a chain has at once, counted on all event loops and through all configurations.
@@ -117,6 +112,7 @@ impl Listener {
     pub fn new(
         stat_prefix: Arc<str>,
         inspect: Inspect,
+        access: Option<Arc<Logs>>,
         chains: Vec<Chain>,
         default: Option<Chain>,
     ) -> Self {
@@ -128,6 +124,7 @@ impl Listener {
         Self {
             stat_prefix,
             inspect,
+            access,
             chains,
             default,
             any,

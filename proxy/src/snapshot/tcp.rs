@@ -1,10 +1,7 @@
 //! How the connections of a chain are passed on, ready to be asked.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::AtomicU64},
     time::Duration,
 };
 
@@ -43,6 +40,10 @@ pub struct Tcp {
     pub numbered: bool,
     /// See [`config::TcpProxy::access_logs`](crate::config::TcpProxy::access_logs).
     pub access: Logs,
+    /// Where its listener's connections are logged, too.
+    pub outer: Option<Arc<Logs>>,
+    /// The name of its chain.
+    pub chain: Arc<str>,
     /// Counts arrivals: ordinals of connections.
     pub arrivals: Arc<AtomicU64>,
 }
@@ -51,11 +52,6 @@ pub struct Tcp {
 pub type Live = Arc<watch::Sender<Arc<Rules>>>;
 
 impl Tcp {
-    /// The number of the next connection to arrive.
-    pub fn arrival(&self) -> u64 {
-        self.arrivals.fetch_add(1, Ordering::Relaxed)
-    }
-
     /// Its faults are those of the connections under way, too.
     pub fn go_live(&self) {
         if let Some(live) = &self.live {

@@ -45,6 +45,8 @@ pub(super) struct Log<'a> {
     pub(super) received: u64,
     /// Bytes written to the client.
     pub(super) sent: u64,
+    /// It is written for the listener.
+    outer: bool,
 }
 
 impl<'a> Log<'a> {
@@ -69,6 +71,7 @@ impl<'a> Log<'a> {
             flags: Flags::default(),
             received: 0,
             sent: 0,
+            outer: false,
         }
     }
 }
@@ -81,6 +84,10 @@ impl Drop for Log<'_> {
             cluster.metrics().connections_active.dec();
         }
         self.settings.access.write(self);
+        if let Some(outer) = &self.settings.outer {
+            self.outer = true;
+            outer.write(self);
+        }
     }
 }
 
@@ -91,7 +98,9 @@ impl Source for Log<'_> {
 
     fn text(&self, of: Text, out: &mut Vec<u8>) -> bool {
         let text = match of {
+            Text::AccessLogType if self.outer => "NotSet",
             Text::AccessLogType => "TcpConnectionEnd",
+            Text::FilterChain => &self.settings.chain,
             Text::Flags => &as_set(self.flags.names()),
             Text::FlagsLong => &as_set(self.flags.long_names()),
             Text::RequestedServerName => &self.origin.server_name,

@@ -40,17 +40,13 @@ impl<'a> Suffering<'a> {
         peer: SocketAddr,
         start: Instant,
     ) -> Self {
-        let arrival = || settings.arrival();
-        let known = settings.numbered.then(|| core.numbers.take(peer)).flatten();
+        let (number, numbered) = core.numbers.of(peer, settings.numbered, &settings.arrivals);
         let mut suffering = Self {
             core: Rc::clone(core),
             settings,
             rules: settings.live.as_ref().map(|live| live.subscribe()),
-            number: known.unwrap_or_else(|| Number {
-                connection: arrival(),
-                reopenings: 0,
-            }),
-            numbered: known.is_some(),
+            number,
+            numbered,
             start,
             plan: Plan::default(),
             drawn: Vec::new(),
@@ -141,12 +137,13 @@ impl<'a> Suffering<'a> {
 
     /// Tells of choices that have done something, and of those that never will.
     pub(super) fn tell_acted(&mut self) {
-        if self.pending.is_empty() {
+        // Asked at every poll of the connection, when most often nothing has changed.
+        if !self.pending.iter().any(settled) {
             return;
         }
         let (settled, pending): (VecDeque<_>, _) = std::mem::take(&mut self.pending)
             .into_iter()
-            .partition(|hit| hit.has_acted() || hit.superseded);
+            .partition(settled);
         self.pending = pending;
         for hit in settled {
             let effect = if hit.superseded {
@@ -192,6 +189,11 @@ impl<'a> Suffering<'a> {
             hits,
         });
     }
+}
+
+/// What became of a choice is known.
+fn settled(hit: &fault::Hit) -> bool {
+    hit.has_acted() || hit.superseded
 }
 
 impl Changes {

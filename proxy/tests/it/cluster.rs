@@ -2,7 +2,7 @@
 //! endpoints do, names.
 
 use std::{
-    net::SocketAddr,
+    net::{SocketAddr, TcpStream},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
@@ -23,7 +23,7 @@ use meshbed_proxy::{
     },
 };
 
-use super::support::{Message, PATIENCE, Wire, cluster, config, service};
+use super::support::{Message, PATIENCE, Wire, cluster, config, service, start};
 
 const MS: fn(u64) -> Duration = Duration::from_millis;
 
@@ -277,6 +277,33 @@ fn requests_over_the_limits_are_refused_and_those_that_wait_are_served() {
     assert!(answers[3].body.ends_with("reset reason: overflow"));
     assert_eq!(actor.served(), 2);
     assert_eq!(mesh.get().status(), 200);
+}
+
+#[test]
+fn requests_that_come_together_do_not_wait_for_each_others_connections() {
+    // One that waits to be accepted is all it takes: others get no answer at all.
+    let full = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    full.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())
+        .unwrap();
+    full.listen(0).unwrap();
+    let address = full.local_addr().unwrap().as_socket().unwrap();
+    let _waiting = TcpStream::connect(address).unwrap();
+    let mut config = config(address);
+    config.clusters[0].connect_timeout = MS(400);
+    let running = start(config);
+    let begin = tokio::time::Instant::now();
+    let asked: Vec<_> = (0..4)
+        .map(|_| {
+            let mut wire = running.connect();
+            wire.send("GET / HTTP/1.1\r\nhost: a.test\r\n\r\n");
+            wire
+        })
+        .collect();
+    for mut wire in asked {
+        assert_eq!(wire.message().unwrap().status(), 503);
+    }
+    let took = begin.elapsed();
+    assert!(took >= MS(400) && took < MS(1_200), "{took:?}");
 }
 
 #[test]

@@ -20,6 +20,7 @@ use meshbed_proxy::{
 
 use super::support::{self, PATIENCE, config, start};
 
+mod limits;
 pub(crate) mod peer;
 pub(crate) mod raw;
 mod upgrade;

@@ -19,11 +19,13 @@ use meshbed_proxy::{
     envoy::{Options, read},
     observe::{Observer, Record},
 };
+use rustls::{ServerConfig, crypto::aws_lc_rs::default_provider, pki_types::PrivatePkcs8KeyDer};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     time::{Instant, sleep, timeout},
 };
+use tokio_rustls::TlsAcceptor;
 
 mod differences;
 
@@ -425,6 +427,33 @@ fn rows() -> Vec<Row> {
             "DPE",
             "http1.content_length_and_chunked_not_allowed",
         ),
+        told(
+            row(
+                "from the address that the cluster is bound to",
+                get("/bound"),
+                200,
+                "ok",
+                "-",
+                "via_upstream",
+            ),
+            &["x-local: 127.0.0.3"],
+        ),
+        row(
+            "an endpoint is asked for by its own name in TLS",
+            get("/named-endpoint"),
+            200,
+            "own.test",
+            "-",
+            "via_upstream",
+        ),
+        row(
+            "an endpoint without a name is asked for by that of the context",
+            get("/nameless-endpoint"),
+            200,
+            "context.test",
+            "-",
+            "via_upstream",
+        ),
         row(
             "upstream dies in the body",
             get("/half"),
@@ -436,7 +465,7 @@ fn rows() -> Vec<Row> {
     ]
 }
 
-fn file(port: u16, upstream: u16, refused: u16, log: &str) -> String {
+fn file(port: u16, (upstream, secure, refused): (u16, u16, u16), log: &str) -> String {
     let fault = "\"@type\": type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault";
     let all = "percentage: {numerator: 100}";
     let faulty = |path: &str, timeout: &str, settings: &str| {
@@ -487,6 +516,12 @@ fn file(port: u16, upstream: u16, refused: u16, log: &str) -> String {
             "route: {cluster: up}, response_headers_to_add: [{header: {key: x-last, value: route}, append_action: OVERWRITE_IF_EXISTS_OR_ADD}, {header: {key: x-asked, value: '%REQ(:PATH)%'}}, {header: {key: x-from, value: '%UPSTREAM_CLUSTER%'}}, {header: {key: x-flags, value: '%RESPONSE_FLAGS%'}}]",
         ),
         (
+            "/bound",
+            "route: {cluster: bound}, response_headers_to_add: [{header: {key: x-local, value: '%UPSTREAM_LOCAL_ADDRESS_WITHOUT_PORT%'}}]",
+        ),
+        ("/named-endpoint", "route: {cluster: named-endpoint}"),
+        ("/nameless-endpoint", "route: {cluster: nameless-endpoint}"),
+        (
             "/cors",
             "route: {cluster: up}, typed_per_filter_config: {cors: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.cors.v3.CorsPolicy, allow_origin_string_match: [{exact: 'https://a.test'}], allow_methods: PUT, expose_headers: x-seen}}",
         ),
@@ -511,14 +546,23 @@ fn file(port: u16, upstream: u16, refused: u16, log: &str) -> String {
         )
     };
     let mut clusters = String::new();
-    for (name, endpoints) in [
-        ("up", endpoint(upstream)),
-        ("refused", endpoint(refused)),
-        ("empty", "[]".to_owned()),
+    let named = endpoint(secure).replace("endpoint: {", "endpoint: {hostname: own.test, ");
+    let tls = "transport_socket: {name: tls, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext, auto_host_sni: true, sni: context.test}}, ";
+    for (name, settings, endpoints) in [
+        ("up", "", endpoint(upstream)),
+        (
+            "bound",
+            "upstream_bind_config: {source_address: {address: 127.0.0.3, port_value: 0}}, ",
+            endpoint(upstream),
+        ),
+        ("named-endpoint", tls, named),
+        ("nameless-endpoint", tls, endpoint(secure)),
+        ("refused", "", endpoint(refused)),
+        ("empty", "", "[]".to_owned()),
     ] {
         let _ = writeln!(
             clusters,
-            "  - {{name: {name}, connect_timeout: 1s, load_assignment: {{cluster_name: {name}, endpoints: {endpoints}}}}}"
+            "  - {{name: {name}, connect_timeout: 1s, {settings}load_assignment: {{cluster_name: {name}, endpoints: {endpoints}}}}}"
         );
     }
     format!(
@@ -586,6 +630,47 @@ async fn upstream() -> u16 {
                 };
                 let _ = stream.write_all(answer.as_bytes()).await;
                 // What was written arrives before the end does.
+                sleep(Duration::from_millis(30)).await;
+            });
+        }
+    });
+    port
+}
+
+/// An upstream that speaks TLS, and answers with the name that it was asked for.
+async fn secure() -> u16 {
+    let made = rcgen::generate_simple_self_signed(["up.test".to_owned()]).unwrap();
+    let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+    let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key.into())
+        .unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                let Ok(mut stream) = acceptor.accept(stream).await else {
+                    return;
+                };
+                let mut bytes = vec![0; 4096];
+                let _ = stream.read(&mut bytes).await;
+                let name = stream
+                    .get_ref()
+                    .1
+                    .server_name()
+                    .unwrap_or("none")
+                    .to_owned();
+                let answer = format!(
+                    "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{name}",
+                    name.len()
+                );
+                let _ = stream.write_all(answer.as_bytes()).await;
+                let _ = stream.shutdown().await;
                 sleep(Duration::from_millis(30)).await;
             });
         }
@@ -691,7 +776,8 @@ async fn compare(to: SocketAddr, log: impl Fn() -> Vec<String>) -> Vec<Wrong> {
 
 #[tokio::test]
 async fn the_table_holds_for_us() {
-    let text = file(0, upstream().await, free_port().await, "/dev/null");
+    let ports = (upstream().await, secure().await, free_port().await);
+    let text = file(0, ports, "/dev/null");
     let options = Options {
         seed: Seed(1),
         lenient: false,
@@ -746,12 +832,8 @@ async fn the_table_holds_for_envoy() {
     let folder = tempfile::tempdir().unwrap();
     let (path, log) = (folder.path().join("envoy.yaml"), folder.path().join("log"));
     let port = free_port().await;
-    let text = file(
-        port,
-        upstream().await,
-        free_port().await,
-        &log.to_string_lossy(),
-    );
+    let ports = (upstream().await, secure().await, free_port().await);
+    let text = file(port, ports, &log.to_string_lossy());
     fs::write(&path, text).unwrap();
     let mut child = tokio::process::Command::new(envoy)
         .args([

@@ -119,6 +119,8 @@ fn a_redirect_is_followed_and_told_as_one_request_more() {
             (Some(200), "via_upstream", "/c", 4),
         ]
     );
+    let followed = "envoy_cluster_upstream_internal_redirect_succeeded_total";
+    assert_eq!(running.metric(followed), 1);
 }
 
 #[test]
@@ -132,14 +134,25 @@ fn what_the_policy_does_not_allow_is_the_clients() {
         conditions: vec![Condition::Routes(vec!["/b".to_owned()])],
         ..Policy::default()
     };
-    for (policy, path, go) in [
-        (Policy::default(), "/a", "302 /c/end"),
-        (Policy::default(), "/a", "301 http://b.test/c/end"),
-        (Policy::default(), "/a", "302 https://b.test/c/end"),
-        (Policy::default(), "/a", "302 http://b.test/none"),
-        (Policy::default(), "/c", "302 http://b.test/c/end"),
-        (safe, "/a", "302 https://b.test/c/end"),
-        (listed, "/a", "302 http://b.test/c/end"),
+    // Counted as by Envoy; what is of no concern to a policy is not.
+    for (policy, path, go, counted) in [
+        (Policy::default(), "/a", "302 /c/end", "bad_location"),
+        (Policy::default(), "/a", "301 http://b.test/c/end", ""),
+        (
+            Policy::default(),
+            "/a",
+            "302 https://b.test/c/end",
+            "unsafe_scheme",
+        ),
+        (
+            Policy::default(),
+            "/a",
+            "302 http://b.test/none",
+            "no_route",
+        ),
+        (Policy::default(), "/c", "302 http://b.test/c/end", ""),
+        (safe, "/a", "302 https://b.test/c/end", "predicate"),
+        (listed, "/a", "302 http://b.test/c/end", "predicate"),
         (
             Policy {
                 most: 0,
@@ -147,6 +160,7 @@ fn what_the_policy_does_not_allow_is_the_clients() {
             },
             "/a",
             "302 http://b.test/c/end",
+            "too_many_redirects",
         ),
     ] {
         let (running, asked) = following(policy);
@@ -160,6 +174,19 @@ fn what_the_policy_does_not_allow_is_the_clients() {
             (record.details.as_str(), record.route.as_str()),
             ("via_upstream", path)
         );
+        let whys = [
+            "bad_location",
+            "unsafe_scheme",
+            "too_many_redirects",
+            "no_route",
+            "predicate",
+        ];
+        for why in whys {
+            let name = format!("envoy_http_passthrough_internal_redirect_{why}");
+            assert_eq!(running.metric(&name), u64::from(why == counted), "{go}");
+        }
+        let failed = running.metric("envoy_cluster_upstream_internal_redirect_failed_total");
+        assert_eq!(failed, u64::from(!counted.is_empty()), "{go}");
     }
 }
 

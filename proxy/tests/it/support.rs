@@ -15,6 +15,7 @@ use meshbed_proxy::{
         VirtualHost,
     },
     draw::Seed,
+    envoy::{Options, read},
     observe::{Flags, Hit, Identity, Mirrored, Observer, Record},
     policy::matcher::{How, Matcher, Text},
 };
@@ -417,6 +418,21 @@ pub(crate) fn start_with(config: Config, workers: usize) -> Running {
         handle,
         told,
         address,
+    }
+}
+
+/// Started with Envoy's file, which must be taken.
+pub(crate) fn start_file(text: &str) -> Running {
+    let options = Options {
+        seed: Seed(7),
+        lenient: false,
+    };
+    match read(text, options) {
+        Ok(loaded) => start(loaded.config),
+        Err(problems) => {
+            let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
+            panic!("{}", problems.join("\n"))
+        }
     }
 }
 

@@ -2,12 +2,7 @@
 
 use std::net::SocketAddr;
 
-use meshbed_proxy::{
-    draw::Seed,
-    envoy::{Options, read},
-};
-
-use super::support::{Running, service, start};
+use super::support::{Running, service, start_file};
 
 const FILE: &str = r#"static_resources:
   listeners:
@@ -80,18 +75,11 @@ fn proxy(wins: bool) -> Running {
             }
         }
     });
-    let options = Options {
-        seed: Seed(7),
-        lenient: false,
-    };
-    let text = FILE
-        .replace("PORT", &address.port().to_string())
-        .replace("WINS", &wins.to_string());
-    let loaded = read(&text, options).map_err(|problems| {
-        let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
-        problems.join("\n")
-    });
-    start(loaded.unwrap().config)
+    start_file(
+        &FILE
+            .replace("PORT", &address.port().to_string())
+            .replace("WINS", &wins.to_string()),
+    )
 }
 
 /// Statuses and mutations as Envoy 1.40 gives them for the same file.

@@ -31,7 +31,10 @@ use tokio::{
     time::Instant,
 };
 
-use super::Failed;
+use super::{
+    super::host::{Open, Queue},
+    Failed,
+};
 use crate::{
     error::{Error, Side},
     metrics::Upstream,
@@ -82,6 +85,8 @@ struct Connection {
     idle_since: Cell<Instant>,
     /// Our end of it.
     local: Option<SocketAddr>,
+    /// Who waits for a place on it.
+    queue: Option<Queue>,
 }
 
 /// What became of a new connection.
@@ -89,8 +94,11 @@ pub(super) enum Made<S> {
     /// It speaks HTTP/2, and there is a place on it.
     Slot(Slot),
     /// It speaks HTTP/1.
-    Other(S),
+    Other(S, Option<Open>),
 }
+
+/// There are as many connections as there may be.
+pub(super) struct Full;
 
 /// A place on a connection, for one request.
 pub(super) struct Slot {
@@ -158,12 +166,14 @@ impl Connections {
     }
 
     /// A place on a new connection, or on one that another request has made meanwhile: requests that come together do
-    /// not each make their own. `dial` says whether HTTP/2 is spoken.
+    /// not each make their own. `open` counts one, where there may be another; else there is `None`. `dial` says whether
+    /// HTTP/2 is spoken.
     pub(super) async fn connect<S, F>(
         &self,
+        open: impl FnOnce() -> Result<Option<Open>, Full>,
         dial: impl FnOnce() -> F,
         local: fn(&S) -> Option<SocketAddr>,
-    ) -> Result<Made<S>, Error>
+    ) -> Result<Option<Made<S>>, Error>
     where
         S: AsyncRead + AsyncWrite + Unpin + 'static,
         F: Future<Output = Result<(S, bool), Error>>,
@@ -172,7 +182,7 @@ impl Connections {
         while self.dialing.get() && !self.other.get() {
             self.dialed.notified().await;
             if let Some(slot) = self.idle() {
-                return Ok(Made::Slot(slot));
+                return Ok(Some(Made::Slot(slot)));
             }
             let (now, why) = &*self.failures.borrow();
             if *now != failures
@@ -181,16 +191,19 @@ impl Connections {
                 return Err(error.clone());
             }
         }
+        let Ok(open) = open() else {
+            return Ok(None);
+        };
         self.dialing.set(true);
         let dialing = Dialing(self);
         let made = match dial().await {
             Ok((stream, true)) => {
                 let local = local(&stream);
-                self.begin(stream, local).await
+                self.begin(stream, local, open).await
             }
             Ok((stream, false)) => {
                 self.other.set(true);
-                return Ok(Made::Other(stream));
+                return Ok(Some(Made::Other(stream, open)));
             }
             Err(error) => Err(error),
         };
@@ -202,13 +215,18 @@ impl Connections {
             self.other.set(false);
             let slot = Slot::on(&connection, None);
             self.open.borrow_mut().push(connection);
-            Made::Slot(slot)
+            Some(Made::Slot(slot))
         });
         drop(dialing);
         slot
     }
 
-    async fn begin<S>(&self, stream: S, local: Option<SocketAddr>) -> Result<Rc<Connection>, Error>
+    async fn begin<S>(
+        &self,
+        stream: S,
+        local: Option<SocketAddr>,
+        open: Option<Open>,
+    ) -> Result<Rc<Connection>, Error>
     where
         S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
@@ -223,20 +241,16 @@ impl Connections {
             .handshake(io)
             .await
             .map_err(|error| Error::of_stream(&error))?;
+        let queue = open.as_ref().map(Open::queue);
+        let metrics = Arc::clone(&self.metrics);
         if let (Some(keepalive), Some(pings)) =
             (self.settings.keepalive.clone(), connection.ping_pong())
         {
-            let metrics = Arc::clone(&self.metrics);
-            let alive = keep_alive(pings, keepalive, metrics);
-            spawn_local(drive(
-                connection,
-                outlet,
-                Arc::clone(&self.metrics),
-                Some(alive),
-            ));
+            let alive = keep_alive(pings, keepalive, Arc::clone(&metrics));
+            spawn_local(drive(connection, outlet, metrics, open, Some(alive)));
         } else {
             let nobody = None::<std::future::Pending<()>>;
-            spawn_local(drive(connection, outlet, Arc::clone(&self.metrics), nobody));
+            spawn_local(drive(connection, outlet, metrics, open, nobody));
         }
         self.metrics.connections_active.inc();
         self.metrics.http2_connections.inc();
@@ -246,6 +260,7 @@ impl Connections {
             served: Cell::new(0),
             idle_since: Cell::new(Instant::now()),
             local,
+            queue,
         }))
     }
 
@@ -275,11 +290,12 @@ impl Drop for Dialing<'_> {
     }
 }
 
-/// Runs a connection until it ends, or until `alive` does.
+/// Runs a connection until it ends, or until `alive` does; so long it is counted as `open`.
 async fn drive<S, A>(
     mut connection: client::Connection<crate::net::coalesce::Coalesce<S>, Bytes>,
     outlet: Outlet<S>,
     metrics: Arc<Upstream>,
+    open: Option<Open>,
     alive: Option<A>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -300,6 +316,7 @@ async fn drive<S, A>(
     })
     .await;
     metrics.connections_active.dec();
+    drop(open);
 }
 
 /// Ends when a ping is not answered in time.
@@ -435,6 +452,9 @@ impl Drop for Slot {
         connection.active.set(connection.active.get() - 1);
         if connection.active.get() == 0 {
             connection.idle_since.set(Instant::now());
+        }
+        if let Some(queue) = &connection.queue {
+            queue.freed();
         }
     }
 }

@@ -35,25 +35,20 @@ pub(super) struct Wish {
     pub(super) retry: retry::Wish,
     /// In place of the route's timeout; zero: none.
     pub(super) timeout: Option<Duration>,
-    /// A sidecar before this one has told of its timeout; zero: none. Within: that it cannot be read.
-    #[expect(
-        clippy::option_option,
-        reason = "said or not, and to be read or not, are two things"
-    )]
-    pub(super) expected: Option<Option<Duration>>,
     /// In place of the route's timeout of an attempt.
     pub(super) per_try_timeout: Option<Duration>,
     /// In place of the route's setting.
     pub(super) hedge: Option<bool>,
 }
 
-/// Takes the wishes off the head; they are heard where the client is `internal`.
-pub(super) fn take(headers: &mut HeaderMap, internal: bool) -> Wish {
+/// Takes the wishes off the head; they are heard where the client is `internal`. `respects`: the timeout that a sidecar
+/// before this one has told of comes before what the client has asked for.
+pub(super) fn take(headers: &mut HeaderMap, internal: bool, respects: bool) -> Wish {
     if !headers.keys().any(|name| name.as_str().starts_with(PREFIX)) {
         return Wish::default();
     }
     let wish = if internal {
-        Wish::read(headers)
+        Wish::read(headers, respects)
     } else {
         Wish::default()
     };
@@ -64,18 +59,8 @@ pub(super) fn take(headers: &mut HeaderMap, internal: bool) -> Wish {
 }
 
 impl Wish {
-    /// Where `respects` says so, what a sidecar expects comes before what the client has asked it for.
-    pub(super) fn heeding(self, respects: bool) -> Self {
-        let timeout = match self.expected.filter(|_| respects) {
-            // As Envoy: what cannot be read leaves the route's.
-            Some(expected) => expected,
-            None => self.timeout,
-        };
-        Self { timeout, ..self }
-    }
-
     /// What cannot be read is not asked for.
-    fn read(headers: &HeaderMap) -> Self {
+    fn read(headers: &HeaderMap, respects: bool) -> Self {
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
         let number = |name| text(name)?.trim().parse::<u32>().ok();
         let millis = |name| number(name).map(|ms| Duration::from_millis(ms.into()));
@@ -91,8 +76,12 @@ impl Wish {
                     .filter_map(|it| HeaderName::try_from(it).ok())
                     .collect(),
             },
-            timeout: millis(TIMEOUT),
-            expected: headers.contains_key(EXPECTED).then(|| millis(EXPECTED)),
+            // As Envoy: an expected timeout that cannot be read leaves the route's.
+            timeout: if respects && headers.contains_key(EXPECTED) {
+                millis(EXPECTED)
+            } else {
+                millis(TIMEOUT)
+            },
             per_try_timeout: millis(PER_TRY_TIMEOUT),
             hedge: text(HEDGE).map(|value| value == "true"),
         }
@@ -131,7 +120,7 @@ mod tests {
         ];
         for internal in [true, false] {
             let mut head = headers(&asked);
-            let wish = take(&mut head, internal);
+            let wish = take(&mut head, internal, false);
             assert_eq!(head.len(), 1, "{head:?}");
             assert_eq!(wish.retry.on == retry::On::SERVER_ERROR, internal);
             assert_eq!(wish.retry.retries, internal.then_some(3));

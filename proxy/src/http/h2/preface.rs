@@ -4,7 +4,10 @@ use std::{future::poll_fn, task::Poll, time::Duration};
 
 use tokio::{io::ReadBuf, net::TcpStream, time::Instant};
 
-use crate::http::client::{Client, Verdict};
+use crate::{
+    drain::Phase,
+    http::client::{Client, Verdict},
+};
 
 /// How a client begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +54,7 @@ async fn peek(client: &Client, tcp: &TcpStream, bytes: &mut [u8]) -> Option<usiz
     let mut alarm = client.core.timer.alarm();
     poll_fn(|cx| {
         client.remember(cx.waker());
-        if client.core.draining.get() {
+        if client.core.phase.get() >= Phase::Draining {
             return Poll::Ready(None);
         }
         if alarm.is_off() && client.check(Instant::now()) == Verdict::Idle {

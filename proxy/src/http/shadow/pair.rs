@@ -142,10 +142,7 @@ impl Pair {
             return;
         };
         let waits = self.compares()
-            && !matches!(
-                outcome,
-                Outcome::Shed(_) | Outcome::Skipped("upgrade" | "unsafe")
-            )
+            && !matches!(outcome, Outcome::Shed(_))
             && matches!(sides.primary, Side::Waiting);
         if waits || matches!(sides.primary, Side::Told) {
             return;

@@ -6,7 +6,7 @@ use super::put;
 use crate::{net::tls::Session, policy::format::field::Tls};
 
 /// The text; whether there is one.
-pub(super) fn text(session: &Session, of: Tls, out: &mut Vec<u8>) -> bool {
+pub(crate) fn text(session: &Session, of: Tls, out: &mut Vec<u8>) -> bool {
     let list = |names: &[String], out: &mut Vec<u8>| put(&names.join(","), out);
     let peer = session.peer.as_ref();
     let local = session.local.as_deref();
@@ -35,18 +35,18 @@ pub(super) fn text(session: &Session, of: Tls, out: &mut Vec<u8>) -> bool {
 }
 
 /// The name that the client asked for, where that was found out before the handshake, as Envoy has it.
-pub(super) fn requested_name(session: &Session, out: &mut Vec<u8>) -> bool {
+pub(crate) fn requested_name(session: &Session, out: &mut Vec<u8>) -> bool {
     let name = session.sni.as_deref().filter(|_| session.inspected);
     name.is_some_and(|name| put(&name.to_ascii_lowercase(), out))
 }
 
 /// Since when the peer's certificate is good, from 1970.
-pub(super) fn good_from(session: &Session) -> Option<Duration> {
+pub(crate) fn good_from(session: &Session) -> Option<Duration> {
     since_1970(session.peer.as_ref()?.facts().not_before)
 }
 
 /// Until when the peer's certificate is good, from 1970.
-pub(super) fn good_until(session: &Session) -> Option<Duration> {
+pub(crate) fn good_until(session: &Session) -> Option<Duration> {
     since_1970(session.peer.as_ref()?.facts().not_after)
 }
 

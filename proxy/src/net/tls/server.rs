@@ -187,16 +187,21 @@ impl Server {
     }
 }
 
-async fn in_time<T>(
-    handshake: impl Future<Output = Result<T, Failure>>,
+/// What comes of a handshake, or of a part of one, within so long.
+pub(crate) async fn in_time<T, E>(
+    handshake: impl Future<Output = Result<T, E>>,
     within: Option<Duration>,
-) -> Result<T, Failure> {
-    match within {
+) -> Result<T, Failure>
+where
+    Failure: From<E>,
+{
+    let done = match within {
         Some(within) => tokio::time::timeout(within, handshake)
             .await
             .map_err(|_| Failure::Timeout)?,
         None => handshake.await,
-    }
+    };
+    Ok(done?)
 }
 
 fn session<S>(stream: &TlsStream<S>, local: &Arc<Facts>) -> Session {

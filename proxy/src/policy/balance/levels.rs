@@ -28,6 +28,8 @@ pub enum Among {
 /// How load is spread over priorities.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Levels {
+    census: Vec<Census>,
+    overprovisioning: u32,
     healthy: Vec<u32>,
     degraded: Vec<u32>,
     panic: Vec<bool>,
@@ -36,19 +38,21 @@ pub struct Levels {
 impl Levels {
     /// `overprovisioning` in percent: a priority takes all of its load until `100 / overprovisioning` of it are healthy.
     /// `panic` in percent: below it all endpoints are used; 0: never.
-    pub fn new(levels: &[Census], overprovisioning: u32, panic: f64) -> Self {
-        let (health, degraded) = availability(levels, overprovisioning);
+    pub fn new(census: Vec<Census>, overprovisioning: u32, panic: f64) -> Self {
+        let (health, degraded) = availability(&census, overprovisioning);
         let available = health.iter().chain(&degraded).sum::<u32>().min(100);
         let mut load = Self {
-            healthy: vec![0; levels.len()],
-            degraded: vec![0; levels.len()],
-            panic: levels
+            healthy: vec![0; census.len()],
+            degraded: vec![0; census.len()],
+            panic: census
                 .iter()
                 .map(|census| available < 100 && in_panic(census, panic))
                 .collect(),
+            census,
+            overprovisioning,
         };
         if !load.panic.is_empty() && load.panic.iter().all(|panic| *panic) {
-            load.by_size(levels);
+            load.by_size();
         } else if available == 0 {
             load.first();
         } else {
@@ -59,14 +63,8 @@ impl Levels {
 
     /// The spread of a retry that passes over the priorities that were tried, which it learns of after each so many tries;
     /// when none is left, it begins anew. `None`: nothing is passed over.
-    pub fn elsewhere(
-        &self,
-        levels: &[Census],
-        overprovisioning: u32,
-        tried: &[u32],
-        after: usize,
-    ) -> Option<Self> {
-        let (health, degraded) = availability(levels, overprovisioning);
+    pub fn elsewhere(&self, tried: &[u32], after: usize) -> Option<Self> {
+        let (health, degraded) = availability(&self.census, self.overprovisioning);
         let mut attempted: Vec<usize> = Vec::new();
         let mut spread = None;
         for priority in tried {
@@ -88,9 +86,9 @@ impl Levels {
                 continue;
             }
             let mut load = Self {
-                healthy: vec![0; levels.len()],
-                degraded: vec![0; levels.len()],
-                panic: self.panic.clone(),
+                healthy: vec![0; self.healthy.len()],
+                degraded: vec![0; self.degraded.len()],
+                ..self.clone()
             };
             load.spread(&health, &degraded, available);
             spread = Some(load);
@@ -140,7 +138,8 @@ impl Levels {
     }
 
     /// Everything is terrible: load by size.
-    fn by_size(&mut self, levels: &[Census]) {
+    fn by_size(&mut self) {
+        let levels = &self.census;
         let all: u64 = levels.iter().map(|census| census.all).sum();
         let mut left = 100;
         for (load, census) in self.healthy.iter_mut().zip(levels) {
@@ -258,11 +257,12 @@ mod tests {
                 [30, 0],
             ),
         ] {
-            let it = Levels::new(&levels, 140, 0.0);
+            let it = Levels::new(levels, 140, 0.0);
             assert_eq!(
                 (it.healthy, it.degraded),
                 (healthy.to_vec(), degraded.to_vec()),
-                "{levels:?}"
+                "{:?}",
+                it.census
             );
         }
     }
@@ -299,29 +299,29 @@ mod tests {
                 vec![100, 0],
             ),
         ] {
-            let it = Levels::new(&levels, 140, threshold);
-            assert_eq!((it.panic, it.healthy), (panic, healthy), "{levels:?}");
+            let it = Levels::new(levels, 140, threshold);
+            assert_eq!((it.panic, it.healthy), (panic, healthy), "{:?}", it.census);
         }
     }
 
     #[test]
     fn endpoints_that_were_not_checked_yet_do_not_count() {
-        let levels = [Census {
+        let levels = vec![Census {
             all: 4,
             healthy: 1,
             degraded: 0,
             excluded: 3,
         }];
-        let it = Levels::new(&levels, 140, 50.0);
+        let it = Levels::new(levels, 140, 50.0);
         assert_eq!((it.panic, it.healthy), (vec![false], vec![100]));
     }
 
     #[test]
     fn a_retry_passes_over_the_priorities_that_were_tried_until_none_is_left() {
-        let all = [census(1, 1, 0), census(1, 1, 0), census(1, 1, 0)];
-        let levels = Levels::new(&all, 140, 50.0);
+        let all = vec![census(1, 1, 0), census(1, 1, 0), census(1, 1, 0)];
+        let levels = Levels::new(all, 140, 50.0);
         let first = |tried: &[u32], after| {
-            let elsewhere = levels.elsewhere(&all, 140, tried, after);
+            let elsewhere = levels.elsewhere(tried, after);
             elsewhere.unwrap_or_else(|| levels.clone()).choose(0).0
         };
         assert_eq!(first(&[], 1), 0);
@@ -339,10 +339,10 @@ mod tests {
 
     #[test]
     fn draws_are_spread_by_load() {
-        let it = Levels::new(&[census(2, 1, 0), census(1, 1, 0)], 140, 50.0);
+        let it = Levels::new(vec![census(2, 1, 0), census(1, 1, 0)], 140, 50.0);
         let first = (0..100).filter(|draw| it.choose(*draw).0 == 0).count();
         assert_eq!((first, it.only()), (70, None));
-        let it = Levels::new(&[census(3, 1, 0)], 140, 50.0);
+        let it = Levels::new(vec![census(3, 1, 0)], 140, 50.0);
         assert_eq!(it.only(), Some((0, Among::All)));
     }
 }

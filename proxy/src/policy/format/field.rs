@@ -783,7 +783,7 @@ fn parameter(name: &str, source: &dyn Source, out: &mut Vec<u8>) -> bool {
 }
 
 /// Percent-decoding; what is not `%` and two digits stays.
-fn decode(text: &[u8], out: &mut Vec<u8>) {
+pub(in crate::policy) fn decode(text: &[u8], out: &mut Vec<u8>) {
     let nibble = |at: usize| text.get(at).and_then(|byte| (*byte as char).to_digit(16));
     let mut at = 0;
     while let Some(byte) = text.get(at) {

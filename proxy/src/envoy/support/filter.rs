@@ -1,0 +1,199 @@
+//! HTTP filters.
+
+use super::Row;
+
+pub(super) const ROWS: &[Row] = &[
+    (
+        "envoy.extensions.filters.http.router.v3.Router",
+        // Nothing is traced, and counts are always kept.
+        &[
+            "suppress_envoy_headers",
+            "respect_expected_rq_timeout",
+            "dynamic_stats*",
+            "start_child_span*",
+        ],
+    ),
+    (
+        "envoy.extensions.filters.http.fault.v3.HTTPFault",
+        &[
+            "delay",
+            "abort",
+            "upstream_cluster",
+            "headers",
+            "downstream_nodes",
+            "max_active_faults",
+            "response_rate_limit",
+            // Without layers of runtime they have nothing to override.
+            "delay_percent_runtime*",
+            "abort_percent_runtime*",
+            "delay_duration_runtime*",
+            "abort_http_status_runtime*",
+            "max_active_faults_runtime*",
+            "response_rate_limit_percent_runtime*",
+            "abort_grpc_status_runtime*",
+            "disable_downstream_cluster_stats*",
+        ],
+    ),
+    (
+        "envoy.extensions.filters.common.fault.v3.FaultDelay",
+        &["fixed_delay", "header_delay", "percentage"],
+    ),
+    (
+        "envoy.extensions.filters.common.fault.v3.FaultDelay.HeaderDelay",
+        &[],
+    ),
+    (
+        "envoy.extensions.filters.common.fault.v3.FaultRateLimit",
+        &["fixed_limit", "header_limit", "percentage"],
+    ),
+    (
+        "envoy.extensions.filters.common.fault.v3.FaultRateLimit.FixedLimit",
+        &["limit_kbps"],
+    ),
+    (
+        "envoy.extensions.filters.common.fault.v3.FaultRateLimit.HeaderLimit",
+        &[],
+    ),
+    (
+        "envoy.extensions.filters.http.fault.v3.FaultAbort",
+        &[
+            "http_status",
+            "grpc_status",
+            "header_abort",
+            "percentage",
+            "response_body",
+        ],
+    ),
+    (
+        "envoy.extensions.filters.http.fault.v3.FaultAbort.HeaderAbort",
+        &[],
+    ),
+    (
+        "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit",
+        &[
+            "stat_prefix",
+            "status",
+            "token_bucket",
+            "filter_enabled",
+            "filter_enforced",
+            "request_headers_to_add_when_not_enforced",
+            "response_headers_to_add",
+            "descriptors",
+            "stage",
+            "enable_x_ratelimit_headers",
+            "vh_rate_limits",
+            "always_consume_default_token_bucket",
+            "rate_limited_as_resource_exhausted",
+            "rate_limits",
+        ],
+    ),
+    (
+        "envoy.extensions.filters.http.adaptive_concurrency.v3.AdaptiveConcurrency",
+        &[
+            "gradient_controller_config",
+            "enabled",
+            "concurrency_limit_exceeded_status",
+        ],
+    ),
+    (
+        "envoy.extensions.filters.http.adaptive_concurrency.v3.GradientControllerConfig",
+        &[
+            "sample_aggregate_percentile",
+            "concurrency_limit_params",
+            "min_rtt_calc_params",
+        ],
+    ),
+    (
+        "envoy.extensions.filters.http.adaptive_concurrency.v3.GradientControllerConfig.ConcurrencyLimitCalculationParams",
+        &["max_concurrency_limit", "concurrency_update_interval"],
+    ),
+    (
+        "envoy.extensions.filters.http.adaptive_concurrency.v3.GradientControllerConfig.MinimumRTTCalculationParams",
+        &[
+            "interval",
+            "request_count",
+            "min_concurrency",
+            "buffer",
+            // It only shifts when the best time is measured.
+            "jitter*",
+        ],
+    ),
+    (
+        "envoy.extensions.filters.http.admission_control.v3.AdmissionControl",
+        &[
+            "enabled",
+            "success_criteria",
+            "sampling_window",
+            "aggression",
+            "sr_threshold",
+            "rps_threshold",
+            "max_rejection_probability",
+        ],
+    ),
+    (
+        "envoy.extensions.filters.http.admission_control.v3.AdmissionControl.SuccessCriteria",
+        &["http_criteria"],
+    ),
+    (
+        "envoy.extensions.filters.http.admission_control.v3.AdmissionControl.SuccessCriteria.HttpCriteria",
+        &["http_success_status"],
+    ),
+    (
+        "envoy.extensions.common.ratelimit.v3.LocalRateLimitDescriptor",
+        &["entries", "token_bucket"],
+    ),
+    (
+        "envoy.extensions.common.ratelimit.v3.RateLimitDescriptor.Entry",
+        &["key", "value"],
+    ),
+    ("envoy.extensions.filters.http.grpc_web.v3.GrpcWeb", &[]),
+    (
+        "envoy.extensions.filters.http.buffer.v3.Buffer",
+        &["max_request_bytes"],
+    ),
+    (
+        "envoy.extensions.filters.http.buffer.v3.BufferPerRoute",
+        &["disabled", "buffer"],
+    ),
+    ("envoy.extensions.filters.http.cors.v3.Cors", &[]),
+    (
+        "envoy.extensions.filters.http.cors.v3.CorsPolicy",
+        // A policy that is only watched does nothing but count.
+        &[
+            "allow_origin_string_match",
+            "allow_methods",
+            "allow_headers",
+            "expose_headers",
+            "max_age",
+            "allow_credentials",
+            "filter_enabled",
+            "shadow_enabled*",
+            "allow_private_network_access",
+            "forward_not_matching_preflights",
+        ],
+    ),
+    (
+        "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation",
+        &["mutations", "most_specific_header_mutations_wins"],
+    ),
+    (
+        "envoy.extensions.filters.http.header_mutation.v3.HeaderMutationPerRoute",
+        &["mutations"],
+    ),
+    (
+        "envoy.extensions.filters.http.header_mutation.v3.Mutations",
+        &[
+            "request_mutations",
+            "query_parameter_mutations",
+            "request_trailers_mutations",
+            "response_mutations",
+            "response_trailers_mutations",
+        ],
+    ),
+    (
+        "envoy.config.core.v3.KeyValueMutation",
+        &["append", "remove"],
+    ),
+    ("envoy.config.core.v3.KeyValueAppend", &["record", "action"]),
+    ("envoy.config.core.v3.KeyValuePair", &["key", "value"]),
+];
