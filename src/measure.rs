@@ -75,6 +75,8 @@ pub struct Setup {
     pub control: Option<Id>,
     /// Shadows of services that the control is none of: their differences are judged without one.
     pub uncontrolled: Vec<Id>,
+    /// What shadows and their primaries took is kept, for verdicts on speed.
+    pub timed: bool,
     /// Significance that a field's difference needs.
     pub alpha: f64,
     /// Share of answers that must differ for a field's difference to be material.

@@ -733,6 +733,16 @@ checks:
     }
 
     #[test]
+    fn what_pairs_took_is_kept_where_a_verdict_is_asked_for() {
+        assert!(!good().measuring().timed);
+        let check = "  - { id: speed, that: \"compare[candidate]\", not: regressed }\n";
+        let (scenario, _) = load_text(&format!("{}{check}", GOOD.trim_end_matches(' ')))
+            .unwrap_or_else(|problems| panic!("{problems}"));
+        assert!(scenario.measuring().timed);
+        assert_eq!(scenario.checks[2].not, Some(Called::Regressed));
+    }
+
+    #[test]
     fn what_is_resolved_shows_no_secret() {
         let scenario = good();
         let source = &scenario.traffic[0];

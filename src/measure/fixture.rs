@@ -23,6 +23,7 @@ pub(crate) fn setup() -> Setup {
         shadows: vec!["candidate".into(), "control".into()],
         control: Some("control".into()),
         uncontrolled: Vec::new(),
+        timed: true,
         alpha: 0.01,
         min_effect: 0.001,
         filters: vec![(

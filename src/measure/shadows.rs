@@ -27,6 +27,8 @@ pub struct Shadowed {
     control: Option<usize>,
     /// Of each shadow, whether the control is one of its service.
     controlled: Vec<bool>,
+    /// What both sides took is kept.
+    timed: bool,
     fields: Vec<Place>,
     numbers: HashMap<Place, u32>,
     pending: HashMap<Call, Pending>,
@@ -67,7 +69,7 @@ pub struct Mirrored {
     pub paired: u64,
     /// Shadow minus primary, request by request.
     pub delta: Signed,
-    /// What both took.
+    /// What both took, where a verdict on speed is asked for.
     pub times: Pair,
     /// Some were held against a control's.
     controlled: bool,
@@ -182,6 +184,7 @@ impl Shadowed {
                 .control
                 .as_ref()
                 .and_then(|control| setup.shadows.iter().position(|id| id == control)),
+            timed: setup.timed,
             controlled: setup
                 .shadows
                 .iter()
@@ -206,6 +209,7 @@ impl Shadowed {
             .differences
             .iter()
             .all(|difference| difference.rule.is_some());
+        let timed = self.timed;
         let Some(cell) = self.cell(index, slice) else {
             return;
         };
@@ -217,8 +221,10 @@ impl Shadowed {
                 if let (Some(primary), Some(answer)) = (&mirror.primary, &mirror.answer) {
                     cell.delta
                         .record(answer.us.cast_signed() - primary.us.cast_signed());
-                    cell.times.baseline.record(primary.us);
-                    cell.times.candidate.record(answer.us);
+                    if timed {
+                        cell.times.baseline.record(primary.us);
+                        cell.times.candidate.record(answer.us);
+                    }
                 }
             }
             MirrorOutcome::Shed => *cell.shed.entry(why).or_default() += 1,

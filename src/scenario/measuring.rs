@@ -57,6 +57,7 @@ impl Scenario {
                 .filter(|shadow| self.control_of(shadow).is_none())
                 .map(|shadow| shadow.id.clone())
                 .collect(),
+            timed: self.checks.iter().any(|check| check.not.is_some()),
             alpha: self.diff.alpha,
             min_effect: self.diff.min_effect.get(),
             filters: self.filters(),

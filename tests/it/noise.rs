@@ -125,6 +125,7 @@ impl World {
             shadows: vec!["candidate".into(), "control".into()],
             control: controlled.then(|| "control".into()),
             uncontrolled: Vec::new(),
+            timed: false,
             alpha: 0.01,
             min_effect: 0.001,
             filters: Vec::new(),
