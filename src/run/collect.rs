@@ -5,7 +5,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
         mpsc,
     },
     thread::{JoinHandle, Thread},
@@ -34,6 +34,9 @@ const MAX_WAITING: usize = 64 << 20;
 /// the processor, until less than the lesser is left.
 const MUCH: usize = 4 << 20;
 const LITTLE: usize = 1 << 20;
+
+/// The same where pairs wait for longer than this: who watches a run sees it as it is.
+const LONG_US: Micros = 500_000;
 
 /// What a pair holds beside the bodies, about: heads, and itself.
 const BESIDE_BODIES: usize = 1 << 10;
@@ -134,21 +137,29 @@ struct Queue {
 struct Waiting {
     bytes: AtomicUsize,
     help: OnceLock<Thread>,
+    /// When the pair came that was taken last, or the first to wait since.
+    taken_us: AtomicU64,
+    /// Some wait for long.
+    late: AtomicBool,
     /// No more comes.
     closing: AtomicBool,
 }
 
 impl Waiting {
-    /// Adds so much; whether there is room for it.
-    fn add(&self, bytes: usize) -> bool {
+    /// Adds so much of a pair that came then; whether there is room for it.
+    fn add(&self, bytes: usize, t_us: Micros) -> bool {
         let before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
         let after = before + bytes;
         if bytes > 0 && after > MAX_WAITING {
             self.bytes.fetch_sub(bytes, Ordering::Relaxed);
             return false;
         }
-        if before <= MUCH
-            && after > MUCH
+        if before == 0 {
+            self.took(t_us);
+        }
+        let long = t_us > self.taken_us.load(Ordering::Relaxed) + LONG_US;
+        let late = long && !self.late.swap(true, Ordering::Relaxed);
+        if (late || before <= MUCH && after > MUCH)
             && let Some(help) = self.help.get()
         {
             help.unpark();
@@ -160,9 +171,16 @@ impl Waiting {
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
+    /// A pair that came then has been taken.
+    fn took(&self, t_us: Micros) {
+        self.taken_us.store(t_us, Ordering::Relaxed);
+    }
+
     /// More than spare time is needed for it.
     fn needs_help(&self) -> bool {
-        self.closing.load(Ordering::Acquire) || self.bytes.load(Ordering::Relaxed) > LITTLE
+        self.closing.load(Ordering::Acquire)
+            || self.late.load(Ordering::Relaxed)
+            || self.bytes.load(Ordering::Relaxed) > LITTLE
     }
 }
 
@@ -188,6 +206,7 @@ impl Bench {
         loop {
             while self.waiting.needs_help() {
                 let Some((settled, rules)) = self.queue().next(false) else {
+                    self.waiting.late.store(false, Ordering::Relaxed);
                     break;
                 };
                 self.compare(settled, &rules);
@@ -202,6 +221,7 @@ impl Bench {
 
     fn compare(&self, settled: Settled, rules: &Rules) {
         let bytes = settled.bytes;
+        self.waiting.took(settled.t_us);
         let mirror = compared(settled, rules, &self.redaction);
         self.waiting.done(bytes);
         // Nobody listens when the run has been given up.
@@ -341,13 +361,13 @@ impl Observer for Collector {
             // There is nothing to compare, and nothing that could be left out but its reason.
             bytes = 0;
         }
-        if !self.waiting.add(bytes) {
+        let t_us = self.origin.micros(Instant::now());
+        if !self.waiting.add(bytes, t_us) {
             mirrored.outcome = Outcome::Skipped("compare_queue");
             mirrored.primary = None;
             mirrored.answer = None;
             bytes = 0;
         }
-        let t_us = self.origin.micros(Instant::now());
         let _ = self.compare.send(Work::Pair(Settled {
             t_us,
             mirrored,
@@ -681,6 +701,66 @@ mod tests {
         assert_eq!((told.body.len(), told.length), (0, 9_000));
         let told = shown(&cut, &Redaction::default());
         assert_eq!((told.body.len(), told.length), (11, 9_000));
+    }
+
+    #[test]
+    fn help_is_called_for_much_or_long_waiting_only() {
+        let waiting = Waiting::default();
+        assert!(waiting.add(10, 0) && waiting.add(10, LONG_US));
+        assert!(!waiting.needs_help());
+        assert!(waiting.add(10, LONG_US + 1));
+        assert!(waiting.needs_help(), "a pair of 0 still waits");
+
+        let waiting = Waiting::default();
+        assert!(waiting.add(10, 0));
+        waiting.took(0);
+        waiting.done(10);
+        // Nothing waited meanwhile.
+        assert!(waiting.add(10, 10 * LONG_US));
+        assert!(!waiting.needs_help());
+        assert!(waiting.add(MUCH, 10 * LONG_US));
+        assert!(waiting.needs_help());
+        waiting.done(MUCH);
+        assert!(!waiting.needs_help());
+        assert!(!waiting.add(MAX_WAITING, 10 * LONG_US), "no room");
+        assert!(!waiting.needs_help(), "what is turned away does not wait");
+    }
+
+    #[test]
+    fn help_compares_what_the_first_has_no_time_for_and_ends() {
+        let (send, work) = mpsc::channel();
+        let (events, mut told) = tokio::sync::mpsc::unbounded_channel();
+        let bench = Bench {
+            queue: Mutex::new(Queue {
+                work,
+                rules: Arc::new(Rules::default()),
+                ended: false,
+            }),
+            waiting: Arc::default(),
+            redaction: Redaction::default(),
+            events,
+        };
+        for _ in 0..10 {
+            let bytes = MUCH / 5;
+            assert!(bench.waiting.add(bytes, 0));
+            let mirrored = mirrored(r#"{"a":1}"#, r#"{"a":2}"#);
+            let pair = Work::Pair(Settled {
+                t_us: 0,
+                mirrored,
+                bytes,
+            });
+            assert!(send.send(pair).is_ok());
+        }
+        drop(send);
+        bench.waiting.closing.store(true, Ordering::Release);
+        bench.help();
+        let mut count = 0;
+        while let Ok(RunEvent::Mirror(mirror)) = told.try_recv() {
+            assert_eq!(mirror.differences.len(), 1);
+            count += 1;
+        }
+        assert_eq!(count, 10);
+        assert_eq!(bench.waiting.bytes.load(Ordering::Relaxed), 0);
     }
 
     #[test]
