@@ -247,6 +247,14 @@ block!(
     request_timeouts: Counter = "downstream_rq_timeout",
     /// Requests without a route.
     no_route: Counter = "no_route",
+    /// Requests that policies allow.
+    rbac_allowed: Counter = "rbac.allowed",
+    /// Requests that they do not allow.
+    rbac_denied: Counter = "rbac.denied",
+    /// Requests that policies would allow that are only tried.
+    rbac_shadow_allowed: Counter = "rbac.shadow_allowed",
+    /// Requests that they would not allow.
+    rbac_shadow_denied: Counter = "rbac.shadow_denied",
     /// Requests that a route answered or sent elsewhere.
     answered_here: Counter = "rq_direct_response",
     /// Redirects of upstreams that were not followed: they lead to no place of the web,

@@ -22,6 +22,7 @@ pub mod path;
 pub mod protocol;
 pub mod query;
 pub mod rate_limit;
+pub mod rbac;
 pub mod redirect;
 pub mod retry;
 pub mod rewrite;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    policy::{adaptive, admission, cors, headers::Mutation, query, rate_limit},
+    policy::{adaptive, admission, cors, headers::Mutation, query, rate_limit, rbac},
     unit::{ByteSize, Share},
 };
 
@@ -20,6 +20,8 @@ pub enum Filter {
     RateLimit(Box<RateLimit>),
     /// Requests from other origins are answered, or their answers marked.
     Cors(Arc<cors::Policy>),
+    /// Requests are refused that policies do not allow.
+    Rbac(Arc<rbac::Settings>),
     /// Headers are changed.
     Headers(Arc<Steps>),
     /// So many may be under way as go quickly.

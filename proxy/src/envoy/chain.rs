@@ -180,7 +180,7 @@ pub(super) fn ranges(all: &[CidrRange], path: &str, field: &str, notes: &mut Not
 }
 
 /// A range of addresses; without a length it is the one address family's whole.
-fn range(it: &CidrRange, path: &str, notes: &mut Notes) -> Option<Cidr> {
+pub(super) fn range(it: &CidrRange, path: &str, notes: &mut Notes) -> Option<Cidr> {
     let Ok(address) = it.address_prefix.parse::<IpAddr>() else {
         notes.invalid(
             format!("{path}.address_prefix"),

@@ -15,6 +15,7 @@ use envoy_types::pb::{
                 grpc_web::v3::GrpcWeb,
                 header_mutation::v3::{HeaderMutation, HeaderMutationPerRoute, Mutations},
                 local_ratelimit::v3::LocalRateLimit,
+                rbac::v3::{Rbac, RbacPerRoute},
                 router::v3::Router,
             },
             network::http_connection_manager::v3::{HttpFilter, http_filter},
@@ -34,6 +35,7 @@ use crate::{
     policy::{
         cors::Policy,
         fault::{Rule, Select},
+        rbac as rbac_policy,
     },
     unit::{ByteSize, Share},
 };
@@ -46,6 +48,7 @@ pub(super) mod own;
 pub(super) mod own_tcp;
 mod pressure;
 mod rate_limit;
+mod rbac;
 
 /// The filters of a connection manager, in their order.
 #[derive(Debug)]
@@ -77,6 +80,8 @@ pub(super) enum Settings {
     Fallback(Option<Fallback>),
     /// `None`: nothing is allowed or refused.
     Cors(Option<Arc<Policy>>),
+    /// `None`: it is off.
+    Rbac(Option<Arc<rbac_policy::Settings>>),
     /// A filter's own steps, and those of routes; the most specific come last if the filter says so.
     Headers {
         own: Arc<Steps>,
@@ -109,6 +114,14 @@ impl Settings {
         }
         if let Some(it) = open::<AdmissionControl>(any) {
             return Some(Self::Pressure(pressure::admission(&it, path, notes)));
+        }
+        if let Some(it) = open::<Rbac>(any) {
+            return Some(Self::Rbac(Some(rbac::convert(&it, path, notes))));
+        }
+        if let Some(it) = open::<RbacPerRoute>(any) {
+            let path = format!("{path}.rbac");
+            let own = it.rbac.map(|it| rbac::convert(&it, &path, notes));
+            return Some(Self::Rbac(own));
         }
         if open::<Cors>(any).is_some() {
             return Some(Self::Cors(None));
@@ -152,6 +165,7 @@ impl Settings {
                 .collect(),
             Self::Fallback(_) => Vec::new(),
             Self::Pressure(it) => it.clone().into_iter().collect(),
+            Self::Rbac(settings) => settings.clone().map(Filter::Rbac).into_iter().collect(),
             Self::GrpcWeb => vec![Filter::GrpcWeb],
             Self::RateLimit(it) => vec![Filter::RateLimit(Box::new(it.config.clone()))],
             Self::Cors(policy) => policy.clone().map(Filter::Cors).into_iter().collect(),

@@ -33,6 +33,7 @@ mod cors;
 mod grpc_web;
 pub mod pressure;
 mod rate_limit;
+mod rbac;
 
 /// Why a request ended by a fault, as Envoy's `%RESPONSE_CODE_DETAILS%`.
 pub(super) const FAULT: &str = "fault_filter_abort";
@@ -120,6 +121,7 @@ async fn pass(
             Filter::Buffer(most) => buffer::gather(log, head, body, *most)
                 .await?
                 .map(Ended::Answered),
+            Filter::Rbac(policies) => rbac::ask(log, head, policies).map(Ended::Answered),
             Filter::Cors(policy) => cors::ask(policy, log, head).map(Ended::Answered),
             Filter::GrpcWeb => {
                 grpc_web::request(log, head, body);

@@ -13,6 +13,7 @@ use crate::{
     policy::{
         cors,
         rate_limit::{Buckets, Settings},
+        rbac,
     },
 };
 
@@ -35,6 +36,8 @@ pub enum Filter {
     RateLimit(Box<RateLimit>),
     /// Requests from other origins.
     Cors(Arc<cors::Compiled>),
+    /// Requests are refused that policies do not allow.
+    Rbac(rbac::Compiled),
     /// Headers are changed.
     Headers(Arc<Steps>),
     /// So many may be under way as go quickly.
@@ -75,6 +78,9 @@ impl Filters {
                 }
                 config::Filter::Cors(policy) => {
                     Filter::Cors(cache.cors(policy).map_err(|what| (index, what))?)
+                }
+                config::Filter::Rbac(settings) => {
+                    Filter::Rbac(rbac::Compiled::new(settings).map_err(|what| (index, what))?)
                 }
                 config::Filter::Adaptive(it) => {
                     Filter::Adaptive(Arc::new(Adaptive::compile(it, &known.pressure)))

@@ -32,6 +32,7 @@ mod mutation;
 mod oracle;
 mod pressure;
 mod rate_limit;
+mod rbac;
 mod redirect;
 mod reply;
 mod retry;
