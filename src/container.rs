@@ -39,7 +39,7 @@ mod image;
 mod running;
 mod tarball;
 
-pub use running::{Order, Running};
+pub use running::{Order, Running, Standing};
 
 /// A container engine, and what it was asked for.
 #[derive(Debug)]
@@ -219,7 +219,11 @@ impl<'a> Engine<'a> {
     /// Creates and starts a container on the run's network; nothing is waited for.
     pub async fn start(&mut self, order: &Order<'_>) -> Result<Running, Error> {
         let network = self.name("");
-        let name = self.name(order.label);
+        let mut name = self.name(order.label);
+        if let Some(replica) = order.replica {
+            // No id has a dot.
+            name = format!("{name}.{replica}");
+        }
         let labels = self.labels(order.label);
         let asked = self.intend(Effect::Container, &name)?;
         let created = running::create(&self.docker, order, &name, &network, labels).await;
@@ -231,11 +235,21 @@ impl<'a> Engine<'a> {
         Running::start(&self.docker, order, created, &network).await
     }
 
+    /// Whether the engine answers, now.
+    pub async fn answers(&self) -> bool {
+        engine::answers(&self.docker).await
+    }
+
     /// Removes all that was made, and says what became of it.
     pub async fn remove(self) -> Vec<Undone> {
         let sure = self.asked.iter().all(|asked| asked.made);
         let mark = self.journal.mark();
-        let Ok(undone) = engine::removed(&self.docker, mark, sure).await else {
+        let removed = if self.answers().await {
+            engine::removed(&self.docker, mark, sure).await.ok()
+        } else {
+            None
+        };
+        let Some(undone) = removed else {
             return self
                 .asked
                 .into_iter()

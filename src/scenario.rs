@@ -193,6 +193,8 @@ pub struct Container {
     pub memory: Option<ByteSize>,
     /// The most processor time it may use, in cores.
     pub cpus: Option<f64>,
+    /// How many of it.
+    pub replicas: u16,
     /// A command in it that must succeed before it is ready.
     pub healthcheck: Option<Healthcheck>,
     /// When it counts as ready.

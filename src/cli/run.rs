@@ -433,4 +433,7 @@ pub(super) fn tell_undone(whose: &str, undone: &[Undone]) {
             eprintln!("error: cannot undo {} {}, {whose}", one.what, one.id);
         }
     }
+    if undone.iter().any(|one| !one.ok) {
+        eprintln!("note: `meshbed cleanup` tries again");
+    }
 }

@@ -5,7 +5,10 @@ use std::{
     io::Write,
     net::IpAddr,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -13,8 +16,8 @@ use bollard::{
     Docker,
     errors::Error as Refusal,
     models::{
-        ContainerCreateBody, ContainerCreateResponse, ContainerState, HealthConfig,
-        HealthStatusEnum, HostConfig, HostConfigLogConfig,
+        ContainerCreateBody, ContainerCreateResponse, ContainerInspectResponse as Inspected,
+        ContainerState, HealthConfig, HealthStatusEnum, HostConfig, HostConfigLogConfig,
     },
     query_parameters::{
         CreateContainerOptionsBuilder, InspectContainerOptions, LogsOptionsBuilder,
@@ -22,7 +25,11 @@ use bollard::{
     },
 };
 use futures_util::StreamExt;
-use tokio::{task::JoinHandle, time::timeout};
+use tokio::{
+    sync::Notify,
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
 
 use super::{Error, last_lines};
 use crate::scenario::{Container, Healthcheck};
@@ -30,11 +37,16 @@ use crate::scenario::{Container, Healthcheck};
 /// What a container has printed is read within this after its end.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
+/// One that has ended, or whose engine is silent, is looked at this often: somebody may start it again.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+
 /// What is to be started.
 #[derive(Debug, Clone, Copy)]
 pub struct Order<'a> {
     /// Whose it is.
     pub label: &'a str,
+    /// Which of several; `None`: it is the only one.
+    pub replica: Option<u16>,
     /// What the scenario says of it.
     pub container: &'a Container,
     /// Its image, by the name that [`Engine::image`](super::Engine::image) gave.
@@ -43,6 +55,17 @@ pub struct Order<'a> {
     pub env: &'a BTreeMap<String, String>,
     /// Where its output is kept.
     pub log: &'a Path,
+    /// Whom to wake when it ends, or is back.
+    pub wake: &'a Arc<Notify>,
+}
+
+/// How a container is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// It runs, at this address; `None`: the engine gave it none, or it has lost it.
+    Up(Option<IpAddr>),
+    /// It has ended, in words.
+    Ended(String),
 }
 
 /// A container that was started. Dropped, it goes on; its engine removes it.
@@ -52,13 +75,23 @@ pub struct Running {
     id: String,
     /// What the engine warns of: limits that this machine does not keep.
     pub warnings: Vec<String>,
-    /// Where it is; `None`: it ended at once.
+    /// Where it was when it started; `None`: it ended at once.
     pub address: Option<IpAddr>,
     log: PathBuf,
-    /// How it ended.
-    ended: Arc<Mutex<Option<String>>>,
-    reading: JoinHandle<()>,
+    seen: Arc<Mutex<Seen>>,
     watching: JoinHandle<()>,
+}
+
+/// What is known of a container.
+#[derive(Debug)]
+struct Seen {
+    standing: Standing,
+    /// How often it has ended.
+    ends: u64,
+    /// Why the engine does not tell how it is; what was known last stands.
+    silent: Option<String>,
+    /// Keeps what it prints.
+    reading: Option<JoinHandle<()>>,
 }
 
 pub(super) async fn create(
@@ -134,45 +167,64 @@ impl Running {
             .start_container(&id, None::<StartContainerOptions>)
             .await
             .map_err(refused)?;
-        let reading = tokio::spawn(read(docker.clone(), id.clone(), log));
-        let ended = Arc::default();
-        let watching = tokio::spawn(watch(docker.clone(), id.clone(), Arc::clone(&ended)));
-        let found = docker
-            .inspect_container(&id, None::<InspectContainerOptions>)
-            .await
-            .map_err(refused)?;
-        let address = found
-            .network_settings
-            .and_then(|settings| settings.networks)
-            .and_then(|networks| networks.get(network)?.ip_address.clone())
-            .and_then(|address| address.parse().ok());
+        let found = inspect(docker, &id).await.map_err(refused)?;
+        let address = address_on(&found, network);
+        let reader = Reader {
+            docker: docker.clone(),
+            id: id.clone(),
+            log: Arc::new(log),
+            kept: Arc::default(),
+        };
+        let seen = Arc::new(Mutex::new(Seen {
+            standing: Standing::Up(address),
+            ends: 0,
+            silent: None,
+            reading: Some(tokio::spawn(reader.clone().read())),
+        }));
+        let watch = Watch {
+            reader,
+            network: network.to_owned(),
+            seen: Arc::clone(&seen),
+            wake: Arc::clone(order.wake),
+        };
         Ok(Self {
             docker: docker.clone(),
             id,
             warnings,
             address,
             log: order.log.to_owned(),
-            ended,
-            reading,
-            watching,
+            seen,
+            watching: tokio::spawn(watch.watch()),
         })
+    }
+
+    /// How it is.
+    pub fn standing(&self) -> Standing {
+        look(&self.seen).standing.clone()
+    }
+
+    /// How often it has ended.
+    pub fn ends(&self) -> u64 {
+        look(&self.seen).ends
+    }
+
+    /// Why the engine does not tell how it is, if so.
+    pub fn silent(&self) -> Option<String> {
+        look(&self.seen).silent.clone()
     }
 
     /// How it ended, if it did.
     pub fn ended(&self) -> Option<String> {
-        self.ended
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        match self.standing() {
+            Standing::Up(_) => None,
+            Standing::Ended(how) => Some(how),
+        }
     }
 
     /// Whether the engine's own check of it has succeeded; without one: yes.
     pub async fn is_healthy(&self) -> bool {
-        let found = self
-            .docker
-            .inspect_container(&self.id, None::<InspectContainerOptions>)
-            .await;
-        let health = found
+        let health = inspect(&self.docker, &self.id)
+            .await
             .ok()
             .and_then(|found| found.state)
             .and_then(|state| state.health)
@@ -203,13 +255,15 @@ impl Running {
             let _ = self.docker.stop_container(&self.id, Some(options)).await;
         }
         self.read_on().await;
-        self.reading.abort();
     }
 
     /// Waits for the rest of what it printed.
     async fn read_on(&mut self) {
-        if !self.reading.is_finished() {
-            let _ = timeout(LAST_WORDS, &mut self.reading).await;
+        let reading = look(&self.seen).reading.take();
+        if let Some(mut reading) = reading
+            && timeout(LAST_WORDS, &mut reading).await.is_err()
+        {
+            reading.abort();
         }
     }
 }
@@ -217,46 +271,141 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.watching.abort();
-        self.reading.abort();
+        if let Some(reading) = look(&self.seen).reading.take() {
+            reading.abort();
+        }
     }
 }
 
 /// Keeps what a container prints.
-async fn read(docker: Docker, id: String, mut log: std::fs::File) {
-    let options = LogsOptionsBuilder::new()
-        .follow(true)
-        .stdout(true)
-        .stderr(true)
-        .build();
-    let mut output = docker.logs(&id, Some(options));
-    while let Some(Ok(piece)) = output.next().await {
-        // A full disk is no reason to disturb the run; the report's own files say so.
-        let _ = log.write_all(piece.as_ref());
+#[derive(Debug, Clone)]
+struct Reader {
+    docker: Docker,
+    id: String,
+    log: Arc<std::fs::File>,
+    /// Bytes that are kept. The engine tells all of it from the beginning each time it is asked.
+    kept: Arc<AtomicUsize>,
+}
+
+impl Reader {
+    async fn read(self) {
+        let options = LogsOptionsBuilder::new()
+            .follow(true)
+            .stdout(true)
+            .stderr(true)
+            .build();
+        let mut output = self.docker.logs(&self.id, Some(options));
+        let mut told = 0;
+        while let Some(Ok(piece)) = output.next().await {
+            let piece = piece.as_ref();
+            let known = self.kept.load(Ordering::Relaxed).saturating_sub(told);
+            told += piece.len();
+            if let Some(new) = piece.get(known..).filter(|new| !new.is_empty()) {
+                // A full disk is no reason to disturb the run; the report's own files say so.
+                let _ = (&*self.log).write_all(new);
+                self.kept.fetch_max(told, Ordering::Relaxed);
+            }
+        }
     }
 }
 
-/// Waits for a container's end, and says how it was.
-async fn watch(docker: Docker, id: String, ended: Arc<Mutex<Option<String>>>) {
-    let lost = |error: &Refusal| format!("the container engine lost it: {error}");
-    let waited = docker
-        .wait_container(&id, None::<WaitContainerOptions>)
-        .next()
-        .await;
-    let how = match waited {
-        // An exit code other than 0 comes as an error.
-        Some(Ok(_) | Err(Refusal::DockerContainerWaitError { .. })) => {
-            match docker
-                .inspect_container(&id, None::<InspectContainerOptions>)
-                .await
-            {
-                Ok(found) => told(&found.state.unwrap_or_default()),
-                Err(error) => lost(&error),
+/// Watches a container.
+struct Watch {
+    reader: Reader,
+    network: String,
+    seen: Arc<Mutex<Seen>>,
+    wake: Arc<Notify>,
+}
+
+impl Watch {
+    /// Tells how it is, whenever that changes.
+    async fn watch(self) {
+        let Reader { docker, id, .. } = self.reader.clone();
+        let mut ended = false;
+        loop {
+            let found = inspect(&docker, &id).await;
+            let runs = is_running(&found);
+            if self.told(ended, &found) {
+                self.wake.notify_one();
+            }
+            ended = runs && has_ended(&docker, &id).await;
+            if !ended {
+                sleep(LOOK_AGAIN).await;
             }
         }
-        Some(Err(error)) => lost(&error),
-        None => "the container engine has gone".to_owned(),
-    };
-    *ended.lock().unwrap_or_else(PoisonError::into_inner) = Some(how);
+    }
+
+    /// Takes in whether it has ended since the last time, and how it is now. Whether it is news.
+    fn told(&self, ended: bool, found: &Result<Inspected, Refusal>) -> bool {
+        let mut seen = look(&self.seen);
+        let (now, silent) = match found {
+            Ok(inspected) if is_running(found) => {
+                (Standing::Up(address_on(inspected, &self.network)), None)
+            }
+            Ok(inspected) => {
+                let how = inspected.state.as_ref().map(told).unwrap_or_default();
+                (Standing::Ended(how), None)
+            }
+            Err(Refusal::DockerResponseServerError {
+                status_code: 404, ..
+            }) => (Standing::Ended("it was removed".to_owned()), None),
+            Err(error) => (seen.standing.clone(), Some(cause(error))),
+        };
+        let was_up = matches!(seen.standing, Standing::Up(_));
+        let is_up = matches!(now, Standing::Up(_));
+        // One that was started again before anybody looked has ended all the same.
+        let has_ended = was_up && silent.is_none() && (!is_up || ended);
+        let news = has_ended || now != seen.standing || silent.is_some() != seen.silent.is_some();
+        seen.ends += u64::from(has_ended);
+        let again = is_up && silent.is_none() && (has_ended || !was_up || seen.silent.is_some());
+        if again
+            && let Some(reading) = seen
+                .reading
+                .replace(tokio::spawn(self.reader.clone().read()))
+        {
+            reading.abort();
+        }
+        seen.standing = now;
+        seen.silent = silent;
+        news
+    }
+}
+
+fn look(seen: &Mutex<Seen>) -> MutexGuard<'_, Seen> {
+    seen.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn inspect(docker: &Docker, id: &str) -> Result<Inspected, Refusal> {
+    docker
+        .inspect_container(id, None::<InspectContainerOptions>)
+        .await
+}
+
+/// Waits for the end of one that runs; whether it has ended, not the engine.
+async fn has_ended(docker: &Docker, id: &str) -> bool {
+    let mut waiting = docker.wait_container(id, None::<WaitContainerOptions>);
+    // An exit code other than 0 comes as an error.
+    matches!(
+        waiting.next().await,
+        Some(Ok(_) | Err(Refusal::DockerContainerWaitError { .. }))
+    )
+}
+
+fn is_running(found: &Result<Inspected, Refusal>) -> bool {
+    let state = found.as_ref().ok().and_then(|found| found.state.as_ref());
+    state.is_some_and(|state| state.running == Some(true))
+}
+
+fn address_on(found: &Inspected, network: &str) -> Option<IpAddr> {
+    let networks = found.network_settings.as_ref()?.networks.as_ref()?;
+    networks.get(network)?.ip_address.as_ref()?.parse().ok()
+}
+
+/// What is at the bottom of an error: what stands above it says no more than that the engine was not reached.
+fn cause(error: &Refusal) -> String {
+    let first: &dyn std::error::Error = error;
+    let last = std::iter::successors(Some(first), |error| error.source()).last();
+    last.unwrap_or(first).to_string()
 }
 
 /// How a container ended, in words.

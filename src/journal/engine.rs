@@ -72,6 +72,11 @@ pub async fn connect(address: &str) -> Result<Docker, Error> {
     }
 }
 
+/// Whether an engine answers, now.
+pub async fn answers(docker: &Docker) -> bool {
+    matches!(timeout(PING_WITHIN, docker.ping()).await, Ok(Ok(_)))
+}
+
 /// Has an engine remove all that bears a mark, and blocks until it is gone. Unless the engine is known to have done all that
 /// it was asked for (`sure`), it is looked for once more after a while.
 pub fn remove(address: &str, mark: &str, sure: bool) -> Result<Vec<Undone>, Error> {

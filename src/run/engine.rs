@@ -455,6 +455,7 @@ impl<'a> Engine<'a> {
             tokio::select! {
                 biased;
                 command = stop.next() => self.command(command, sidecars),
+                () = behind.changed() => self.follow(behind, sidecars),
                 () = sleep_until(next) => {}
                 _ = sidecars.told.recv_many(&mut batch, BATCH) => {
                     for event in batch.drain(..) {
@@ -471,9 +472,7 @@ impl<'a> Engine<'a> {
                 self.emit(RunEvent::Tick(driving.tick(second)));
                 second += 1;
                 self.judge_for_now();
-                for (label, how) in behind.ended() {
-                    self.note(format!("service `{label}` has ended ({how})"));
-                }
+                self.follow(behind, sidecars);
             }
             if now >= next_step
                 && self.ending.is_none()
@@ -483,6 +482,21 @@ impl<'a> Engine<'a> {
             }
         }
         self.drain(driving, schedule, sidecars, stop).await
+    }
+
+    /// Tells what has become of services, and sends their callers where they are now.
+    fn follow(&mut self, behind: &mut Services<'_>, sidecars: &Sidecars) {
+        for text in behind.news() {
+            self.note(text);
+        }
+        let moved = behind.moved();
+        if !moved.is_empty() {
+            self.wiring.endpoints.extend(moved);
+            if let Err(wrong) = self.publish(sidecars) {
+                let why = format!("the sidecars cannot be told where the containers are: {wrong}");
+                self.end(Ending::Failed(why));
+            }
+        }
     }
 
     fn step(&mut self, step: Step, sidecars: &Sidecars) {

@@ -241,15 +241,24 @@ impl<'a> Services<'a> {
             let held = ports.held.remove(&label).unwrap_or_default();
             let env = peers(party, listeners, place.trust);
             if let Backing::Container(container) = party.backing() {
-                let (index, address) = self.contained.start(party, container, env, place).await?;
-                let wait = address.unwrap_or((Ipv4Addr::UNSPECIFIED, container.port).into());
-                self.waits.push(Wait {
-                    label: label.clone(),
-                    address: wait,
-                    ready: container.ready.clone(),
-                    what: What::Container(index),
-                });
-                found.insert(label, address.into_iter().collect());
+                let mut addresses = Vec::new();
+                for replica in 0..container.replicas.max(1) {
+                    let replica = (container.replicas > 1).then_some(replica);
+                    let started = self
+                        .contained
+                        .start(party, container, replica, env.clone(), place)
+                        .await;
+                    let (index, address) = started?;
+                    let wait = address.unwrap_or((Ipv4Addr::UNSPECIFIED, container.port).into());
+                    self.waits.push(Wait {
+                        label: self.contained.name(index).unwrap_or(&label).to_owned(),
+                        address: wait,
+                        ready: container.ready.clone(),
+                        what: What::Container(index),
+                    });
+                    addresses.extend(address);
+                }
+                found.insert(label, addresses);
                 continue;
             }
             for (replica, held) in held.into_iter().enumerate() {
@@ -370,8 +379,13 @@ impl<'a> Services<'a> {
         )
     }
 
-    /// What has ended since the last call, though nobody asked it to: label and how.
-    pub fn ended(&mut self) -> Vec<(String, String)> {
+    /// Waits until something may have become of what was started. Processes are not waited for: ask [`Services::news`].
+    pub async fn changed(&self) {
+        self.contained.changed().await;
+    }
+
+    /// What has become since the last call of what was started, though nobody asked it to; for people.
+    pub fn news(&mut self) -> Vec<String> {
         let processes = self
             .processes
             .iter_mut()
@@ -379,11 +393,16 @@ impl<'a> Services<'a> {
             .filter_map(|started| {
                 let how = started.ended()?;
                 started.reported = true;
-                Some((started.label.clone(), how))
+                Some(format!("service `{}` has ended ({how})", started.label))
             });
-        let mut ended: Vec<(String, String)> = processes.collect();
-        ended.extend(self.contained.ended());
-        ended
+        let mut news: Vec<String> = processes.collect();
+        news.extend(self.contained.news());
+        news
+    }
+
+    /// Where parties are now that have moved since the last call, by label.
+    pub fn moved(&mut self) -> BTreeMap<String, Vec<SocketAddr>> {
+        self.contained.moved()
     }
 
     /// Ends everything that was started: asks, waits, kills. In a hurry it kills at once.

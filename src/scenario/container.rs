@@ -40,6 +40,7 @@ impl Resolver<'_> {
             command: item.texts("command"),
             env: item.pairs("env").into_iter().collect(),
             port: u16::try_from(item.whole("port")?).ok()?,
+            replicas: u16::try_from(item.whole("replicas")?).ok()?,
             memory: item.size("memory"),
             cpus: item.number("cpus"),
             healthcheck: match item.get("healthcheck") {

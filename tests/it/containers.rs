@@ -207,40 +207,114 @@ fn an_engine_that_does_not_answer_is_named() {
     }
 }
 
+/// The containers of a party of a run.
+fn of_party(pid: u32, party: &str) -> Vec<String> {
+    let run = format!("label=meshbed.pid={pid}");
+    let party = format!("label=meshbed.service={party}");
+    let ids = docker(&["ps", "-q", "--filter", &run, "--filter", &party]).unwrap();
+    ids.lines().map(str::to_owned).collect()
+}
+
+/// The calls to a service: when the request was due, how long it took, its status, its flags.
+fn calls(done: &Done, caller: &str, service: &str) -> Vec<(u64, u64, Option<u64>, String)> {
+    let mut calls = Vec::new();
+    for request in done.requests() {
+        for hop in request["hops"].as_array().unwrap() {
+            if hop["caller"] == caller && hop["service"] == service {
+                calls.push((
+                    request["intended_us"].as_u64().unwrap(),
+                    hop["us"].as_u64().unwrap(),
+                    hop["status"].as_u64(),
+                    hop["flags"].to_string(),
+                ));
+            }
+        }
+    }
+    calls
+}
+
 #[test]
-fn a_container_that_dies_is_told_and_the_run_goes_on() {
+fn a_container_that_dies_is_told_refuses_calls_and_may_come_back() {
     if !docker::is_there() {
         return;
     }
-    let bed = Bed::with(&of_image(""));
+    let bed = Bed::with(&of_image("").replace("for: 3s", "for: 10s"));
     let child = bed.begin("a", &[]);
     let pid = child.id();
-    let label = format!("label=meshbed.pid={pid}");
     running(pid, 2);
-    thread::sleep(Duration::from_secs(1));
-    let catalog = docker(&[
-        "ps",
-        "-q",
-        "--filter",
-        &label,
-        "--filter",
-        "label=meshbed.service=catalog",
-    ])
-    .unwrap();
-    docker(&["kill", catalog.trim()]).unwrap();
+    thread::sleep(Duration::from_secs(2));
+    let catalog = of_party(pid, "catalog").remove(0);
+    docker(&["kill", &catalog]).unwrap();
+    thread::sleep(Duration::from_secs(4));
+    docker(&["start", &catalog]).unwrap();
     let done = bed.end("a", child);
     assert!(
-        done.said
-            .contains("note: service `catalog` has ended (exit code 137: SIGKILL)"),
+        done.said.contains(
+            "note: service `catalog` has ended (exit code 137: SIGKILL): calls to it are refused"
+        ) && done
+            .said
+            .contains("note: service `catalog` was started again"),
         "{}",
         done.said
     );
     let run = done.run();
     assert_eq!(run["state"], "finished", "{}", done.said);
-    assert_eq!(run["generator"]["done"], 60, "{}", done.said);
+    assert_eq!(run["generator"]["done"], 200, "{}", done.said);
     assert!(run["checks"][0]["outcome"] == "fail", "{}", done.said);
+    let calls = calls(&done, "*", "catalog");
+    let failed: Vec<_> = calls.iter().filter(|call| call.2 != Some(200)).collect();
+    let named = failed.iter().filter(|call| call.3.contains("UF")).count();
+    let slow = failed.iter().filter(|call| call.1 > 100_000).count();
+    // Four seconds of twenty a second, and each may call it more than once; those that were under way when it died may
+    // have waited.
+    assert!(named >= 40 && named + 3 >= failed.len(), "{failed:?}");
+    assert!(slow <= 5, "{failed:?}");
+    assert_eq!(calls.last().unwrap().2, Some(200), "it is back: {calls:?}");
+    assert!(
+        log(&done, "catalog.log").matches("0.0.0.0:9000").count() == 2,
+        "it printed this twice"
+    );
     assert_eq!(docker::of_run(pid), Vec::<String>::new());
     assert!(bed.journals().is_empty());
+}
+
+#[test]
+fn replicas_share_the_calls_and_one_that_dies_refuses_its_own() {
+    if !docker::is_there() {
+        return;
+    }
+    let bed = Bed::with(
+        &of_image("")
+            .replace("port: 9000 }", "port: 9000, replicas: 2 }")
+            .replace("for: 3s", "for: 5s"),
+    );
+    let child = bed.begin("a", &[]);
+    let pid = child.id();
+    running(pid, 3);
+    thread::sleep(Duration::from_secs(2));
+    let replicas = of_party(pid, "catalog");
+    assert_eq!(replicas.len(), 2);
+    docker(&["kill", &replicas[0]]).unwrap();
+    let done = bed.end("a", child);
+    assert!(
+        done.said.contains("note: service `catalog-0` has ended")
+            || done.said.contains("note: service `catalog-1` has ended"),
+        "{}",
+        done.said
+    );
+    let calls = calls(&done, "*", "catalog");
+    let after: Vec<_> = calls.iter().filter(|call| call.0 > 3_500_000).collect();
+    let refused = after.iter().filter(|call| call.3.contains("UF")).count();
+    assert!(
+        refused > 0 && refused * 3 > after.len() && refused * 3 < after.len() * 2,
+        "half of them: {refused} of {}",
+        after.len()
+    );
+    for replica in 0..2 {
+        let name = format!("catalog-{replica}.log");
+        assert!(log(&done, &name).contains("0.0.0.0:9000"));
+    }
+    assert_eq!(docker::of_run(pid), Vec::<String>::new());
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod capture;
 mod catalogue;
 mod containers;
 mod docker;
+mod dockerd;
 mod layering;
 mod mirror;
 mod noise;

@@ -296,13 +296,17 @@ impl Taken<'_> {
             return;
         };
         for (key, node) in entries {
+            if key.name == "replicas" {
+                container.push((key.clone(), unquoted(node)));
+                continue;
+            }
             let limits = node.get("limits").filter(|_| key.name == "resources");
             let Some(limits) = limits else {
                 self.warn(
                     key.at,
                     path,
                     format!("`deploy.{}` is not honoured", key.name),
-                    "only `deploy.resources.limits` is",
+                    "only `deploy.replicas` and `deploy.resources.limits` are",
                 );
                 continue;
             };

@@ -25,6 +25,7 @@ const CONTAINER: Table = Table {
         key("command", Kind::List(&Kind::Text), Default("[]"), "in place of the image's").example("[--fast]"),
         key("env", Kind::Named(Free, &Kind::Text), Default("{}"), "added to its environment, which has `PORT` and `MESHBED_<PEER>_URL`; `${MESHBED_<PEER>_URL}` in a value is filled in").example("{ LOG: debug }"),
         key("port", Kind::Whole(1, 65_535), Default("8080"), "where it listens; it is told in `PORT`"),
+        key("replicas", Kind::Whole(1, 64), Default("1"), "how many of it, each with an address of its own"),
         key("memory", Kind::Size, Optional("no limit"), "the most memory it may use; more, and it is killed").example("256MiB"),
         key("cpus", Kind::Number(0.01), Optional("no limit"), "the most processor time it may use: 1.5 is one and a half cores").example("1"),
         key("healthcheck", Kind::Map(&HEALTHCHECK), Optional("none"), "a command that the container engine runs in it; it must succeed before the run begins"),
