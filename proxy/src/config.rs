@@ -22,7 +22,7 @@ pub use cluster::{
     Address, Cluster, Discovery, Dns, Endpoint, Family, Keepalive, Locality, Spread, Status,
 };
 pub use filter::{Filter, Named, RateLimit, Steps};
-pub use inspect::{Except, Inspect, Inspector};
+pub use inspect::{Except, Inspect, Inspector, Late};
 pub use listener::{
     Chain, ClientCert, ConnectionLimit, Direction, ForwardClientCert, HttpManager, Listener, Place,
     Serve,

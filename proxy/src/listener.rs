@@ -14,6 +14,7 @@ use tokio::{
 };
 
 use crate::{
+    config::Late,
     drain::{Phase, Watch},
     http::{
         core::{Core, Local},
@@ -33,6 +34,8 @@ mod inspect;
 mod record;
 
 use record::Record;
+
+use inspect::Looked;
 
 /// Pause after an accept that failed for want of descriptors or memory: trying at once would only burn the processor.
 const BREATH: Duration = Duration::from_millis(20);
@@ -109,9 +112,21 @@ async fn serve(
     let mut record = Record::open(listener, &socket, peer);
     let inspected = inspect::run(&core, &listener.inspect, metrics, &mut socket, peer);
     // On the heap, as all that most connections do not do for long.
-    let Some(origin) = Box::pin(inspected).await else {
+    let Some(Looked { mut origin, late }) = Box::pin(inspected).await else {
         return;
     };
+    if late && listener.inspect.late == Late::Attend {
+        let attended = attended(&core, &local, index, metrics, socket, origin);
+        if let Some(turn) = Box::pin(attended).await {
+            (socket, origin) = turn;
+        } else {
+            // Whoever passed it on tells of it.
+            if let Some(record) = record {
+                record.leave();
+            }
+            return;
+        }
+    }
     let chain = listener.any().or_else(|| listener.find(&origin.seen()));
     if let Some(record) = &mut record {
         record.known(&origin);
@@ -173,6 +188,28 @@ async fn serve(
             }
         }
     }
+}
+
+/// Waits for who speaks first on a connection whose client is silent. `None`: it was the server, or nobody, and it is over;
+/// else it is looked at once more, in what its client has said.
+async fn attended(
+    core: &Rc<Core>,
+    local: &Rc<Local>,
+    index: usize,
+    metrics: &Accepting,
+    mut socket: TcpStream,
+    origin: Rc<Origin>,
+) -> Option<(TcpStream, Rc<Origin>)> {
+    let listener = local.snapshot.listeners.get(index)?;
+    let chain = listener.any().or_else(|| listener.find(&origin.seen()));
+    let Some(Serve::Tcp(tcp)) = chain.filter(|it| it.tls.is_none()).map(|it| &it.serve) else {
+        return Some((socket, origin));
+    };
+    let peer = origin.direct;
+    socket = tcp::attend(core, local, *tcp, socket, origin).await?;
+    let looked = inspect::run(core, &listener.inspect, metrics, &mut socket, peer);
+    let Looked { origin, .. } = looked.await?;
+    Some((socket, origin))
 }
 
 /// A connection under a limit, counted until this is dropped.

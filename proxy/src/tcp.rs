@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use tokio::time::Instant;
+use tokio::{net::TcpStream, time::Instant};
 
 mod flow;
 mod log;
@@ -69,6 +69,64 @@ pub async fn run(
     if let Some(from) = log.upstream_local {
         suffering.number(from);
     }
+    let sides = (downstream, upstream);
+    pass_on(&core, settings, sides, &mut suffering, &mut log).await;
+}
+
+/// As [`run`], for a client that has been silent: when it speaks before the server does, nothing was passed on, and its
+/// connection comes back.
+pub async fn attend(
+    core: &Rc<Core>,
+    local: &Rc<Local>,
+    tcp: usize,
+    downstream: TcpStream,
+    origin: Rc<Origin>,
+) -> Option<TcpStream> {
+    let settings = local.snapshot.tcp.get(tcp)?;
+    let metrics = local.tcp.get(tcp)?;
+    let start = Instant::now();
+    let mut suffering = Suffering::begin(core, settings, origin.source, start);
+    if !suffering.plan().is_empty() {
+        // What it meets begins with the connection, whoever speaks.
+        let downstream = Side::Tcp(downstream);
+        run(Rc::clone(core), Rc::clone(local), tcp, downstream, origin).await;
+        return None;
+    }
+    let mut log = Log::open(metrics, settings, origin, start);
+    let connection = suffering.connection();
+    let upstream = connect(local, settings, connection, &mut log).await;
+    if let Some(Side::Tcp(server)) = &upstream {
+        let is_clients_turn = tokio::select! {
+            biased;
+            () = speaks(server) => false,
+            () = speaks(&downstream) => true,
+        };
+        if is_clients_turn {
+            log.given_back = true;
+            return Some(downstream);
+        }
+    }
+    metrics.connections.inc();
+    let sides = (Side::Tcp(downstream), upstream?);
+    pass_on(core, settings, sides, &mut suffering, &mut log).await;
+    None
+}
+
+/// Waits until a peer has said something, or has ended; nothing is taken.
+async fn speaks(tcp: &TcpStream) {
+    let mut byte = [0];
+    // A connection that is broken shows when it is read.
+    let _ = tcp.peek(&mut byte).await;
+}
+
+/// Passes on what comes from the client (first) and from the endpoint.
+async fn pass_on(
+    core: &Core,
+    settings: &Tcp,
+    (downstream, upstream): (Side, Side),
+    suffering: &mut Suffering<'_>,
+    log: &mut Log<'_>,
+) {
     let (up, down) = suffering.lines();
     let relay = Relay {
         alarm: core.timer.alarm(),
@@ -78,10 +136,10 @@ pub async fn run(
         up: Flow::suffering(up, log.start, &core.timer),
         down: Flow::suffering(down, log.start, &core.timer),
         moved: Instant::now(),
-        core: &core,
-        log: &mut log,
+        core,
+        log,
     };
-    relay.run(&mut suffering).await;
+    relay.run(suffering).await;
 }
 
 /// With nobody behind: what comes is taken, and nothing answered, until the client has had enough, or the fault is over.

@@ -6,7 +6,7 @@ use meshbed_proxy::{
     app::{Deps, Handle, Proxy, StartError},
     config::{
         Address, Chain, Cluster, Config, Direction, Endpoint, Except, Forward, HttpManager,
-        Inspect, Inspector, Listener as Port, Place, TcpProxy,
+        Inspect, Inspector, Late, Listener as Port, Place, TcpProxy,
     },
     observe::Observer,
     policy::{
@@ -32,8 +32,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Upstream connections are kept so long without a request: less than servers commonly wait before they close.
 const UPSTREAM_IDLE: Duration = Duration::from_mins(1);
 
-/// A client of a port that is taken over must begin to speak within this, or the connection is passed on unread: the server
-/// may be who speaks first, and is delayed by as much.
+/// When a client of a port that is taken over has said nothing within this, the server is connected to as well: it may be who
+/// speaks first, and is delayed by as much. Until one of them speaks, nothing is decided: a client that opens its connections
+/// before it needs them is mirrored all the same.
 const SPEAKS_WITHIN: Duration = Duration::from_secs(1);
 
 /// The count of connections that were passed on unread.
@@ -185,7 +186,7 @@ fn pass_on_what_is_not_http(port: &mut Port) {
             .map(|look| (look, Except::Never))
             .into(),
         timeout: Some(SPEAKS_WITHIN),
-        continue_on_timeout: true,
+        late: Late::Attend,
     };
     for chain in &mut port.chains {
         chain.matches.application_protocols =

@@ -235,6 +235,35 @@ fn a_port_is_taken_over_and_given_back_and_no_connection_is_dropped() {
 }
 
 #[test]
+fn a_client_that_connects_long_before_it_asks_is_mirrored() {
+    let Some(net) = Net::new() else { return };
+    let bed = Bed::with("");
+    let primary = Server::start(&net.inner, "0.0.0.0", PORT, "primary", Style::Plain);
+    let shadow = Server::start(&net.inner, "127.0.0.1", 0, "shadow", Style::Plain);
+    let mut mirror = Mirror::start(&bed, &net.inner, &["--intercept", "8080"], shadow.port());
+    let before = primary.connections();
+    let mut early = net.outer.within(|| Client::new(net::INNER, PORT));
+    until("the primary is asked whether it speaks first", || {
+        primary.connections() > before
+    });
+    thread::sleep(Duration::from_millis(500));
+    for _ in 0..3 {
+        assert!(early.get("/early").ends_with("primary"));
+    }
+    until("copies come", || shadow.requests() == 3);
+    // One that asks nothing, and leaves.
+    net.outer.within(|| drop(Client::new(net::INNER, PORT)));
+    early.close();
+    mirror.signal("-INT");
+    mirror.hear("waiting");
+    let (code, said) = mirror.wait();
+    assert_eq!(code, Some(0), "{said}");
+    assert!(!said.contains("passed on unread"), "{said}");
+    assert_eq!(run(&bed)["shadows"][0]["compared"], 3);
+    assert_eq!(primary.requests(), 3);
+}
+
+#[test]
 fn what_is_no_http_is_passed_on_unread() {
     let Some(net) = Net::new() else { return };
     let bed = Bed::with("");

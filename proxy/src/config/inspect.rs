@@ -9,9 +9,21 @@ pub struct Inspect {
     pub filters: Vec<(Inspector, Except)>,
     /// The client must have shown enough within this; `None`: no bound.
     pub timeout: Option<Duration>,
-    /// When it has not, its chain is chosen by what is known, instead of closing it. Without this a client that waits for
-    /// the server to speak first is stalled, and then closed.
-    pub continue_on_timeout: bool,
+    /// What becomes of it when it has not.
+    pub late: Late,
+}
+
+/// What becomes of a connection whose client has not shown enough in time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Late {
+    /// It is closed. A client that waits for the server to speak first is stalled until then.
+    #[default]
+    Close,
+    /// Its chain is chosen by what is known.
+    Continue,
+    /// Where that chain passes bytes on, the server is connected to, and whoever speaks first decides: bytes of the server
+    /// are passed on; after bytes of the client its connection is looked at once more, and its chain chosen then.
+    Attend,
 }
 
 /// What is looked at.
@@ -62,7 +74,7 @@ impl Default for Inspect {
         Self {
             filters: Vec::new(),
             timeout: Some(Self::TIMEOUT),
-            continue_on_timeout: false,
+            late: Late::default(),
         }
     }
 }

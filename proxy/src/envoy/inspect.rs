@@ -15,7 +15,7 @@ use super::{
     Notes,
     filter::{duration, open, unless_zero},
 };
-use crate::config::{Except, Inspect, Inspector};
+use crate::config::{Except, Inspect, Inspector, Late};
 
 /// Envoy's bounds on `max_client_hello_size`.
 const HELLO: std::ops::RangeInclusive<u32> = 256..=16 << 10;
@@ -45,7 +45,11 @@ pub(super) fn convert(it: &Listener, path: &str, notes: &mut Notes) -> Inspect {
             Some(set) => unless_zero(set),
             None => Some(Inspect::TIMEOUT),
         },
-        continue_on_timeout: it.continue_on_listener_filters_timeout,
+        late: if it.continue_on_listener_filters_timeout {
+            Late::Continue
+        } else {
+            Late::Close
+        },
     }
 }
 

@@ -5,7 +5,7 @@ use std::{io, net::SocketAddr, rc::Rc};
 use tokio::{io::AsyncReadExt, net::TcpStream, time::timeout};
 
 use crate::{
-    config::{Inspect, Inspector},
+    config::{Inspect, Inspector, Late},
     http::core::Core,
     metrics::Listener as Metrics,
     net::{
@@ -29,6 +29,13 @@ enum Refused {
     Left,
 }
 
+/// What a look at a connection has come to.
+pub(super) struct Looked {
+    pub(super) origin: Rc<Origin>,
+    /// Its client had not shown enough in time.
+    pub(super) late: bool,
+}
+
 /// Looks at a connection as its listener says; `None`: it is to be closed, and has been counted.
 pub(super) async fn run(
     core: &Core,
@@ -36,11 +43,14 @@ pub(super) async fn run(
     metrics: &Metrics,
     tcp: &mut TcpStream,
     peer: SocketAddr,
-) -> Option<Rc<Origin>> {
+) -> Option<Looked> {
     let local = tcp.local_addr().ok()?;
     let mut origin = Origin::new(peer, local);
     if inspect.filters.is_empty() {
-        return Some(Rc::new(origin));
+        return Some(Looked {
+            origin: Rc::new(origin),
+            late: false,
+        });
     }
     let looked = {
         let look = look(core, inspect, tcp, &mut origin);
@@ -49,6 +59,7 @@ pub(super) async fn run(
             None => Some(look.await),
         }
     };
+    let late = looked.is_none();
     match looked {
         Some(Ok(())) => {}
         Some(Err(Refused::Wrong)) => {
@@ -61,12 +72,15 @@ pub(super) async fn run(
         }
         None => {
             metrics.filter_timeouts.inc();
-            if !inspect.continue_on_timeout {
+            if inspect.late == Late::Close {
                 return None;
             }
         }
     }
-    Some(Rc::new(origin))
+    Some(Looked {
+        origin: Rc::new(origin),
+        late,
+    })
 }
 
 async fn look(

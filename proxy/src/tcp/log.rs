@@ -47,6 +47,8 @@ pub(super) struct Log<'a> {
     pub(super) sent: u64,
     /// It is written for the listener.
     outer: bool,
+    /// It was none to be passed on: nothing is written of it.
+    pub(super) given_back: bool,
 }
 
 impl<'a> Log<'a> {
@@ -72,6 +74,7 @@ impl<'a> Log<'a> {
             received: 0,
             sent: 0,
             outer: false,
+            given_back: false,
         }
     }
 }
@@ -82,6 +85,9 @@ impl Drop for Log<'_> {
         self.metrics.bytes_written.add(self.sent);
         if let Some(cluster) = self.cluster.as_ref().filter(|_| self.turn.is_some()) {
             cluster.metrics().connections_active.dec();
+        }
+        if self.given_back {
+            return;
         }
         self.settings.access.write(self);
         if let Some(outer) = &self.settings.outer {

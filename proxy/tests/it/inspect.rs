@@ -8,7 +8,7 @@ use std::{
 };
 
 use meshbed_proxy::config::{
-    Action, Chain, Config, Except, Inspect, Inspector, Listener, TcpProxy,
+    Action, Chain, Config, Except, Inspect, Inspector, Late, Listener, TcpProxy,
 };
 use tokio::time::Instant;
 
@@ -29,7 +29,7 @@ fn listener(
                 .map(|inspector| (*inspector, Except::Never))
                 .collect(),
             timeout: Some(Duration::from_secs(10)),
-            continue_on_timeout: false,
+            late: Late::Close,
         },
         chains,
         default_chain: default,
@@ -227,7 +227,7 @@ fn a_server_that_speaks_first_is_kept_waiting_no_longer_than_allowed() {
         &[("mail", banner)],
     );
     config.listeners[0].inspect.timeout = Some(Duration::from_millis(200));
-    config.listeners[0].inspect.continue_on_timeout = true;
+    config.listeners[0].inspect.late = Late::Continue;
     let proxy = start(config.clone());
     let begin = Instant::now();
     assert_eq!(proxy.connect().line(), "220 ready\r\n");
@@ -235,7 +235,7 @@ fn a_server_that_speaks_first_is_kept_waiting_no_longer_than_allowed() {
     proxy.await_metric("envoy_listener_downstream_pre_cx_timeout", 1);
 
     // Without leave to go on, it is closed.
-    config.listeners[0].inspect.continue_on_timeout = false;
+    config.listeners[0].inspect.late = Late::Close;
     assert_eq!(start(config.clone()).connect().rest(), b"");
 
     // At a declared port nothing is looked at, and nothing is waited for.
@@ -244,6 +244,49 @@ fn a_server_that_speaks_first_is_kept_waiting_no_longer_than_allowed() {
     }
     config.listeners[0].inspect.timeout = Some(Duration::from_mins(10));
     assert_eq!(start(config).connect().line(), "220 ready\r\n");
+}
+
+#[test]
+fn whoever_speaks_first_decides_where_a_silent_connection_goes() {
+    let attending = |behind: SocketAddr| {
+        let mut http = answers("http");
+        http.matches.application_protocols = vec!["http/1.1".to_owned()];
+        let inspectors = [TLS, Inspector::Http];
+        let mut config = listener(&inspectors, vec![http], Some(to("it")), &[("it", behind)]);
+        config.listeners[0].inspect.timeout = Some(Duration::from_millis(50));
+        config.listeners[0].inspect.late = Late::Attend;
+        start(config)
+    };
+    let pause = || std::thread::sleep(Duration::from_millis(300));
+
+    let slow_to_greet = attending(service(move |mut wire| {
+        pause();
+        wire.send("220 ready\r\n");
+        wire.rest();
+    }));
+    assert_eq!(slow_to_greet.connect().line(), "220 ready\r\n");
+    slow_to_greet.await_metric("envoy_tcp_downstream_cx_total", 1);
+
+    let waits = attending(service(|mut wire| {
+        let line = wire.line();
+        wire.send(&line);
+    }));
+    let mut early = waits.connect();
+    pause();
+    early.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+    assert_eq!(early.message().unwrap().body, "http");
+    waits.await_metric("envoy_tcp_downstream_cx_total", 0);
+    let mut other = waits.connect();
+    pause();
+    other.send("HELO a\r\n");
+    assert_eq!(other.rest(), b"HELO a\r\n");
+    waits.await_metric("envoy_tcp_downstream_cx_total", 1);
+
+    // Nobody says anything: the server's end is the client's.
+    let gone = attending(service(|_| {}));
+    assert_eq!(gone.connect().rest(), b"");
+    let refusing = attending(nobody());
+    assert_eq!(refusing.connect().rest(), b"");
 }
 
 #[test]
