@@ -30,6 +30,7 @@ use crate::{
     shadow::Redaction,
 };
 
+pub mod ends;
 pub mod intercept;
 mod listener;
 mod live;

@@ -22,6 +22,7 @@ use crate::{
 };
 
 mod bundle;
+mod ends;
 mod show;
 pub(super) mod wanted;
 mod watch;
@@ -32,16 +33,16 @@ mod way;
 pub(super) struct Args {
     #[command(flatten)]
     way: Way,
-    /// The primary, which answers the clients: HOST:PORT; with `--intercept` found where it listens
+    /// The primary, which answers the clients: HOST:PORT or `https://HOST:PORT`; with `--intercept` found where it listens
     #[arg(long, value_name = "ADDR", required_unless_present_any = ["tap", "intercept"], conflicts_with = "tap")]
     to: Option<String>,
-    /// A shadow version: HOST:PORT, or ID=HOST:PORT; several get the same requests
-    #[arg(long, value_name = "[ID=]ADDR", required = true)]
+    /// A shadow version: HOST:PORT or `https://HOST:PORT`; several get the same requests, or each its own share of them
+    #[arg(long, value_name = "[ID=]ADDR[,percent=P]", required = true)]
     shadow: Vec<String>,
     /// A second instance of the primary's version, whose differences are noise; `self`: the primary is asked twice
-    #[arg(long, value_name = "[ID=]ADDR")]
+    #[arg(long, value_name = "[ID=]ADDR[,percent=P]")]
     control: Option<String>,
-    /// Copy this share of the requests
+    /// Copy this share of the requests, to shadows that name none of their own
     #[arg(long, value_name = "P", default_value = "100%", value_parser = share)]
     percent: Share,
     /// What the choice of requests is keyed by: `ordinal`, `header:NAME` or `cookie:NAME`
@@ -83,6 +84,8 @@ pub(super) struct Args {
     /// What primary and shadows speak: `auto` is what the client speaks
     #[arg(long, value_name = "WHAT", default_value = "auto")]
     protocol: Spoken,
+    #[command(flatten)]
+    tls: ends::Tls,
     /// Event loops [default: the number of cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     workers: Option<u16>,
@@ -247,7 +250,9 @@ fn play(
     journal: &Journal,
 ) -> Result<exit::Exit, Box<dyn std::error::Error>> {
     let session = Session::start(Arc::clone(scenario))?;
-    let (source, take_over) = asked.way.open(scenario, &session, journal)?;
+    let (source, take_over) = asked
+        .way
+        .open(scenario, asked.ends.clone(), &session, journal)?;
     let (writer, entry) = begin(scenario, args.out.as_deref(), journal)?;
     let partial = absolute(writer.partial());
     let (order, orders) = unbounded_channel();

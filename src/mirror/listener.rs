@@ -6,7 +6,7 @@ use meshbed_proxy::{
     app::{Deps, Handle, Proxy, StartError},
     config::{
         Address, Chain, Cluster, Config, Direction, Endpoint, Except, Forward, HttpManager,
-        Inspect, Inspector, Late, Listener as Port, Place, TcpProxy,
+        Inspect, Inspector, Late, Listener as Port, Place, TcpProxy, tls,
     },
     observe::Observer,
     policy::{
@@ -16,7 +16,7 @@ use meshbed_proxy::{
     },
 };
 
-use super::LIVE;
+use super::{LIVE, ends::Ends};
 use crate::{
     measure::CLIENT,
     run::{Failure, chain, mesh},
@@ -46,6 +46,7 @@ pub struct Listener {
     proxy: Handle,
     bound: SocketAddr,
     listen: SocketAddr,
+    ends: Ends,
     mark: Option<u32>,
 }
 
@@ -57,15 +58,17 @@ impl Listener {
     pub fn start(
         scenario: &Scenario,
         listen: SocketAddr,
+        ends: Ends,
         observer: Arc<dyn Observer>,
     ) -> Result<Self, Failure> {
-        Self::marked(scenario, listen, None, observer)
+        Self::marked(scenario, listen, ends, None, observer)
     }
 
     /// The same, with the firewall's mark on all connections that it makes.
     pub(super) fn marked(
         scenario: &Scenario,
         listen: SocketAddr,
+        ends: Ends,
         mark: Option<u32>,
         observer: Arc<dyn Observer>,
     ) -> Result<Self, Failure> {
@@ -75,17 +78,20 @@ impl Listener {
             ..Deps::default()
         };
         let proxy =
-            Proxy::start(config(scenario, listen, mark), deps).map_err(|error| match error {
-                StartError::Bind { address, cause, .. } => {
-                    Failure::Environment(format!("cannot listen at {address}: {cause}"))
-                }
-                other => Failure::Environment(chain(&other)),
-            })?;
+            Proxy::start(config(scenario, listen, &ends, mark), deps).map_err(
+                |error| match error {
+                    StartError::Bind { address, cause, .. } => {
+                        Failure::Environment(format!("cannot listen at {address}: {cause}"))
+                    }
+                    other => Failure::Environment(chain(&other)),
+                },
+            )?;
         let bound = proxy.address(NAME).unwrap_or(listen);
         Ok(Self {
             proxy,
             bound,
             listen,
+            ends,
             mark,
         })
     }
@@ -97,7 +103,7 @@ impl Listener {
 
     pub(super) fn reload(&self, scenario: &Scenario) -> Result<(), String> {
         self.proxy
-            .publish(config(scenario, self.listen, self.mark))
+            .publish(config(scenario, self.listen, &self.ends, self.mark))
             .map_err(|problems| {
                 let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
                 problems.join("; ")
@@ -123,16 +129,22 @@ impl Listener {
 }
 
 /// What the proxy does. Pure.
-fn config(scenario: &Scenario, listen: SocketAddr, mark: Option<u32>) -> Config {
+fn config(scenario: &Scenario, listen: SocketAddr, ends: &Ends, mark: Option<u32>) -> Config {
     let mut clusters = Vec::new();
-    let mut protocol = Upstream::Downstream;
-    if let Some(service) = scenario.services.first() {
-        if service.protocol.is_h2() {
-            protocol = Upstream::Http2;
-        }
+    let service = scenario.services.first();
+    let h2 = service.is_some_and(|service| service.protocol.is_h2());
+    let spoken = |tls: &Option<tls::Client>| match (h2, &ends.clients, tls) {
+        (true, ..) => Upstream::Http2,
+        (false, None, _) => Upstream::Downstream,
+        // Clients choose HTTP/2 because we offer it; who is behind us may know HTTP/1.1 alone.
+        (false, Some(_), Some(_)) => Upstream::Alpn,
+        (false, Some(_), None) => Upstream::Http1,
+    };
+    if let Some(service) = service {
         clusters.push(Cluster {
-            protocol,
+            protocol: spoken(&ends.primary),
             mark,
+            tls: ends.primary.clone(),
             ..cluster(NAME, &service.backing)
         });
     }
@@ -141,9 +153,11 @@ fn config(scenario: &Scenario, listen: SocketAddr, mark: Option<u32>) -> Config 
     forward.timeout = None;
     for (shadow, side) in scenario.shadows.iter().zip(1_u8..) {
         let name = format!("shadow:{}", shadow.id);
+        let tls = ends.shadows.get(&shadow.id).cloned();
         clusters.push(Cluster {
-            protocol,
+            protocol: spoken(&tls),
             mark,
+            tls,
             ..cluster(&name, &shadow.backing)
         });
         forward.mirrors.push(mesh::mirror(shadow, side, name));
@@ -163,6 +177,9 @@ fn config(scenario: &Scenario, listen: SocketAddr, mark: Option<u32>) -> Config 
         }),
         ..Port::http(NAME, listen, manager)
     };
+    for chain in &mut port.chains {
+        chain.tls.clone_from(&ends.clients);
+    }
     if mark.is_some() {
         pass_on_what_is_not_http(&mut port);
     }

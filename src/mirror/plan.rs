@@ -37,6 +37,21 @@ pub const MAX_EVENTS: u64 = 1_000_000;
 /// Headers whose values are never shown, unless a file says which.
 const HIDDEN: [&str; 3] = ["authorization", "cookie", "set-cookie"];
 
+/// A shadow that is asked for.
+#[derive(Debug, Clone)]
+pub struct Side {
+    /// Its id.
+    pub id: Id,
+    /// What it is for.
+    pub role: Role,
+    /// Its address as written.
+    pub written: String,
+    /// Its address as resolved.
+    pub address: SocketAddr,
+    /// Which share of the requests; `None`: that of all.
+    pub percent: Option<Share>,
+}
+
 /// What is asked for.
 #[derive(Debug, Clone)]
 pub struct Wanted {
@@ -44,11 +59,11 @@ pub struct Wanted {
     pub from: String,
     /// The primary, as written and resolved.
     pub primary: (String, SocketAddr),
-    /// The shadows: id, role, address as written and resolved.
-    pub shadows: Vec<(Id, Role, String, SocketAddr)>,
+    /// The shadows.
+    pub shadows: Vec<Side>,
     /// What all of them speak.
     pub protocol: Protocol,
-    /// Which share of the requests.
+    /// Which share of the requests, where a shadow has none of its own.
     pub percent: Share,
     /// What the draw is keyed by.
     pub key: SampleKey,
@@ -123,11 +138,7 @@ impl Wanted {
                 policy: Policy::default(),
             }],
             traffic: Vec::new(),
-            shadows: self
-                .shadows
-                .iter()
-                .map(|(id, role, _, address)| self.shadow(id, *role, *address))
-                .collect(),
+            shadows: self.shadows.iter().map(|side| self.shadow(side)).collect(),
             diff: Diff {
                 control: self.control().cloned(),
                 ..self.compared.diff.clone()
@@ -160,18 +171,17 @@ impl Wanted {
 
     /// The shadow whose differences are noise.
     pub fn control(&self) -> Option<&Id> {
-        let mut shadows = self.shadows.iter();
-        let control = shadows.find(|(_, role, ..)| *role == Role::Control);
-        control.map(|(id, ..)| id)
+        let control = self.shadows.iter().find(|side| side.role == Role::Control);
+        control.map(|side| &side.id)
     }
 
-    fn shadow(&self, id: &Id, role: Role, address: SocketAddr) -> Shadow {
+    fn shadow(&self, side: &Side) -> Shadow {
         Shadow {
-            id: id.clone(),
+            id: side.id.clone(),
             of: LIVE.into(),
-            role,
-            backing: Backing::Address(vec![address]),
-            percent: self.percent,
+            role: side.role,
+            backing: Backing::Address(vec![side.address]),
+            percent: side.percent.unwrap_or(self.percent),
             key: self.key.clone(),
             matcher: self.matcher.clone(),
             safe_only: !self.allow_unsafe,
@@ -184,7 +194,13 @@ impl Wanted {
     /// All that was asked for. Of headers that copies are given only the names are told: their values may be credentials.
     fn resolved(&self) -> Value {
         let limits = &self.limits;
-        let shadow = |(id, role, written, _): &(Id, Role, String, SocketAddr)| json!({"id": &**id, "role": role.name(), "to": written});
+        let shadow = |side: &Side| {
+            let mut shadow = json!({"id": &*side.id, "role": side.role.name(), "to": side.written});
+            if let (Some(percent), Some(shadow)) = (side.percent, shadow.as_object_mut()) {
+                shadow.insert("percent".to_owned(), percent.to_string().into());
+            }
+            shadow
+        };
         let set: Vec<&str> = self.set.iter().map(|(name, _)| name.as_str()).collect();
         let mut mirror = Map::new();
         let mut put = |key: &str, value: Value| {

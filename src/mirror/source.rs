@@ -15,6 +15,7 @@ use meshbed_proxy::observe::Observer;
 use super::Tap;
 use super::{
     Listener, Notes,
+    ends::Ends,
     intercept::{self, SOCKET_MARK, Service, TakeOver},
 };
 use crate::{
@@ -127,13 +128,14 @@ impl Intercept {
         scenario: &Scenario,
         service: Service,
         within: Duration,
+        ends: Ends,
         observer: Arc<dyn Observer>,
         notes: Notes,
         journal: &Journal,
     ) -> Result<(Self, Arc<TakeOver>), Failure> {
         let environment = |error: intercept::Error| Failure::Environment(chain(&error));
         let listen: SocketAddr = service.listener();
-        let listener = Listener::marked(scenario, listen, Some(SOCKET_MARK), observer)?;
+        let listener = Listener::marked(scenario, listen, ends, Some(SOCKET_MARK), observer)?;
         let port = listener.address().port();
         let take_over = TakeOver::begin(journal, &service, port).map_err(environment)?;
         let take_over = Arc::new(take_over);

@@ -30,7 +30,7 @@ use tokio::{
 };
 
 use self::{losses::Losses, scene::Scene, told::Told};
-use super::{Listener, Live, Notes};
+use super::{Listener, Live, Notes, ends::Ends};
 use crate::{
     capture::{
         Exchange,
@@ -114,6 +114,7 @@ impl Tap {
     pub fn start(
         scenario: &Scenario,
         place: Place,
+        ends: Ends,
         observer: Arc<Live>,
         notes: Notes,
     ) -> Result<Self, Failure> {
@@ -137,7 +138,7 @@ impl Tap {
         });
         let told = Arc::new(Told(Arc::clone(&observer)));
         let ours = staged(scenario, address, &shared.secret);
-        let listener = Listener::start(&ours, SocketAddr::from(([127, 0, 0, 1], 0)), told)?;
+        let listener = Listener::start(&ours, SocketAddr::from(([127, 0, 0, 1], 0)), ends, told)?;
         let (lanes, receivers): (Vec<_>, Vec<_>) = (0..LANES).map(|_| mpsc::channel(LANE)).unzip();
         let player = player::start(stage, listener.address(), receivers, Arc::clone(&shared))
             .map_err(|error| environment("cannot play answers", &error))?;

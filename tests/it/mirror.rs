@@ -12,6 +12,7 @@ use self::{
 
 mod bed;
 mod peer;
+mod tls;
 
 /// `{"id":…,"path":…,"items":[{"sku":"a","tax":1}]}`, with another id in every answer.
 fn shop(request: &Request) -> Vec<u8> {

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::{
     cli::mirror::wanted::resolve,
     event::Id,
-    mirror::plan::{Compared, Wanted},
+    mirror::plan::{Compared, Side, Wanted},
     scenario::{self, Protocol, Role, Scenario},
 };
 
@@ -36,10 +36,16 @@ pub(super) fn scenario(asked: &Value, seed: u64) -> Result<Scenario, String> {
             _ => Role::Candidate,
         };
         let address = resolve("--shadow", &to)?;
-        shadows.push((id, role, to, address));
+        shadows.push(Side {
+            id,
+            role,
+            written: to,
+            address,
+            percent: None,
+        });
     }
-    let control = shadows.iter().find(|(_, role, ..)| *role == Role::Control);
-    let control = control.map(|(id, ..)| id.clone());
+    let control = shadows.iter().find(|side| side.role == Role::Control);
+    let control = control.map(|side| side.id.clone());
     let compared = match text(&asked["diff"]).map(PathBuf::from) {
         None => Compared::default(),
         Some(file) => {

@@ -1,20 +1,27 @@
 //! The command line → what is asked for.
 
-use std::{
-    net::{SocketAddr, ToSocketAddrs as _},
-    path::Path,
-};
+use std::{collections::BTreeMap, net::SocketAddr, path::Path};
 
 use http::{HeaderName, HeaderValue};
-use meshbed_proxy::policy::{
-    matcher::{How, Matcher, Text},
-    mirror::{Limits, SampleKey},
+use meshbed_proxy::{
+    config::tls,
+    policy::{
+        matcher::{How, Matcher, Text},
+        mirror::{Limits, SampleKey},
+    },
 };
 
-use super::{Args, Spoken, Unsafe, way::Way};
+use super::{
+    Args, Spoken, Unsafe,
+    ends::{Target, parts, readable},
+    way::Way,
+};
 use crate::{
     event::Id,
-    mirror::plan::{Compared, Wanted},
+    mirror::{
+        ends::{Ends, to_clients},
+        plan::{Compared, Side, Wanted},
+    },
     scenario::{self, Protocol, Role, Scenario},
 };
 
@@ -30,6 +37,8 @@ const SELF: &str = "self";
 pub(super) struct Asked {
     /// How to get at the traffic.
     pub(super) way: Way,
+    /// Where TLS is spoken.
+    pub(super) ends: Ends,
     wanted: Wanted,
     /// Limits of the command line, which win over the file's.
     own: OwnLimits,
@@ -49,7 +58,14 @@ impl Asked {
     pub(super) fn of(args: &Args, way: Way) -> Result<Self, String> {
         let wrong = |what: String| format!("error: {what}");
         let primary = way.primary(args).map_err(wrong)?;
-        let shadows = shadows(args, &way, &primary).map_err(wrong)?;
+        let (shadows, tls_shadows) = shadows(args, &way, &primary).map_err(wrong)?;
+        let (written, target) = primary;
+        let ends = Ends {
+            clients: clients(args).map_err(wrong)?,
+            primary: args.tls.to("--to", &target).map_err(wrong)?,
+            shadows: tls_shadows,
+        };
+        let primary = (written, target.address);
         let own = OwnLimits {
             in_flight: args.in_flight,
             queue: args.queue,
@@ -92,6 +108,7 @@ impl Asked {
             },
             own,
             way,
+            ends,
         };
         if let Some(file) = &args.diff {
             asked.read(file)?;
@@ -147,18 +164,36 @@ impl OwnLimits {
     }
 }
 
+/// What clients are shown, if they speak TLS.
+fn clients(args: &Args) -> Result<Option<tls::Server>, String> {
+    let (Some(chain), Some(key)) = (&args.tls.cert_file, &args.tls.key_file) else {
+        return Ok(None);
+    };
+    let (chain, key) = (readable("--tls-cert", chain)?, readable("--tls-key", key)?);
+    Ok(Some(to_clients(chain, key)))
+}
+
 fn shadows(
     args: &Args,
     way: &Way,
-    primary: &(String, SocketAddr),
-) -> Result<Vec<(Id, Role, String, SocketAddr)>, String> {
-    let mut shadows: Vec<(Id, Role, String, SocketAddr)> = Vec::new();
+    primary: &(String, Target),
+) -> Result<(Vec<Side>, BTreeMap<Id, tls::Client>), String> {
+    let mut shadows: Vec<Side> = Vec::new();
+    let mut ends = BTreeMap::new();
+    let mut take = |option: &str, (side, target): (Side, Target)| {
+        if let Some(tls) = args.tls.to(option, &target)? {
+            ends.insert(side.id.clone(), tls);
+        }
+        shadows.push(side);
+        Ok::<(), String>(())
+    };
     for (number, written) in (1..).zip(&args.shadow) {
         let default = match number {
             1 => CANDIDATE.to_owned(),
             number => format!("{CANDIDATE}-{number}"),
         };
-        shadows.push(shadow("--shadow", written, &default, Role::Candidate)?);
+        let side = shadow("--shadow", written, &default, Role::Candidate)?;
+        take("--shadow", side)?;
     }
     match args.control.as_deref() {
         Some(SELF) => {
@@ -173,14 +208,24 @@ fn shadows(
                     "--control {SELF}: with `--tap` the primary is not touched; a second instance can stand in"
                 ));
             }
-            let (written, address) = primary.clone();
-            shadows.push((SELF.into(), Role::Control, written, address));
+            let (written, target) = primary.clone();
+            let side = Side {
+                id: SELF.into(),
+                role: Role::Control,
+                written,
+                address: target.address,
+                percent: None,
+            };
+            take("--control", (side, target))?;
         }
-        Some(written) => shadows.push(shadow("--control", written, CONTROL, Role::Control)?),
+        Some(written) => take(
+            "--control",
+            shadow("--control", written, CONTROL, Role::Control)?,
+        )?,
         None => {}
     }
-    for (number, (id, ..)) in shadows.iter().enumerate() {
-        if shadows.iter().take(number).any(|(other, ..)| other == id) {
+    for (number, Side { id, .. }) in shadows.iter().enumerate() {
+        if shadows.iter().take(number).any(|other| other.id == *id) {
             return Err(format!(
                 "two shadows are called `{id}`; give one another id: ID=ADDR"
             ));
@@ -189,7 +234,7 @@ fn shadows(
     if shadows.len() > usize::from(u8::MAX) {
         return Err(format!("{} shadows are more than 255", shadows.len()));
     }
-    Ok(shadows)
+    Ok((shadows, ends))
 }
 
 fn shadow(
@@ -197,8 +242,9 @@ fn shadow(
     written: &str,
     default: &str,
     role: Role,
-) -> Result<(Id, Role, String, SocketAddr), String> {
-    let (id, address) = written.split_once('=').unwrap_or((default, written));
+) -> Result<(Side, Target), String> {
+    let (id, address, percent) = parts(option, written)?;
+    let id = id.unwrap_or(default);
     let is_id = id.starts_with(|c: char| c.is_ascii_lowercase())
         && id
             .chars()
@@ -208,28 +254,24 @@ fn shadow(
             "{option}: `{id}` is no id; accepted: small letters, digits and `-`, a letter first, but not `primary`"
         ));
     }
-    Ok((
-        id.into(),
+    let target = Target::of(option, address)?;
+    let side = Side {
+        id: id.into(),
         role,
-        address.to_owned(),
-        resolve(option, address)?,
-    ))
+        written: address.to_owned(),
+        address: target.address,
+        percent,
+    };
+    Ok((side, target))
 }
 
-/// A host and port as an address.
+/// A host and port as an address, which is spoken to in the clear.
 pub(in crate::cli) fn resolve(option: &str, written: &str) -> Result<SocketAddr, String> {
-    let plain = written.strip_prefix("http://").unwrap_or(written);
-    if plain.starts_with("https://") {
-        return Err(format!("{option}: not supported yet: https"));
+    let target = Target::of(option, written)?;
+    if target.tls_name.is_some() {
+        return Err(format!("{option}: not supported yet: https here"));
     }
-    plain
-        .trim_end_matches('/')
-        .to_socket_addrs()
-        .map_err(|error| {
-            format!("{option}: `{written}` is no address such as 127.0.0.1:8080 ({error})")
-        })?
-        .next()
-        .ok_or_else(|| format!("{option}: `{written}` has no address"))
+    Ok(target.address)
 }
 
 /// `ordinal`, `header:NAME` or `cookie:NAME`.
@@ -275,24 +317,24 @@ pub(super) fn header(text: &str) -> Result<(String, String), String> {
 
 #[cfg(test)]
 mod tests {
+    use meshbed_proxy::unit::Share;
+
     use super::*;
 
     #[test]
     fn a_shadow_has_an_id_and_an_address() {
         let read = |written| shadow("--shadow", written, "candidate", Role::Candidate);
-        let (id, _, written, address) = read("127.0.0.1:81").unwrap();
-        assert_eq!((&*id, &*written), ("candidate", "127.0.0.1:81"));
-        assert_eq!(address, "127.0.0.1:81".parse().unwrap());
-        assert_eq!(&*read("v2=127.0.0.1:81").unwrap().0, "v2");
-        assert_eq!(
-            read("http://[::1]:81/").unwrap().3,
-            "[::1]:81".parse().unwrap()
-        );
+        let (side, _) = read("127.0.0.1:81").unwrap();
+        assert_eq!((&*side.id, &*side.written), ("candidate", "127.0.0.1:81"));
+        assert_eq!(side.address, "127.0.0.1:81".parse().unwrap());
+        let (side, _) = read("v2=127.0.0.1:81,percent=5%").unwrap();
+        assert_eq!((&*side.id, &*side.written), ("v2", "127.0.0.1:81"));
+        assert_eq!(side.percent, Share::new(0.05));
         for wrong in [
             "V2=127.0.0.1:81",
             "primary=127.0.0.1:81",
             "127.0.0.1",
-            "https://a:1",
+            "ftp://127.0.0.1:1",
             "=127.0.0.1:81",
         ] {
             assert!(

@@ -2,11 +2,12 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use super::{Args, wanted::resolve};
+use super::{Args, ends::Target, wanted::resolve};
 use crate::{
     journal::{Effect, Journal},
     mirror::{
         Intercept, Listener, Session, Source,
+        ends::Ends,
         intercept::{self, Service, TakeOver},
     },
     run::Failure,
@@ -67,16 +68,21 @@ impl Way {
     }
 
     /// The primary, as written and resolved. One that is only listened to is never connected to.
-    pub(super) fn primary(&self, args: &Args) -> Result<(String, SocketAddr), String> {
+    pub(super) fn primary(&self, args: &Args) -> Result<(String, Target), String> {
+        let plain = |address| Target {
+            address,
+            tls_name: None,
+        };
         match self {
             Self::Listen(_) => {
                 let to = args.to.clone().unwrap_or_default();
-                let resolved = resolve("--to", &to)?;
-                Ok((to, resolved))
+                let target = Target::of("--to", &to)?;
+                Ok((to, target))
             }
-            Self::Intercept(service, _) => Ok((service.to.to_string(), service.to)),
+            Self::Intercept(service, _) => Ok((service.to.to_string(), plain(service.to))),
             Self::Tap(interface, port) => {
-                Ok((format!("{interface}:{port}"), ([0, 0, 0, 0], *port).into()))
+                let address = ([0, 0, 0, 0], *port).into();
+                Ok((format!("{interface}:{port}"), plain(address)))
             }
         }
     }
@@ -85,6 +91,7 @@ impl Way {
     pub(super) fn open(
         &self,
         scenario: &Scenario,
+        ends: Ends,
         session: &Session,
         journal: &Journal,
     ) -> Result<(Source, Option<Arc<TakeOver>>), Failure> {
@@ -94,7 +101,7 @@ impl Way {
                 intended.map_err(|error| {
                     Failure::Environment(format!("cannot write the journal: {error}"))
                 })?;
-                let listener = Listener::start(scenario, *listen, session.observer())?;
+                let listener = Listener::start(scenario, *listen, ends, session.observer())?;
                 Ok((Source::Listener(listener), None))
             }
             Self::Intercept(service, within) => {
@@ -102,6 +109,7 @@ impl Way {
                     scenario,
                     service.clone(),
                     *within,
+                    ends,
                     session.observer(),
                     session.notes(),
                     journal,
@@ -117,6 +125,7 @@ impl Way {
                 let tap = crate::mirror::Tap::start(
                     scenario,
                     place,
+                    ends,
                     session.observer(),
                     session.notes(),
                 )?;

@@ -45,9 +45,14 @@ pub(super) struct Done {
 
 impl Mirror {
     pub(super) fn to(primary: &Peer) -> Wanted {
+        Self::at(&primary.address.to_string())
+    }
+
+    /// The same for a primary that is anywhere.
+    pub(super) fn at(primary: &str) -> Wanted {
         let arguments = ["mirror", "--headless", "--listen", "127.0.0.1:0", "--to"];
         let mut arguments: Vec<String> = arguments.map(str::to_owned).into();
-        arguments.push(primary.address.to_string());
+        arguments.push(primary.to_owned());
         Wanted { arguments }
     }
 
