@@ -6,7 +6,8 @@ use super::template;
 
 /// A path as a rule writes it: `$.items[*].tax`, `$.a[0]`, `$.*.id`, `$['a.b']`, `$..trace_id`.
 ///
-/// `[*]` is any index, `.*` any key, `..` any number of steps.
+/// `[*]` is any index, `.*` any key, `..` any number of steps. Between `['` and `']` a backslash begins an escape, as in JSON and
+/// for `\'` (RFC 9535 §2.7): a key is whatever a service likes, and no report or terminal is to obey it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pattern {
     steps: Vec<Wanted>,
@@ -67,10 +68,9 @@ impl Pattern {
                 steps.push(Wanted::AnyIndex);
                 rest = after;
             } else if let Some(after) = rest.strip_prefix("['") {
-                let (name, after) = after
-                    .split_once("']")
-                    .ok_or_else(|| invalid(rest, "a name closed by `']`"))?;
-                steps.push(Wanted::Key(name.to_owned()));
+                let (name, after) =
+                    quoted(after).ok_or_else(|| invalid(rest, "a name closed by `']`"))?;
+                steps.push(Wanted::Key(name));
                 rest = after;
             } else if let Some(after) = rest.strip_prefix('[') {
                 let (digits, after) = after
@@ -167,18 +167,12 @@ pub(super) fn written(root: &str, trail: &[Step<'_>]) -> (String, String) {
                 template.push_str("[*]");
             }
             Step::Key(key) => {
-                let quoted =
-                    key.is_empty() || key.bytes().any(|byte| matches!(byte, b'.' | b'[' | b'\''));
-                let (open, close) = if quoted { ("['", "']") } else { (".", "") };
-                for text in [open, key, close] {
-                    path.push_str(text);
-                }
+                let start = path.len();
+                write_key(&mut path, key);
                 if template::is_id(key) {
                     template.push_str(".*");
                 } else {
-                    for text in [open, key, close] {
-                        template.push_str(text);
-                    }
+                    template.push_str(path.get(start..).unwrap_or_default());
                 }
             }
         }
@@ -186,10 +180,92 @@ pub(super) fn written(root: &str, trail: &[Step<'_>]) -> (String, String) {
     (path, template)
 }
 
+/// Writes a key so that [`Pattern::parse`] reads it as that one key.
+fn write_key(path: &mut String, key: &str) {
+    let is_plain = |c: char| !matches!(c, '.' | '[' | '\'') && !c.is_control();
+    if !key.is_empty() && key != "*" && key.chars().all(is_plain) {
+        path.push('.');
+        path.push_str(key);
+        return;
+    }
+    path.push_str("['");
+    for c in key.chars() {
+        match c {
+            '\'' | '\\' => path.extend(['\\', c]),
+            '\n' => path.push_str("\\n"),
+            '\r' => path.push_str("\\r"),
+            '\t' => path.push_str("\\t"),
+            // All control characters are below U+00A0.
+            c if c.is_control() => {
+                let _ = write!(path, "\\u{:04x}", u32::from(c));
+            }
+            c => path.push(c),
+        }
+    }
+    path.push_str("']");
+}
+
+/// The name that a quote begins with, its escapes undone, and what follows the quote's end; `None`: it has none.
+fn quoted(text: &str) -> Option<(String, &str)> {
+    let mut name = String::new();
+    let mut chars = text.chars();
+    loop {
+        match chars.next()? {
+            '\\' => name.push(match chars.next()? {
+                'b' => '\u{8}',
+                'f' => '\u{c}',
+                'n' => '\n',
+                'r' => '\r',
+                't' => '\t',
+                'u' => {
+                    let digits = chars.as_str().get(..4)?;
+                    chars = chars.as_str().get(4..)?.chars();
+                    char::from_u32(u32::from_str_radix(digits, 16).ok()?)?
+                }
+                other => other,
+            }),
+            '\'' => {
+                // A quote in a name needs no escape where it cannot be the end.
+                if let Some(after) = chars.as_str().strip_prefix(']') {
+                    return Some((name, after));
+                }
+                name.push('\'');
+            }
+            c => name.push(c),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use Step::{Index, Key};
+
+    #[test]
+    fn any_key_is_written_so_that_it_is_read_again_and_obeyed_by_nobody() {
+        for (key, expected) in [
+            ("sku", "$.sku"),
+            ("a b\\c", "$.a b\\c"),
+            ("", "$['']"),
+            ("*", "$['*']"),
+            ("a.b", "$['a.b']"),
+            ("it's", "$['it\\'s']"),
+            ("a']b\\", "$['a\\']b\\\\']"),
+            ("\u{1b}[31m\n|", "$['\\u001b[31m\\n|']"),
+            ("\u{9b}2J", "$['\\u009b2J']"),
+        ] {
+            let (path, template) = written("$", &[Key(key)]);
+            assert_eq!((&*path, &*template), (expected, expected));
+            let pattern = Pattern::parse(&path).unwrap();
+            assert_eq!(pattern.trail(), Some(vec![Key(key)]), "{path}");
+        }
+        // As paths were written before there were escapes.
+        assert_eq!(
+            Pattern::parse("$['it's']").unwrap().trail(),
+            Some(vec![Key("it's")])
+        );
+        assert!(Pattern::parse("$['a\\u12']").is_err());
+    }
 
     #[test]
     fn patterns_match_where_they_should() {

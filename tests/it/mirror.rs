@@ -11,6 +11,7 @@ use self::{
 };
 
 mod bed;
+mod odd;
 mod peer;
 mod tls;
 
