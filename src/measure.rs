@@ -157,6 +157,8 @@ pub struct Measured {
     overflow: BTreeMap<Micros, u64>,
     /// Of replicas and breakers.
     changes: Vec<Changed>,
+    /// What people were told, and when.
+    notes: Vec<(Micros, String)>,
     unscheduled: u64,
     hops: u64,
 }
@@ -166,6 +168,9 @@ const MAX_SLICES: usize = 7_200;
 
 /// Runs up to this long are cut in slices of a tenth of a second; longer ones of a second, to bound the memory.
 const FINE_UNTIL_US: Micros = 600_000_000;
+
+/// Notes that are kept: a run has a handful, and a mirror may go on for months.
+const MAX_NOTES: usize = 100;
 
 impl Measured {
     /// Nothing yet.
@@ -193,6 +198,7 @@ impl Measured {
             shadows: Shadowed::new(&setup),
             overflow: BTreeMap::new(),
             changes: Vec::new(),
+            notes: Vec::new(),
             unscheduled: 0,
             hops: 0,
             setup,
@@ -228,9 +234,18 @@ impl Measured {
             | RunEvent::Guard { .. }
             | RunEvent::Check { .. }
             | RunEvent::Steady { .. }
-            | RunEvent::Undo { .. }
-            | RunEvent::Note { .. } => {}
+            | RunEvent::Undo { .. } => {}
+            RunEvent::Note { t_us, text } => {
+                if self.notes.len() < MAX_NOTES {
+                    self.notes.push((*t_us, text.clone()));
+                }
+            }
         }
+    }
+
+    /// What people were told, the first hundred times.
+    pub fn notes(&self) -> &[(Micros, String)] {
+        &self.notes
     }
 
     /// How long a slice is.

@@ -7,8 +7,8 @@ use crate::{
     measure::{Cell, Class, Kind, Measured, Mirrored, PRIMARY, Window, count_of},
     report::run::{
         Build, CheckPart, Counts, Delta, Diffs, DistributionPart, Effect, EventsPart, FaultPart,
-        FieldPart, Generator, Host, Latency, PhasePart, RequestsPart, Run, SCHEMA, ScenarioPart,
-        Schedule, ShadowPart, Spread, SteadyPart, Trace,
+        FieldPart, Generator, Host, Latency, NotePart, PhasePart, RequestsPart, Run, SCHEMA,
+        ScenarioPart, Schedule, ShadowPart, Spread, SteadyPart, Trace,
     },
     scenario::{Fault, Place, Scenario},
     score::{Quality, Score},
@@ -128,6 +128,14 @@ pub(super) fn run(
         quality: facts.quality.clone(),
         requests,
         events: Some(events),
+        notes: measured
+            .notes()
+            .iter()
+            .map(|(t_us, text)| NotePart {
+                t_us: *t_us,
+                text: text.clone(),
+            })
+            .collect(),
     }
 }
 

@@ -69,6 +69,18 @@ pub struct Run {
     /// Which events are in the bundle; `None`: all.
     #[serde(default)]
     pub events: Option<EventsPart>,
+    /// What people were told, such as services that ended; the first hundred.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<NotePart>,
+}
+
+/// What people were told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotePart {
+    /// When.
+    pub t_us: u64,
+    /// What.
+    pub text: String,
 }
 
 /// What was run.

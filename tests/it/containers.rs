@@ -260,6 +260,17 @@ fn a_container_that_dies_is_told_refuses_calls_and_may_come_back() {
     let run = done.run();
     assert_eq!(run["state"], "finished", "{}", done.said);
     assert_eq!(run["generator"]["done"], 200, "{}", done.said);
+    let summary = fs::read_to_string(done.bundle.join("summary.md")).unwrap();
+    assert!(
+        summary.contains("service `catalog` has ended (exit code 137"),
+        "{summary}"
+    );
+    assert_eq!(
+        run["notes"].as_array().unwrap().len(),
+        2,
+        "{}",
+        run["notes"]
+    );
     assert!(run["checks"][0]["outcome"] == "fail", "{}", done.said);
     let calls = calls(&done, "*", "catalog");
     let failed: Vec<_> = calls.iter().filter(|call| call.2 != Some(200)).collect();

@@ -165,6 +165,7 @@ fn run(seed: u64, latency: impl Fn(&mut dyn FnMut() -> f64, u64) -> f64) -> Repo
                 of: 8400,
             },
             events: None,
+            notes: Vec::new(),
         },
     }
 }

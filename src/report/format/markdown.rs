@@ -105,6 +105,15 @@ pub fn write(report: &Report) -> String {
             ));
         }
     }
+    if !run.notes.is_empty() {
+        line(String::new());
+        line("## Notes".to_owned());
+        line(String::new());
+        for note in &run.notes {
+            let at = duration(note.t_us as f64);
+            line(format!("- at {at}: {}", cell(&note.text)));
+        }
+    }
     line(String::new());
     line("## Latency".to_owned());
     line(String::new());
