@@ -18,7 +18,7 @@ use crate::{
     drain::{Phase, Watch},
     http::{
         core::{Core, Local},
-        server,
+        server::{self, Ends},
     },
     metrics::{ConnectionLimit, Listener as Accepting},
     net::{
@@ -243,7 +243,8 @@ async fn serve_http(
     origin: &Origin,
     mut record: Option<Box<Record>>,
 ) {
-    let (core, local, peer) = (Rc::clone(core), Rc::clone(local), origin.source);
+    let (core, local) = (Rc::clone(core), Rc::clone(local));
+    let peer = origin.source;
     let traffic = Arc::<Traffic>::default();
     let (stream, session) = if let Some(tls) = &chain.tls {
         // On the heap: a connection that is idle must not own the memory of its handshake.
@@ -259,7 +260,6 @@ async fn serve_http(
                 return;
             }
         };
-        session.address = Some(origin.destination);
         session.inspected = !origin.server_name.is_empty();
         let stream = Stream::over(Box::new(tls), traffic);
         (stream, Some(Rc::new(session)))
@@ -269,7 +269,12 @@ async fn serve_http(
     if let Some(record) = &mut record {
         record.served(stream.traffic(), session.as_ref());
     }
-    server::run(core, local, http, stream, session, peer).await;
+    let ends = Ends {
+        peer,
+        direct: origin.direct,
+        local: origin.destination,
+    };
+    server::run(core, local, http, stream, session, ends).await;
 }
 
 /// The TCP proxy tells of the connection.

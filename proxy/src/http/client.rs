@@ -34,6 +34,8 @@ pub struct Client {
     pub core: Rc<Core>,
     /// Its address.
     pub peer: SocketAddr,
+    /// Whoever opened the connection.
+    pub direct: Cell<SocketAddr>,
     /// Our end of it.
     pub local: Cell<Option<SocketAddr>>,
     /// Its number on its event loop.
@@ -110,6 +112,7 @@ impl Client {
         Self {
             core,
             peer,
+            direct: Cell::new(peer),
             local: Cell::new(None),
             id: Cell::new(0),
             metrics,
@@ -187,6 +190,7 @@ impl Client {
             http: connection.http.clone(),
             left_over: RefCell::new(connection.left_over.borrow().clone()),
             peer: connection.peer,
+            direct: connection.direct.clone(),
             local: connection.local.clone(),
             id: connection.id.clone(),
             metrics: Arc::clone(&connection.metrics),

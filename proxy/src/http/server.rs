@@ -44,6 +44,17 @@ use crate::{
 /// What waits to be written is no more than this before more of the answer is asked for.
 const ENOUGH: usize = 64 << 10;
 
+/// Where a client's connection is from, and what it is to.
+#[derive(Debug, Clone, Copy)]
+pub struct Ends {
+    /// The client, as a PROXY header tells, else as `direct`.
+    pub peer: SocketAddr,
+    /// Whoever opened the connection.
+    pub direct: SocketAddr,
+    /// The address that the client connected to.
+    pub local: SocketAddr,
+}
+
 /// Serves a connection by the HTTP connection manager with this index in the core's configuration.
 /// `tls`: what its handshake settled.
 pub async fn run(
@@ -52,7 +63,7 @@ pub async fn run(
     http: usize,
     stream: Stream,
     tls: Option<Rc<Session>>,
-    peer: SocketAddr,
+    ends: Ends,
 ) {
     let (Some(settings), Some(metrics)) =
         (local.snapshot.http.get(http), local.downstream.get(http))
@@ -62,14 +73,14 @@ pub async fn run(
     let client = Client::new(
         Rc::clone(&core),
         http,
-        peer,
+        ends.peer,
         Arc::clone(metrics),
         Arc::clone(stream.traffic()),
         &settings.manager,
     );
     let client = Rc::new(client.over_tls(tls));
-    let over = client.tls.as_ref().and_then(|tls| tls.address);
-    client.local.set(stream.local_addr().or(over));
+    client.local.set(Some(ends.local));
+    client.direct.set(ends.direct);
     let manager = &settings.manager;
     let limits = Limits::of_clients(
         &manager.http1,
@@ -171,10 +182,12 @@ impl Connection {
     /// The next request's head, or why it is none; `None`: there will be no other.
     async fn head(&self) -> Option<Result<(RequestHead, Incoming), Error>> {
         poll_fn(|cx| {
-            if let Poll::Ready(Err(_)) = self.conn.poll_rest(cx) {
-                return Poll::Ready(None);
-            }
-            let head = self.conn.poll_head(cx, &self.limits);
+            // Who does not take the last answer is not asked for another request.
+            let head = match self.conn.poll_rest(cx) {
+                Poll::Ready(Ok(())) => self.conn.poll_head(cx, &self.limits),
+                Poll::Ready(Err(_)) => return Poll::Ready(None),
+                Poll::Pending => Poll::Pending,
+            };
             Poll::Ready(match head {
                 Poll::Ready(Ok(request)) => Some(Ok(request)),
                 Poll::Ready(Err(NoHead::Closed)) => None,
@@ -186,7 +199,10 @@ impl Connection {
                 Poll::Pending => {
                     // A connection whose chain is gone is told so in its next answer: closing it now could cross a request.
                     if self.is_over() && !self.conn.has_begun() {
-                        return Poll::Ready(None);
+                        match self.conn.poll_flush(cx) {
+                            Poll::Ready(_) => return Poll::Ready(None),
+                            Poll::Pending => {}
+                        }
                     }
                     match self.watch(cx) {
                         Verdict::GoOn => {

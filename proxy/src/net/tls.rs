@@ -5,7 +5,6 @@
 use std::{
     cell::{OnceCell, RefCell},
     fmt, io,
-    net::SocketAddr,
     sync::Arc,
 };
 
@@ -48,8 +47,6 @@ pub struct Wrong {
 /// What a handshake settled.
 #[derive(Debug, Default)]
 pub struct Session {
-    /// Our end of the connection, where it was accepted.
-    pub address: Option<SocketAddr>,
     /// The listener looked at what the client sent before the handshake.
     pub inspected: bool,
     /// The name that the client asked for.

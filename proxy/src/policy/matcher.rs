@@ -198,6 +198,11 @@ impl Compiled {
         key.unwrap_or(Key::Any)
     }
 
+    /// Its headers are so, whatever else it asks of a request.
+    pub fn headers_hold(&self, request: &RequestView<'_>) -> bool {
+        self.headers.iter().all(|header| header.holds_for(request))
+    }
+
     /// Whether all conditions hold for the request.
     pub fn matches(&self, request: &RequestView<'_>) -> bool {
         (self.methods.is_empty() || self.methods.iter().any(|method| method == request.method))
@@ -205,7 +210,7 @@ impl Compiled {
                 .path
                 .as_ref()
                 .is_none_or(|path| path.holds(request.path.as_bytes()))
-            && self.headers.iter().all(|header| header.holds_for(request))
+            && self.headers_hold(request)
             && self
                 .query
                 .iter()

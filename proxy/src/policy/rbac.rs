@@ -59,8 +59,10 @@ pub enum Rule {
     ServerName(Text),
     /// The client has come by TLS; with one of the names of its certificate so, if that is said.
     Authenticated(Option<Text>),
-    /// The connection comes from one of these addresses.
+    /// The connection comes from one of these addresses, as a PROXY header tells.
     Connected(Cidr),
+    /// It comes from one of these addresses, whatever it tells.
+    Direct(Cidr),
     /// The client has one of these addresses, as trusted proxies tell.
     Client(Cidr),
 }
@@ -76,8 +78,10 @@ pub struct Subject<'a> {
     pub server_name: &'a str,
     /// Who its client is in TLS; `None`: there is no TLS.
     pub peer: Option<Peer<'a>>,
-    /// Where the connection comes from.
+    /// Where the connection comes from, as a PROXY header tells.
     pub connected: IpAddr,
+    /// Where it comes from, whatever it tells.
+    pub direct: IpAddr,
     /// Where the client is.
     pub client: IpAddr,
 }
@@ -122,6 +126,7 @@ enum Check {
     ServerName(Test),
     Authenticated(Option<Test>),
     Connected(Cidr),
+    Direct(Cidr),
     Client(Cidr),
 }
 
@@ -182,6 +187,7 @@ impl Check {
                 Self::Authenticated(text.as_ref().map(Test::new).transpose()?)
             }
             Rule::Connected(range) => Self::Connected(*range),
+            Rule::Direct(range) => Self::Direct(*range),
             Rule::Client(range) => Self::Client(*range),
         })
     }
@@ -192,7 +198,7 @@ impl Check {
             Self::All(all) => all.iter().all(|it| it.holds(subject)),
             Self::One(all) => all.iter().any(|it| it.holds(subject)),
             Self::Not(it) => !it.holds(subject),
-            Self::Header(matcher) => matcher.matches(&subject.request),
+            Self::Header(matcher) => matcher.headers_hold(&subject.request),
             Self::Path(test) => test.holds(subject.request.path.as_bytes()),
             Self::Destination(range) => range.contains(subject.destination.ip()),
             Self::Ports(first, end) => {
@@ -210,6 +216,7 @@ impl Check {
                 }
             },
             Self::Connected(range) => range.contains(subject.connected),
+            Self::Direct(range) => range.contains(subject.direct),
             Self::Client(range) => range.contains(subject.client),
         }
     }
@@ -229,13 +236,21 @@ mod tests {
     }
 
     fn judge(action: Action, policies: &[(&str, Rule)]) -> (bool, Option<String>) {
+        judge_of(("GET", "/a/b"), action, policies)
+    }
+
+    fn judge_of(
+        (method, path): (&str, &str),
+        action: Action,
+        policies: &[(&str, Rule)],
+    ) -> (bool, Option<String>) {
         let headers = HeaderMap::new();
         let uris = ["spiffe://mesh.test/a".to_owned()];
         let subject = Subject {
             request: RequestView {
-                method: "GET",
+                method,
                 authority: "a.test",
-                path: "/a/b",
+                path,
                 query: Some("q"),
                 headers: &headers,
             },
@@ -246,6 +261,7 @@ mod tests {
                 ..Peer::default()
             }),
             connected: [10, 1, 0, 1].into(),
+            direct: [10, 2, 0, 1].into(),
             client: [192, 0, 2, 7].into(),
         };
         let settings = Settings {
@@ -285,6 +301,27 @@ mod tests {
     }
 
     #[test]
+    fn headers_of_a_connect_are_headers_too() {
+        let method = |method: &str| {
+            Rule::Header(Named {
+                name: ":method".to_owned(),
+                value: Some(text(How::Exact(method.to_owned()))),
+                invert: false,
+                absent_as: None,
+            })
+        };
+        for (asked, rule, expected) in [
+            ("CONNECT", "CONNECT", false),
+            ("CONNECT", "GET", true),
+            ("GET", "GET", false),
+        ] {
+            let path = if asked == "CONNECT" { "" } else { "/" };
+            let told = judge_of((asked, path), Action::Deny, &[("it", method(rule))]);
+            assert_eq!(told.0, expected, "{asked} {rule}");
+        }
+    }
+
+    #[test]
     fn rules_look_at_the_request_and_its_client() {
         let range = |ip: [u8; 4], bits| Cidr::new(ip.into(), bits);
         let exact = |value: &str| text(How::Exact(value.to_owned()));
@@ -305,6 +342,9 @@ mod tests {
                 false,
             ),
             (Rule::Connected(range([10, 1, 0, 0], 16)), true),
+            (Rule::Connected(range([10, 2, 0, 0], 16)), false),
+            (Rule::Direct(range([10, 2, 0, 0], 16)), true),
+            (Rule::Direct(range([10, 1, 0, 0], 16)), false),
             (Rule::Client(range([10, 1, 0, 0], 16)), false),
             (Rule::Client(range([192, 0, 2, 0], 24)), true),
             (Rule::All(vec![Rule::Any, Rule::Ports(1, 2)]), false),

@@ -2,9 +2,12 @@
 
 use std::{thread, time::Duration};
 
-use meshbed_proxy::observe::Flags;
+use meshbed_proxy::{
+    config::{Action, Forward, Route},
+    observe::Flags,
+};
 
-use super::support::{config, echo, nobody, once, service, start};
+use super::support::{config, echo, nobody, once, route, service, start};
 
 #[test]
 fn a_connection_serves_many_requests_over_one_upstream_connection() {
@@ -53,6 +56,35 @@ fn pipelined_requests_are_answered_in_order() {
         );
     }
     proxy.told.records(20);
+}
+
+#[test]
+fn answers_that_a_client_does_not_take_yet_stay_in_order() {
+    const LONG: usize = 8 << 20;
+    let mut config = config(nobody());
+    let answers = [("/short", "short".to_owned()), ("/long", "x".repeat(LONG))];
+    let answers = answers.map(|(path, body)| Route {
+        action: Action::Respond { status: 200, body },
+        ..route(path, Forward::to("up"))
+    });
+    config.listeners[0].manager_mut().unwrap().virtual_hosts[0].routes = answers.into();
+    let proxy = start(config);
+    let mut wire = proxy.connect();
+    let paths = ["/long", "/short", "/short", "/long", "/short"];
+    for path in paths {
+        wire.send(format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n"));
+    }
+    thread::sleep(Duration::from_millis(200));
+    for path in paths {
+        let answer = wire.message().unwrap();
+        let length = if path == "/long" { LONG } else { 5 };
+        assert_eq!(
+            (answer.status(), answer.body.len()),
+            (200, length),
+            "{path}"
+        );
+    }
+    proxy.told.records(5);
 }
 
 #[test]

@@ -15,7 +15,7 @@ use std::{
 };
 
 use meshbed_proxy::config::{
-    ClientCert, Config, ForwardClientCert,
+    Action, ClientCert, Config, ForwardClientCert,
     tls::{
         Certificate, Client, Common, Name, NameKind, SecretFile, Server, Source, Validation,
         Version,
@@ -302,6 +302,29 @@ fn openssl_resumes_its_session() {
     }
     running.await_metric("envoy_listener_ssl_session_reused", 2);
     running.await_metric("envoy_listener_ssl_handshake", 4);
+}
+
+#[test]
+fn a_long_answer_reaches_a_client_that_reads_late_to_its_end() {
+    const LONG: usize = 16 << 20;
+    let ca = Ca::new();
+    let mut config = over_tls(echo(), server(vec![ca.issue("server", &["shop.test"])]));
+    config.listeners[0].manager_mut().unwrap().virtual_hosts[0].routes[0].action =
+        Action::Respond {
+            status: 200,
+            body: "x".repeat(LONG),
+        };
+    let proxy = start(config);
+    let mut tls = connect(proxy.address, &ca.client(None, &[]));
+    write!(tls, "GET /x HTTP/1.1\r\nhost: shop.test\r\n\r\n").unwrap();
+    let (mut left, mut piece) = (LONG, vec![0; 256 << 10]);
+    while left > 0 {
+        // The socket is full again and again meanwhile.
+        thread::sleep(Duration::from_millis(2));
+        let count = tls.read(&mut piece).unwrap();
+        let body = piece[..count].iter().filter(|byte| **byte == b'x');
+        left = left.saturating_sub(body.count());
+    }
 }
 
 #[test]

@@ -154,7 +154,7 @@ fn principal(it: &Principal, path: &str, notes: &mut Notes) -> Rule {
             }
         },
         Some(Of::SourceIp(it)) => range(it, "source_ip", notes).map(Rule::Connected),
-        Some(Of::DirectRemoteIp(it)) => range(it, "direct_remote_ip", notes).map(Rule::Connected),
+        Some(Of::DirectRemoteIp(it)) => range(it, "direct_remote_ip", notes).map(Rule::Direct),
         Some(Of::RemoteIp(it)) => range(it, "remote_ip", notes).map(Rule::Client),
         Some(Of::Header(header)) => {
             route::header(header, &format!("{path}.header"), notes).map(Rule::Header)

@@ -54,10 +54,12 @@ fn subject<'a>(log: &'a Log, head: &'a request::Parts) -> Subject<'a> {
         request: inject::view(log, &head.headers),
         destination: client.local.get().unwrap_or(client.peer),
         server_name: session
+            .filter(|session| session.inspected)
             .and_then(|session| session.sni.as_deref())
             .unwrap_or_default(),
         peer,
         connected: client.peer.ip(),
+        direct: client.direct.get().ip(),
         client: log.remote.unwrap_or(client.peer).ip(),
     }
 }

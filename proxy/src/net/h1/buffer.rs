@@ -21,6 +21,9 @@ const BULK: usize = 16 << 10;
 /// Bodies' pieces up to this are copied behind their head, so that one plain write takes both.
 const COPIED: usize = 8 << 10;
 
+/// What is no more than this may wait for others' writes, and for the next head.
+const SHORT: usize = 16 << 10;
+
 /// Spare buffers that an event loop keeps, and how large they may be.
 const SPARES: usize = 128;
 const SPARE: usize = 32 << 10;
@@ -47,6 +50,8 @@ pub struct Outbox {
     first: Vec<u8>,
     at: usize,
     rest: VecDeque<Bytes>,
+    /// What carries the bytes may still hold some, as TLS does where its socket takes no more.
+    held: bool,
 }
 
 impl Inbox {
@@ -87,6 +92,15 @@ impl Inbox {
 impl Outbox {
     /// Nothing is left to be written.
     pub fn is_empty(&self) -> bool {
+        self.is_taken() && !self.held
+    }
+
+    /// What is left is a few heads and small bodies at most, behind which another head may be put.
+    pub fn is_short(&self) -> bool {
+        self.rest.is_empty() && self.first.len() - self.at <= SHORT
+    }
+
+    fn is_taken(&self) -> bool {
         self.at >= self.first.len() && self.rest.is_empty()
     }
 
@@ -131,12 +145,17 @@ impl Outbox {
         cx: &mut Context<'_>,
         io: &mut S,
     ) -> Poll<io::Result<()>> {
-        while !self.is_empty() {
+        while !self.is_taken() {
             let count = ready!(self.poll_write(cx, io))?;
             if count == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
+            self.held = true;
             self.advance(count);
+        }
+        if self.held {
+            ready!(Pin::new(io).poll_flush(cx))?;
+            self.held = false;
         }
         Poll::Ready(Ok(()))
     }

@@ -161,9 +161,11 @@ impl Conn {
         inner.out.poll_flush(cx, &mut inner.io)
     }
 
-    /// Lets what is to be written wait for others' writes, or writes it; [`Conn::poll_rest`] looks whether it went out.
+    /// Lets what is to be written wait for others' writes, if it is little, or writes it; [`Conn::poll_rest`] looks whether it
+    /// went out.
     pub fn poll_put_off(self: &Rc<Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if behind::put_off(Rc::<Self>::clone(self), cx.waker()) {
+        let short = self.0.borrow().out.is_short();
+        if short && behind::put_off(Rc::<Self>::clone(self), cx.waker()) {
             self.0.borrow_mut().put_off = true;
             return Poll::Ready(Ok(()));
         }
