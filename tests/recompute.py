@@ -684,17 +684,25 @@ class Run:
         return sides
 
     def verdict(self, shadow, windows):
-        """As `speed` says; None too where the control is slower itself."""
+        """As `speed` says; None too where the control is not as fast itself, or more than 1 % of the copies were lost."""
         pairs, noise = [], []
         for block in blocks(windows):
             pair = self.times(shadow, block)
-            if pair[0].n >= 20:
+            own = self.times(self.control, block) if self.is_controlled(shadow) else None
+            if pair[0].n >= 20 and (own is None or own[0].n >= 20):
                 pairs.append(pair)
-                if self.is_controlled(shadow):
-                    noise.append(self.times(self.control, block))
-        if speed(noise, None) == 1:
+                noise.append(own)
+        if not self.is_controlled(shadow):
+            called, own = speed(pairs, None), None
+        else:
+            called, own = speed(pairs, noise), speed(noise, None)
+        if "few" in (called, own):
+            return "few"
+        told = [mirror for mirror in self.mirrors if mirror["shadow"] == shadow and inside(mirror["due_us"], windows)]
+        lost = sum(mirror["outcome"] in ("shed", "failed") for mirror in told)
+        if lost * 100 > len(told) or own in (1, -1):
             return None
-        return speed(pairs, noise if self.is_controlled(shadow) else None)
+        return called
 
     # ------------------------------------------------------------------ counts and latencies
 

@@ -744,12 +744,9 @@ mod tests {
         let mut measured = Measured::new(setup());
         for ordinal in 0..2_100 {
             let us = 10_000 + ordinal * 7_919 % 300;
-            measured.add(&timed(
-                "candidate",
-                ordinal,
-                10 * ordinal as u32,
-                (us, us * 2),
-            ));
+            for (shadow, its) in [("candidate", us * 2), ("control", us)] {
+                measured.add(&timed(shadow, ordinal, 10 * ordinal as u32, (us, its)));
+            }
         }
         let metric = Metric {
             name: "compare".into(),

@@ -14,6 +14,9 @@ const SECOND_US: Micros = 1_000_000;
 /// Fewer pairs are no block: a window's end, or traffic that has hardly begun.
 const LEAST_PAIRS: u64 = 20;
 
+/// No more than one copy in so many may be lost.
+const MOST_LOST: u64 = 100;
+
 /// What a shadow's speed comes to.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Speed {
@@ -26,8 +29,15 @@ pub enum Speed {
         /// Pairs in them.
         pairs: u64,
     },
-    /// The control, which is the primary's equal, is slower itself: nothing can be said of the candidate.
+    /// The control, which is the primary's equal, is slower or faster itself: nothing can be said of the candidate.
     Invalid(Vec<Change>),
+    /// So many copies were not sent, or not answered in full. The slowest may be among them: those that were say too little.
+    Lost {
+        /// Not sent, or not answered in full.
+        lost: u64,
+        /// Of so many that were chosen.
+        chosen: u64,
+    },
 }
 
 /// Fewest blocks that a verdict is called from.
@@ -59,27 +69,43 @@ impl Measured {
         let mut pairs = Vec::new();
         let mut noise = Vec::new();
         let control = shadows.control_of(shadow);
+        let is_enough = |pair: &Pair| pair.baseline.count() >= LEAST_PAIRS;
         for block in blocks(windows) {
             let pair = shadows.times(shadow, block);
-            if pair.baseline.count() >= LEAST_PAIRS {
+            let own = control.map(|control| shadows.times(control, block));
+            if is_enough(&pair) && own.as_ref().is_none_or(is_enough) {
                 pairs.push(pair);
-                noise.extend(control.map(|control| shadows.times(control, block)));
+                noise.extend(own);
             }
         }
-        if let Some(changes) = paired::judge(&noise, None)
-            && paired::overall(&changes) == Some(Called::Regressed)
-        {
-            return Speed::Invalid(changes);
-        }
         let control = control.map(|_| noise.as_slice());
-        match paired::judge(&pairs, control) {
-            Some(changes) => Speed::Judged(changes),
-            None => Speed::Insufficient {
+        let own = control.map(|control| paired::judge(control, None));
+        let (Some(changes), None | Some(Some(_))) = (paired::judge(&pairs, control), &own) else {
+            let least = |pairs: &[Pair]| pairs.iter().map(Pair::count).sum::<u64>();
+            return Speed::Insufficient {
                 blocks: pairs.len(),
-                pairs: pairs.iter().map(Pair::count).sum(),
-            },
+                pairs: least(&pairs).min(control.map_or(u64::MAX, least)),
+            };
+        };
+        let all = shadows.over(shadow, windows);
+        let lost = all.shed.values().chain(all.failed.values()).sum::<u64>();
+        if lost * MOST_LOST > all.chosen {
+            let chosen = all.chosen;
+            return Speed::Lost { lost, chosen };
+        }
+        match own.flatten() {
+            Some(own) if apart(&own) => Speed::Invalid(own),
+            _ => Speed::Judged(changes),
         }
     }
+}
+
+/// They are slower or faster.
+fn apart(changes: &[Change]) -> bool {
+    matches!(
+        paired::overall(changes),
+        Some(Called::Regressed | Called::Improved)
+    )
 }
 
 impl Speed {
@@ -87,7 +113,7 @@ impl Speed {
     pub fn called(&self) -> Option<Called> {
         match self {
             Self::Judged(changes) => paired::overall(changes),
-            Self::Insufficient { .. } | Self::Invalid(_) => None,
+            Self::Insufficient { .. } | Self::Invalid(_) | Self::Lost { .. } => None,
         }
     }
 }
@@ -95,7 +121,12 @@ impl Speed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::measure::fixture::{setup, timed};
+    use std::sync::Arc;
+
+    use crate::{
+        event::{MirrorOutcome, RunEvent},
+        measure::fixture::{setup, timed},
+    };
 
     fn window(begin_s: u64, end_s: u64) -> Window {
         Window {
@@ -123,6 +154,10 @@ mod tests {
 
     /// 30 s at 100 pairs a second; each side takes so long, but for the same jitter.
     fn measured(candidate_us: u64, control_us: u64) -> Measured {
+        measured_by(candidate_us, |_| Some(control_us))
+    }
+
+    fn measured_by(candidate_us: u64, control_us: impl Fn(u64) -> Option<u64>) -> Measured {
         let mut setup = setup();
         for (_, phase, _) in &mut setup.phases {
             phase.end_us = phase.end_us.max(31_000_000);
@@ -131,7 +166,12 @@ mod tests {
         for ordinal in 0..3_000 {
             let jitter = ordinal * 7_919 % 300;
             let at_ms = 1_000 + 10 * ordinal as u32;
-            for (shadow, us) in [("candidate", candidate_us), ("control", control_us)] {
+            let sides = [
+                ("candidate", Some(candidate_us)),
+                ("control", control_us(ordinal)),
+            ];
+            for (shadow, us) in sides {
+                let Some(us) = us else { continue };
                 measured.add(&timed(
                     shadow,
                     ordinal,
@@ -169,9 +209,55 @@ mod tests {
     }
 
     #[test]
-    fn a_control_that_is_slower_itself_leaves_it_open() {
-        let measured = measured(20_000, 15_000);
+    fn a_control_with_too_few_answers_leaves_it_open() {
+        let mut measured = measured_by(20_000, |ordinal| (ordinal % 4 == 0).then_some(10_000));
+        let (shadow, windows) = ("candidate".into(), [window(1, 31)]);
+        let few = Speed::Insufficient {
+            blocks: 10,
+            pairs: 750,
+        };
+        assert_eq!(measured.speed(&shadow, &windows), few);
+        measured = measured_by(20_000, |_| None);
+        let none = Speed::Insufficient {
+            blocks: 0,
+            pairs: 0,
+        };
+        assert_eq!(measured.speed(&shadow, &windows), none);
+    }
+
+    #[test]
+    fn copies_that_are_lost_leave_it_open() {
+        let mut measured = measured(10_000, 10_000);
+        let (shadow, windows) = ("candidate".into(), [window(1, 31)]);
+        for lost in 1..=31 {
+            let at_ms = 1_000 + 900 * lost as u32;
+            let RunEvent::Mirror(mirror) =
+                timed("candidate", 3_000 + lost, at_ms, (10_000, 10_000))
+            else {
+                unreachable!();
+            };
+            let mut mirror = Arc::unwrap_or_clone(mirror);
+            mirror.outcome = MirrorOutcome::Failed;
+            mirror.why = Some("timeout".into());
+            measured.add(&RunEvent::Mirror(Arc::new(mirror)));
+            if lost == 30 {
+                let speed = measured.speed(&shadow, &windows);
+                assert_eq!(speed.called(), Some(Called::Same));
+            }
+        }
+        let lost = Speed::Lost {
+            lost: 31,
+            chosen: 3_031,
+        };
+        assert_eq!(measured.speed(&shadow, &windows), lost);
+    }
+
+    #[test]
+    fn a_control_that_is_slower_or_faster_itself_leaves_it_open() {
         let windows = [window(1, 31)];
+        let faster = measured(8_000, 5_000).speed(&"candidate".into(), &windows);
+        assert!(matches!(faster, Speed::Invalid(_)), "{faster:?}");
+        let measured = measured(20_000, 15_000);
         let speed = measured.speed(&"candidate".into(), &windows);
         assert!(matches!(speed, Speed::Invalid(_)), "{speed:?}");
         // By itself the control is like any shadow.

@@ -9,7 +9,7 @@ use crate::{
     },
     scenario::{Called, Check, Phase, Scenario},
     score::{self, Bounds, Evidence, Standing},
-    stats::paired::{Change, LEAST_SAMPLES},
+    stats::paired::{Change, LEAST_SAMPLES, MOST_BLOCKS},
 };
 
 /// A condition, held against what was measured: whether it holds (`None`: too little data), and what was seen.
@@ -122,7 +122,7 @@ fn verdict(measured: &Measured, metric: &Metric, not: Called, context: &Context<
             standing: match speed {
                 _ if called.is_some() => Standing::Known,
                 Speed::Insufficient { .. } => Standing::NoData,
-                Speed::Judged(_) | Speed::Invalid(_) => Standing::Open,
+                Speed::Judged(_) | Speed::Invalid(_) | Speed::Lost { .. } => Standing::Open,
             },
             why: Some(words(&speed)),
         },
@@ -137,6 +137,8 @@ fn words(speed: &Speed) -> String {
         let us = |us: u64| show_literal(us as f64, Unit::Micros);
         let open = match change.called {
             Some(_) => String::new(),
+            // Longer runs have longer blocks, not more.
+            None if change.blocks > MOST_BLOCKS => ", open".to_owned(),
             None => format!(", open: about {} blocks would tell", change.blocks),
         };
         format!(
@@ -159,7 +161,15 @@ fn words(speed: &Speed) -> String {
             "{blocks} blocks with {pairs} pairs of answers, of the {} and {LEAST_SAMPLES} that it needs",
             speed::least_blocks(),
         ),
-        Speed::Invalid(changes) => format!("the control is slower itself: {}", all(changes)),
+        Speed::Invalid(changes) => {
+            format!(
+                "the control is not as fast as its primary itself: {}",
+                all(changes)
+            )
+        }
+        Speed::Lost { lost, chosen } => format!(
+            "{lost} of {chosen} copies were not sent or not answered in full: the slowest may be among them"
+        ),
     }
 }
 
@@ -253,7 +263,7 @@ mod tests {
             judged(1.3, 1.3, 30)
                 .why
                 .unwrap()
-                .starts_with("the control is slower itself: p50 ")
+                .starts_with("the control is not as fast as its primary itself: p50 ")
         );
     }
 }
