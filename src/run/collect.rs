@@ -4,11 +4,12 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
         mpsc,
     },
     thread::{JoinHandle, Thread},
+    time::Duration,
 };
 
 use meshbed_proxy::{
@@ -34,6 +35,9 @@ const MAX_WAITING: usize = 64 << 20;
 /// the processor, until less than the lesser is left.
 const MUCH: usize = 4 << 20;
 const LITTLE: usize = 1 << 20;
+
+/// How often the thread that compares looks by itself whether there will be no more.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// The same where pairs wait for longer than this: who watches a run sees it as it is.
 const LONG_US: Micros = 500_000;
@@ -109,10 +113,9 @@ impl Comparing {
     /// Waits until everything is compared; every [`Collector`] must be gone.
     pub fn join(self) {
         // What is left is not for spare time only. They do not panic; if they did, the events that lack show it.
-        self.waiting.closing.store(true, Ordering::Release);
-        self.help.thread().unpark();
+        self.waiting.close();
+        self.first.thread().unpark();
         let _ = self.first.join();
-        self.help.thread().unpark();
         let _ = self.help.join();
     }
 }
@@ -132,10 +135,11 @@ struct Queue {
     ended: bool,
 }
 
-/// What waits, in bytes, and who is called when it is much.
+/// What waits, in bytes, who is called for it, and who when it is much.
 #[derive(Debug, Default)]
 struct Waiting {
     bytes: AtomicUsize,
+    first: OnceLock<Thread>,
     help: OnceLock<Thread>,
     /// When the pair came that was taken last, or the first to wait since.
     taken_us: AtomicU64,
@@ -167,6 +171,14 @@ impl Waiting {
         true
     }
 
+    /// No more comes: all help with what is left, and end.
+    fn close(&self) {
+        self.closing.store(true, Ordering::Release);
+        if let Some(help) = self.help.get() {
+            help.unpark();
+        }
+    }
+
     fn done(&self, bytes: usize) {
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
@@ -185,35 +197,48 @@ impl Waiting {
 }
 
 impl Bench {
-    fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The next pair, if it is there, and what it is compared by. The lock is held for no longer than that: a thread that
+    /// runs only when nothing else would must not keep it from the other.
+    fn next(&self) -> Next {
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        queue.next()
     }
 
     /// Compares what comes, until the end.
     fn work(&self) {
-        naps::in_bursts(
-            || self.queue().next(true),
-            || self.queue().next(false),
-            |(settled, rules)| {
-                self.compare(settled, &rules);
-                true
-            },
-        );
+        let take = || match self.next() {
+            Next::Pair(settled, rules) => Some((settled, rules)),
+            Next::Nothing | Next::End => None,
+        };
+        let wait = || {
+            loop {
+                match self.next() {
+                    Next::Pair(settled, rules) => return Some((settled, rules)),
+                    Next::End => return None,
+                    // Whoever adds a pair unparks it; the end comes without that.
+                    Next::Nothing => std::thread::park_timeout(LOOK),
+                }
+            }
+        };
+        naps::in_bursts(wait, take, |(settled, rules)| {
+            self.compare(settled, &rules);
+            true
+        });
+        self.waiting.close();
     }
 
     /// Compares while there is much, until the end.
     fn help(&self) {
         loop {
             while self.waiting.needs_help() {
-                let Some((settled, rules)) = self.queue().next(false) else {
-                    self.waiting.late.store(false, Ordering::Relaxed);
-                    break;
-                };
-                self.compare(settled, &rules);
-            }
-            // Locked: the other waits for work, so there is no end yet.
-            if self.queue.try_lock().is_ok_and(|queue| queue.ended) {
-                return;
+                match self.next() {
+                    Next::Pair(settled, rules) => self.compare(settled, &rules),
+                    Next::End => return,
+                    Next::Nothing => {
+                        self.waiting.late.store(false, Ordering::Relaxed);
+                        break;
+                    }
+                }
             }
             std::thread::park();
         }
@@ -229,26 +254,30 @@ impl Bench {
     }
 }
 
+/// What a queue has next.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all are pairs: a box for each would cost more than its place"
+)]
+enum Next {
+    Pair(Settled, Arc<Rules>),
+    /// Nothing yet.
+    Nothing,
+    /// Nothing any more.
+    End,
+}
+
 impl Queue {
-    /// The next pair, and what it is compared by; `None`: there is none, if it waits never again.
-    fn next(&mut self, wait: bool) -> Option<(Settled, Arc<Rules>)> {
+    fn next(&mut self) -> Next {
         while !self.ended {
-            let work = if wait {
-                self.work.recv().ok()
-            } else {
-                match self.work.try_recv() {
-                    Ok(work) => Some(work),
-                    Err(mpsc::TryRecvError::Empty) => return None,
-                    Err(mpsc::TryRecvError::Disconnected) => None,
-                }
-            };
-            match work {
-                Some(Work::Pair(settled)) => return Some((settled, Arc::clone(&self.rules))),
-                Some(Work::Rules(new)) => self.rules = Arc::new(*new),
-                Some(Work::End) | None => self.ended = true,
+            match self.work.try_recv() {
+                Ok(Work::Pair(settled)) => return Next::Pair(settled, Arc::clone(&self.rules)),
+                Ok(Work::Rules(new)) => self.rules = Arc::new(*new),
+                Err(mpsc::TryRecvError::Empty) => return Next::Nothing,
+                Ok(Work::End) | Err(mpsc::TryRecvError::Disconnected) => self.ended = true,
             }
         }
-        None
+        Next::End
     }
 }
 
@@ -283,6 +312,7 @@ impl Collector {
             clock::only_when_idle();
             bench.work();
         })?;
+        let _ = waiting.first.set(first.thread().clone());
         let collector = Self {
             origin,
             sides,
@@ -298,14 +328,22 @@ impl Collector {
         Ok((collector, comparing))
     }
 
+    fn give(&self, work: Work) {
+        // Fails only where the threads have ended, and then there is nothing to be told to.
+        let _ = self.compare.send(work);
+        if let Some(first) = self.waiting.first.get() {
+            first.unpark();
+        }
+    }
+
     /// Nothing that is told from now on is compared.
     pub fn end(&self) {
-        let _ = self.compare.send(Work::End);
+        self.give(Work::End);
     }
 
     /// Pairs that are told from now on are compared by these rules.
     pub fn compare_by(&self, rules: Rules) {
-        let _ = self.compare.send(Work::Rules(Box::new(rules)));
+        self.give(Work::Rules(Box::new(rules)));
     }
 }
 
@@ -368,7 +406,7 @@ impl Observer for Collector {
             mirrored.answer = None;
             bytes = 0;
         }
-        let _ = self.compare.send(Work::Pair(Settled {
+        self.give(Work::Pair(Settled {
             t_us,
             mirrored,
             bytes,
