@@ -1031,9 +1031,10 @@ impl App {
         }
     }
 
-    /// What is to be replayed now that the run is over.
+    /// What is to be replayed now that the run is over. Whoever stopped it wants to leave.
     pub fn due(&mut self) -> Option<Which> {
-        self.waiting.take_if(|_| self.ending.is_some())
+        let stopped = self.view.stopping;
+        self.waiting.take_if(|_| self.ending.is_some() && !stopped)
     }
 
     /// A replay of differing requests has begun, is further on, or is over.

@@ -37,6 +37,8 @@ pub fn of(app: &App, shadow: &str, example: &Example) -> Curl {
     let mut wanted = Vec::new();
     let [primary, shadow] = [of, shadow].map(|id| {
         let base = match app.facts.addresses.get(id) {
+            // A mirror's ends may say how they are spoken to.
+            Some(address) if address.contains("://") => address.trim_end_matches('/').to_owned(),
             Some(address) => format!("http://{address}"),
             None => variable(&mut wanted, id, "url"),
         };
