@@ -231,6 +231,8 @@ fn addresses(scenario: &Scenario) -> BTreeMap<Id, String> {
     services
         .chain(shadows)
         .filter_map(|(id, backing)| Some((id.clone(), backing.addresses().first()?.to_string())))
+        // How a mirror's ends are spoken to is in how they were written.
+        .chain(super::saved::ends(&scenario.resolved))
         .collect()
 }
 

@@ -172,6 +172,11 @@ fn addresses(resolved: &Value) -> BTreeMap<Id, String> {
         let id = Id::from(shadow["id"].as_str()?);
         Some((id, first(&shadow["to"])?))
     });
+    services.chain(shadows).chain(ends(resolved)).collect()
+}
+
+/// The ends of a mirror, as they were written.
+pub(super) fn ends(resolved: &Value) -> impl Iterator<Item = (Id, String)> {
     let mirror = &resolved["mirror"];
     let live = mirror["to"]
         .as_str()
@@ -181,7 +186,7 @@ fn addresses(resolved: &Value) -> BTreeMap<Id, String> {
         let id = Id::from(shadow["id"].as_str()?);
         Some((id, shadow["to"].as_str()?.to_owned()))
     });
-    services.chain(shadows).chain(live).chain(copies).collect()
+    live.into_iter().chain(copies)
 }
 
 /// What a mirror calls its primary.
