@@ -1,5 +1,5 @@
 //! Turns what sidecars and generator tell into one stream of events. Sidecars tell on their event loops, so they only hand
-//! over; answers are compared, hashed and redacted on a thread of its own.
+//! over; answers are compared, hashed and redacted on threads of their own.
 
 use std::{
     collections::BTreeMap,
@@ -36,11 +36,11 @@ const MAX_WAITING: usize = 64 << 20;
 const MUCH: usize = 4 << 20;
 const LITTLE: usize = 1 << 20;
 
-/// How often the thread that compares looks by itself whether there will be no more.
-const LOOK: Duration = Duration::from_millis(200);
-
 /// The same where pairs wait for longer than this: who watches a run sees it as it is.
 const LONG_US: Micros = 500_000;
+
+/// How often the thread that compares looks by itself whether there will be no more.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// What a pair holds beside the bodies, about: heads, and itself.
 const BESIDE_BODIES: usize = 1 << 10;
@@ -56,8 +56,8 @@ impl Origin {
     }
 
     /// How long until it; 0 when it is past, or not set.
-    pub fn until(&self) -> std::time::Duration {
-        self.0.get().map_or(std::time::Duration::ZERO, |origin| {
+    pub fn until(&self) -> Duration {
+        self.0.get().map_or(Duration::ZERO, |origin| {
             origin.saturating_duration_since(Instant::now())
         })
     }
@@ -282,7 +282,7 @@ impl Queue {
 }
 
 impl Collector {
-    /// A collector and its thread. `sides` names the listeners that belong to shadows.
+    /// A collector and the threads that compare. `sides` names the listeners that belong to shadows.
     pub fn start(
         origin: Origin,
         sides: BTreeMap<String, u8>,
@@ -303,16 +303,17 @@ impl Collector {
             events: events.clone(),
         });
         let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
-        let help = thread("compare-more").spawn({
+        let first = thread("compare").spawn({
             let bench = Arc::clone(&bench);
-            move || bench.help()
-        })?;
-        let _ = waiting.help.set(help.thread().clone());
-        let first = thread("compare").spawn(move || {
-            clock::only_when_idle();
-            bench.work();
+            move || {
+                clock::only_when_idle();
+                bench.work();
+            }
         })?;
         let _ = waiting.first.set(first.thread().clone());
+        // Where it cannot be started, the first ends with the sender.
+        let help = thread("compare-more").spawn(move || bench.help())?;
+        let _ = waiting.help.set(help.thread().clone());
         let collector = Self {
             origin,
             sides,
@@ -418,7 +419,7 @@ impl Observer for Collector {
 fn hop(record: &Record<'_>, origin: &Origin, sides: &BTreeMap<String, u8>) -> Option<Hop> {
     let place = record.place?;
     let identity = record.identity;
-    let us = |duration: std::time::Duration| duration.as_micros() as Micros;
+    let us = |duration: Duration| duration.as_micros() as Micros;
     Some(Hop {
         ordinal: identity.ordinal,
         // What a shadow does is the shadow's, also where it has lost the trace id.
@@ -449,7 +450,7 @@ fn hop(record: &Record<'_>, origin: &Origin, sides: &BTreeMap<String, u8>) -> Op
 
 fn hit(hit: &observe::Hit) -> Hit {
     let drawn = |number: f64| (!number.is_nan()).then_some(number);
-    let us = |duration: std::time::Duration| duration.as_micros() as Micros;
+    let us = |duration: Duration| duration.as_micros() as Micros;
     Hit {
         fault: hit.fault.clone(),
         attempt: hit.attempt,
@@ -592,8 +593,6 @@ fn told(mut difference: shadow::Difference, redaction: &Redaction) -> Difference
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use bytes::Bytes;
     use http::{HeaderMap, Method, StatusCode};
     use meshbed_proxy::{config::Place, observe::Identity};
