@@ -124,38 +124,6 @@ impl Error {
     }
 }
 
-impl Error {
-    /// What an error of an upstream's stream of HTTP/2 means.
-    pub fn of_stream(error: &h2::Error) -> Self {
-        if error.is_io() {
-            Self::Terminated
-        } else if error.is_reset() && error.is_remote() {
-            Self::Reset {
-                refused: error.reason() == Some(h2::Reason::REFUSED_STREAM),
-            }
-        } else if error.is_go_away() && error.is_remote() {
-            // Envoy lets such streams wait for the connection's end, which follows.
-            match error.reason() {
-                Some(h2::Reason::NO_ERROR) => Self::Reset { refused: true },
-                _ => Self::Terminated,
-            }
-        } else if error.reason() == Some(h2::Reason::NO_ERROR) {
-            Self::Terminated
-        } else {
-            Self::Protocol
-        }
-    }
-
-    /// What an error of a client's stream of HTTP/2 means.
-    pub fn of_client_stream(error: &h2::Error) -> Self {
-        if error.is_library() && error.is_reset() {
-            Self::BadBody
-        } else {
-            Self::ClientLeft
-        }
-    }
-}
-
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -5,10 +5,10 @@ use std::os::fd::AsFd;
 use socket2::SockRef;
 
 pub mod body;
-pub mod coalesce;
+pub mod buffer;
 pub mod dial;
-pub mod frames;
 pub mod h1;
+pub mod h2;
 pub mod hop;
 pub mod io;
 pub mod listen;

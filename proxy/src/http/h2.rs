@@ -1,20 +1,14 @@
 //! Serves HTTP/2 on a client's connection until it ends: a task a request, one alarm for all of them.
-//!
-//! What the tasks write is collected and goes out when the connection has been polled ([`crate::net::coalesce`]).
 
 use std::{
     cell::{Cell, RefCell},
     future::poll_fn,
-    pin::pin,
     rc::Rc,
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
-use bytes::Bytes;
-use h2::{Reason, RecvStream, server};
-use http::Request;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::Instant,
@@ -23,8 +17,7 @@ use tokio::{
 use super::client::Client;
 use crate::{
     net::{
-        coalesce::{Coalesce, Outlet, coalesce},
-        frames::{Violation, Watch},
+        h2::{self, Reason, Violation, server},
         io::{Spoken, Traffic},
         timer::Alarm,
     },
@@ -50,12 +43,8 @@ const EARLY: Duration = Duration::from_secs(1);
 /// From so many requests on, a connection that resets most of them early is left. Both are Envoy's.
 const MANY: u64 = 500;
 
-/// `h2` answers 431 by itself, and tells nobody, where a header section is so many times larger than it may be. What is
-/// less too large is reset, as by Envoy.
-const HEADROOM: usize = 2;
-
-/// Frames of this length are taken: HTTP/2's least, as Envoy.
-const MAX_FRAME: u32 = 16 << 10;
+/// A good-bye is to be answered within this. Envoy's `drain_timeout`.
+const GOOD_BYE: Duration = Duration::from_secs(5);
 
 /// A connection, as its requests see it.
 #[derive(Debug)]
@@ -68,13 +57,13 @@ pub(super) struct Connection {
     rings: Cell<Option<Instant>>,
     idle: Option<Duration>,
     idle_since: Cell<Instant>,
-    max_headers: usize,
+    /// By when a good-bye is to be answered.
+    leaves_by: Cell<Option<Instant>>,
     headers_within: Option<Duration>,
     /// Since when a header section is on its way.
     head_since: Cell<Option<Instant>>,
-    /// Requests so far, those that were refused before, and those that were reset within [`EARLY`].
+    /// Requests so far, and those that were reset within [`EARLY`].
     begun: Cell<u64>,
-    refused: Cell<u64>,
     reset_early: Cell<u64>,
     /// A fault ends it.
     cut: Cell<bool>,
@@ -123,134 +112,119 @@ where
         rings: Cell::new(None),
         idle: settings.idle,
         idle_since: Cell::new(Instant::now()),
-        max_headers: settings.max_headers,
+        leaves_by: Cell::new(None),
         headers_within: settings.headers_within,
         head_since: Cell::new(None),
         begun: Cell::new(0),
-        refused: Cell::new(0),
         reset_early: Cell::new(0),
         cut: Cell::new(false),
     });
-    let builder = builder(&settings.http2, settings.max_headers);
-    let (io, outlet) = coalesce(stream, Some(Watch::new(settings.http2.clone())));
-    let left = connection.drive(&builder, io, &outlet).await;
-    connection.count_resets(&outlet);
-    if left.unwrap_or(true) {
+    let mut http2 = server::Connection::new(stream, &settings.http2, settings.max_headers);
+    let ended = connection.drive(&mut http2).await;
+    connection.count(&http2);
+    if ended == Ended::Left {
         client.metrics.protocol_errors.inc();
-        outlet.linger(LINGER).await;
     }
+    http2.close(ended == Ended::Left, LINGER).await;
 }
 
-/// How much a request's header section is (RFC 9113 §6.5.2, without the overhead of each field).
-fn size(request: &Request<RecvStream>) -> usize {
-    let headers = request.headers().iter();
-    let path = request.uri().path_and_query();
-    headers
-        .map(|(name, value)| name.as_str().len() + value.len())
-        .sum::<usize>()
-        + path.map_or(0, |path| path.as_str().len())
-}
-
-fn builder(settings: &Http2, max_headers: usize) -> server::Builder {
-    let mut builder = server::Builder::new();
-    builder
-        .header_table_size(settings.hpack_table)
-        .max_concurrent_streams(settings.max_streams)
-        .initial_window_size(settings.stream_window)
-        .initial_connection_window_size(settings.connection_window)
-        .max_frame_size(MAX_FRAME)
-        .max_header_list_size(u32::try_from(max_headers * HEADROOM).unwrap_or(u32::MAX));
-    if settings.allow_connect {
-        builder.enable_connect_protocol();
-    }
-    builder
+/// How a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    /// As it should, or by its client.
+    Over,
+    /// It was left for what its client sent.
+    Left,
 }
 
 impl Connection {
-    /// Serves it until it ends. Whether it was left for what it sent.
-    async fn drive<S>(
-        self: &Rc<Self>,
-        builder: &server::Builder,
-        io: Coalesce<S>,
-        outlet: &Outlet<S>,
-    ) -> Result<bool, h2::Error>
+    /// Serves it until it ends.
+    async fn drive<S>(self: &Rc<Self>, http2: &mut server::Connection<S>) -> Ended
     where
-        S: AsyncRead + AsyncWrite + Unpin + 'static,
+        S: AsyncRead + AsyncWrite + Unpin,
     {
         let mut alarm = self.client.core.timer.alarm();
-        let handshake = builder.handshake::<_, Bytes>(io);
-        let Some(shaken) = self.unless_idle(&mut alarm, outlet, handshake).await else {
-            return Ok(false);
-        };
-        let mut connection = shaken?;
-        let (mut closing, mut judged) = (false, false);
         poll_fn(|cx| {
             self.client.remember(cx.waker());
-            if alarm.is_off() && self.ring() && !closing {
-                closing = true;
-                self.client.metrics.idle_timeouts.inc();
-                connection.graceful_shutdown();
+            let idle = alarm.is_off() && self.ring();
+            if idle || self.client.is_leaving() || self.leaves_by.get().is_some() {
+                if !http2.has_begun() {
+                    return Poll::Ready(Ended::Over);
+                }
+                self.leave(http2, idle);
             }
-            if self.client.is_leaving() && !closing {
-                closing = true;
-                connection.graceful_shutdown();
-            }
-            let mut ended = self.accept(&mut connection, cx);
+            let mut ended = self.accept(http2, cx);
+            self.count(http2);
             if ended.is_pending()
-                && !judged
-                && let Some(reason) = self.judge(outlet)
+                && let Some(reason) = self.judge(http2)
             {
-                judged = true;
-                connection.abrupt_shutdown(reason);
-                ended = self.accept(&mut connection, cx);
+                http2.abort(reason);
+                ended = self.accept(http2, cx);
             }
-            // A broken socket is told to the connection by its next read.
-            let _ = outlet.drain(cx);
+            http2.poll_drain(cx);
             if ended.is_pending() {
                 self.set(&mut alarm, cx);
             }
-            match ended {
-                // Left by us, which `h2` takes for no error.
-                Poll::Ready(Ok(())) if judged => Poll::Ready(Ok(true)),
-                ended => ended.map_ok(|()| false),
-            }
+            ended
         })
         .await
+    }
+
+    /// Says good-bye; once it is not answered in time, that is the end.
+    fn leave<S>(&self, http2: &server::Connection<S>, idle: bool)
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let now = Instant::now();
+        match self.leaves_by.get() {
+            None => {
+                if idle {
+                    self.client.metrics.idle_timeouts.inc();
+                }
+                self.leaves_by.set(Some(now + GOOD_BYE));
+                http2.leave();
+            }
+            Some(by) if by <= now && http2.is_idle() => http2.abort(Reason::NO_ERROR),
+            Some(_) => {}
+        }
     }
 
     /// Begins the requests that have come.
     fn accept<S>(
         self: &Rc<Self>,
-        connection: &mut server::Connection<S, Bytes>,
+        http2: &mut server::Connection<S>,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<(), h2::Error>>
+    ) -> Poll<Ended>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         loop {
-            match connection.poll_accept(cx) {
-                Poll::Ready(Some(Ok((request, respond)))) => self.begin(request, respond),
-                Poll::Ready(Some(Err(error))) if error.is_io() => return Poll::Ready(Ok(())),
-                // The client's own word is no error of its protocol.
-                Poll::Ready(Some(Err(error))) if error.is_remote() => return Poll::Ready(Ok(())),
-                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
-                Poll::Ready(None) => return Poll::Ready(Ok(())),
+            match http2.poll_accept(cx) {
+                Poll::Ready(Some(Ok(request))) => self.begin(request),
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(self.left(error)),
+                Poll::Ready(None) => return Poll::Ready(Ended::Over),
                 Poll::Pending => return Poll::Pending,
             }
         }
     }
 
-    fn begin(
-        self: &Rc<Self>,
-        request: Request<RecvStream>,
-        mut respond: server::SendResponse<Bytes>,
-    ) {
-        self.begun.set(self.begun.get() + 1);
-        if size(&request) > self.max_headers {
-            self.client.metrics.header_overflows.inc();
-            respond.send_reset(Reason::INTERNAL_ERROR);
-            return;
+    /// What the connection's end is.
+    fn left(&self, error: h2::Error) -> Ended {
+        let metrics = &self.client.metrics;
+        match error {
+            h2::Error::Flood(Violation::Control) => metrics.control_floods.inc(),
+            h2::Error::Flood(Violation::Empty) => metrics.empty_floods.inc(),
+            h2::Error::Flood(Violation::Priority) => metrics.priority_floods.inc(),
+            h2::Error::Flood(Violation::WindowUpdate) => metrics.window_floods.inc(),
+            // Its good-bye was not answered.
+            h2::Error::GoAway(Reason::NO_ERROR, _) if !self.cut.get() => return Ended::Over,
+            _ => {}
         }
+        Ended::Left
+    }
+
+    fn begin(self: &Rc<Self>, request: server::Request) {
+        self.begun.set(self.begun.get() + 1);
         let now = Instant::now();
         let client = Rc::new(Client::of_stream(&self.client, &self.uncounted, now));
         let place = self.streams.borrow_mut().enter(Rc::clone(&client));
@@ -259,37 +233,23 @@ impl Connection {
             place,
             client,
             request,
-            respond,
             begun: now,
         });
     }
 
     /// Why the connection is to end at once, if it is.
-    fn judge<S: AsyncWrite + Unpin>(&self, outlet: &Outlet<S>) -> Option<Reason> {
-        self.count_resets(outlet);
+    fn judge<S>(&self, http2: &server::Connection<S>) -> Option<Reason>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
         if self.cut.get() {
             return Some(Reason::NO_ERROR);
         }
         let metrics = &self.client.metrics;
-        let (violation, in_head) = outlet.watch(|watch| (watch.violation(), watch.in_head()))?;
-        if !in_head {
+        if !http2.in_head() {
             self.head_since.set(None);
         } else if self.head_since.get().is_none() {
             self.head_since.set(Some(Instant::now()));
-        }
-        if let Some(violation) = violation {
-            match violation {
-                Violation::Control => metrics.control_floods.inc(),
-                Violation::Empty => metrics.empty_floods.inc(),
-                Violation::Priority => metrics.priority_floods.inc(),
-                Violation::WindowUpdate => metrics.window_floods.inc(),
-                Violation::Size => return Some(Reason::FRAME_SIZE_ERROR),
-                Violation::Message => {
-                    metrics.messaging_errors.inc();
-                    return Some(Reason::PROTOCOL_ERROR);
-                }
-            }
-            return Some(Reason::ENHANCE_YOUR_CALM);
         }
         let begun = self.begun.get();
         if begun > MANY && self.reset_early.get() * 2 > begun {
@@ -308,20 +268,21 @@ impl Connection {
         Some(self.head_since.get()? + self.headers_within?)
     }
 
-    fn count_resets<S: AsyncWrite + Unpin>(&self, outlet: &Outlet<S>) {
-        if let Some([received, sent]) = outlet.watch(Watch::take_resets) {
-            self.client.metrics.resets_received.add(received);
-            self.client.metrics.resets_sent.add(sent);
+    /// Adds what happened since the last time to the listener's counts.
+    fn count<S>(&self, http2: &server::Connection<S>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let counts = http2.take_counts();
+        if counts == h2::Counts::default() {
+            return;
         }
-        // Those whose head was refused never began.
-        if let Some(streams) = outlet.watch(|watch| watch.streams()) {
-            let refused = streams.saturating_sub(self.begun.get());
-            let before = self.refused.replace(refused);
-            self.client
-                .metrics
-                .refused
-                .add(refused.saturating_sub(before));
-        }
+        let metrics = &self.client.metrics;
+        metrics.resets_received.add(counts.resets_received);
+        metrics.resets_sent.add(counts.resets_sent);
+        metrics.refused.add(counts.refused);
+        metrics.messaging_errors.add(counts.malformed);
+        metrics.header_overflows.add(counts.too_large);
     }
 
     /// The client has reset a request that began then.
@@ -380,7 +341,8 @@ impl Connection {
     fn set(&self, alarm: &mut Alarm, cx: &mut Context<'_>) {
         let streams = self.streams.borrow();
         let next = if streams.count == 0 {
-            self.idle.map(|idle| self.idle_since.get() + idle)
+            let idle = self.idle.map(|idle| self.idle_since.get() + idle);
+            self.leaves_by.get().or(idle)
         } else {
             let places = streams.places.iter().flatten();
             places.filter_map(|client| client.next_deadline()).min()
@@ -393,33 +355,6 @@ impl Connection {
             self.rings.set(Some(next));
             alarm.set(next, cx.waker());
         }
-    }
-
-    /// The future's result, unless the connection is idle for too long first.
-    async fn unless_idle<S, F>(
-        &self,
-        alarm: &mut Alarm,
-        outlet: &Outlet<S>,
-        future: F,
-    ) -> Option<F::Output>
-    where
-        S: AsyncWrite + Unpin,
-        F: Future,
-    {
-        let mut future = pin!(future);
-        poll_fn(|cx| {
-            self.client.remember(cx.waker());
-            if (alarm.is_off() && self.ring()) || self.client.is_closing() {
-                return Poll::Ready(None);
-            }
-            let polled = future.as_mut().poll(cx).map(Some);
-            let _ = outlet.drain(cx);
-            if polled.is_pending() {
-                self.set(alarm, cx);
-            }
-            polled
-        })
-        .await
     }
 }
 

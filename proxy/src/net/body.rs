@@ -6,10 +6,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use h2::RecvStream;
 use http_body::{Body, Frame, SizeHint};
 
-use super::h1;
+use super::{h1, h2};
 use crate::{
     error::{Error, Side},
     policy::grpc::web,
@@ -25,18 +24,9 @@ enum Source {
     Request(h1::server::Request),
     Answer(h1::client::Answer),
     Whole(Bytes),
-    Stream(Stream),
+    /// With the side that sends it. Its window is opened again by what is taken out of it.
+    Stream(h2::Recv, Side),
     Decoded(Box<(Incoming, web::Decoder)>),
-}
-
-/// The body of a message of HTTP/2. Its window is opened again by what is taken out of it: a reader that is slow is sent
-/// no more than the window.
-#[derive(Debug)]
-struct Stream {
-    body: RecvStream,
-    /// What `content-length` says, less what has come.
-    left: Option<u64>,
-    side: Side,
 }
 
 impl Incoming {
@@ -77,7 +67,7 @@ impl Incoming {
             Source::Empty
             | Source::Request(_)
             | Source::Whole(_)
-            | Source::Stream(_)
+            | Source::Stream(..)
             | Source::Decoded(_) => Ok(()),
         }
     }
@@ -88,53 +78,24 @@ impl Incoming {
         *self = Self(Source::Decoded(Box::new((inner, web::Decoder::default()))));
     }
 
-    /// A body of HTTP/2, sent by that side. `length` is what its `content-length` says.
-    pub fn stream(body: RecvStream, length: Option<u64>, side: Side) -> Self {
-        Self(Source::Stream(Stream {
-            body,
-            left: length,
-            side,
-        }))
+    /// A body of HTTP/2, sent by that side.
+    pub fn stream(body: h2::Recv, side: Side) -> Self {
+        Self(Source::Stream(body, side))
     }
 }
 
-impl Stream {
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        match ready!(self.body.poll_data(cx)) {
-            Some(Ok(data)) => {
-                // A stream that was reset meanwhile has no window.
-                let _ = self.body.flow_control().release_capacity(data.len());
-                self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
-                return Poll::Ready(Some(Ok(Frame::data(data))));
-            }
-            Some(Err(error)) => return Poll::Ready(Some(Err(self.error(&error)))),
-            None => {}
-        }
-        match ready!(self.body.poll_trailers(cx)) {
-            Ok(Some(trailers)) => Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
-            Ok(None) => Poll::Ready(None),
-            Err(error) => Poll::Ready(Some(Err(self.error(&error)))),
-        }
-    }
-
-    fn error(&self, error: &h2::Error) -> Error {
-        match self.side {
-            Side::Downstream => Error::of_client_stream(error),
-            // Reset from here, within the answer: what the client still sent has failed.
-            Side::Upstream if error.is_reset() && !error.is_remote() && !error.is_library() => {
-                Error::ClientLeft
-            }
-            _ => Error::of_stream(error),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        if self.body.is_end_stream() {
-            return SizeHint::with_exact(0);
-        }
-        self.left
-            .map_or_else(SizeHint::default, SizeHint::with_exact)
-    }
+fn poll_stream(
+    body: &mut h2::Recv,
+    side: Side,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+    let frame = ready!(body.poll_frame(cx));
+    Poll::Ready(frame.map(|frame| {
+        frame.map_err(|error| match side {
+            Side::Downstream => error.of_client(),
+            Side::Upstream | Side::Proxy => error.of_upstream(),
+        })
+    }))
 }
 
 fn poll_decoded(
@@ -170,7 +131,7 @@ impl Body for Incoming {
                 let data = std::mem::take(body);
                 Poll::Ready((!data.is_empty()).then(|| Ok(Frame::data(data))))
             }
-            Source::Stream(stream) => stream.poll_frame(cx),
+            Source::Stream(body, side) => poll_stream(body, *side, cx),
             Source::Decoded(decoded) => poll_decoded(decoded, cx),
         }
     }
@@ -181,7 +142,7 @@ impl Body for Incoming {
             Source::Request(body) => body.is_end_stream(),
             Source::Answer(body) => body.is_end_stream(),
             Source::Whole(body) => body.is_empty(),
-            Source::Stream(stream) => stream.body.is_end_stream(),
+            Source::Stream(body, _) => body.is_end_stream(),
             Source::Decoded(decoded) => decoded.0.is_end_stream() && decoded.1.is_done(),
         }
     }
@@ -192,7 +153,10 @@ impl Body for Incoming {
             Source::Request(body) => body.size_hint(),
             Source::Answer(body) => body.size_hint(),
             Source::Whole(body) => SizeHint::with_exact(body.len() as u64),
-            Source::Stream(stream) => stream.size_hint(),
+            Source::Stream(body, _) if body.is_end_stream() => SizeHint::with_exact(0),
+            Source::Stream(body, _) => body
+                .left()
+                .map_or_else(SizeHint::default, SizeHint::with_exact),
             Source::Decoded(_) => SizeHint::default(),
         }
     }

@@ -21,16 +21,6 @@ pub fn strip(headers: &mut HeaderMap) {
     }
 }
 
-/// Keeps values that differ from message to message out of the compression's table (RFC 7541 §6.2.3): they would never be
-/// found there again, would drive out what would, and each new one would be held against all that are there.
-pub fn keep_from_table(headers: &mut HeaderMap, names: &[HeaderName]) {
-    for name in names {
-        if let Some(value) = headers.get_mut(name) {
-            value.set_sensitive(true);
-        }
-    }
-}
-
 fn is_of_connection(name: &HeaderName) -> bool {
     matches!(
         *name,

@@ -14,15 +14,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use h2::{
-    Reason, SendStream,
-    client::{self, SendRequest},
-    ext::Protocol,
-};
-use http::{
-    HeaderMap, HeaderName, Method, Request, Response, StatusCode, Uri, Version, header, request,
-    uri::{Authority, PathAndQuery, Scheme},
-};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header, request};
 use http_body::Body;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -40,7 +32,10 @@ use crate::{
     metrics::Upstream,
     net::{
         body::Incoming,
-        coalesce::{Outlet, coalesce},
+        h2::{
+            self, Reason,
+            client::{self, Pings, Requests},
+        },
         hop,
     },
     policy::protocol::{Http2, Keepalive},
@@ -54,11 +49,9 @@ const SETTINGS_LOOKS: u32 = 100;
 const SETTINGS_LOOK: Duration = Duration::from_millis(5);
 
 /// Longest header section of an answer. Envoy: 60 KiB.
-const MAX_HEADERS: u32 = 60 << 10;
+const MAX_HEADERS: usize = 60 << 10;
 
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// The connections to one endpoint.
 pub(super) struct Connections {
@@ -79,7 +72,7 @@ pub(super) struct Connections {
 }
 
 struct Connection {
-    sender: RefCell<SendRequest<Bytes>>,
+    requests: Requests,
     active: Cell<usize>,
     served: Cell<u64>,
     idle_since: Cell<Instant>,
@@ -141,14 +134,15 @@ impl Connections {
         let mut open = self.open.borrow_mut();
         let mut at = 0;
         while let Some(connection) = open.get(at) {
-            if !connection.takes_more() {
+            if !connection.requests.takes_more() {
                 // What is under way on it goes on.
                 open.remove(at);
                 continue;
             }
-            let said = connection.sender.borrow().current_max_send_streams();
-            self.streams.set(said);
-            let room = said.min(self.settings.max_streams as usize);
+            if let Some(said) = connection.requests.streams() {
+                self.streams.set(said as usize);
+            }
+            let room = self.streams.get().min(self.settings.max_streams as usize);
             if connection.active.get() < room {
                 let slot = Slot::on(connection, Some(connection.idle_since.get()));
                 if self
@@ -199,7 +193,7 @@ impl Connections {
         let made = match dial().await {
             Ok((stream, true)) => {
                 let local = local(&stream);
-                self.begin(stream, local, open).await
+                Ok(self.begin(stream, local, open))
             }
             Ok((stream, false)) => {
                 self.other.set(true);
@@ -221,47 +215,30 @@ impl Connections {
         slot
     }
 
-    async fn begin<S>(
-        &self,
-        stream: S,
-        local: Option<SocketAddr>,
-        open: Option<Open>,
-    ) -> Result<Rc<Connection>, Error>
+    fn begin<S>(&self, stream: S, local: Option<SocketAddr>, open: Option<Open>) -> Rc<Connection>
     where
         S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
-        let (io, outlet) = coalesce(stream, None);
-        let (sender, mut connection) = client::Builder::new()
-            .header_table_size(self.settings.hpack_table)
-            .initial_window_size(self.settings.stream_window)
-            .initial_connection_window_size(self.settings.connection_window)
-            .initial_max_send_streams(self.streams.get())
-            .max_header_list_size(MAX_HEADERS)
-            .enable_push(false)
-            .handshake(io)
-            .await
-            .map_err(|error| Error::of_stream(&error))?;
+        let (requests, connection) = client::connect(stream, &self.settings, MAX_HEADERS);
         let queue = open.as_ref().map(Open::queue);
         let metrics = Arc::clone(&self.metrics);
-        if let (Some(keepalive), Some(pings)) =
-            (self.settings.keepalive.clone(), connection.ping_pong())
-        {
-            let alive = keep_alive(pings, keepalive, Arc::clone(&metrics));
-            spawn_local(drive(connection, outlet, metrics, open, Some(alive)));
+        if let Some(keepalive) = self.settings.keepalive.clone() {
+            let alive = keep_alive(connection.pings(), keepalive, Arc::clone(&metrics));
+            spawn_local(drive(connection, metrics, open, Some(alive)));
         } else {
             let nobody = None::<std::future::Pending<()>>;
-            spawn_local(drive(connection, outlet, metrics, open, nobody));
+            spawn_local(drive(connection, metrics, open, nobody));
         }
         self.metrics.connections_active.inc();
         self.metrics.http2_connections.inc();
-        Ok(Rc::new(Connection {
-            sender: RefCell::new(sender),
+        Rc::new(Connection {
+            requests,
             active: Cell::new(0),
             served: Cell::new(0),
             idle_since: Cell::new(Instant::now()),
             local,
             queue,
-        }))
+        })
     }
 
     /// Closes connections that were idle too long.
@@ -275,7 +252,7 @@ impl Connections {
             if old {
                 self.metrics.idle_timeouts.inc();
             }
-            !old && connection.takes_more()
+            !old && connection.requests.takes_more()
         });
     }
 }
@@ -292,8 +269,7 @@ impl Drop for Dialing<'_> {
 
 /// Runs a connection until it ends, or until `alive` does; so long it is counted as `open`.
 async fn drive<S, A>(
-    mut connection: client::Connection<crate::net::coalesce::Coalesce<S>, Bytes>,
-    outlet: Outlet<S>,
+    mut connection: client::Connection<S>,
     metrics: Arc<Upstream>,
     open: Option<Open>,
     alive: Option<A>,
@@ -309,38 +285,23 @@ async fn drive<S, A>(
         {
             return Poll::Ready(());
         }
-        let polled = Pin::new(&mut connection).poll(cx);
-        // A broken socket is told to the connection by its next read.
-        let _ = outlet.drain(cx);
-        polled.map(drop)
+        connection.poll(cx)
     })
     .await;
     metrics.connections_active.dec();
     drop(open);
+    connection.close().await;
 }
 
 /// Ends when a ping is not answered in time.
-async fn keep_alive(mut pings: h2::PingPong, keepalive: Keepalive, metrics: Arc<Upstream>) {
+async fn keep_alive(mut pings: Pings, keepalive: Keepalive, metrics: Arc<Upstream>) {
     loop {
         tokio::time::sleep(keepalive.interval).await;
-        match tokio::time::timeout(keepalive.timeout, pings.ping(h2::Ping::opaque())).await {
-            Ok(Ok(_)) => {}
-            // The connection has ended, which its own future tells.
-            Ok(Err(_)) => return std::future::pending().await,
-            Err(_) => {
-                metrics.keepalive_timeouts.inc();
-                return;
-            }
+        let pinged = tokio::time::timeout(keepalive.timeout, pings.ping()).await;
+        if pinged.is_err() {
+            metrics.keepalive_timeouts.inc();
+            return;
         }
-    }
-}
-
-impl Connection {
-    /// The endpoint has neither said good-bye nor gone.
-    fn takes_more(&self) -> bool {
-        let mut cx = Context::from_waker(Waker::noop());
-        let ready = self.sender.borrow_mut().poll_ready(&mut cx);
-        !matches!(ready, Poll::Ready(Err(_)))
     }
 }
 
@@ -370,34 +331,30 @@ impl Slot {
     where
         B: Body<Data = Bytes, Error = Error> + Unpin + 'static,
     {
-        let sender = &self.connection.sender;
-        if let Err(error) = poll_fn(|cx| sender.borrow_mut().poll_ready(cx)).await {
-            return Err(Failed {
-                error: Error::of_stream(&error),
-                unsent: Some(request),
-            });
-        }
+        let requests = &self.connection.requests;
         let upgrade = request.headers().get(header::UPGRADE).cloned();
-        if upgrade.is_some() && !may_connect(sender).await {
+        if upgrade.is_some() && !may_connect(requests).await {
             return Err(Failed {
                 error: Error::Reset { refused: false },
                 unsent: None,
             });
         }
-        let (head, body) = request.into_parts();
-        let ended = body.is_end_stream();
-        let failed = |error: &h2::Error| Failed {
-            error: Error::of_stream(error),
-            unsent: None,
+        let ended = request.body().is_end_stream();
+        let (mut head, body) = request.into_parts();
+        let asked = ask(requests, &mut head, upgrade.as_ref(), ended);
+        let (sender, answer) = match asked {
+            Ok(asked) => asked,
+            Err(error) => {
+                return Err(Failed {
+                    error: error.of_upstream(),
+                    unsent: Some(Request::from_parts(head, body)),
+                });
+            }
         };
-        let (answer, send) = sender
-            .borrow_mut()
-            .send_request(Request::from_parts(framed(head), ()), ended)
-            .map_err(|error| failed(&error))?;
         let why = Rc::new(RefCell::new(None));
         if !ended {
             let upload = Upload {
-                send,
+                sender,
                 body,
                 held: None,
                 failed: Rc::clone(&why),
@@ -405,8 +362,7 @@ impl Slot {
             self.upload(upload);
         }
         match answer.await {
-            Ok(answer) => {
-                let (mut head, body) = answer.into_parts();
+            Ok((mut head, body)) => {
                 if let Some(protocol) = upgrade
                     && head.status == StatusCode::OK
                 {
@@ -414,13 +370,14 @@ impl Slot {
                     head.status = StatusCode::SWITCHING_PROTOCOLS;
                     head.headers.insert(header::UPGRADE, protocol);
                 }
-                let length = length(&head.headers);
-                let body = Incoming::stream(body, length, Side::Upstream);
+                let body = body.map_or_else(Incoming::empty, |body| {
+                    Incoming::stream(body, Side::Upstream)
+                });
                 Ok(Response::from_parts(head, body))
             }
             Err(error) => {
                 // What the client did to its request comes first.
-                let error = why.take().unwrap_or_else(|| Error::of_stream(&error));
+                let error = why.take().unwrap_or_else(|| error.of_upstream());
                 Err(Failed {
                     error,
                     unsent: None,
@@ -461,7 +418,7 @@ impl Drop for Slot {
 
 /// A request's body on its way. At most one piece of it waits here for the endpoint's window.
 struct Upload<B> {
-    send: SendStream<Bytes>,
+    sender: h2::Sender,
     body: B,
     held: Option<Bytes>,
     failed: Rc<RefCell<Option<Error>>>,
@@ -474,17 +431,15 @@ where
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             // What follows an endpoint's early answer and reset is not wanted.
-            if self.send.poll_reset(cx).is_ready() {
+            if self.sender.poll_reset(cx).is_ready() {
                 return Poll::Ready(());
             }
-            if let Some(data) = self.held.take() {
-                if self.window(cx).is_pending() {
-                    self.held = Some(data);
-                    return Poll::Pending;
-                }
+            if let Some(data) = &mut self.held {
                 let last = self.body.is_end_stream();
-                if self.send.send_data(data, last).is_err() || last {
-                    return Poll::Ready(());
+                match self.sender.poll_data(cx, data, last) {
+                    Poll::Ready(Ok(())) if !last => self.held = None,
+                    Poll::Ready(_) => return Poll::Ready(()),
+                    Poll::Pending => return Poll::Pending,
                 }
             }
             let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
@@ -492,19 +447,20 @@ where
             };
             match frame {
                 None => {
-                    let _ = self.send.send_data(Bytes::new(), true);
+                    // Nothing needs no window.
+                    let _ = self.sender.poll_data(cx, &mut Bytes::new(), true);
                     return Poll::Ready(());
                 }
                 Some(Err(error)) => {
                     *self.failed.borrow_mut() = Some(error);
-                    self.send.send_reset(Reason::CANCEL);
+                    self.sender.reset(Reason::CANCEL);
                     return Poll::Ready(());
                 }
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => self.held = Some(data),
                     Err(frame) => {
                         if let Ok(trailers) = frame.into_trailers() {
-                            let _ = self.send.send_trailers(trailers);
+                            let _ = self.sender.trailers(&trailers);
                             return Poll::Ready(());
                         }
                     }
@@ -512,80 +468,50 @@ where
             }
         }
     }
-
-    /// There is room in the endpoint's window, or will never be.
-    fn window(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        while self.send.capacity() == 0 {
-            self.send.reserve_capacity(1);
-            if self.send.capacity() > 0 {
-                break;
-            }
-            match self.send.poll_capacity(cx) {
-                Poll::Ready(Some(Ok(_))) => {}
-                Poll::Ready(_) => break,
-                Poll::Pending => return Poll::Pending,
-            }
-        }
-        Poll::Ready(())
-    }
 }
 
 /// Whether the endpoint takes an extended `CONNECT`, which its settings say: a connection that is new may have to wait for
 /// them.
-async fn may_connect(sender: &RefCell<SendRequest<Bytes>>) -> bool {
+async fn may_connect(requests: &Requests) -> bool {
     for _ in 0..SETTINGS_LOOKS {
-        if sender.borrow().is_extended_connect_protocol_enabled() {
-            return true;
+        if let Some(takes) = requests.takes_connect() {
+            return takes;
         }
         tokio::time::sleep(SETTINGS_LOOK).await;
     }
     false
 }
 
-/// What `content-length` says.
-fn length(headers: &HeaderMap) -> Option<u64> {
-    let value = headers.get(header::CONTENT_LENGTH)?;
-    value.to_str().ok()?.parse().ok()
-}
-
-/// The head as HTTP/2 has it (RFC 9113 §8.3.1): the host is the authority, and a connection's headers are none of a
-/// stream's.
-fn framed(mut head: request::Parts) -> request::Parts {
-    let host = head.headers.remove(header::HOST);
-    if let Some(protocol) = head.headers.get(header::UPGRADE)
-        && let Ok(protocol) = protocol.to_str()
-    {
-        // RFC 8441 §4: HTTP/2's way to ask for it.
-        head.extensions.insert(Protocol::from(protocol));
-        head.method = Method::CONNECT;
+/// Sends the head as HTTP/2 has it (RFC 9113 §8.3.1): the host is the authority, and a connection's headers are none of a
+/// stream's. `Err`: nothing was sent, and the head is as it was.
+fn ask(
+    requests: &Requests,
+    head: &mut request::Parts,
+    upgrade: Option<&HeaderValue>,
+    ended: bool,
+) -> Result<(h2::Sender, h2::Answer), h2::Error> {
+    if !requests.takes_more() {
+        return Err(h2::Error::Io);
     }
+    let authority = head.headers.remove(header::HOST);
     hop::strip(&mut head.headers);
-    hop::keep_from_table(&mut head.headers, &[REQUEST_ID, TRACEPARENT]);
     let secure = head
         .headers
         .get(FORWARDED_PROTO)
         .is_some_and(|it| it == "https");
-    let scheme = if secure { Scheme::HTTPS } else { Scheme::HTTP };
-    let authority = host.and_then(|host| Authority::from_maybe_shared(host).ok());
-    let mut parts = std::mem::take(&mut head.uri).into_parts();
-    let connects = head.method == Method::CONNECT && head.extensions.get::<Protocol>().is_none();
-    if let (Some(authority), true) = (&authority, connects) {
-        // RFC 9113 §8.5: a plain `CONNECT` has neither scheme nor path.
-        parts.authority = Some(authority.clone());
-        head.version = Version::HTTP_2;
-    } else if let Some(authority) = authority {
-        parts.authority = Some(authority);
-        parts.scheme = Some(scheme);
-        parts
-            .path_and_query
-            .get_or_insert_with(|| PathAndQuery::from_static("/"));
-        head.version = Version::HTTP_2;
-    } else {
-        // Without an authority there is none to send; `h2` then makes up the scheme by itself.
-        head.version = Version::HTTP_11;
-    }
-    head.uri = Uri::from_parts(parts).unwrap_or_default();
-    head
+    // RFC 9113 §8.5: a plain `CONNECT` has neither scheme nor path.
+    let plain = head.method == Method::CONNECT && upgrade.is_none();
+    let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
+    let asks = client::Head {
+        // RFC 8441 §4: HTTP/2's way to ask for an upgrade.
+        method: upgrade.map_or(&head.method, |_| &Method::CONNECT),
+        authority: authority.as_ref(),
+        path: (!plain).then_some(path),
+        secure,
+        protocol: upgrade,
+        headers: &head.headers,
+    };
+    requests.ask(&asks, ended)
 }
 
 impl fmt::Debug for Connections {

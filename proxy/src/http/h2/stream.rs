@@ -8,25 +8,24 @@ use std::{
 };
 
 use bytes::Bytes;
-use h2::{Reason, RecvStream, SendStream, ext::Protocol, server::SendResponse};
-use http::{
-    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header, request, response,
-};
+use http::{Method, Request, StatusCode, header, response};
 use http_body::{Body, Frame};
 
 use super::Connection;
 use crate::{
-    error::{Error, Side},
+    error::Side,
     http::{
         body::Download,
         client::{Client, Left},
         date,
         inject::Cut,
-        normalize::REQUEST_ID,
-        reply::SERVICE_TIME,
         serve,
     },
-    net::{body::Incoming, hop},
+    net::{
+        body::Incoming,
+        h2::{self, By, Reason, server},
+        hop,
+    },
 };
 
 /// How a request ended.
@@ -42,20 +41,28 @@ pub(super) enum Ended {
 pub(super) async fn run(
     connection: &Connection,
     client: Rc<Client>,
-    request: Request<RecvStream>,
-    mut respond: SendResponse<Bytes>,
+    request: server::Request,
 ) -> Ended {
-    let bodiless = request.method() == Method::HEAD;
-    let broken = if request.method() == Method::CONNECT {
+    let server::Request {
+        head,
+        body,
+        answer: mut sender,
+    } = request;
+    let bodiless = head.method == Method::HEAD;
+    let broken = if head.method == Method::CONNECT {
         // RFC 9113 §8.5: the far connection broke.
         Reason::CONNECT_ERROR
     } else {
         Reason::INTERNAL_ERROR
     };
-    let mut exchange = pin!(serve(Rc::clone(&client), settle(request)));
+    let body = body.map_or_else(Incoming::empty, |body| {
+        Incoming::stream(body, Side::Downstream)
+    });
+    let request = Request::from_parts(head, body);
+    let mut exchange = pin!(serve(Rc::clone(&client), request));
     let answer = poll_fn(|cx| {
         client.remember(cx.waker());
-        if let Poll::Ready(reset) = respond.poll_reset(cx) {
+        if let Poll::Ready(reset) = sender.poll_reset(cx) {
             gone(&client, reset);
             return Poll::Ready(None);
         }
@@ -71,7 +78,7 @@ pub(super) async fn run(
     };
     match answer.extensions().get() {
         Some(Cut::Stream) => {
-            respond.send_reset(Reason::INTERNAL_ERROR);
+            sender.reset(Reason::INTERNAL_ERROR);
             return ended(&client);
         }
         Some(Cut::Connection) => {
@@ -81,23 +88,18 @@ pub(super) async fn run(
         None => {}
     }
     let (head, body) = answer.into_parts();
-    let head = Response::from_parts(framed(head), ());
     let last = bodiless || body.is_end_stream();
-    match respond.send_response(head, last) {
-        Ok(send) if !last => {
-            let held = None;
-            Sender {
-                send,
-                body,
-                held,
-                broken,
-            }
-            .run(connection, &client)
-            .await;
+    // A stream that is gone needs no answer.
+    if sender.head(&framed(head), last).is_ok() && !last {
+        let held = None;
+        Upload {
+            sender,
+            body,
+            held,
+            broken,
         }
-        Ok(_) => {}
-        // The stream is gone, or the head is one that cannot be sent.
-        Err(_) => respond.send_reset(Reason::INTERNAL_ERROR),
+        .run(connection, &client)
+        .await;
     }
     ended(&client)
 }
@@ -109,54 +111,6 @@ fn ended(client: &Client) -> Ended {
     }
 }
 
-/// The request as the pipeline knows it.
-fn settle(request: Request<RecvStream>) -> Request<Incoming> {
-    let (mut head, body) = request.into_parts();
-    join_cookies(&mut head.headers);
-    upgrade(&mut head);
-    let length = length(&head.headers);
-    Request::from_parts(head, Incoming::stream(body, length, Side::Downstream))
-}
-
-/// RFC 8441 §5: an extended `CONNECT` is HTTP/2's way to ask for an upgrade; the pipeline knows HTTP/1's.
-fn upgrade(head: &mut request::Parts) {
-    let Some(protocol) = head.extensions.remove::<Protocol>() else {
-        return;
-    };
-    if let Ok(protocol) = HeaderValue::from_str(protocol.as_str()) {
-        head.method = Method::GET;
-        head.headers.insert(header::UPGRADE, protocol);
-        head.headers
-            .insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-    }
-}
-
-/// What `content-length` says.
-pub(super) fn length(headers: &HeaderMap) -> Option<u64> {
-    headers
-        .get(header::CONTENT_LENGTH)?
-        .to_str()
-        .ok()?
-        .parse()
-        .ok()
-}
-
-/// RFC 9113 §8.2.3: crumbs become one header for whoever does not speak HTTP/2.
-fn join_cookies(headers: &mut HeaderMap) {
-    let mut crumbs = headers.get_all(header::COOKIE).iter();
-    let (Some(first), Some(second)) = (crumbs.next(), crumbs.next()) else {
-        return;
-    };
-    let mut all = first.as_bytes().to_vec();
-    for crumb in std::iter::once(second).chain(crumbs) {
-        all.extend_from_slice(b"; ");
-        all.extend_from_slice(crumb.as_bytes());
-    }
-    if let Ok(joined) = HeaderValue::from_maybe_shared(Bytes::from(all)) {
-        headers.insert(header::COOKIE, joined);
-    }
-}
-
 /// RFC 9113 §8.2.2: a connection's headers are none of a stream's.
 fn framed(mut head: response::Parts) -> response::Parts {
     if head.status == StatusCode::SWITCHING_PROTOCOLS {
@@ -164,32 +118,30 @@ fn framed(mut head: response::Parts) -> response::Parts {
         head.status = StatusCode::OK;
     }
     hop::strip(&mut head.headers);
-    hop::keep_from_table(&mut head.headers, &[SERVICE_TIME, REQUEST_ID]);
     if let header::Entry::Vacant(date) = head.headers.entry(header::DATE) {
         date.insert(date::value());
     }
     head
 }
 
-fn gone(client: &Client, reset: Result<Reason, h2::Error>) {
+fn gone(client: &Client, reset: h2::Error) {
     match reset {
-        Ok(_) => client.leave(Left::Reset),
-        Err(error) if error.is_reset() && error.is_library() => client.leave(Left::Refused),
-        Err(error) if error.is_reset() => client.leave(Left::Reset),
-        Err(_) => {}
+        h2::Error::Reset(_, By::Us) => client.leave(Left::Refused),
+        h2::Error::Reset(..) => client.leave(Left::Reset),
+        _ => {}
     }
 }
 
 /// An answer's body on its way. At most one piece of it waits here for the client's window.
-struct Sender {
-    send: SendStream<Bytes>,
+struct Upload {
+    sender: h2::Sender,
     body: Download,
     held: Option<Bytes>,
     /// What the client is told when the body breaks off.
     broken: Reason,
 }
 
-impl Sender {
+impl Upload {
     async fn run(mut self, connection: &Connection, client: &Client) {
         poll_fn(|cx| {
             client.remember(cx.waker());
@@ -204,84 +156,47 @@ impl Sender {
 
     fn poll(&mut self, client: &Client, cx: &mut Context<'_>) -> Poll<()> {
         loop {
-            if let Poll::Ready(reset) = self.send.poll_reset(cx) {
+            if let Poll::Ready(reset) = self.sender.poll_reset(cx) {
                 gone(client, reset);
                 return Poll::Ready(());
             }
             if client.overdue().is_some() {
                 // The body is asked for its error, whether there is a window or not.
                 self.held = None;
-            } else if let Some(data) = self.held.take() {
-                if self.window(cx).is_pending() {
-                    // A client that reads nothing may still send; a failure is told by the next frame.
-                    let _ = self.body.poll_upload(cx);
-                    self.held = Some(data);
-                    return Poll::Pending;
-                }
-                if self.data(data).is_ready() {
-                    return Poll::Ready(());
+            } else if let Some(data) = &mut self.held {
+                // The last piece ends the stream with it.
+                let last = self.body.is_end_stream();
+                match self.sender.poll_data(cx, data, last) {
+                    Poll::Ready(Ok(())) if !last => self.held = None,
+                    Poll::Ready(_) => return Poll::Ready(()),
+                    Poll::Pending => {
+                        // A client that reads nothing may still send; a failure is told by the next frame.
+                        let _ = self.body.poll_upload(cx);
+                        return Poll::Pending;
+                    }
                 }
             }
             let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
                 return Poll::Pending;
             };
-            if self.take(frame).is_ready() {
-                return Poll::Ready(());
-            }
-        }
-    }
-
-    /// There is room in the client's window, or will never be.
-    fn window(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        while self.send.capacity() == 0 {
-            self.send.reserve_capacity(1);
-            match self.send.poll_capacity(cx) {
-                Poll::Ready(Some(Ok(_))) => {}
-                Poll::Ready(_) => return Poll::Ready(()),
-                Poll::Pending => return Poll::Pending,
-            }
-        }
-        Poll::Ready(())
-    }
-
-    /// `Ready`: it was the last.
-    fn take(&mut self, frame: Option<Result<Frame<Bytes>, Error>>) -> Poll<()> {
-        let Some(frame) = frame else {
-            return over(self.send.send_data(Bytes::new(), true));
-        };
-        let Ok(frame) = frame else {
-            self.send.send_reset(self.broken);
-            return Poll::Ready(());
-        };
-        match frame.into_data() {
-            // The last piece ends the stream with it.
-            Ok(data) if self.send.capacity() > 0 || data.is_empty() => self.data(data),
-            Ok(data) => {
-                self.send.reserve_capacity(1);
-                if self.send.capacity() > 0 {
-                    return self.data(data);
+            match frame.map(|frame| frame.map(Frame::into_data)) {
+                None => {
+                    // Nothing needs no window. A stream that is gone tells it by its record.
+                    let _ = self.sender.poll_data(cx, &mut Bytes::new(), true);
+                    return Poll::Ready(());
                 }
-                self.held = Some(data);
-                Poll::Pending
+                Some(Err(_)) => {
+                    self.sender.reset(self.broken);
+                    return Poll::Ready(());
+                }
+                Some(Ok(Ok(data))) => self.held = Some(data),
+                Some(Ok(Err(frame))) => {
+                    if let Ok(trailers) = frame.into_trailers() {
+                        let _ = self.sender.trailers(&trailers);
+                        return Poll::Ready(());
+                    }
+                }
             }
-            Err(frame) => match frame.into_trailers() {
-                Ok(trailers) => over(self.send.send_trailers(trailers)),
-                Err(_) => Poll::Pending,
-            },
         }
     }
-
-    fn data(&mut self, data: Bytes) -> Poll<()> {
-        let last = self.body.is_end_stream();
-        match self.send.send_data(data, last) {
-            Ok(()) if !last => Poll::Pending,
-            _ => Poll::Ready(()),
-        }
-    }
-}
-
-fn over(sent: Result<(), h2::Error>) -> Poll<()> {
-    // It cannot be sent: the client has gone, which its record says.
-    drop(sent);
-    Poll::Ready(())
 }

@@ -9,16 +9,13 @@ use std::{
     task::{Poll, Waker},
 };
 
-use bytes::Bytes;
-use h2::{RecvStream, server::SendResponse};
-use http::Request;
 use tokio::{task::spawn_local, time::Instant};
 
 use super::{
     Connection,
     stream::{self, Ended},
 };
-use crate::http::client::Client;
+use crate::{http::client::Client, net::h2::server::Request};
 
 /// Tasks without a request that an event loop keeps.
 const IDLE: usize = 512;
@@ -39,8 +36,7 @@ pub(super) struct Job {
     pub(super) connection: Rc<Connection>,
     pub(super) place: usize,
     pub(super) client: Rc<Client>,
-    pub(super) request: Request<RecvStream>,
-    pub(super) respond: SendResponse<Bytes>,
+    pub(super) request: Request,
     pub(super) begun: Instant,
 }
 
@@ -94,10 +90,9 @@ impl Job {
             place,
             client,
             request,
-            respond,
             begun,
         } = self;
-        if stream::run(&connection, client, request, respond).await == Ended::Reset {
+        if stream::run(&connection, client, request).await == Ended::Reset {
             connection.reset(begun);
         }
         connection.end(place);

@@ -17,14 +17,17 @@ use tokio::io::AsyncWrite;
 
 use super::{
     behind::{self, Writer},
-    buffer::{Inbox, Outbox},
     encode::{Encoder, Head},
     framing::{Decoder, Piece},
     head::{self, Limits},
 };
 use crate::{
     error::Error,
-    net::{body::Incoming, io::Stream},
+    net::{
+        body::Incoming,
+        buffer::{Inbox, Outbox},
+        io::Stream,
+    },
 };
 
 /// What waits to be written is no more than this before more of a body is asked for.

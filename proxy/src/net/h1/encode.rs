@@ -3,7 +3,8 @@
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode, Uri, Version, header};
 
-use super::{buffer::Outbox, head::Spelling};
+use super::head::Spelling;
+use crate::net::buffer::Outbox;
 use crate::policy::http1::Names;
 
 /// The framing of a body that goes out, and how far it has gone.

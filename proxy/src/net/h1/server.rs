@@ -15,13 +15,16 @@ use tokio::io::AsyncWrite;
 
 use super::{
     behind::{self, Writer},
-    buffer::{Inbox, Outbox},
     framing::{Decoder, Piece},
     head::{self, Limits, Refused, RequestHead},
 };
 use crate::{
     error::Error,
-    net::{body::Incoming, io::Stream},
+    net::{
+        body::Incoming,
+        buffer::{Inbox, Outbox},
+        io::Stream,
+    },
 };
 
 /// What a client may send ahead of its turn; then it is not read from until its turn comes.

@@ -28,12 +28,18 @@ const SHORT: usize = 16 << 10;
 const SPARES: usize = 128;
 const SPARE: usize = 32 << 10;
 
+/// The same for connections that carry many messages at once.
+const WIDE_SPARES: usize = 4;
+const WIDE_FROM: usize = SPARE + 1;
+const WIDE_SPARE: usize = 512 << 10;
+
 /// Pieces that one write takes at most.
 const PIECES: usize = 8;
 
 thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
     static SPARE_BUFFERS: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+    static WIDE_BUFFERS: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// What was read and not yet taken.
@@ -52,6 +58,8 @@ pub struct Outbox {
     rest: VecDeque<Bytes>,
     /// What carries the bytes may still hold some, as TLS does where its socket takes no more.
     held: bool,
+    /// It is of a connection that carries many messages at once.
+    wide: bool,
 }
 
 impl Inbox {
@@ -90,6 +98,14 @@ impl Inbox {
 }
 
 impl Outbox {
+    /// One of a connection that carries many messages at once: its buffers are larger.
+    pub fn wide() -> Self {
+        Self {
+            wide: true,
+            ..Self::default()
+        }
+    }
+
     /// Nothing is left to be written.
     pub fn is_empty(&self) -> bool {
         self.is_taken() && !self.held
@@ -113,12 +129,28 @@ impl Outbox {
     /// The buffer that heads are written to. Must not be used while a body's large pieces wait.
     pub fn head(&mut self) -> &mut Vec<u8> {
         debug_assert!(self.rest.is_empty(), "a head must not overtake a body");
-        if self.first.capacity() == 0
-            && let Some(spare) = SPARE_BUFFERS.with_borrow_mut(Vec::pop)
-        {
-            self.first = spare;
+        if self.first.capacity() == 0 {
+            let spare = if self.wide {
+                WIDE_BUFFERS.with_borrow_mut(Vec::pop)
+            } else {
+                None
+            };
+            if let Some(spare) = spare.or_else(|| SPARE_BUFFERS.with_borrow_mut(Vec::pop)) {
+                self.first = spare;
+            }
         }
         &mut self.first
+    }
+
+    /// Adds what `write` writes, in its turn.
+    pub fn put_with(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        if self.rest.is_empty() {
+            write(self.head());
+        } else {
+            let mut bytes = Vec::new();
+            write(&mut bytes);
+            self.rest.push_back(bytes.into());
+        }
     }
 
     /// Adds a few bytes.
@@ -203,12 +235,15 @@ impl Outbox {
     fn release(&mut self) {
         self.at = 0;
         let mut spare = std::mem::take(&mut self.first);
-        if spare.capacity() == 0 || spare.capacity() > SPARE {
-            return;
-        }
         spare.clear();
-        SPARE_BUFFERS.with_borrow_mut(|spares| {
-            if spares.len() < SPARES {
+        let (buffers, most) = match spare.capacity() {
+            0 => return,
+            1..=SPARE => (&SPARE_BUFFERS, SPARES),
+            WIDE_FROM..=WIDE_SPARE => (&WIDE_BUFFERS, WIDE_SPARES),
+            _ => return,
+        };
+        buffers.with_borrow_mut(|spares| {
+            if spares.len() < most {
                 spares.push(spare);
             }
         });
