@@ -12,6 +12,8 @@ pub mod hpack;
 mod link;
 pub mod server;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 pub use error::{By, Error, Reason};

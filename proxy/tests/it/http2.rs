@@ -402,6 +402,20 @@ fn a_call_that_is_answered_here_is_told_in_grpcs_way() {
 }
 
 #[test]
+fn a_request_whose_time_is_over_is_answered_in_full() {
+    let mut config = config(support::service(|mut wire| {
+        wire.message();
+        std::thread::sleep(PATIENCE);
+    }));
+    support::forward(&mut config).timeout = Some(Duration::from_millis(50));
+    let proxy = start(config);
+    let answer = Client::connect(proxy.address).get("/").unwrap();
+    assert_eq!(answer.status, StatusCode::GATEWAY_TIMEOUT);
+    assert_eq!(answer.headers["content-length"], "24");
+    assert_eq!(answer.body, "upstream request timeout");
+}
+
+#[test]
 fn a_head_request_is_answered_without_a_body() {
     let mut config = config(support::echo());
     config.listeners[0].manager_mut().unwrap().virtual_hosts[0].routes[0].action =

@@ -163,18 +163,15 @@ impl Upload {
             if client.overdue().is_some() {
                 // The body is asked for its error, whether there is a window or not.
                 self.held = None;
-            } else if let Some(data) = &mut self.held {
-                // The last piece ends the stream with it.
-                let last = self.body.is_end_stream();
-                match self.sender.poll_data(cx, data, last) {
-                    Poll::Ready(Ok(())) if !last => self.held = None,
-                    Poll::Ready(_) => return Poll::Ready(()),
-                    Poll::Pending => {
-                        // A client that reads nothing may still send; a failure is told by the next frame.
-                        let _ = self.body.poll_upload(cx);
-                        return Poll::Pending;
-                    }
-                }
+            } else if let Some(data) = self.held.take()
+                && self.send(data, cx).is_ready()
+            {
+                return Poll::Ready(());
+            }
+            if self.held.is_some() {
+                // A client that reads nothing may still send; a failure is told by the next frame.
+                let _ = self.body.poll_upload(cx);
+                return Poll::Pending;
             }
             let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
                 return Poll::Pending;
@@ -189,13 +186,31 @@ impl Upload {
                     self.sender.reset(self.broken);
                     return Poll::Ready(());
                 }
-                Some(Ok(Ok(data))) => self.held = Some(data),
+                Some(Ok(Ok(data))) => {
+                    if self.send(data, cx).is_ready() {
+                        return Poll::Ready(());
+                    }
+                }
                 Some(Ok(Err(frame))) => {
                     if let Ok(trailers) = frame.into_trailers() {
                         let _ = self.sender.trailers(&trailers);
                         return Poll::Ready(());
                     }
                 }
+            }
+        }
+    }
+
+    /// Sends the piece, or as much as there is a window for, and holds the rest. `Ready`: it was the last.
+    fn send(&mut self, mut data: Bytes, cx: &mut Context<'_>) -> Poll<()> {
+        // The last piece ends the stream with it.
+        let last = self.body.is_end_stream();
+        match self.sender.poll_data(cx, &mut data, last) {
+            Poll::Ready(Ok(())) if !last => Poll::Pending,
+            Poll::Ready(_) => Poll::Ready(()),
+            Poll::Pending => {
+                self.held = Some(data);
+                Poll::Pending
             }
         }
     }

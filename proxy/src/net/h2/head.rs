@@ -120,7 +120,9 @@ impl Section {
             if self.scheme.is_some() || self.path.is_some() {
                 return Err(Malformed);
             }
-            let authority = authority(&self.authority.ok_or(Malformed)?)?;
+            let authority = self.authority.filter(is_authority).ok_or(Malformed)?;
+            let authority = Bytes::copy_from_slice(authority.as_bytes());
+            let authority = Authority::from_maybe_shared(authority).map_err(|_| Malformed)?;
             head.uri = Uri::from(authority);
             return Ok(head);
         }
@@ -131,7 +133,9 @@ impl Section {
         head.uri = path(&self.path.ok_or(Malformed)?)?;
         if let Some(value) = self.authority {
             // RFC 9113 §8.3.1: it is what HTTP/1 calls the host. Several hosts stay what they are: an error.
-            authority(&value)?;
+            if !is_authority(&value) {
+                return Err(Malformed);
+            }
             if head.headers.get_all(header::HOST).iter().nth(1).is_none() {
                 head.headers.insert(header::HOST, value);
             }
@@ -218,13 +222,10 @@ fn is_of_scheme(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.')
 }
 
-fn authority(value: &HeaderValue) -> Result<Authority, Malformed> {
-    // RFC 9113 §8.3.1: without what names a user.
-    if value.as_bytes().contains(&b'@') {
-        return Err(Malformed);
-    }
-    let value = Bytes::copy_from_slice(value.as_bytes());
-    Authority::from_maybe_shared(value).map_err(|_| Malformed)
+/// RFC 3986 §3.2, without what names a user (RFC 9113 §8.3.1).
+fn is_authority(value: &HeaderValue) -> bool {
+    let is = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:[]%".contains(byte);
+    !value.is_empty() && value.as_bytes().iter().all(is)
 }
 
 fn path(value: &HeaderValue) -> Result<Uri, Malformed> {
