@@ -46,55 +46,31 @@ pub async fn run(
     let (Some(settings), Some(metrics)) = (local.snapshot.tcp.get(tcp), local.tcp.get(tcp)) else {
         return;
     };
-    metrics.connections.inc();
-    let mut log = Log::open(metrics, settings, origin, Instant::now());
-    let mut suffering = Suffering::begin(&core, settings, log.origin.source, log.start);
-    if !suffering.plan().is_empty() {
-        log.flags.set(Flags::FI);
-    }
-    if suffering.plan().refuse {
-        return downstream.abort();
-    }
-    let late = suffering.plan().accept_after;
-    if !late.is_zero() {
-        core.timer.sleep_until(log.start + late).await;
-    }
-    if suffering.plan().half_open {
-        return alone(&core, downstream, &mut suffering, &mut log).await;
-    }
-    let connection = suffering.connection();
-    let Some(upstream) = connect(&local, settings, connection, &mut log).await else {
-        return;
-    };
-    if let Some(from) = log.upstream_local {
-        suffering.number(from);
-    }
-    let sides = (downstream, upstream);
-    pass_on(&core, settings, sides, &mut suffering, &mut log).await;
+    let log = Log::open(metrics, settings, origin, Instant::now());
+    let suffering = Suffering::begin(&core, settings, log.origin.source, log.start);
+    serve(&core, &local, settings, downstream, log, suffering).await;
 }
 
 /// As [`run`], for a client that has been silent: when it speaks before the server does, nothing was passed on, and its
 /// connection comes back.
 pub async fn attend(
     core: &Rc<Core>,
-    local: &Rc<Local>,
+    local: &Local,
     tcp: usize,
     downstream: TcpStream,
     origin: Rc<Origin>,
 ) -> Option<TcpStream> {
     let settings = local.snapshot.tcp.get(tcp)?;
     let metrics = local.tcp.get(tcp)?;
-    let start = Instant::now();
-    let mut suffering = Suffering::begin(core, settings, origin.source, start);
+    let mut log = Log::open(metrics, settings, origin, Instant::now());
+    let mut suffering = Suffering::begin(core, settings, log.origin.source, log.start);
     if !suffering.plan().is_empty() {
         // What it meets begins with the connection, whoever speaks.
         let downstream = Side::Tcp(downstream);
-        run(Rc::clone(core), Rc::clone(local), tcp, downstream, origin).await;
+        serve(core, local, settings, downstream, log, suffering).await;
         return None;
     }
-    let mut log = Log::open(metrics, settings, origin, start);
-    let connection = suffering.connection();
-    let upstream = connect(local, settings, connection, &mut log).await;
+    let upstream = connect(local, settings, &suffering, &mut log).await;
     if let Some(Side::Tcp(server)) = &upstream {
         let is_clients_turn = tokio::select! {
             biased;
@@ -110,6 +86,36 @@ pub async fn attend(
     let sides = (Side::Tcp(downstream), upstream?);
     pass_on(core, settings, sides, &mut suffering, &mut log).await;
     None
+}
+
+/// Passes a connection on, whatever it suffers.
+async fn serve(
+    core: &Core,
+    local: &Local,
+    settings: &Tcp,
+    downstream: Side,
+    mut log: Log<'_>,
+    mut suffering: Suffering<'_>,
+) {
+    log.metrics.connections.inc();
+    if !suffering.plan().is_empty() {
+        log.flags.set(Flags::FI);
+    }
+    if suffering.plan().refuse {
+        return downstream.abort();
+    }
+    let late = suffering.plan().accept_after;
+    if !late.is_zero() {
+        core.timer.sleep_until(log.start + late).await;
+    }
+    if suffering.plan().half_open {
+        return alone(core, downstream, &mut suffering, &mut log).await;
+    }
+    let Some(upstream) = connect(local, settings, &suffering, &mut log).await else {
+        return;
+    };
+    let sides = (downstream, upstream);
+    pass_on(core, settings, sides, &mut suffering, &mut log).await;
 }
 
 /// Waits until a peer has said something, or has ended; nothing is taken.
@@ -171,13 +177,19 @@ async fn alone(
 }
 
 /// A connection to an endpoint of the cluster that the connection goes to; `None`: the log says why there is none.
-async fn connect(local: &Local, settings: &Tcp, ordinal: u64, log: &mut Log<'_>) -> Option<Side> {
+/// Who accepts it there learns its number.
+async fn connect(
+    local: &Local,
+    settings: &Tcp,
+    suffering: &Suffering<'_>,
+    log: &mut Log<'_>,
+) -> Option<Side> {
     let named = &*log.origin.server_name;
     let cluster = if settings.cluster_by_server_name && !named.is_empty() {
         let mut clusters = local.clusters.iter();
         clusters.find(|cluster| &*cluster.settings().name == named)
     } else {
-        let index = settings.cluster(ordinal);
+        let index = settings.cluster(suffering.connection());
         index.and_then(|index| local.clusters.get(index))
     };
     let Some(cluster) = cluster else {
@@ -223,6 +235,9 @@ async fn connect(local: &Local, settings: &Tcp, ordinal: u64, log: &mut Log<'_>)
                 host.site.report(Outcome::Connected, begin.elapsed());
                 metrics.connections_active.inc();
                 log.upstream_local = upstream.local_addr();
+                if let Some(from) = log.upstream_local {
+                    suffering.number(from);
+                }
                 log.turn = Some((turn, permit));
                 return Some(upstream);
             }
