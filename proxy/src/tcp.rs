@@ -230,14 +230,11 @@ async fn connect(
         log.attempts += 1;
         log.endpoint = Some(address);
         metrics.connections.inc();
-        match dial(address, cluster.settings(), metrics).await {
+        match dial(address, cluster.settings(), suffering, metrics).await {
             Ok(upstream) => {
                 host.site.report(Outcome::Connected, begin.elapsed());
                 metrics.connections_active.inc();
                 log.upstream_local = upstream.local_addr();
-                if let Some(from) = log.upstream_local {
-                    suffering.number(from);
-                }
                 log.turn = Some((turn, permit));
                 return Some(upstream);
             }
@@ -256,10 +253,18 @@ async fn connect(
     None
 }
 
-async fn dial(address: SocketAddr, settings: &Settings, metrics: &Upstream) -> Result<Side, Error> {
+async fn dial(
+    address: SocketAddr,
+    settings: &Settings,
+    suffering: &Suffering<'_>,
+    metrics: &Upstream,
+) -> Result<Side, Error> {
     let way = settings.way;
     let Some(tls) = &settings.tls else {
-        return dial::connect(address, way).await.map(Side::Tcp);
+        let number = |from| suffering.number(from);
+        let told: Option<&dyn Fn(SocketAddr)> = suffering.is_numbered().then_some(&number);
+        let connected = dial::connect_telling(address, way, told);
+        return connected.await.map(Side::Tcp);
     };
     let (stream, _) = dial::connect_tls(address, way, tls, None, &[], metrics).await?;
     Ok(Side::Other(Box::new(stream)))

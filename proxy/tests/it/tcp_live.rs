@@ -225,6 +225,31 @@ fn a_silent_connection_has_one_number_and_is_drawn_once() {
 }
 
 #[test]
+fn a_silent_connection_is_passed_on_under_its_number() {
+    let told = Arc::<Told>::default();
+    let numbers = Numbers::default();
+    let deps = || Deps {
+        observer: told.clone(),
+        numbers: numbers.clone(),
+        ..Deps::default()
+    };
+    let late = rule("late", Fault::SlowAccept(ms(1)));
+    let inner = Proxy::start(before_echo(vec![late]), deps()).unwrap();
+    let mut outer = attending(before_echo(Vec::new()));
+    outer.clusters = config(inner.address("main").unwrap()).clusters;
+    let outer = Proxy::start(outer, deps()).unwrap();
+    for _ in 0..20 {
+        let wire = numbered(&numbers, outer.address("main").unwrap());
+        assert_eq!(
+            told.await_last("4711.2 applied late"),
+            ["4711.2 considered late", "4711.2 applied late"]
+        );
+        told.0.lock().unwrap().clear();
+        drop(wire);
+    }
+}
+
+#[test]
 fn a_connection_bears_the_number_that_it_was_opened_with() {
     let told = Arc::<Told>::default();
     let numbers = Numbers::default();
