@@ -116,16 +116,11 @@ async fn serve(
         return;
     };
     if late && listener.inspect.late == Late::Attend {
-        let attended = attended(&core, &local, index, metrics, socket, origin);
-        if let Some(turn) = Box::pin(attended).await {
-            (socket, origin) = turn;
-        } else {
-            // Whoever passed it on tells of it.
-            if let Some(record) = record {
-                record.leave();
-            }
+        let attended = attended(&core, &local, index, metrics, socket, origin, &mut record);
+        let Some(turn) = Box::pin(attended).await else {
             return;
-        }
+        };
+        (socket, origin) = turn;
     }
     let chain = listener.any().or_else(|| listener.find(&origin.seen()));
     if let Some(record) = &mut record {
@@ -135,19 +130,8 @@ async fn serve(
     let Some(chain) = chain else {
         return metrics.no_chain.inc();
     };
-    let _place = match &chain.limit {
-        None => None,
-        Some(limit) => {
-            let metrics = core.connection_limit(&limit.stat_prefix);
-            let Some(place) = limit.enter() else {
-                metrics.limited.inc();
-                if let Some(delay) = limit.delay {
-                    tokio::time::sleep(delay).await;
-                }
-                return;
-            };
-            Some(Limited::new(place, metrics))
-        }
+    let Some(_place) = Limited::enter(&core, chain).await else {
+        return;
     };
     match chain.serve {
         Serve::Http(http) => {
@@ -191,7 +175,7 @@ async fn serve(
 }
 
 /// Waits for who speaks first on a connection whose client is silent. `None`: it was the server, or nobody, and it is over;
-/// else it is looked at once more, in what its client has said.
+/// else it is looked at once more, in what its client has said. Whoever has passed it on tells of it.
 async fn attended(
     core: &Rc<Core>,
     local: &Rc<Local>,
@@ -199,38 +183,62 @@ async fn attended(
     metrics: &Accepting,
     mut socket: TcpStream,
     origin: Rc<Origin>,
+    record: &mut Option<Box<Record>>,
 ) -> Option<(TcpStream, Rc<Origin>)> {
     let listener = local.snapshot.listeners.get(index)?;
     let chain = listener.any().or_else(|| listener.find(&origin.seen()));
-    let Some(Serve::Tcp(tcp)) = chain.filter(|it| it.tls.is_none()).map(|it| &it.serve) else {
+    let Some((chain, Serve::Tcp(tcp))) = chain
+        .filter(|it| it.tls.is_none())
+        .map(|it| (it, &it.serve))
+    else {
         return Some((socket, origin));
     };
+    let Some(place) = Limited::enter(core, chain).await else {
+        if let Some(record) = record {
+            record.known(&origin);
+            record.chosen(Some(chain));
+        }
+        return None;
+    };
     let peer = origin.direct;
-    socket = tcp::attend(core, local, *tcp, socket, origin).await?;
+    let Some(back) = tcp::attend(core, local, *tcp, socket, origin).await else {
+        leave(record.take());
+        return None;
+    };
+    drop(place);
+    socket = back;
     let looked = inspect::run(core, &listener.inspect, metrics, &mut socket, peer);
     let Looked { origin, .. } = looked.await?;
     Some((socket, origin))
 }
 
-/// A connection under a limit, counted until this is dropped.
-struct Limited {
-    metrics: Arc<ConnectionLimit>,
-    _place: Place,
-}
+/// A connection under its chain's limit, counted until this is dropped; without one, nothing is counted.
+struct Limited(Option<(Arc<ConnectionLimit>, Place)>);
 
 impl Limited {
-    fn new(place: Place, metrics: Arc<ConnectionLimit>) -> Self {
-        metrics.active.inc();
-        Self {
-            metrics,
-            _place: place,
+    /// `None`: it is one too many, and is to be closed; it has been kept waiting for as long as its chain says.
+    async fn enter(core: &Core, chain: &Chain) -> Option<Self> {
+        let Some(limit) = &chain.limit else {
+            return Some(Self(None));
+        };
+        let metrics = core.connection_limit(&limit.stat_prefix);
+        if let Some(place) = limit.enter() {
+            metrics.active.inc();
+            return Some(Self(Some((metrics, place))));
         }
+        metrics.limited.inc();
+        if let Some(delay) = limit.delay {
+            tokio::time::sleep(delay).await;
+        }
+        None
     }
 }
 
 impl Drop for Limited {
     fn drop(&mut self) {
-        self.metrics.active.dec();
+        if let Some((metrics, _)) = &self.0 {
+            metrics.active.dec();
+        }
     }
 }
 

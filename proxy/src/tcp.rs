@@ -71,11 +71,14 @@ pub async fn attend(
         return None;
     }
     let upstream = connect(local, settings, &suffering, &mut log).await;
+    let since = Instant::now();
     if let Some(Side::Tcp(server)) = &upstream {
         let is_clients_turn = tokio::select! {
             biased;
             () = speaks(server) => false,
             () = speaks(&downstream) => true,
+            // It is too old, or nobody has said anything for too long: it ends as one that is passed on.
+            () = until(core, ends(settings, log.start, since).into_iter().flatten().min()) => false,
         };
         if is_clients_turn {
             log.given_back = true;
@@ -84,7 +87,7 @@ pub async fn attend(
     }
     metrics.connections.inc();
     let sides = (Side::Tcp(downstream), upstream?);
-    pass_on(core, settings, sides, &mut suffering, &mut log).await;
+    pass_on(core, settings, sides, since, &mut suffering, &mut log).await;
     None
 }
 
@@ -115,7 +118,8 @@ async fn serve(
         return;
     };
     let sides = (downstream, upstream);
-    pass_on(core, settings, sides, &mut suffering, &mut log).await;
+    let since = Instant::now();
+    pass_on(core, settings, sides, since, &mut suffering, &mut log).await;
 }
 
 /// Waits until a peer has said something, or has ended; nothing is taken.
@@ -125,11 +129,27 @@ async fn speaks(tcp: &TcpStream) {
     let _ = tcp.peek(&mut byte).await;
 }
 
-/// Passes on what comes from the client (first) and from the endpoint.
+/// When a connection that began then has been idle too long, as no byte has moved since then; and when it is too old.
+fn ends(settings: &Tcp, start: Instant, moved: Instant) -> [Option<Instant>; 2] {
+    [
+        settings.idle_timeout.map(|idle| moved + idle),
+        settings.max_duration.map(|most| start + most),
+    ]
+}
+
+async fn until(core: &Core, at: Option<Instant>) {
+    match at {
+        Some(at) => core.timer.sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Passes on what comes from the client (first) and from the endpoint, of which none has since then.
 async fn pass_on(
     core: &Core,
     settings: &Tcp,
     (downstream, upstream): (Side, Side),
+    since: Instant,
     suffering: &mut Suffering<'_>,
     log: &mut Log<'_>,
 ) {
@@ -141,7 +161,7 @@ async fn pass_on(
         upstream,
         up: Flow::suffering(up, log.start, &core.timer),
         down: Flow::suffering(down, log.start, &core.timer),
-        moved: Instant::now(),
+        moved: since,
         core,
         log,
     };
@@ -381,8 +401,7 @@ impl Relay<'_, '_> {
     }
 
     fn poll_deadline(&mut self, cx: &mut Context<'_>, reset: Option<Instant>) -> Poll<End> {
-        let idle = self.settings.idle_timeout.map(|idle| self.moved + idle);
-        let age = self.settings.max_duration.map(|most| self.log.start + most);
+        let [idle, age] = ends(self.settings, self.log.start, self.moved);
         let Some(next) = idle.into_iter().chain(age).chain(reset).min() else {
             return Poll::Pending;
         };
