@@ -122,7 +122,7 @@ async fn serve(
         };
         (socket, origin) = turn;
     }
-    let chain = listener.any().or_else(|| listener.find(&origin.seen()));
+    let chain = listener.chain(&origin);
     if let Some(record) = &mut record {
         record.known(&origin);
         record.chosen(chain);
@@ -186,7 +186,7 @@ async fn attended(
     record: &mut Option<Box<Record>>,
 ) -> Option<(TcpStream, Rc<Origin>)> {
     let listener = local.snapshot.listeners.get(index)?;
-    let chain = listener.any().or_else(|| listener.find(&origin.seen()));
+    let chain = listener.chain(&origin);
     let Some((chain, Serve::Tcp(tcp))) = chain
         .filter(|it| it.tls.is_none())
         .map(|it| (it, &it.serve))
