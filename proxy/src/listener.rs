@@ -12,6 +12,7 @@ use tokio::{
     net::{TcpListener as Listener, TcpStream},
     task::spawn_local,
 };
+use tokio_rustls::server::TlsStream;
 
 use crate::{
     config::Late,
@@ -24,6 +25,7 @@ use crate::{
     net::{
         io::{Stream, Traffic},
         origin::Origin,
+        tls::{Server, Session},
     },
     snapshot::listener::{Chain, Place, Serve},
     tcp,
@@ -152,13 +154,9 @@ async fn serve(
                 let side = tcp::Side::Tcp(socket);
                 return Box::pin(tcp::run(core, local, tcp, side, origin)).await;
             };
-            let shaken = handshake::shake(&core, index, chain, tls, socket, origin.source);
-            let shaken = Box::pin(shaken).await;
-            core.handshakes(&listener.stat_prefix).count(&shaken);
-            if let (Err(failure), Some(record)) = (&shaken, &mut record) {
-                record.failed(failure);
-            }
-            if let Ok((stream, _)) = shaken {
+            let of = (index, &listener.stat_prefix);
+            let shaken = shaken(&core, of, (chain, tls), socket, &origin, &mut record).await;
+            if let Some((stream, _)) = shaken {
                 leave(record);
                 let side = tcp::Side::Other(Box::new(stream));
                 Box::pin(tcp::run(
@@ -242,6 +240,26 @@ impl Drop for Limited {
     }
 }
 
+/// Ends TLS on a connection to the listener with this index and this name of statistics. `None`: it could not be, which
+/// has been counted.
+async fn shaken(
+    core: &Core,
+    (index, stat_prefix): (usize, &Arc<str>),
+    (chain, tls): (&Chain, &Server),
+    socket: TcpStream,
+    origin: &Origin,
+    record: &mut Option<Box<Record>>,
+) -> Option<(TlsStream<TcpStream>, Session)> {
+    // On the heap: a connection that is idle must not own the memory of its handshake.
+    let shaken = handshake::shake(core, index, chain, tls, socket, origin.source);
+    let shaken = Box::pin(shaken).await;
+    core.handshakes(stat_prefix).count(&shaken);
+    if let (Err(failure), Some(record)) = (&shaken, record) {
+        record.failed(failure);
+    }
+    shaken.ok()
+}
+
 async fn serve_http(
     core: &Rc<Core>,
     local: &Rc<Local>,
@@ -255,18 +273,10 @@ async fn serve_http(
     let peer = origin.source;
     let traffic = Arc::<Traffic>::default();
     let (stream, session) = if let Some(tls) = &chain.tls {
-        // On the heap: a connection that is idle must not own the memory of its handshake.
-        let shaken = handshake::shake(&core, index, chain, tls, socket, peer);
-        let shaken = Box::pin(shaken).await;
-        core.handshakes(stat_prefix).count(&shaken);
-        let (tls, mut session) = match shaken {
-            Ok(shaken) => shaken,
-            Err(failure) => {
-                if let Some(record) = &mut record {
-                    record.failed(&failure);
-                }
-                return;
-            }
+        let of = (index, stat_prefix);
+        let shaken = shaken(&core, of, (chain, tls), socket, origin, &mut record).await;
+        let Some((tls, mut session)) = shaken else {
+            return;
         };
         session.inspected = !origin.server_name.is_empty();
         let stream = Stream::over(Box::new(tls), traffic);
