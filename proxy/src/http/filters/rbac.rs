@@ -54,8 +54,7 @@ fn subject<'a>(log: &'a Log, head: &'a request::Parts) -> Subject<'a> {
         request: inject::view(log, &head.headers),
         destination: client.local.get().unwrap_or(client.peer),
         server_name: session
-            .filter(|session| session.inspected)
-            .and_then(|session| session.sni.as_deref())
+            .and_then(net::tls::Session::asked_name)
             .unwrap_or_default(),
         peer,
         connected: client.peer.ip(),
