@@ -19,7 +19,7 @@ use crate::{
     drain::{Phase, Watch},
     http::{
         core::{Core, Local},
-        server::{self, Ends},
+        server,
     },
     metrics::{ConnectionLimit, Listener as Accepting},
     net::{
@@ -270,7 +270,6 @@ async fn serve_http(
     mut record: Option<Box<Record>>,
 ) {
     let (core, local) = (Rc::clone(core), Rc::clone(local));
-    let peer = origin.source;
     let traffic = Arc::<Traffic>::default();
     let (stream, session) = if let Some(tls) = &chain.tls {
         let of = (index, stat_prefix);
@@ -287,12 +286,7 @@ async fn serve_http(
     if let Some(record) = &mut record {
         record.served(stream.traffic(), session.as_ref());
     }
-    let ends = Ends {
-        peer,
-        direct: origin.direct,
-        local: origin.destination,
-    };
-    server::run(core, local, http, stream, session, ends).await;
+    server::run(core, local, http, stream, session, origin).await;
 }
 
 /// The TCP proxy tells of the connection.

@@ -287,7 +287,7 @@ impl Source for View<'_> {
         match of {
             Peer::DownstreamRemote => Some(self.log.remote.unwrap_or(self.log.client.peer)),
             Peer::DownstreamDirectRemote => Some(self.log.client.peer),
-            Peer::DownstreamLocal | Peer::DownstreamDirectLocal => self.log.client.local.get(),
+            Peer::DownstreamLocal | Peer::DownstreamDirectLocal => Some(self.log.client.local),
             Peer::UpstreamHost | Peer::UpstreamRemote => self.log.upstream,
             Peer::UpstreamLocal => self.log.upstream_local,
         }

@@ -52,13 +52,13 @@ fn subject<'a>(log: &'a Log, head: &'a request::Parts) -> Subject<'a> {
     });
     Subject {
         request: inject::view(log, &head.headers),
-        destination: client.local.get().unwrap_or(client.peer),
+        destination: client.local,
         server_name: session
             .and_then(net::tls::Session::asked_name)
             .unwrap_or_default(),
         peer,
         connected: client.peer.ip(),
-        direct: client.direct.get().ip(),
+        direct: client.direct.ip(),
         client: log.remote.unwrap_or(client.peer).ip(),
     }
 }
