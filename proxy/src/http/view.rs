@@ -286,7 +286,7 @@ impl Source for View<'_> {
     fn address(&self, of: Peer) -> Option<SocketAddr> {
         match of {
             Peer::DownstreamRemote => Some(self.log.remote.unwrap_or(self.log.client.peer)),
-            Peer::DownstreamDirectRemote => Some(self.log.client.peer),
+            Peer::DownstreamDirectRemote => Some(self.log.client.direct),
             Peer::DownstreamLocal | Peer::DownstreamDirectLocal => Some(self.log.client.local),
             Peer::UpstreamHost | Peer::UpstreamRemote => self.log.upstream,
             Peer::UpstreamLocal => self.log.upstream_local,

@@ -73,6 +73,18 @@ fn says(name: &'static str) -> SocketAddr {
     service(move |mut wire| wire.send(name))
 }
 
+/// A log to this file.
+fn log(path: &std::path::Path, format: &str) -> AccessLog {
+    AccessLog {
+        target: Target::File(path.to_owned()),
+        line: Line::Text {
+            format: Format::compile(format).unwrap(),
+            unset: "-",
+        },
+        filter: None,
+    }
+}
+
 const TLS: Inspector = Inspector::Tls {
     most: Inspector::LONGEST_HELLO,
 };
@@ -348,14 +360,7 @@ fn a_silent_connection_that_is_refused_when_it_speaks_is_logged() {
     let path = folder.path().join("log");
     let proxy = Inspector::Proxy { optional: false };
     let mut config = before_silence(proxy, |_, _| {});
-    config.listeners[0].access_logs = vec![AccessLog {
-        target: Target::File(path.clone()),
-        line: Line::Text {
-            format: Format::compile("%BYTES_RECEIVED%\n").unwrap(),
-            unset: "-",
-        },
-        filter: None,
-    }];
+    config.listeners[0].access_logs = vec![log(&path, "%BYTES_RECEIVED%\n")];
     let proxy = start(config);
     let mut wire = proxy.connect();
     std::thread::sleep(Duration::from_millis(60));
@@ -405,6 +410,28 @@ fn a_proxy_header_tells_who_the_client_is_and_is_taken_off() {
     let mut wire = running.connect();
     wire.send("hello, no header");
     assert_eq!(wire.rest(), b"near");
+}
+
+#[test]
+fn a_log_tells_the_client_of_a_proxy_header_from_whoever_sent_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log");
+    let mut http = answers("http");
+    let Serve::Http(manager) = &mut http.serve else {
+        panic!("it is served as HTTP");
+    };
+    let format = "%DOWNSTREAM_REMOTE_ADDRESS% %DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%\n";
+    manager.access_logs = vec![log(&path, format)];
+    let proxy = Inspector::Proxy { optional: false };
+    let running = start(listener(&[proxy], vec![http], None, &[]));
+    let mut wire = running.connect();
+    wire.send("PROXY TCP4 203.0.113.7 10.0.0.1 4096 80\r\nGET / HTTP/1.1\r\nhost: a\r\n\r\n");
+    assert_eq!(wire.message().unwrap().body, "http");
+    running.handle.shutdown();
+    assert_eq!(
+        std::fs::read_to_string(path).unwrap(),
+        "203.0.113.7:4096 127.0.0.1\n"
+    );
 }
 
 #[test]
