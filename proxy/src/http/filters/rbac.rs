@@ -5,7 +5,6 @@ use http::{StatusCode, request};
 
 use super::{super::log::Log, Reply};
 use crate::{
-    http::inject,
     net,
     observe::Flags,
     policy::rbac::{Compiled, Peer, Subject},
@@ -51,7 +50,7 @@ fn subject<'a>(log: &'a Log, head: &'a request::Parts) -> Subject<'a> {
         })
     });
     Subject {
-        request: inject::view(log, &head.headers),
+        request: super::view(head),
         destination: client.local,
         server_name: session
             .and_then(net::tls::Session::asked_name)
