@@ -57,6 +57,8 @@ struct Load {
 /// Where requests wait for one of a pool's connections to be free, or for room for another.
 #[derive(Debug, Default)]
 pub struct Line {
+    /// Connections of the pool.
+    connections: Cell<u32>,
     waiting: Cell<u32>,
     freed: Notify,
 }
@@ -152,8 +154,8 @@ impl Site {
         }
     }
 
-    /// A connection is made, where limits allow it; always, if it is the first of an endpoint, or `alone`: those that there
-    /// are take no requests any more.
+    /// A connection is made, where limits allow it; always, if it is the first of its pool, as in Envoy, or `alone`: those
+    /// that there are take no requests any more.
     pub fn open(&self, priority: Priority, alone: bool, line: &Rc<Line>) -> Option<Open> {
         let connections = self.load.connections.get();
         let limits = &self.roster.settings().limits;
@@ -161,9 +163,11 @@ impl Site {
             .host_connections
             .is_none_or(|most| connections < most);
         let permit = self.permit(Kind::Connections, priority).filter(|_| fits);
-        if permit.is_none() && connections > 0 && !alone {
+        let others = line.connections.get();
+        if permit.is_none() && others > 0 && !alone {
             return None;
         }
+        line.connections.set(others + 1);
         self.load.connections.set(connections + 1);
         Some(Open {
             load: Rc::clone(&self.load),
@@ -304,8 +308,9 @@ impl Drop for Turn {
 
 impl Drop for Open {
     fn drop(&mut self) {
-        let connections = &self.load.connections;
-        connections.set(connections.get().saturating_sub(1));
+        for connections in [&self.load.connections, &self.line.connections] {
+            connections.set(connections.get().saturating_sub(1));
+        }
         self.load.room();
     }
 }

@@ -341,6 +341,25 @@ fn who_cannot_use_a_free_connection_does_not_keep_it_from_others() {
 }
 
 #[test]
+fn idle_connections_of_one_priority_do_not_keep_the_other_from_its_first() {
+    let (_, at) = Actor::start(200);
+    let mut config = over(&[at]);
+    config.clusters[0].limits.host_connections = Some(1);
+    let manager = config.listeners[0].manager_mut().unwrap();
+    let urgent = Forward {
+        priority: Priority::High,
+        ..Forward::to("up")
+    };
+    let routes = &mut manager.virtual_hosts[0].routes;
+    routes.insert(0, route("/urgent", urgent));
+    let running = start(config);
+    assert_eq!(running.get("/").status(), 200);
+    assert_eq!(running.get("/urgent").status(), 200);
+    assert_eq!(running.get("/").status(), 200);
+    assert_eq!(running.metric("envoy_cluster_upstream_cx_total"), 2);
+}
+
+#[test]
 fn requests_that_come_together_do_not_wait_for_each_others_connections() {
     // One that waits to be accepted is all it takes: others get no answer at all.
     let full = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
