@@ -4,29 +4,22 @@
 use std::{
     collections::{BTreeMap, HashMap},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::AtomicU64},
     time::Duration,
 };
 
-use arc_swap::{ArcSwap, Cache};
 use http::{HeaderName, HeaderValue, StatusCode};
-use tokio::sync::watch;
 
 use crate::{
-    access_log::{Logs, sink::Sinks},
+    access_log::Logs,
     cluster::{self, roster::Roster},
-    config::{self, Address, Config, Direction, Place, Problem},
+    config::{self, Address, Config, Place, Problem},
     draw::Draw,
-    metrics::Registry,
     net::{dial::Way, tls},
-    observe::{Observer, Silent},
     policy::{
         balance::subset::Metadata,
         breaker::Priority,
-        fault::{self, Book, Counters},
+        fault::{self, Counters},
         headers::Mutations,
         http1::Http1,
         matcher, mirror,
@@ -43,14 +36,19 @@ pub mod calls;
 pub mod filters;
 pub mod headers;
 pub mod hosts;
+mod lasting;
 pub mod listener;
 pub mod pressure;
+mod publish;
 pub mod rate_limit;
 pub mod replies;
 mod shelf;
 pub mod target;
 pub mod tcp;
 pub mod tries;
+
+pub use lasting::Lasting;
+pub use publish::{Publisher, Reader};
 
 use calls::Calls;
 use filters::Filters;
@@ -294,166 +292,6 @@ pub struct Mirror {
     pub set: Vec<(HeaderName, HeaderValue)>,
     /// Headers that are removed from copies.
     pub remove: Vec<HeaderName>,
-}
-
-/// The endpoints of clusters, by name, and what is known of them.
-struct Rosters {
-    observer: Arc<dyn Observer>,
-    registry: Arc<Registry>,
-    known: Mutex<HashMap<Arc<str>, Arc<Roster>>>,
-}
-
-/// What outlives configurations.
-#[derive(Debug, Default)]
-pub struct Lasting {
-    /// Where access logs are written.
-    pub sinks: Sinks,
-    rosters: Rosters,
-    faults: Book,
-    known: filters::Known,
-    arrivals: Mutex<HashMap<Arc<str>, Arc<AtomicU64>>>,
-    live: Mutex<HashMap<Arc<str>, tcp::Live>>,
-    connections: Mutex<HashMap<String, Arc<AtomicU64>>>,
-    calls: Mutex<HashMap<Caller, Arc<Calls>>>,
-    ids: AtomicU64,
-    /// Contexts of TLS.
-    pub tls: tls::Store,
-}
-
-/// Who calls whom.
-type Caller = (Arc<str>, Arc<str>);
-
-/// Swaps snapshots.
-#[derive(Debug)]
-pub struct Publisher(Arc<ArcSwap<Snapshot>>);
-
-/// Loads the current snapshot; a comparison, as long as it has not been swapped.
-#[derive(Debug, Clone)]
-pub struct Reader(Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>);
-
-impl Publisher {
-    /// Begins with this one.
-    pub fn new(snapshot: Snapshot) -> Self {
-        Self(Arc::new(ArcSwap::from_pointee(snapshot)))
-    }
-
-    /// From now on it is this one.
-    pub fn publish(&self, snapshot: Snapshot) {
-        let snapshot = Arc::new(snapshot);
-        self.0.store(Arc::clone(&snapshot));
-        for tcp in &snapshot.tcp {
-            tcp.go_live();
-        }
-    }
-
-    /// The current one.
-    pub fn current(&self) -> Arc<Snapshot> {
-        self.0.load_full()
-    }
-
-    /// For an event loop.
-    pub fn reader(&self) -> Reader {
-        Reader(Cache::new(Arc::clone(&self.0)))
-    }
-}
-
-impl Reader {
-    /// The current one.
-    pub fn load(&mut self) -> &Arc<Snapshot> {
-        self.0.load()
-    }
-}
-
-impl Lasting {
-    /// Nothing yet. The observer is told of endpoints, and their counts go into the registry.
-    pub fn new(observer: Arc<dyn Observer>, registry: Arc<Registry>) -> Self {
-        Self {
-            rosters: Rosters {
-                observer,
-                registry,
-                known: Mutex::default(),
-            },
-            ..Self::default()
-        }
-    }
-
-    /// A number that no other caller gets.
-    pub fn id(&self) -> u64 {
-        self.ids.fetch_add(1, Ordering::Relaxed)
-    }
-
-    fn arrivals(&self, listener: &Arc<str>) -> Arc<AtomicU64> {
-        let mut arrivals = self.arrivals.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(arrivals.entry(Arc::clone(listener)).or_default())
-    }
-
-    /// What connections of a listener suffer; at first this.
-    fn live(&self, listener: &Arc<str>, faults: &Arc<fault::tcp::Rules>) -> tcp::Live {
-        let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = live
-            .entry(Arc::clone(listener))
-            .or_insert_with(|| Arc::new(watch::Sender::new(Arc::clone(faults))));
-        Arc::clone(known)
-    }
-
-    fn connections(&self, limit: &str) -> Arc<AtomicU64> {
-        let connections = self.connections.lock();
-        let mut connections = connections.unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(connections.entry(limit.to_owned()).or_default())
-    }
-
-    fn calls(&self, place: Option<&Place>) -> Option<Arc<Calls>> {
-        let place = place.filter(|place| place.direction == Direction::Outbound)?;
-        let key = (Arc::clone(&place.caller), Arc::clone(&place.service));
-        let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
-        Some(Arc::clone(calls.entry(key).or_default()))
-    }
-}
-
-impl Rosters {
-    /// A cluster's endpoints, with what is known of them; the same, where nothing of it has changed.
-    fn of(&self, settings: &Arc<cluster::Settings>) -> Arc<Roster> {
-        let rosters = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = rosters.get(&settings.name);
-        if let Some(same) = before.filter(|before| before.settings() == settings) {
-            return Arc::clone(same);
-        }
-        let metrics = before.map_or_else(
-            || self.registry.membership(&settings.name),
-            |before| Arc::clone(before.metrics()),
-        );
-        Arc::new(Roster::new(
-            Arc::clone(settings),
-            before.map(AsRef::as_ref),
-            metrics,
-            Arc::clone(&self.observer),
-        ))
-    }
-
-    fn keep(&self, rosters: &[Arc<Roster>]) {
-        let mut kept = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        for roster in rosters {
-            kept.insert(Arc::clone(&roster.settings().name), Arc::clone(roster));
-        }
-    }
-}
-
-impl Default for Rosters {
-    fn default() -> Self {
-        Self {
-            observer: Arc::new(Silent),
-            registry: Arc::default(),
-            known: Mutex::default(),
-        }
-    }
-}
-
-impl std::fmt::Debug for Rosters {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Rosters")
-            .field("known", &self.known)
-            .finish_non_exhaustive()
-    }
 }
 
 impl Snapshot {
