@@ -4,8 +4,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    sync::{Arc, atomic::AtomicU64},
-    time::Duration,
+    sync::Arc,
 };
 
 use http::{HeaderName, HeaderValue, StatusCode};
@@ -13,20 +12,13 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use crate::{
     access_log::Logs,
     cluster::{self, roster::Roster},
-    config::{self, Address, Config, Place, Problem},
-    draw::Draw,
+    config::{self, Address, Config, Problem},
     net::{dial::Way, tls},
     policy::{
         balance::subset::Metadata,
-        breaker::Priority,
         fault::{self, Counters},
         headers::Mutations,
-        http1::Http1,
-        matcher, mirror,
-        origin::Origin,
-        path::Normalization,
-        protocol::{Codec, Http2, Upgrade},
-        redirect,
+        matcher, mirror, redirect,
         rewrite::{CompiledHost, CompiledPath, CompiledRedirect, Redirect},
         sticky,
     },
@@ -38,19 +30,22 @@ pub mod headers;
 pub mod hosts;
 mod lasting;
 pub mod listener;
+mod manager;
 pub mod pressure;
 mod publish;
 pub mod rate_limit;
 pub mod replies;
+mod route;
 mod shelf;
 pub mod target;
 pub mod tcp;
 pub mod tries;
 
 pub use lasting::Lasting;
+pub use manager::{Http, Manager, StripPort};
 pub use publish::{Publisher, Reader};
+pub use route::{Action, Faults, Forward, Mirror, Passed, Route};
 
-use calls::Calls;
 use filters::Filters;
 use hosts::Hosts;
 use listener::{Chain, Listener, Serve};
@@ -79,219 +74,6 @@ pub struct Snapshot {
     /// All mirrors of all routes: their index is what an event loop's state is kept by.
     pub mirrors: Vec<Arc<Mirror>>,
     names: HashMap<Arc<str>, usize>,
-}
-
-/// What is done with the requests of a chain.
-#[derive(Debug)]
-pub struct Http {
-    /// The name of its listener.
-    pub name: Arc<str>,
-    /// The name of its statistics.
-    pub stat_prefix: Arc<str>,
-    /// Its sidecar.
-    pub place: Option<Place>,
-    /// The manager's plain settings.
-    pub manager: Manager,
-    /// Its routes.
-    pub hosts: Hosts,
-    /// What requests without a route pass.
-    pub filters: Arc<Filters>,
-    /// Counts arrivals: ordinals of requests that are not scheduled.
-    pub arrivals: Arc<AtomicU64>,
-    /// Counts equal calls; `None`: it is not a caller's.
-    pub calls: Option<Arc<Calls>>,
-}
-
-/// Settings of the HTTP connection manager that need no compiling.
-#[derive(Debug)]
-pub struct Manager {
-    /// The `server` header of answers.
-    pub server_name: Option<HeaderValue>,
-    /// A request without `x-request-id` is given one.
-    pub generate_request_id: bool,
-    /// See [`config::HttpManager::preserve_request_id`].
-    pub preserve_request_id: bool,
-    /// See [`config::HttpManager::answer_request_id`].
-    pub answer_request_id: bool,
-    /// See [`config::HttpManager::origin`].
-    pub origin: Origin,
-    /// See [`config::HttpManager::http1`].
-    pub http1: Http1,
-    /// See [`config::HttpManager::idle_timeout`].
-    pub idle_timeout: Option<Duration>,
-    /// See [`config::HttpManager::stream_idle_timeout`].
-    pub stream_idle_timeout: Option<Duration>,
-    /// See [`config::HttpManager::max_stream_duration`].
-    pub max_stream_duration: Option<Duration>,
-    /// See [`config::HttpManager::request_timeout`].
-    pub request_timeout: Option<Duration>,
-    /// See [`config::HttpManager::request_headers_timeout`].
-    pub request_headers_timeout: Option<Duration>,
-    /// See [`config::HttpManager::upgrades`].
-    pub upgrades: Vec<String>,
-    /// See [`config::HttpManager::max_request_headers`].
-    pub max_request_headers: usize,
-    /// See [`config::HttpManager::accept_http_10`].
-    pub accept_http_10: bool,
-    /// See [`config::HttpManager::codec`].
-    pub codec: Codec,
-    /// See [`config::HttpManager::http2`].
-    pub http2: Http2,
-    /// See [`config::HttpManager::access_logs`].
-    pub access: Logs,
-    /// See [`config::HttpManager::local_replies`].
-    pub replies: Replies,
-    /// See [`config::HttpManager::client_cert`].
-    pub client_cert: config::ClientCert,
-    /// What is done with paths before they are routed.
-    pub path: Normalization,
-    /// The port that is taken off hosts; `None`: it stays.
-    pub strip_port: Option<StripPort>,
-    /// A dot at the end of the host is taken off.
-    pub strip_trailing_dot: bool,
-    /// Appended to `via`.
-    pub via: Option<HeaderValue>,
-    /// An answer's own `server` header stays.
-    pub server_if_absent: bool,
-    /// Neither side is told what was rewritten, and how long it takes.
-    pub quiet: bool,
-    /// See [`config::Signature::respects_expected_timeout`].
-    pub respects_expected_timeout: bool,
-}
-
-/// Which port is taken off hosts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StripPort {
-    /// Any.
-    Any,
-    /// This one.
-    Own(u16),
-}
-
-/// A route, ready to be asked.
-#[derive(Debug)]
-pub struct Route {
-    /// Its name.
-    pub name: String,
-    /// Which requests.
-    pub matcher: matcher::Compiled,
-    /// Which share of them: those whose draw is below it.
-    pub share: Option<(Draw, f64)>,
-    /// What is done.
-    pub action: Action,
-    /// What its requests pass, unless their target says otherwise.
-    pub passed: Passed,
-    /// What is done to headers, after the target's own.
-    pub levels: Vec<Arc<headers::Level>>,
-    /// The target's own are done last.
-    pub target_last: bool,
-    /// What the body of its own answer becomes.
-    pub body: Option<replies::Format>,
-    /// What is done to answers looks at the request's headers.
-    pub recalls: bool,
-}
-
-/// What requests pass.
-#[derive(Debug)]
-pub struct Passed {
-    /// Filters.
-    pub filters: Arc<Filters>,
-    /// Faults.
-    pub faults: Faults,
-}
-
-/// Fault rules and their counts.
-#[derive(Debug)]
-pub struct Faults {
-    /// The rules.
-    pub rules: fault::Rules,
-    /// Their counts.
-    pub counters: Counters,
-    /// There are some that a request meets once.
-    pub at_request: bool,
-    /// There are some that each attempt meets.
-    pub at_attempt: bool,
-}
-
-/// What is done with a routed request.
-#[derive(Debug)]
-pub enum Action {
-    /// It is sent on.
-    Forward(Forward),
-    /// It is answered here.
-    Respond(StatusCode, String),
-    /// Its client is sent elsewhere.
-    Redirect(StatusCode, CompiledRedirect),
-    /// Nothing.
-    Nothing,
-}
-
-/// How a request is sent on.
-#[derive(Debug)]
-pub struct Forward {
-    /// Its clusters.
-    pub targets: Targets,
-    /// The status of the answer where the cluster is not there.
-    pub not_found: StatusCode,
-    /// The whole answer must have come within this, from the request's end.
-    pub timeout: Option<Duration>,
-    /// That, as `x-envoy-expected-rq-timeout-ms`.
-    pub timeout_ms: Option<HeaderValue>,
-    /// In place of the manager's.
-    pub idle_timeout: Option<Duration>,
-    /// Upstreams are told which try it is.
-    pub attempt_count: bool,
-    /// Clients are told how many tries there were.
-    pub attempt_count_in_answer: bool,
-    /// How often it is tried, and for how long.
-    pub tries: Box<Tries>,
-    /// Replaces the path, or a part of it.
-    pub path_rewrite: Option<CompiledPath>,
-    /// Replaces the host.
-    pub host_rewrite: Option<CompiledHost>,
-    /// The host that was asked for is appended to `x-forwarded-host` where it is replaced.
-    pub append_forwarded_host: bool,
-    /// Upstreams' redirects that are followed here.
-    pub redirects: Option<Box<redirect::Compiled>>,
-    /// Upgrades that are allowed, or not, whatever the manager says.
-    pub upgrades: Vec<Upgrade>,
-    /// Indexes into [`Snapshot::mirrors`].
-    pub mirrors: Vec<usize>,
-    /// What binds requests to endpoints.
-    pub sticky: sticky::Compiled,
-    /// Whose limits are its requests'.
-    pub priority: Priority,
-}
-
-impl Forward {
-    /// A `CONNECT` ends here, and its bytes go to an endpoint without HTTP.
-    pub fn terminates(&self) -> bool {
-        let mut upgrades = self.upgrades.iter();
-        upgrades.any(|upgrade| upgrade.protocol == "connect" && upgrade.terminates)
-    }
-}
-
-/// A mirror, ready to be asked.
-#[derive(Debug)]
-pub struct Mirror {
-    /// Its settings.
-    pub settings: mirror::Mirror,
-    /// Its id, to be shared.
-    pub id: Arc<str>,
-    /// Which requests.
-    pub choice: mirror::Compiled,
-    /// Index of its cluster; `None`: there is none, or a header names it.
-    pub cluster: Option<usize>,
-    /// The header that names it.
-    pub cluster_header: Option<HeaderName>,
-    /// The copy's host.
-    pub host: Option<HeaderValue>,
-    /// What else is done to copies' headers.
-    pub mutations: Mutations,
-    /// Headers that are set on copies.
-    pub set: Vec<(HeaderName, HeaderValue)>,
-    /// Headers that are removed from copies.
-    pub remove: Vec<HeaderName>,
 }
 
 impl Snapshot {
@@ -366,25 +148,6 @@ impl Snapshot {
             }
         }
         successors
-    }
-}
-
-impl Route {
-    /// Its way on, if its requests are sent on.
-    pub fn forward(&self) -> Option<&Forward> {
-        match &self.action {
-            Action::Forward(forward) => Some(forward),
-            _ => None,
-        }
-    }
-
-    /// What its requests to this target pass.
-    pub fn passed(&self, target: usize) -> &Passed {
-        let own = self.forward().and_then(|forward| {
-            let target = forward.targets.get(target)?;
-            target.passed.as_deref()
-        });
-        own.unwrap_or(&self.passed)
     }
 }
 
