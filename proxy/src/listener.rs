@@ -12,18 +12,20 @@ use tokio::{
     net::{TcpListener as Listener, TcpStream},
     task::spawn_local,
 };
+use tokio_rustls::server::TlsStream;
 
 use crate::{
     config::Late,
     drain::{Phase, Watch},
     http::{
         core::{Core, Local},
-        server::{self, Ends},
+        server,
     },
     metrics::{ConnectionLimit, Listener as Accepting},
     net::{
         io::{Stream, Traffic},
         origin::Origin,
+        tls::{Server, Session},
     },
     snapshot::listener::{Chain, Place, Serve},
     tcp,
@@ -116,18 +118,13 @@ async fn serve(
         return;
     };
     if late && listener.inspect.late == Late::Attend {
-        let attended = attended(&core, &local, index, metrics, socket, origin);
-        if let Some(turn) = Box::pin(attended).await {
-            (socket, origin) = turn;
-        } else {
-            // Whoever passed it on tells of it.
-            if let Some(record) = record {
-                record.leave();
-            }
+        let attended = attended(&core, &local, index, metrics, socket, origin, &mut record);
+        let Some(turn) = Box::pin(attended).await else {
             return;
-        }
+        };
+        (socket, origin) = turn;
     }
-    let chain = listener.any().or_else(|| listener.find(&origin.seen()));
+    let chain = listener.chain(&origin);
     if let Some(record) = &mut record {
         record.known(&origin);
         record.chosen(chain);
@@ -135,19 +132,8 @@ async fn serve(
     let Some(chain) = chain else {
         return metrics.no_chain.inc();
     };
-    let _place = match &chain.limit {
-        None => None,
-        Some(limit) => {
-            let metrics = core.connection_limit(&limit.stat_prefix);
-            let Some(place) = limit.enter() else {
-                metrics.limited.inc();
-                if let Some(delay) = limit.delay {
-                    tokio::time::sleep(delay).await;
-                }
-                return;
-            };
-            Some(Limited::new(place, metrics))
-        }
+    let Some(_place) = Limited::enter(&core, chain).await else {
+        return;
     };
     match chain.serve {
         Serve::Http(http) => {
@@ -168,13 +154,9 @@ async fn serve(
                 let side = tcp::Side::Tcp(socket);
                 return Box::pin(tcp::run(core, local, tcp, side, origin)).await;
             };
-            let shaken = handshake::shake(&core, index, chain, tls, socket, origin.source);
-            let shaken = Box::pin(shaken).await;
-            core.handshakes(&listener.stat_prefix).count(&shaken);
-            if let (Err(failure), Some(record)) = (&shaken, &mut record) {
-                record.failed(failure);
-            }
-            if let Ok((stream, _)) = shaken {
+            let of = (index, &listener.stat_prefix);
+            let shaken = shaken(&core, of, (chain, tls), socket, &origin, &mut record).await;
+            if let Some((stream, _)) = shaken {
                 leave(record);
                 let side = tcp::Side::Other(Box::new(stream));
                 Box::pin(tcp::run(
@@ -191,7 +173,7 @@ async fn serve(
 }
 
 /// Waits for who speaks first on a connection whose client is silent. `None`: it was the server, or nobody, and it is over;
-/// else it is looked at once more, in what its client has said.
+/// else it is looked at once more, in what its client has said. Whoever has passed it on tells of it.
 async fn attended(
     core: &Rc<Core>,
     local: &Rc<Local>,
@@ -199,39 +181,83 @@ async fn attended(
     metrics: &Accepting,
     mut socket: TcpStream,
     origin: Rc<Origin>,
+    record: &mut Option<Box<Record>>,
 ) -> Option<(TcpStream, Rc<Origin>)> {
     let listener = local.snapshot.listeners.get(index)?;
-    let chain = listener.any().or_else(|| listener.find(&origin.seen()));
-    let Some(Serve::Tcp(tcp)) = chain.filter(|it| it.tls.is_none()).map(|it| &it.serve) else {
+    let chain = listener.chain(&origin);
+    let Some((chain, Serve::Tcp(tcp))) = chain
+        .filter(|it| it.tls.is_none())
+        .map(|it| (it, &it.serve))
+    else {
         return Some((socket, origin));
     };
+    let Some(place) = Limited::enter(core, chain).await else {
+        if let Some(record) = record {
+            record.known(&origin);
+            record.chosen(Some(chain));
+        }
+        return None;
+    };
     let peer = origin.direct;
-    socket = tcp::attend(core, local, *tcp, socket, origin).await?;
+    let Some(back) = tcp::attend(core, local, *tcp, socket, origin).await else {
+        leave(record.take());
+        return None;
+    };
+    drop(place);
+    socket = back;
     let looked = inspect::run(core, &listener.inspect, metrics, &mut socket, peer);
     let Looked { origin, .. } = looked.await?;
     Some((socket, origin))
 }
 
-/// A connection under a limit, counted until this is dropped.
-struct Limited {
-    metrics: Arc<ConnectionLimit>,
-    _place: Place,
-}
+/// A connection under its chain's limit, counted until this is dropped; without one, nothing is counted.
+struct Limited(Option<(Arc<ConnectionLimit>, Place)>);
 
 impl Limited {
-    fn new(place: Place, metrics: Arc<ConnectionLimit>) -> Self {
-        metrics.active.inc();
-        Self {
-            metrics,
-            _place: place,
+    /// `None`: it is one too many, and is to be closed; it has been kept waiting for as long as its chain says.
+    async fn enter(core: &Core, chain: &Chain) -> Option<Self> {
+        let Some(limit) = &chain.limit else {
+            return Some(Self(None));
+        };
+        let metrics = core.connection_limit(&limit.stat_prefix);
+        if let Some(place) = limit.enter() {
+            metrics.active.inc();
+            return Some(Self(Some((metrics, place))));
         }
+        metrics.limited.inc();
+        if let Some(delay) = limit.delay {
+            tokio::time::sleep(delay).await;
+        }
+        None
     }
 }
 
 impl Drop for Limited {
     fn drop(&mut self) {
-        self.metrics.active.dec();
+        if let Some((metrics, _)) = &self.0 {
+            metrics.active.dec();
+        }
     }
+}
+
+/// Ends TLS on a connection to the listener with this index and this name of statistics. `None`: it could not be, which
+/// has been counted.
+async fn shaken(
+    core: &Core,
+    (index, stat_prefix): (usize, &Arc<str>),
+    (chain, tls): (&Chain, &Server),
+    socket: TcpStream,
+    origin: &Origin,
+    record: &mut Option<Box<Record>>,
+) -> Option<(TlsStream<TcpStream>, Session)> {
+    // On the heap: a connection that is idle must not own the memory of its handshake.
+    let shaken = handshake::shake(core, index, chain, tls, socket, origin.source);
+    let shaken = Box::pin(shaken).await;
+    core.handshakes(stat_prefix).count(&shaken);
+    if let (Err(failure), Some(record)) = (&shaken, record) {
+        record.failed(failure);
+    }
+    shaken.ok()
 }
 
 async fn serve_http(
@@ -244,21 +270,12 @@ async fn serve_http(
     mut record: Option<Box<Record>>,
 ) {
     let (core, local) = (Rc::clone(core), Rc::clone(local));
-    let peer = origin.source;
     let traffic = Arc::<Traffic>::default();
     let (stream, session) = if let Some(tls) = &chain.tls {
-        // On the heap: a connection that is idle must not own the memory of its handshake.
-        let shaken = handshake::shake(&core, index, chain, tls, socket, peer);
-        let shaken = Box::pin(shaken).await;
-        core.handshakes(stat_prefix).count(&shaken);
-        let (tls, mut session) = match shaken {
-            Ok(shaken) => shaken,
-            Err(failure) => {
-                if let Some(record) = &mut record {
-                    record.failed(&failure);
-                }
-                return;
-            }
+        let of = (index, stat_prefix);
+        let shaken = shaken(&core, of, (chain, tls), socket, origin, &mut record).await;
+        let Some((tls, mut session)) = shaken else {
+            return;
         };
         session.inspected = !origin.server_name.is_empty();
         let stream = Stream::over(Box::new(tls), traffic);
@@ -269,12 +286,7 @@ async fn serve_http(
     if let Some(record) = &mut record {
         record.served(stream.traffic(), session.as_ref());
     }
-    let ends = Ends {
-        peer,
-        direct: origin.direct,
-        local: origin.destination,
-    };
-    server::run(core, local, http, stream, session, ends).await;
+    server::run(core, local, http, stream, session, origin).await;
 }
 
 /// The TCP proxy tells of the connection.

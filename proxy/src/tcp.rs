@@ -46,9 +46,61 @@ pub async fn run(
     let (Some(settings), Some(metrics)) = (local.snapshot.tcp.get(tcp), local.tcp.get(tcp)) else {
         return;
     };
-    metrics.connections.inc();
+    let log = Log::open(metrics, settings, origin, Instant::now());
+    let suffering = Suffering::begin(&core, settings, log.origin.source, log.start);
+    serve(&core, &local, settings, downstream, log, suffering).await;
+}
+
+/// As [`run`], for a client that has been silent: when it speaks before the server does, nothing was passed on, and its
+/// connection comes back.
+pub async fn attend(
+    core: &Rc<Core>,
+    local: &Local,
+    tcp: usize,
+    downstream: TcpStream,
+    origin: Rc<Origin>,
+) -> Option<TcpStream> {
+    let settings = local.snapshot.tcp.get(tcp)?;
+    let metrics = local.tcp.get(tcp)?;
     let mut log = Log::open(metrics, settings, origin, Instant::now());
-    let mut suffering = Suffering::begin(&core, settings, log.origin.source, log.start);
+    let mut suffering = Suffering::begin(core, settings, log.origin.source, log.start);
+    if !suffering.plan().is_empty() {
+        // What it meets begins with the connection, whoever speaks.
+        let downstream = Side::Tcp(downstream);
+        serve(core, local, settings, downstream, log, suffering).await;
+        return None;
+    }
+    let upstream = connect(local, settings, &suffering, &mut log).await;
+    let since = Instant::now();
+    if let Some(Side::Tcp(server)) = &upstream {
+        let is_clients_turn = tokio::select! {
+            biased;
+            () = speaks(server) => false,
+            () = speaks(&downstream) => true,
+            // It is too old, or nobody has said anything for too long: it ends as one that is passed on.
+            () = until(core, ends(settings, log.start, since).into_iter().flatten().min()) => false,
+        };
+        if is_clients_turn {
+            log.given_back = true;
+            return Some(downstream);
+        }
+    }
+    metrics.connections.inc();
+    let sides = (Side::Tcp(downstream), upstream?);
+    pass_on(core, settings, sides, since, &mut suffering, &mut log).await;
+    None
+}
+
+/// Passes a connection on, whatever it suffers.
+async fn serve(
+    core: &Core,
+    local: &Local,
+    settings: &Tcp,
+    downstream: Side,
+    mut log: Log<'_>,
+    mut suffering: Suffering<'_>,
+) {
+    log.metrics.connections.inc();
     if !suffering.plan().is_empty() {
         log.flags.set(Flags::FI);
     }
@@ -60,56 +112,14 @@ pub async fn run(
         core.timer.sleep_until(log.start + late).await;
     }
     if suffering.plan().half_open {
-        return alone(&core, downstream, &mut suffering, &mut log).await;
+        return alone(core, downstream, &mut suffering, &mut log).await;
     }
-    let connection = suffering.connection();
-    let Some(upstream) = connect(&local, settings, connection, &mut log).await else {
+    let Some(upstream) = connect(local, settings, &suffering, &mut log).await else {
         return;
     };
-    if let Some(from) = log.upstream_local {
-        suffering.number(from);
-    }
     let sides = (downstream, upstream);
-    pass_on(&core, settings, sides, &mut suffering, &mut log).await;
-}
-
-/// As [`run`], for a client that has been silent: when it speaks before the server does, nothing was passed on, and its
-/// connection comes back.
-pub async fn attend(
-    core: &Rc<Core>,
-    local: &Rc<Local>,
-    tcp: usize,
-    downstream: TcpStream,
-    origin: Rc<Origin>,
-) -> Option<TcpStream> {
-    let settings = local.snapshot.tcp.get(tcp)?;
-    let metrics = local.tcp.get(tcp)?;
-    let start = Instant::now();
-    let mut suffering = Suffering::begin(core, settings, origin.source, start);
-    if !suffering.plan().is_empty() {
-        // What it meets begins with the connection, whoever speaks.
-        let downstream = Side::Tcp(downstream);
-        run(Rc::clone(core), Rc::clone(local), tcp, downstream, origin).await;
-        return None;
-    }
-    let mut log = Log::open(metrics, settings, origin, start);
-    let connection = suffering.connection();
-    let upstream = connect(local, settings, connection, &mut log).await;
-    if let Some(Side::Tcp(server)) = &upstream {
-        let is_clients_turn = tokio::select! {
-            biased;
-            () = speaks(server) => false,
-            () = speaks(&downstream) => true,
-        };
-        if is_clients_turn {
-            log.given_back = true;
-            return Some(downstream);
-        }
-    }
-    metrics.connections.inc();
-    let sides = (Side::Tcp(downstream), upstream?);
-    pass_on(core, settings, sides, &mut suffering, &mut log).await;
-    None
+    let since = Instant::now();
+    pass_on(core, settings, sides, since, &mut suffering, &mut log).await;
 }
 
 /// Waits until a peer has said something, or has ended; nothing is taken.
@@ -119,11 +129,27 @@ async fn speaks(tcp: &TcpStream) {
     let _ = tcp.peek(&mut byte).await;
 }
 
-/// Passes on what comes from the client (first) and from the endpoint.
+/// When a connection that began then has been idle too long, as no byte has moved since then; and when it is too old.
+fn ends(settings: &Tcp, start: Instant, moved: Instant) -> [Option<Instant>; 2] {
+    [
+        settings.idle_timeout.map(|idle| moved + idle),
+        settings.max_duration.map(|most| start + most),
+    ]
+}
+
+async fn until(core: &Core, at: Option<Instant>) {
+    match at {
+        Some(at) => core.timer.sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Passes on what comes from the client (first) and from the endpoint, of which none has since then.
 async fn pass_on(
     core: &Core,
     settings: &Tcp,
     (downstream, upstream): (Side, Side),
+    since: Instant,
     suffering: &mut Suffering<'_>,
     log: &mut Log<'_>,
 ) {
@@ -135,7 +161,7 @@ async fn pass_on(
         upstream,
         up: Flow::suffering(up, log.start, &core.timer),
         down: Flow::suffering(down, log.start, &core.timer),
-        moved: Instant::now(),
+        moved: since,
         core,
         log,
     };
@@ -171,13 +197,19 @@ async fn alone(
 }
 
 /// A connection to an endpoint of the cluster that the connection goes to; `None`: the log says why there is none.
-async fn connect(local: &Local, settings: &Tcp, ordinal: u64, log: &mut Log<'_>) -> Option<Side> {
+/// Who accepts it there learns its number.
+async fn connect(
+    local: &Local,
+    settings: &Tcp,
+    suffering: &Suffering<'_>,
+    log: &mut Log<'_>,
+) -> Option<Side> {
     let named = &*log.origin.server_name;
     let cluster = if settings.cluster_by_server_name && !named.is_empty() {
         let mut clusters = local.clusters.iter();
         clusters.find(|cluster| &*cluster.settings().name == named)
     } else {
-        let index = settings.cluster(ordinal);
+        let index = settings.cluster(suffering.connection());
         index.and_then(|index| local.clusters.get(index))
     };
     let Some(cluster) = cluster else {
@@ -218,7 +250,7 @@ async fn connect(local: &Local, settings: &Tcp, ordinal: u64, log: &mut Log<'_>)
         log.attempts += 1;
         log.endpoint = Some(address);
         metrics.connections.inc();
-        match dial(address, cluster.settings(), metrics).await {
+        match dial(address, cluster.settings(), suffering, metrics).await {
             Ok(upstream) => {
                 host.site.report(Outcome::Connected, begin.elapsed());
                 metrics.connections_active.inc();
@@ -241,10 +273,18 @@ async fn connect(local: &Local, settings: &Tcp, ordinal: u64, log: &mut Log<'_>)
     None
 }
 
-async fn dial(address: SocketAddr, settings: &Settings, metrics: &Upstream) -> Result<Side, Error> {
+async fn dial(
+    address: SocketAddr,
+    settings: &Settings,
+    suffering: &Suffering<'_>,
+    metrics: &Upstream,
+) -> Result<Side, Error> {
     let way = settings.way;
     let Some(tls) = &settings.tls else {
-        return dial::connect(address, way).await.map(Side::Tcp);
+        let number = |from| suffering.number(from);
+        let told: Option<&dyn Fn(SocketAddr)> = suffering.is_numbered().then_some(&number);
+        let connected = dial::connect_telling(address, way, told);
+        return connected.await.map(Side::Tcp);
     };
     let (stream, _) = dial::connect_tls(address, way, tls, None, &[], metrics).await?;
     Ok(Side::Other(Box::new(stream)))
@@ -361,8 +401,7 @@ impl Relay<'_, '_> {
     }
 
     fn poll_deadline(&mut self, cx: &mut Context<'_>, reset: Option<Instant>) -> Poll<End> {
-        let idle = self.settings.idle_timeout.map(|idle| self.moved + idle);
-        let age = self.settings.max_duration.map(|most| self.log.start + most);
+        let [idle, age] = ends(self.settings, self.log.start, self.moved);
         let Some(next) = idle.into_iter().chain(age).chain(reset).min() else {
             return Poll::Pending;
         };

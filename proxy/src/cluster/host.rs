@@ -2,6 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    collections::VecDeque,
     fmt,
     net::SocketAddr,
     rc::Rc,
@@ -47,6 +48,17 @@ struct Load {
     active: Cell<u32>,
     average: Cell<Average>,
     connections: Cell<u32>,
+    /// Those in which somebody waits; the one that is told next of room for a connection is the first.
+    lines: RefCell<VecDeque<Rc<Line>>>,
+    /// So many more may be told of the room that there was last, if who was told cannot use it.
+    passes: Cell<usize>,
+}
+
+/// Where requests wait for one of a pool's connections to be free, or for room for another.
+#[derive(Debug, Default)]
+pub struct Line {
+    /// Connections of the pool.
+    connections: Cell<u32>,
     waiting: Cell<u32>,
     freed: Notify,
 }
@@ -62,6 +74,7 @@ pub struct Turn {
 #[derive(Debug)]
 pub struct Open {
     load: Rc<Load>,
+    line: Rc<Line>,
     _connection: Permit,
 }
 
@@ -69,14 +82,15 @@ pub struct Open {
 #[derive(Debug)]
 pub struct Waiting {
     load: Rc<Load>,
+    line: Rc<Line>,
     /// It waits for one that is free.
     queued: Cell<bool>,
     _pending: Permit,
 }
 
-/// The requests that wait for a connection to an endpoint that is free.
+/// The requests that wait for a connection of a pool that is free.
 #[derive(Debug)]
-pub struct Queue(Rc<Load>);
+pub struct Queue(Rc<Line>);
 
 impl<B> Host<B> {
     /// Its address.
@@ -140,48 +154,37 @@ impl Site {
         }
     }
 
-    /// A connection is made, where limits allow it; always, if it is the first of an endpoint, or `alone`: those that there
-    /// are take no requests any more.
-    pub fn open(&self, priority: Priority, alone: bool) -> Option<Open> {
+    /// A connection is made, where limits allow it; always, if it is the first of its pool, as in Envoy, or `alone`: those
+    /// that there are take no requests any more.
+    pub fn open(&self, priority: Priority, alone: bool, line: &Rc<Line>) -> Option<Open> {
         let connections = self.load.connections.get();
         let limits = &self.roster.settings().limits;
         let fits = limits
             .host_connections
             .is_none_or(|most| connections < most);
         let permit = self.permit(Kind::Connections, priority).filter(|_| fits);
-        if permit.is_none() && connections > 0 && !alone {
+        let others = line.connections.get();
+        if permit.is_none() && others > 0 && !alone {
             return None;
         }
-        Some(self.opened(permit, priority))
-    }
-
-    fn opened(&self, permit: Option<Permit>, priority: Priority) -> Open {
-        let connections = &self.load.connections;
-        connections.set(connections.get() + 1);
-        Open {
+        line.connections.set(others + 1);
+        self.load.connections.set(connections + 1);
+        Some(Open {
             load: Rc::clone(&self.load),
+            line: Rc::clone(line),
             _connection: permit.unwrap_or_else(|| self.usage.force(Kind::Connections, priority)),
-        }
-    }
-
-    /// A request waits for a connection, where the cluster's limit allows it.
-    pub fn wait(&self, priority: Priority) -> Option<Waiting> {
-        let pending = self.permit(Kind::Pending, priority)?;
-        Some(Waiting {
-            load: Rc::clone(&self.load),
-            queued: Cell::new(false),
-            _pending: pending,
         })
     }
 
-    /// Requests wait for a connection that is free. Those whose connection is being made do not: nobody waits behind them.
-    pub fn is_waited_for(&self) -> bool {
-        self.load.waiting.get() > 0
-    }
-
-    /// A connection is free: one of those that wait for it looks again.
-    pub fn freed(&self) {
-        self.load.freed();
+    /// A request waits for a connection, where the cluster's limit allows it.
+    pub fn wait(&self, priority: Priority, line: &Rc<Line>) -> Option<Waiting> {
+        let pending = self.permit(Kind::Pending, priority)?;
+        Some(Waiting {
+            load: Rc::clone(&self.load),
+            line: Rc::clone(line),
+            queued: Cell::new(false),
+            _pending: pending,
+        })
     }
 
     /// Tells what became of a try at the endpoint, which took so long.
@@ -207,35 +210,84 @@ impl Site {
 }
 
 impl Load {
-    fn freed(&self) {
-        if self.waiting.get() > 0 {
+    /// There is room for another connection: one request of one pool looks again. Who it is for, limits decide.
+    fn room(&self) {
+        let lines = self.lines.borrow().len();
+        self.passes.set(lines.saturating_sub(1));
+        self.tell();
+    }
+
+    /// Who was told of room cannot use it: another pool's request may.
+    fn pass_on(&self) {
+        if let Some(passes) = self.passes.get().checked_sub(1) {
+            self.passes.set(passes);
+            self.tell();
+        }
+    }
+
+    fn has_other(&self, line: &Rc<Line>) -> bool {
+        let lines = self.lines.borrow();
+        lines.iter().any(|other| !Rc::ptr_eq(other, line))
+    }
+
+    fn tell(&self) {
+        let mut lines = self.lines.borrow_mut();
+        if let Some(line) = lines.front() {
+            line.freed();
+            lines.rotate_left(1);
+        }
+    }
+}
+
+impl Line {
+    /// Requests wait for a connection that is free. Those whose connection is being made do not: nobody waits behind them.
+    pub fn is_waited_for(&self) -> bool {
+        self.waiting.get() > 0
+    }
+
+    /// A connection is free: one of those that wait for it looks again.
+    pub fn freed(&self) {
+        if self.is_waited_for() {
             self.freed.notify_one();
         }
     }
 }
 
 impl Waiting {
-    /// Ends when a connection was freed.
+    /// Ends when a connection was freed, or there is room for one.
     pub async fn freed(&self) {
         if !self.queued.replace(true) {
-            self.load.waiting.set(self.load.waiting.get() + 1);
+            if !self.line.is_waited_for() {
+                let mut lines = self.load.lines.borrow_mut();
+                lines.push_back(Rc::clone(&self.line));
+            }
+            self.line.waiting.set(self.line.waiting.get() + 1);
         }
-        self.load.freed.notified().await;
+        self.line.freed.notified().await;
     }
 
     /// It does not wait for a free one any more.
     pub fn leave(&self) {
         if self.queued.replace(false) {
-            let waiting = &self.load.waiting;
+            let waiting = &self.line.waiting;
             waiting.set(waiting.get().saturating_sub(1));
+            if !self.line.is_waited_for() {
+                let mut lines = self.load.lines.borrow_mut();
+                lines.retain(|line| !Rc::ptr_eq(line, &self.line));
+            }
         }
+    }
+
+    /// It was told, and can use nothing: another pool's request may.
+    pub fn pass_on(&self) {
+        self.load.pass_on();
     }
 }
 
 impl Open {
     /// Who waits for connections such as this.
     pub fn queue(&self) -> Queue {
-        Queue(Rc::clone(&self.load))
+        Queue(Rc::clone(&self.line))
     }
 }
 
@@ -256,17 +308,21 @@ impl Drop for Turn {
 
 impl Drop for Open {
     fn drop(&mut self) {
-        let connections = &self.load.connections;
-        connections.set(connections.get().saturating_sub(1));
-        self.load.freed();
+        for connections in [&self.load.connections, &self.line.connections] {
+            connections.set(connections.get().saturating_sub(1));
+        }
+        self.load.room();
     }
 }
 
 impl Drop for Waiting {
     fn drop(&mut self) {
         self.leave();
-        // Whoever woke it may have meant the next one, too.
-        self.load.freed();
+        // Whoever woke it may have meant the next one, too, of this pool or of another.
+        self.line.freed();
+        if self.load.has_other(&self.line) {
+            self.load.room();
+        }
     }
 }
 

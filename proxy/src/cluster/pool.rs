@@ -11,7 +11,7 @@ use http::{HeaderMap, Request, Response, Version};
 use http_body::Body;
 use tokio::time::Instant;
 
-use super::host::{Open, Site, Turn, Waiting};
+use super::host::{Line, Open, Site, Turn, Waiting};
 use crate::{
     error::Error,
     metrics::Upstream,
@@ -47,6 +47,8 @@ pub struct Pool<B> {
     tls: Option<Arc<tls::Client>>,
     /// Whose connections they are: there the limits are kept.
     site: RefCell<Option<Rc<Site>>>,
+    /// Where requests wait for one of them.
+    line: Rc<Line>,
     /// The name that is asked for in place of that of `tls`.
     sni: Option<Box<str>>,
     /// Connections on which other names are asked for.
@@ -113,6 +115,7 @@ impl<B> Pool<B> {
             twin: None,
             tls: None,
             site: RefCell::default(),
+            line: Rc::default(),
             sni: None,
             named: RefCell::default(),
             raw: false,
@@ -276,7 +279,7 @@ impl<B> Pool<B> {
     /// An idle connection, if there is one that is still open, nobody waits for it, and the limits allow a request on it.
     pub fn idle(self: &Rc<Self>) -> Option<Lease<B>> {
         let site = self.site.borrow().clone();
-        if site.as_ref().is_some_and(|site| site.is_waited_for()) {
+        if self.line.is_waited_for() {
             return None;
         }
         self.free(site.as_ref()).ok()?
@@ -376,36 +379,35 @@ impl<B> Pool<B> {
             let made = Box::pin(self.made(|| Ok(None), None)).await?;
             return made.ok_or(Error::NoEndpoint);
         };
-        let mut waiting = None;
+        // Whoever comes later waits behind those that wait.
+        let behind = self.line.is_waited_for();
+        let wait = site
+            .wait(self.priority, &self.line)
+            .ok_or_else(|| self.overflow(true))?;
+        let Pending { wait, .. } = &Pending::new(wait, &self.metrics);
+        let mut told = behind;
+        if behind {
+            wait.freed().await;
+        }
         loop {
-            let first = waiting.is_none();
-            // Whoever comes later waits behind those that wait.
-            let behind = first && site.is_waited_for();
-            if first {
-                let wait = site
-                    .wait(self.priority)
-                    .ok_or_else(|| self.overflow(true))?;
-                waiting = Some(Pending::new(wait, &self.metrics));
+            if told && let Some(lease) = self.free(Some(&site))? {
+                return Ok(lease);
             }
-            if !behind {
-                if !first && let Some(lease) = self.free(Some(&site))? {
-                    return Ok(lease);
-                }
-                if let Some(waiting) = &waiting {
-                    waiting.wait.leave();
-                }
-                let open = || {
-                    let alone = self.http2.as_ref().is_some_and(h2::Connections::is_empty);
-                    site.open(self.priority, alone).map(Some).ok_or(Full)
-                };
-                if let Some(lease) = Box::pin(self.made(open, Some(&site))).await? {
-                    return Ok(lease);
-                }
-                self.metrics.connection_overflows.inc();
+            wait.leave();
+            let open = || {
+                let alone = self.http2.as_ref().is_some_and(h2::Connections::is_empty);
+                let open = site.open(self.priority, alone, &self.line);
+                open.map(Some).ok_or(Full)
+            };
+            if let Some(lease) = Box::pin(self.made(open, Some(&site))).await? {
+                return Ok(lease);
             }
-            if let Some(waiting) = &waiting {
-                waiting.wait.freed().await;
+            self.metrics.connection_overflows.inc();
+            if told {
+                wait.pass_on();
             }
+            wait.freed().await;
+            told = true;
         }
     }
 
@@ -601,9 +603,7 @@ impl<B> Lease<B> {
             && !held.is_spent(&pool.http1, now)
         {
             pool.idle.borrow_mut().push(Idle { held, since: now });
-            if let Some(site) = &*pool.site.borrow() {
-                site.freed();
-            }
+            pool.line.freed();
         }
     }
 }

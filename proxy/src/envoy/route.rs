@@ -128,20 +128,20 @@ fn host(
                 &mut outer.overrides,
                 filter::overrides(&route.typed_per_filter_config, faults, &inner, notes),
             );
-            let overrides = outer.overrides.clone();
-            let mut made = convert_route(route, faults, outer, &scope, &inner, notes)?;
+            let mut made = convert_route(route, faults, &mut outer, &scope, &inner, notes)?;
+            let overrides = &outer.overrides;
             retry::apply(it, path, route, &inner, &mut made, notes);
-            made.filters = faults.filters_of_route(&overrides, (it, path), (route, &inner), notes);
+            made.filters = faults.filters_of_route(overrides, (it, path), (route, &inner), notes);
             weighted::apply(
                 faults,
-                &overrides,
+                overrides,
                 (it, path),
                 (route, &inner),
                 &mut made,
                 notes,
             );
             if let config::Action::Forward(forward) = &mut made.action {
-                forward.tries.fallback = faults.fallback(&overrides);
+                forward.tries.fallback = faults.fallback(overrides);
             }
             Some(made)
         })
@@ -158,7 +158,7 @@ fn host(
 fn convert_route(
     it: &Route,
     faults: &Faults,
-    mut outer: Outer<'_>,
+    outer: &mut Outer<'_>,
     scope: &str,
     path: &str,
     notes: &mut Notes,
@@ -178,7 +178,7 @@ fn convert_route(
     let action = match &it.action {
         Some(Action::Route(route)) => {
             let path = format!("{path}.route");
-            config::Action::Forward(forward(route, &matcher, &outer, &path, notes))
+            config::Action::Forward(forward(route, &matcher, outer, &path, notes))
         }
         Some(Action::DirectResponse(direct)) => {
             respond(direct, &format!("{path}.direct_response"), notes)
@@ -214,7 +214,7 @@ fn convert_route(
         matcher,
         share: fraction.map(|fraction| share(fraction.default_value)),
         action,
-        edits: outer.edits,
+        edits: std::mem::take(&mut outer.edits),
         cluster_last: outer.specific_last,
         body_format: match &it.action {
             Some(Action::DirectResponse(direct)) => {

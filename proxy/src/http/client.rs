@@ -22,6 +22,7 @@ use crate::{
     metrics::Downstream,
     net::{
         io::{Spoken, Traffic},
+        origin::Origin,
         tls::Session,
     },
     snapshot::Manager,
@@ -32,12 +33,12 @@ use crate::{
 pub struct Client {
     /// Its event loop.
     pub core: Rc<Core>,
-    /// Its address.
+    /// Its address, as a PROXY header tells.
     pub peer: SocketAddr,
     /// Whoever opened the connection.
-    pub direct: Cell<SocketAddr>,
-    /// Our end of it.
-    pub local: Cell<Option<SocketAddr>>,
+    pub direct: SocketAddr,
+    /// The address that it connected to.
+    pub local: SocketAddr,
     /// Its number on its event loop.
     pub id: Cell<u64>,
     /// The counts of its HTTP connection manager.
@@ -104,16 +105,16 @@ impl Client {
     pub fn new(
         core: Rc<Core>,
         http: usize,
-        peer: SocketAddr,
+        origin: &Origin,
         metrics: Arc<Downstream>,
         traffic: Arc<Traffic>,
         manager: &Manager,
     ) -> Self {
         Self {
             core,
-            peer,
-            direct: Cell::new(peer),
-            local: Cell::new(None),
+            peer: origin.source,
+            direct: origin.direct,
+            local: origin.destination,
             id: Cell::new(0),
             metrics,
             tls: None,
@@ -190,8 +191,8 @@ impl Client {
             http: connection.http.clone(),
             left_over: RefCell::new(connection.left_over.borrow().clone()),
             peer: connection.peer,
-            direct: connection.direct.clone(),
-            local: connection.local.clone(),
+            direct: connection.direct,
+            local: connection.local,
             id: connection.id.clone(),
             metrics: Arc::clone(&connection.metrics),
             tls: connection.tls.clone(),

@@ -23,6 +23,7 @@ use crate::{
     policy::{
         fault::abort::End,
         headers::{Mutations, Render},
+        matcher::RequestView,
         query::Changes,
     },
     snapshot::filters::{Filter, Filters},
@@ -78,6 +79,18 @@ impl Trailers {
         for mutations in &self.answer {
             mutations.apply_settled(trailers);
         }
+    }
+}
+
+/// The request as conditions of a filter look at it: as those before it have left it.
+fn view(head: &request::Parts) -> RequestView<'_> {
+    let host = head.headers.get(header::HOST);
+    RequestView {
+        method: head.method.as_str(),
+        authority: host.and_then(|host| host.to_str().ok()).unwrap_or_default(),
+        path: head.uri.path(),
+        query: head.uri.query(),
+        headers: &head.headers,
     }
 }
 

@@ -165,12 +165,11 @@ fn bind<'a>(
     if forward.sticky.is_empty() {
         return (None, metadata);
     }
-    let peer = log.client.peer;
     let bound = forward.sticky.bind(&sticky::Request {
         headers,
         query: log.path.as_ref().and_then(|path| path.query()),
-        peer,
-        local: log.client.local.get().unwrap_or(peer),
+        peer: log.client.peer,
+        local: log.client.local,
     });
     log.cookies = bound.cookies;
     (bound.key, metadata)

@@ -4,7 +4,6 @@
 use std::{
     cell::{Cell, RefCell},
     future::poll_fn,
-    net::SocketAddr,
     pin::{Pin, pin},
     rc::Rc,
     sync::Arc,
@@ -35,6 +34,7 @@ use crate::{
             server::{Conn, NoHead},
         },
         io::Stream,
+        origin::Origin,
         timer::Alarm,
         tls::{Alpn, Session},
     },
@@ -44,17 +44,6 @@ use crate::{
 /// What waits to be written is no more than this before more of the answer is asked for.
 const ENOUGH: usize = 64 << 10;
 
-/// Where a client's connection is from, and what it is to.
-#[derive(Debug, Clone, Copy)]
-pub struct Ends {
-    /// The client, as a PROXY header tells, else as `direct`.
-    pub peer: SocketAddr,
-    /// Whoever opened the connection.
-    pub direct: SocketAddr,
-    /// The address that the client connected to.
-    pub local: SocketAddr,
-}
-
 /// Serves a connection by the HTTP connection manager with this index in the core's configuration.
 /// `tls`: what its handshake settled.
 pub async fn run(
@@ -63,7 +52,7 @@ pub async fn run(
     http: usize,
     stream: Stream,
     tls: Option<Rc<Session>>,
-    ends: Ends,
+    origin: &Origin,
 ) {
     let (Some(settings), Some(metrics)) =
         (local.snapshot.http.get(http), local.downstream.get(http))
@@ -73,14 +62,12 @@ pub async fn run(
     let client = Client::new(
         Rc::clone(&core),
         http,
-        ends.peer,
+        origin,
         Arc::clone(metrics),
         Arc::clone(stream.traffic()),
         &settings.manager,
     );
     let client = Rc::new(client.over_tls(tls));
-    client.local.set(Some(ends.local));
-    client.direct.set(ends.direct);
     let manager = &settings.manager;
     let limits = Limits::of_clients(
         &manager.http1,

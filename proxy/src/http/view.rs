@@ -224,10 +224,7 @@ impl Source for View<'_> {
             // None is told as `-` also in headers, in JSON, and where empty values are omitted.
             Text::Flags | Text::FlagsLong if log.flags.is_empty() => put("-", out),
             Text::Flags => put(&log.flags.to_string(), out),
-            Text::FlagsLong => {
-                let names: Vec<_> = log.flags.long_names().collect();
-                put(&names.join(","), out)
-            }
+            Text::FlagsLong => put(&log.flags.long(), out),
             Text::Protocol => protocol(log.version).is_some_and(|name| put(name, out)),
             Text::Route => put(log.route().map_or("", |route| &route.name), out),
             Text::UpstreamCluster => put(log.cluster_name(), out),
@@ -289,8 +286,8 @@ impl Source for View<'_> {
     fn address(&self, of: Peer) -> Option<SocketAddr> {
         match of {
             Peer::DownstreamRemote => Some(self.log.remote.unwrap_or(self.log.client.peer)),
-            Peer::DownstreamDirectRemote => Some(self.log.client.peer),
-            Peer::DownstreamLocal | Peer::DownstreamDirectLocal => self.log.client.local.get(),
+            Peer::DownstreamDirectRemote => Some(self.log.client.direct),
+            Peer::DownstreamLocal | Peer::DownstreamDirectLocal => Some(self.log.client.local),
             Peer::UpstreamHost | Peer::UpstreamRemote => self.log.upstream,
             Peer::UpstreamLocal => self.log.upstream_local,
         }

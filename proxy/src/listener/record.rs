@@ -128,9 +128,8 @@ impl Source for Record {
             Text::AccessLogType => "NotSet",
             Text::Details if matches!(self.chain, Found::Nothing) => "filter_chain_not_found",
             // None is told as `-` also where empty values are omitted.
-            Text::Flags | Text::FlagsLong if flags.is_empty() => "-",
             Text::Flags => &flags.to_string(),
-            Text::FlagsLong => &flags.long_names().collect::<Vec<_>>().join(","),
+            Text::FlagsLong => &flags.long(),
             Text::FilterChain => match &self.chain {
                 Found::Chain(name) => name,
                 _ => "",

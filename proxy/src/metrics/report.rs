@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt::Write};
 use regex::Regex;
 use serde_json::{Value as Json, json};
 
-use super::{BOUNDS_US, Registry, Sample};
+use super::{Registry, count::BOUNDS_US, sample::Sample};
 
 /// Which numbers are told.
 #[derive(Debug, Default)]

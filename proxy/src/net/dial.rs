@@ -1,6 +1,11 @@
 //! Connections to endpoints.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
@@ -41,8 +46,17 @@ impl From<Duration> for Way {
 /// Connects within `within`. Nagle's algorithm is off: a request is written at once or is a stream's chunk, and waiting
 /// for an acknowledgement would only delay it.
 pub async fn connect(address: SocketAddr, way: impl Into<Way>) -> Result<TcpStream, Error> {
+    connect_telling(address, way, None).await
+}
+
+/// As [`connect`]. `from` is told the connection's own address: on the loopback before whoever listens can accept it.
+pub async fn connect_telling(
+    address: SocketAddr,
+    way: impl Into<Way>,
+    from: Option<&dyn Fn(SocketAddr)>,
+) -> Result<TcpStream, Error> {
     let way = way.into();
-    let stream = timeout(way.within, open(address, way))
+    let stream = timeout(way.within, open(address, way, from))
         .await
         .map_err(|_| Error::ConnectTimeout)?
         .map_err(|cause| Error::Connect(cause.into()))?;
@@ -91,7 +105,11 @@ fn failed(failure: Failure) -> Error {
     Error::Connect(cause.into())
 }
 
-async fn open(address: SocketAddr, way: Way) -> io::Result<TcpStream> {
+async fn open(
+    address: SocketAddr,
+    mut way: Way,
+    from: Option<&dyn Fn(SocketAddr)>,
+) -> io::Result<TcpStream> {
     let socket = match address {
         SocketAddr::V4(_) => TcpSocket::new_v4(),
         SocketAddr::V6(_) => TcpSocket::new_v6(),
@@ -101,6 +119,13 @@ async fn open(address: SocketAddr, way: Way) -> io::Result<TcpStream> {
     }
     if let Some(mark) = way.mark {
         SockRef::from(&socket).set_mark(mark)?;
+    }
+    if from.is_some() && address.ip().is_loopback() && way.source.is_none() {
+        let any: IpAddr = match address {
+            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        };
+        way.source = Some(SocketAddr::new(any, 0));
     }
     if let Some(source) = way.source {
         socket.bind(source)?;
@@ -118,5 +143,15 @@ async fn open(address: SocketAddr, way: Way) -> io::Result<TcpStream> {
         }
         SockRef::from(&socket).set_tcp_keepalive(&asked)?;
     }
-    socket.connect(address).await
+    // Where nothing says which of our addresses it will be, only the connection itself tells.
+    let bound = socket.local_addr().ok();
+    let bound = bound.filter(|bound| bound.port() != 0 && !bound.ip().is_unspecified());
+    if let (Some(from), Some(bound)) = (from, bound) {
+        from(bound);
+    }
+    let stream = socket.connect(address).await?;
+    if let (Some(from), None) = (from, bound) {
+        from(stream.local_addr()?);
+    }
+    Ok(stream)
 }

@@ -79,6 +79,13 @@ pub struct Peer {
     digest: OnceCell<String>,
 }
 
+impl Session {
+    /// The name that the client asked for, where that was found out before the handshake, as Envoy has it.
+    pub fn asked_name(&self) -> Option<&str> {
+        self.sni.as_deref().filter(|_| self.inspected)
+    }
+}
+
 /// Why there was no handshake.
 #[derive(Debug)]
 pub enum Failure {

@@ -108,6 +108,14 @@ impl Flags {
             .map(|(_, name)| *name)
     }
 
+    /// The long names of those that are set, written as [`Display`](fmt::Display) writes the short ones.
+    pub fn long(self) -> String {
+        if self.is_empty() {
+            return "-".to_owned();
+        }
+        self.long_names().collect::<Vec<_>>().join(",")
+    }
+
     /// The names of those that are set.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
         Self::NAMES

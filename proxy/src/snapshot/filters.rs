@@ -37,7 +37,7 @@ pub enum Filter {
     /// Requests from other origins.
     Cors(Arc<cors::Compiled>),
     /// Requests are refused that policies do not allow.
-    Rbac(rbac::Compiled),
+    Rbac(Arc<rbac::Compiled>),
     /// Headers are changed.
     Headers(Arc<Steps>),
     /// So many may be under way as go quickly.
@@ -80,7 +80,7 @@ impl Filters {
                     Filter::Cors(cache.cors(policy).map_err(|what| (index, what))?)
                 }
                 config::Filter::Rbac(settings) => {
-                    Filter::Rbac(rbac::Compiled::new(settings).map_err(|what| (index, what))?)
+                    Filter::Rbac(cache.rbac(settings).map_err(|what| (index, what))?)
                 }
                 config::Filter::Adaptive(it) => {
                     Filter::Adaptive(Arc::new(Adaptive::compile(it, &known.pressure)))

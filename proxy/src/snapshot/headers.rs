@@ -8,7 +8,7 @@ use crate::{
         cors,
         format::{Format, field::Message},
         headers::{Compiled, Edits, Mutations},
-        query,
+        query, rbac,
     },
 };
 
@@ -46,6 +46,7 @@ pub(super) struct Cache {
     levels: HashMap<*const Edits, Arc<Level>>,
     steps: HashMap<*const config::Steps, Arc<Steps>>,
     cors: HashMap<*const cors::Policy, Arc<cors::Compiled>>,
+    rbac: HashMap<*const rbac::Settings, Arc<rbac::Compiled>>,
 }
 
 impl Cache {
@@ -95,6 +96,19 @@ impl Cache {
         }
         let compiled = Arc::new(cors::Compiled::new(policy)?);
         self.cors.insert(key, Arc::clone(&compiled));
+        Ok(compiled)
+    }
+
+    pub(super) fn rbac(
+        &mut self,
+        settings: &Arc<rbac::Settings>,
+    ) -> Result<Arc<rbac::Compiled>, String> {
+        let key = Arc::as_ptr(settings);
+        if let Some(policies) = self.rbac.get(&key) {
+            return Ok(Arc::clone(policies));
+        }
+        let compiled = Arc::new(rbac::Compiled::new(settings)?);
+        self.rbac.insert(key, Arc::clone(&compiled));
         Ok(compiled)
     }
 }

@@ -301,7 +301,7 @@ mod tests {
     use crate::{
         draw::Seed,
         policy::{fault, matcher},
-        snapshot::{Action, Counters, Faults, Passed},
+        snapshot::{Action, Faults, Passed},
     };
 
     fn route(name: &str, matcher: &matcher::Matcher) -> Route {
@@ -314,7 +314,7 @@ mod tests {
             passed: Passed {
                 filters: std::sync::Arc::default(),
                 faults: Faults {
-                    counters: Counters::new(&rules, &fault::Book::default()),
+                    counters: fault::Counters::new(&rules, &fault::Book::default()),
                     at_request: false,
                     at_attempt: false,
                     rules,

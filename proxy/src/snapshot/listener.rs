@@ -11,9 +11,9 @@ use std::{
 use crate::{
     access_log::Logs,
     config::{self, Inspect},
-    net::tls::Server,
+    net::{origin::Origin, tls::Server},
     policy::{
-        chain::{self, Match, Seen},
+        chain::{self, Match},
         fault::tls::Rules,
     },
 };
@@ -131,14 +131,14 @@ impl Listener {
         }
     }
 
-    /// The chain of every connection, whatever is known of it; `None`: it must be looked at.
-    pub fn any(&self) -> Option<&Chain> {
-        self.all_chains().next().filter(|_| self.any)
-    }
-
     /// The chain of a connection; `None`: it is closed.
-    pub fn find(&self, seen: &Seen<'_>) -> Option<&Chain> {
-        chain::find(self.chains.iter().map(|chain| &chain.matches), seen)
+    pub fn chain(&self, origin: &Origin) -> Option<&Chain> {
+        if self.any {
+            // Whatever is known of it.
+            return self.all_chains().next();
+        }
+        let matches = self.chains.iter().map(|chain| &chain.matches);
+        chain::find(matches, &origin.seen())
             .and_then(|index| self.chains.get(index))
             .or(self.default.as_ref())
     }

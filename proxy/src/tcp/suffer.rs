@@ -62,11 +62,14 @@ impl<'a> Suffering<'a> {
         self.number.connection
     }
 
+    /// The number is the one that it was opened with.
+    pub(super) fn is_numbered(&self) -> bool {
+        self.numbered
+    }
+
     /// The connection from this address is the same one, passed on.
     pub(super) fn number(&self, from: SocketAddr) {
-        if self.numbered {
-            self.core.numbers.register(from, self.number);
-        }
+        self.core.numbers.register(from, self.number);
     }
 
     /// What happens to it.

@@ -13,17 +13,17 @@ use std::{
 
 use meshbed_proxy::{
     app::{Deps, Handle, Proxy},
-    config::{Address, Config, Discovery, Dns, Endpoint, Family, Keepalive},
+    config::{Address, Config, Discovery, Dns, Endpoint, Family, Forward, Keepalive},
     observe::{Change, Flags, Observer, Record, What},
     policy::{
         balance::{Balance, peak_ewma},
-        breaker::trip,
+        breaker::{Priority, trip},
         health::{Check, Http, Probe},
         outlier,
     },
 };
 
-use super::support::{Message, PATIENCE, Wire, cluster, config, service, start};
+use super::support::{Message, PATIENCE, Wire, cluster, config, route, service, start};
 
 const MS: fn(u64) -> Duration = Duration::from_millis;
 
@@ -277,6 +277,86 @@ fn requests_over_the_limits_are_refused_and_those_that_wait_are_served() {
     assert!(answers[3].body.ends_with("reset reason: overflow"));
     assert_eq!(actor.served(), 2);
     assert_eq!(mesh.get().status(), 200);
+}
+
+/// Requests of both priorities wait, the urgent one longer, and the connection of the other is free, or gone.
+#[test]
+fn who_cannot_use_a_free_connection_does_not_keep_it_from_others() {
+    for closes in [false, true] {
+        let let_go = Arc::<[AtomicBool; 2]>::default();
+        let gates = Arc::clone(&let_go);
+        let up = service(move |mut wire| {
+            while let Some(request) = wire.message() {
+                let gate = match request.head.split(' ').nth(1) {
+                    Some("/first") => Some(0),
+                    Some("/urgent/first") => Some(1),
+                    _ => None,
+                };
+                while gate.is_some_and(|gate: usize| !gates[gate].load(Ordering::SeqCst)) {
+                    thread::sleep(MS(2));
+                }
+                let close = if closes { "connection: close\r\n" } else { "" };
+                wire.try_send(format!(
+                    "HTTP/1.1 200 OK\r\n{close}content-length: 0\r\n\r\n"
+                ));
+                if closes {
+                    return;
+                }
+            }
+        });
+        let mut config = config(up);
+        let limits = &mut config.clusters[0].limits;
+        (limits.default.connections, limits.high.connections) = (1, 1);
+        let manager = config.listeners[0].manager_mut().unwrap();
+        let urgent = Forward {
+            priority: Priority::High,
+            ..Forward::to("up")
+        };
+        let routes = &mut manager.virtual_hosts[0].routes;
+        routes.insert(0, route("/urgent", urgent));
+        let running = start(config);
+        let ask = |path: &str| {
+            let mut wire = running.connect();
+            wire.send(format!("GET {path} HTTP/1.1\r\nhost: a.test\r\n\r\n"));
+            wire
+        };
+        let active = "envoy_cluster_upstream_rq_active";
+        let pending = "envoy_cluster_upstream_rq_pending_active";
+        let mut first = ask("/first");
+        running.await_metric(active, 1);
+        let mut urgent = ask("/urgent/first");
+        running.await_metric(active, 2);
+        let mut waits = ask("/urgent/second");
+        running.await_metric(pending, 1);
+        let mut second = ask("/second");
+        running.await_metric(pending, 2);
+
+        let_go[0].store(true, Ordering::SeqCst);
+        assert_eq!(first.message().unwrap().status(), 200);
+        assert_eq!(second.message().unwrap().status(), 200);
+        let_go[1].store(true, Ordering::SeqCst);
+        assert_eq!(urgent.message().unwrap().status(), 200);
+        assert_eq!(waits.message().unwrap().status(), 200);
+    }
+}
+
+#[test]
+fn idle_connections_of_one_priority_do_not_keep_the_other_from_its_first() {
+    let (_, at) = Actor::start(200);
+    let mut config = over(&[at]);
+    config.clusters[0].limits.host_connections = Some(1);
+    let manager = config.listeners[0].manager_mut().unwrap();
+    let urgent = Forward {
+        priority: Priority::High,
+        ..Forward::to("up")
+    };
+    let routes = &mut manager.virtual_hosts[0].routes;
+    routes.insert(0, route("/urgent", urgent));
+    let running = start(config);
+    assert_eq!(running.get("/").status(), 200);
+    assert_eq!(running.get("/urgent").status(), 200);
+    assert_eq!(running.get("/").status(), 200);
+    assert_eq!(running.metric("envoy_cluster_upstream_cx_total"), 2);
 }
 
 #[test]

@@ -15,6 +15,8 @@ use meshbed_proxy::{
     unit::{ByteSize, Share},
 };
 
+use crate::support::{STRICT, read_file};
+
 /// A bootstrap with everything that a proxy needs; `{manager}`, `{route}` and the like are places to add to.
 const FILE: &str = r#"admin: {address: {socket_address: {address: 127.0.0.1, port_value: 9901}}}
 node: {id: one, cluster: some, metadata: {a: {b: 1}}}
@@ -52,25 +54,10 @@ static_resources:
         - endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: 9000}}}
 "#;
 
-const STRICT: Options = Options {
-    seed: Seed(7),
-    lenient: false,
-};
-
 /// The file with the first `what` replaced.
 fn with(what: &str, by: &str) -> String {
     assert!(FILE.contains(what), "the file has no {what:?}");
     FILE.replacen(what, by, 1)
-}
-
-fn config(text: &str) -> Config {
-    match read(text, STRICT) {
-        Ok(loaded) => loaded.config,
-        Err(problems) => {
-            let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
-            panic!("{}\n{text}", problems.join("\n"))
-        }
-    }
 }
 
 fn problems(text: &str) -> Vec<String> {
@@ -86,7 +73,7 @@ fn route(yaml: &str) -> meshbed_proxy::config::Route {
         "- match: {prefix: /}\n                route: {cluster: shop}",
         &format!("- {yaml}"),
     );
-    let mut config = config(&text);
+    let mut config = read_file(&text);
     config.listeners[0].manager_mut().unwrap().virtual_hosts[0]
         .routes
         .remove(0)
@@ -101,7 +88,7 @@ fn forward(yaml: &str) -> Forward {
 
 #[test]
 fn the_plain_file_is_read() {
-    let config = config(FILE);
+    let config = read_file(FILE);
     let address = |text: &str| text.parse::<SocketAddr>().unwrap();
     assert_eq!(config.seed, Seed(7));
     assert_eq!(config.admin, Some(address("127.0.0.1:9901")));
@@ -141,13 +128,13 @@ fn the_plain_file_is_read() {
 #[test]
 fn json_is_read_like_yaml() {
     let value: serde_json::Value = serde_yaml_ng::from_str(FILE).unwrap();
-    assert_eq!(config(&value.to_string()), config(FILE));
+    assert_eq!(read_file(&value.to_string()), read_file(FILE));
 }
 
 #[test]
 fn the_manager_takes_its_settings() {
     let http = |yaml: &str| {
-        config(&with("codec_type: AUTO", yaml)).listeners[0]
+        read_file(&with("codec_type: AUTO", yaml)).listeners[0]
             .manager()
             .cloned()
             .unwrap()
@@ -351,7 +338,7 @@ fn with_faults(filter: &str, route: &str) -> Config {
             "http_filters:\n          - name: broken\n            typed_config: {{\"@type\": type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault, {filter}}}\n"
         ),
     );
-    config(&text.replacen(
+    read_file(&text.replacen(
         "- match: {prefix: /}\n                route: {cluster: shop}",
         &format!("- {{match: {{prefix: /}}, route: {{cluster: shop}}{route}}}"),
         1,
@@ -442,7 +429,7 @@ fn clusters_take_their_settings() {
         "- endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: 9000}}}",
         "- {endpoint: {address: {socket_address: {address: \"::1\", port_value: 9000}}}, load_balancing_weight: 3}",
     );
-    let endpoint = config(&weighted).clusters[0].endpoints[0].clone();
+    let endpoint = read_file(&weighted).clusters[0].endpoints[0].clone();
     assert_eq!(endpoint.weight, 3);
     assert_eq!(
         endpoint.address,
@@ -453,12 +440,12 @@ fn clusters_take_their_settings() {
         "typed_extension_protocol_options: {envoy.extensions.upstreams.http.v3.HttpProtocolOptions: {\"@type\": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions, explicit_http_config: {http_protocol_options: {}}, common_http_protocol_options: {idle_timeout: 4s}}}",
     );
     assert_eq!(
-        config(&idle).clusters[0].idle_timeout,
+        read_file(&idle).clusters[0].idle_timeout,
         Some(Duration::from_secs(4))
     );
     let default = with("    connect_timeout: 1s\n", "");
     assert_eq!(
-        config(&default).clusters[0].connect_timeout,
+        read_file(&default).clusters[0].connect_timeout,
         Duration::from_secs(5)
     );
 }
@@ -647,7 +634,7 @@ fn a_listener_of_another_protocol_is_left_out_leniently() {
 fn a_tcp_proxy_takes_its_settings() {
     let proxy = |settings: &str| {
         let text = with_network_filter("tcp_proxy.v3.TcpProxy", settings);
-        match &config(&text).listeners[1].chains[0].serve {
+        match &read_file(&text).listeners[1].chains[0].serve {
             Serve::Tcp(proxy) => (**proxy).clone(),
             Serve::Http(_) => panic!("the chain passes bytes on"),
         }
@@ -791,13 +778,13 @@ fn access_logs_are_read_in_all_their_forms() {
             text("a\n", ""),
         ),
     ] {
-        let config = config(&access_log(&format!("typed_config: {{{typed}}}")));
+        let config = read_file(&access_log(&format!("typed_config: {{{typed}}}")));
         let log = &config.listeners[0].manager().unwrap().access_logs[0];
         assert_eq!((&log.target, &log.line), (&target, &line), "{typed}");
         assert_eq!(log.filter, None);
     }
     let compare = "comparison: {op: GE, value: {default_value: 400, runtime_key: x}}";
-    let file = config(&access_log(&format!(
+    let file = read_file(&access_log(&format!(
         "filter: {{or_filter: {{filters: [{{status_code_filter: {{{compare}}}}}, {{and_filter: {{filters: [{{duration_filter: {{{compare}}}}}, \
          {{response_flag_filter: {{flags: [UF]}}}}]}}}}, {{runtime_filter: {{runtime_key: k, percent_sampled: {{numerator: 5}}}}}}, \
          {{grpc_status_filter: {{statuses: [OK], exclude: true}}}}, {{not_health_check_filter: {{}}}}, {{traceable_filter: {{}}}}, \

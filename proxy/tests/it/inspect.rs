@@ -7,8 +7,13 @@ use std::{
     time::Duration,
 };
 
-use meshbed_proxy::config::{
-    Action, Chain, Config, Except, Inspect, Inspector, Late, Listener, TcpProxy,
+use meshbed_proxy::{
+    config::{
+        Action, Chain, Config, ConnectionLimit, Except, Inspect, Inspector, Late, Listener, Serve,
+        TcpProxy,
+        access_log::{AccessLog, Line, Target},
+    },
+    policy::format::Format,
 };
 use tokio::time::Instant;
 
@@ -66,6 +71,18 @@ fn answers(body: &str) -> Chain {
 /// A service that says its name and hangs up.
 fn says(name: &'static str) -> SocketAddr {
     service(move |mut wire| wire.send(name))
+}
+
+/// A log to this file.
+fn log(path: &std::path::Path, format: &str) -> AccessLog {
+    AccessLog {
+        target: Target::File(path.to_owned()),
+        line: Line::Text {
+            format: Format::compile(format).unwrap(),
+            unset: "-",
+        },
+        filter: None,
+    }
 }
 
 const TLS: Inspector = Inspector::Tls {
@@ -289,6 +306,71 @@ fn whoever_speaks_first_decides_where_a_silent_connection_goes() {
     assert_eq!(refusing.connect().rest(), b"");
 }
 
+/// Before a server that says nothing either, for clients that are looked at for 20 ms.
+fn before_silence(inspector: Inspector, change: impl FnOnce(&mut Chain, &mut TcpProxy)) -> Config {
+    let silent = service(|mut wire| {
+        wire.rest();
+    });
+    let mut proxy = TcpProxy::to("it");
+    let mut chain = to("it");
+    change(&mut chain, &mut proxy);
+    chain.serve = Serve::Tcp(proxy.into());
+    let mut config = listener(&[inspector], vec![], Some(chain), &[("it", silent)]);
+    config.listeners[0].inspect.timeout = Some(Duration::from_millis(20));
+    config.listeners[0].inspect.late = Late::Attend;
+    config
+}
+
+#[test]
+fn a_silent_connection_ends_as_its_chain_says() {
+    let short = Some(Duration::from_millis(100));
+    let idle = start(before_silence(Inspector::Http, |_, proxy| {
+        proxy.idle_timeout = short;
+    }));
+    assert_eq!(idle.connect().rest(), b"");
+    idle.await_metric("envoy_tcp_idle_timeout", 1);
+
+    let old = start(before_silence(Inspector::Http, |_, proxy| {
+        proxy.max_duration = short;
+    }));
+    assert_eq!(old.connect().rest(), b"");
+    old.await_metric("envoy_tcp_max_downstream_connection_duration", 1);
+}
+
+#[test]
+fn a_silent_connection_counts_under_its_chains_limit() {
+    let proxy = start(before_silence(Inspector::Http, |chain, _| {
+        chain.limit = Some(ConnectionLimit {
+            stat_prefix: "few".to_owned(),
+            most: 1,
+            delay: None,
+        });
+    }));
+    let first = proxy.connect();
+    proxy.await_metric("envoy_connection_limit_active_connections", 1);
+    assert_eq!(proxy.connect().rest(), b"");
+    proxy.await_metric("envoy_connection_limit_limited_connections", 1);
+    drop(first);
+    proxy.await_metric("envoy_connection_limit_active_connections", 0);
+}
+
+#[test]
+fn a_silent_connection_that_is_refused_when_it_speaks_is_logged() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log");
+    let proxy = Inspector::Proxy { optional: false };
+    let mut config = before_silence(proxy, |_, _| {});
+    config.listeners[0].access_logs = vec![log(&path, "%BYTES_RECEIVED%\n")];
+    let proxy = start(config);
+    let mut wire = proxy.connect();
+    std::thread::sleep(Duration::from_millis(60));
+    wire.send("no header\r\n");
+    assert_eq!(wire.rest(), b"");
+    proxy.await_metric("envoy_listener_downstream_listener_filter_error", 1);
+    proxy.handle.shutdown();
+    assert_eq!(std::fs::read_to_string(path).unwrap().lines().count(), 1);
+}
+
 #[test]
 fn a_proxy_header_tells_who_the_client_is_and_is_taken_off() {
     let mut far = to("far");
@@ -328,6 +410,28 @@ fn a_proxy_header_tells_who_the_client_is_and_is_taken_off() {
     let mut wire = running.connect();
     wire.send("hello, no header");
     assert_eq!(wire.rest(), b"near");
+}
+
+#[test]
+fn a_log_tells_the_client_of_a_proxy_header_from_whoever_sent_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log");
+    let mut http = answers("http");
+    let Serve::Http(manager) = &mut http.serve else {
+        panic!("it is served as HTTP");
+    };
+    let format = "%DOWNSTREAM_REMOTE_ADDRESS% %DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%\n";
+    manager.access_logs = vec![log(&path, format)];
+    let proxy = Inspector::Proxy { optional: false };
+    let running = start(listener(&[proxy], vec![http], None, &[]));
+    let mut wire = running.connect();
+    wire.send("PROXY TCP4 203.0.113.7 10.0.0.1 4096 80\r\nGET / HTTP/1.1\r\nhost: a\r\n\r\n");
+    assert_eq!(wire.message().unwrap().body, "http");
+    running.handle.shutdown();
+    assert_eq!(
+        std::fs::read_to_string(path).unwrap(),
+        "203.0.113.7:4096 127.0.0.1\n"
+    );
 }
 
 #[test]

@@ -15,8 +15,6 @@ use std::{
 
 use meshbed_proxy::{
     app::{Deps, Proxy},
-    draw::Seed,
-    envoy::{Options, read},
     observe::{Observer, Record},
 };
 use rustls::{ServerConfig, crypto::aws_lc_rs::default_provider, pki_types::PrivatePkcs8KeyDer};
@@ -26,6 +24,8 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 use tokio_rustls::TlsAcceptor;
+
+use crate::support::read_file;
 
 mod differences;
 
@@ -778,15 +778,10 @@ async fn compare(to: SocketAddr, log: impl Fn() -> Vec<String>) -> Vec<Wrong> {
 async fn the_table_holds_for_us() {
     let ports = (upstream().await, secure().await, free_port().await);
     let text = file(0, ports, "/dev/null");
-    let options = Options {
-        seed: Seed(1),
-        lenient: false,
-    };
-    let loaded = read(&text, options).unwrap();
     let log = Arc::new(Log::default());
     let observer: Arc<dyn Observer> = Arc::<Log>::clone(&log);
     let handle = Proxy::start(
-        loaded.config,
+        read_file(&text),
         Deps {
             observer,
             ..Deps::default()

@@ -86,3 +86,30 @@ fn requests_that_no_policy_allows_are_refused() {
     assert_eq!((count("allowed"), count("denied")), (2, 2));
     assert_eq!((count("shadow_allowed"), count("shadow_denied")), (1, 1));
 }
+
+/// What is asked of a parameter holds for the path that filters before have made.
+#[test]
+fn policies_see_what_filters_before_them_have_left() {
+    const MUTATION: &str = r#"          http_filters:
+          - name: mutation
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.filters.http.header_mutation.v3.HeaderMutation
+              mutations:
+                query_parameter_mutations:
+                - append: {record: {key: role, value: made}, action: APPEND_IF_EXISTS_OR_ADD}
+                - remove: token
+"#;
+    let file = FILE
+        .replace("          http_filters:\n", MUTATION)
+        .replace(
+            "{name: x-role, string_match: {exact: admin}}",
+            "{name: \":path\", string_match: {suffix: \"?role=made\"}}",
+        )
+        .replace(
+            "{name: \":method\", string_match: {exact: PUT}}",
+            "{name: \":path\", string_match: {contains: token}}",
+        );
+    let running = start_file(&file);
+    assert_eq!(ask(&running, "GET", "/?token=1", "").0, 200);
+    assert_eq!(running.metric("envoy_http_rbac_shadow_denied"), 0);
+}

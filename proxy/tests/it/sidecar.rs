@@ -3,14 +3,10 @@
 
 use std::{net::SocketAddr, thread, time::Duration};
 
-use meshbed_proxy::{
-    app::{Deps, Handle, Proxy},
-    draw::Seed,
-    envoy::{Options, read},
-};
+use meshbed_proxy::app::{Deps, Handle, Proxy};
 use tokio::time::Instant;
 
-use super::support::{Wire, nobody, service};
+use super::support::{Wire, nobody, read_file, service};
 
 const MS: fn(u64) -> Duration = Duration::from_millis;
 
@@ -70,12 +66,7 @@ static_resources:
   clusters: [{clusters}]
 "#
         );
-        let options = Options {
-            seed: Seed(1),
-            lenient: false,
-        };
-        let loaded = read(&text, options).unwrap_or_else(|problems| panic!("{problems:?}"));
-        let handle = Proxy::start(loaded.config, Deps::default()).unwrap();
+        let handle = Proxy::start(read_file(&text), Deps::default()).unwrap();
         let address = handle.address("in").unwrap();
         Self { handle, address }
     }

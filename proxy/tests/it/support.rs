@@ -423,15 +423,22 @@ pub(crate) fn start_with(config: Config, workers: usize) -> Running {
 
 /// Started with Envoy's file, which must be taken.
 pub(crate) fn start_file(text: &str) -> Running {
-    let options = Options {
-        seed: Seed(7),
-        lenient: false,
-    };
-    match read(text, options) {
-        Ok(loaded) => start(loaded.config),
+    start(read_file(text))
+}
+
+/// Nothing in a file is passed over.
+pub(crate) const STRICT: Options = Options {
+    seed: Seed(7),
+    lenient: false,
+};
+
+/// What Envoy's file says, which must be taken.
+pub(crate) fn read_file(text: &str) -> Config {
+    match read(text, STRICT) {
+        Ok(loaded) => loaded.config,
         Err(problems) => {
             let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
-            panic!("{}", problems.join("\n"))
+            panic!("{}\n{text}", problems.join("\n"))
         }
     }
 }

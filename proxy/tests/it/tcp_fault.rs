@@ -8,8 +8,7 @@ use std::{
 
 use meshbed_proxy::{
     config::{Listener, Serve, TcpProxy},
-    draw::Seed,
-    envoy::{Options, read},
+    envoy::read,
     policy::fault::tcp::{
         Direction, Fault, Rule, Select, bandwidth::Bandwidth, latency::Latency,
         limit_data::LimitData, slicer::Slicer,
@@ -18,7 +17,7 @@ use meshbed_proxy::{
 };
 use tokio::time::Instant;
 
-use crate::support::{Running, config, service, start};
+use crate::support::{Running, STRICT, config, read_file, service, start};
 
 const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
@@ -136,16 +135,10 @@ fn faults_stand_before_the_tcp_proxy_in_envoys_file() {
             "static_resources:\n  listeners:\n  - {{name: main, address: {{socket_address: {{address: 127.0.0.1, port_value: 8081}}}}, filter_chains: [{{filters: [{fault}, {tcp}]}}]}}\n"
         )
     };
-    let options = Options {
-        seed: Seed(1),
-        lenient: false,
-    };
-    let loaded = read(
-        &file("{percent: 20%, direction: upstream, latency: {delay: 100ms, jitter: 10ms}}"),
-        options,
-    )
-    .unwrap();
-    let Serve::Tcp(proxy) = &loaded.config.listeners[0].chains[0].serve else {
+    let config = read_file(&file(
+        "{percent: 20%, direction: upstream, latency: {delay: 100ms, jitter: 10ms}}",
+    ));
+    let Serve::Tcp(proxy) = &config.listeners[0].chains[0].serve else {
         panic!("bytes are passed on");
     };
     assert_eq!(
@@ -166,7 +159,7 @@ fn faults_stand_before_the_tcp_proxy_in_envoys_file() {
         "{latency: {delay: soon}}",
         "{percent: lots}",
     ] {
-        let problems = read(&file(wrong), options).unwrap_err();
+        let problems = read(&file(wrong), STRICT).unwrap_err();
         assert!(
             problems[0]
                 .to_string()

@@ -9,7 +9,7 @@ use std::{
 
 use meshbed_proxy::{
     app::{Deps, Proxy},
-    config::{Config, Listener, TcpProxy},
+    config::{Config, Except, Inspect, Inspector, Late, Listener, TcpProxy},
     net::numbers::Numbers,
     observe::{Connection, Observer, Record},
     policy::fault::tcp::{Direction, Fault, Number, Rule, Select, latency::Latency},
@@ -176,6 +176,79 @@ fn after_bytes_have_vanished_a_connection_is_of_no_use() {
     ping(&mut Wire::connect(proxy.address("main").unwrap()));
 }
 
+/// A connection with the number 4711.2.
+fn numbered(numbers: &Numbers, to: SocketAddr) -> Wire {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket
+        .bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())
+        .unwrap();
+    let from = socket.local_addr().unwrap().as_socket().unwrap();
+    let number = Number {
+        connection: 4_711,
+        reopenings: 2,
+    };
+    numbers.register(from, number);
+    socket.connect(&to.into()).unwrap();
+    Wire::new(socket.into())
+}
+
+/// Who says nothing is kept waiting until the server has spoken.
+fn attending(mut config: Config) -> Config {
+    config.listeners[0].inspect = Inspect {
+        filters: vec![(Inspector::Http, Except::Never)],
+        timeout: Some(ms(20)),
+        late: Late::Attend,
+    };
+    config
+}
+
+#[test]
+fn a_silent_connection_has_one_number_and_is_drawn_once() {
+    let told = Arc::<Told>::default();
+    let numbers = Numbers::default();
+    let deps = Deps {
+        observer: told.clone(),
+        numbers: numbers.clone(),
+        ..Deps::default()
+    };
+    let late = rule("late", Fault::SlowAccept(ms(1)));
+    let proxy = Proxy::start(attending(before_echo(vec![late])), deps).unwrap();
+    let mut wire = numbered(&numbers, proxy.address("main").unwrap());
+    std::thread::sleep(ms(60));
+    ping(&mut wire);
+    drop(wire);
+    proxy.shutdown();
+    assert_eq!(
+        *told.0.lock().unwrap(),
+        ["4711.2 considered late", "4711.2 applied late"]
+    );
+}
+
+#[test]
+fn a_silent_connection_is_passed_on_under_its_number() {
+    let told = Arc::<Told>::default();
+    let numbers = Numbers::default();
+    let deps = || Deps {
+        observer: told.clone(),
+        numbers: numbers.clone(),
+        ..Deps::default()
+    };
+    let late = rule("late", Fault::SlowAccept(ms(1)));
+    let inner = Proxy::start(before_echo(vec![late]), deps()).unwrap();
+    let mut outer = attending(before_echo(Vec::new()));
+    outer.clusters = config(inner.address("main").unwrap()).clusters;
+    let outer = Proxy::start(outer, deps()).unwrap();
+    for _ in 0..20 {
+        let wire = numbered(&numbers, outer.address("main").unwrap());
+        assert_eq!(
+            told.await_last("4711.2 applied late"),
+            ["4711.2 considered late", "4711.2 applied late"]
+        );
+        told.0.lock().unwrap().clear();
+        drop(wire);
+    }
+}
+
 #[test]
 fn a_connection_bears_the_number_that_it_was_opened_with() {
     let told = Arc::<Told>::default();
@@ -191,17 +264,7 @@ fn a_connection_bears_the_number_that_it_was_opened_with() {
     ];
     let proxy = Proxy::start(before_echo(faults), deps).unwrap();
     let target = proxy.address("main").unwrap();
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    socket
-        .bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())
-        .unwrap();
-    let from = socket.local_addr().unwrap().as_socket().unwrap();
-    let number = Number {
-        connection: 4_711,
-        reopenings: 2,
-    };
-    numbers.register(from, number);
-    socket.connect(&target.into()).unwrap();
+    let _open = numbered(&numbers, target);
     assert_eq!(
         told.await_last("4711.2 superseded late"),
         [

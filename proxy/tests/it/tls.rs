@@ -22,8 +22,7 @@ use meshbed_proxy::config::{
     },
 };
 use meshbed_proxy::{
-    draw::Seed,
-    envoy::{Options, read},
+    envoy::read,
     observe::Flags,
     policy::{
         fault,
@@ -44,7 +43,7 @@ use rustls::{
 };
 use tempfile::TempDir;
 
-use super::support::{PATIENCE, Running, config, echo, service, start, start_with};
+use super::support::{PATIENCE, Running, STRICT, config, echo, service, start, start_with};
 
 /// An authority, and a folder of certificates that it issued.
 struct Ca {
@@ -947,11 +946,7 @@ fn file(downstream: &str, upstream: &str) -> String {
 const OURS: &str = "common_tls_context: {tls_certificates: [{certificate_chain: {inline_string: a}, private_key: {inline_string: b}}]";
 
 fn read_file(downstream: &str, upstream: &str) -> Result<Config, String> {
-    let options = Options {
-        seed: Seed(1),
-        lenient: false,
-    };
-    match read(&file(downstream, upstream), options) {
+    match read(&file(downstream, upstream), STRICT) {
         Ok(loaded) => Ok(loaded.config),
         Err(problems) => Err(problems
             .iter()

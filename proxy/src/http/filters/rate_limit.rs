@@ -5,12 +5,9 @@ use http::{HeaderName, HeaderValue, request};
 
 use super::Reply;
 use crate::{
-    http::{inject, log::Log},
+    http::log::Log,
     observe::Flags,
-    policy::{
-        matcher::RequestView,
-        rate_limit::{Left, Subject},
-    },
+    policy::rate_limit::{Left, Subject},
     snapshot::rate_limit::RateLimit,
 };
 
@@ -72,9 +69,8 @@ fn within(share: f64, chance: impl FnOnce() -> f64) -> bool {
 }
 
 fn subject<'a>(log: &'a Log, head: &'a request::Parts) -> Subject<'a> {
-    let view: RequestView<'a> = inject::view(log, &head.headers);
     Subject {
-        request: view,
+        request: super::view(head),
         remote: log.client.peer.ip(),
         cluster: log.cluster_name(),
     }

@@ -5,7 +5,6 @@ use http::{StatusCode, request};
 
 use super::{super::log::Log, Reply};
 use crate::{
-    http::inject,
     net,
     observe::Flags,
     policy::rbac::{Compiled, Peer, Subject},
@@ -51,15 +50,14 @@ fn subject<'a>(log: &'a Log, head: &'a request::Parts) -> Subject<'a> {
         })
     });
     Subject {
-        request: inject::view(log, &head.headers),
-        destination: client.local.get().unwrap_or(client.peer),
+        request: super::view(head),
+        destination: client.local,
         server_name: session
-            .filter(|session| session.inspected)
-            .and_then(|session| session.sni.as_deref())
+            .and_then(net::tls::Session::asked_name)
             .unwrap_or_default(),
         peer,
         connected: client.peer.ip(),
-        direct: client.direct.get().ip(),
+        direct: client.direct.ip(),
         client: log.remote.unwrap_or(client.peer).ip(),
     }
 }

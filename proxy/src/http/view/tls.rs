@@ -34,9 +34,9 @@ pub(crate) fn text(session: &Session, of: Tls, out: &mut Vec<u8>) -> bool {
     }
 }
 
-/// The name that the client asked for, where that was found out before the handshake, as Envoy has it.
+/// The name that the client asked for, in small letters.
 pub(crate) fn requested_name(session: &Session, out: &mut Vec<u8>) -> bool {
-    let name = session.sni.as_deref().filter(|_| session.inspected);
+    let name = session.asked_name();
     name.is_some_and(|name| put(&name.to_ascii_lowercase(), out))
 }
 
