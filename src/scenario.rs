@@ -745,6 +745,31 @@ checks:
     }
 
     #[test]
+    fn a_verdict_is_warned_of_by_the_window_that_it_is_called_over() {
+        let warned = |check: &str| {
+            let check = format!("  - {{ id: speed, {check}, not: regressed }}\n");
+            let (_, warnings) = load_text(&format!("{}{check}", GOOD.trim_end_matches(' ')))
+                .unwrap_or_else(|problems| panic!("{problems}"));
+            let mut texts = warnings.iter().map(ToString::to_string);
+            texts.find(|text| text.contains("a verdict needs"))
+        };
+        assert_eq!(warned("that: \"compare[candidate]\""), None);
+        assert_eq!(warned("that: \"compare[candidate]@recovery\""), None);
+        // Over its own phase, whatever the check's window is.
+        for check in [
+            "that: \"compare[candidate]\", over: steady",
+            "that: \"compare[candidate]@steady\"",
+            "that: \"compare[candidate]@steady\", over: recovery",
+        ] {
+            let text = warned(check).unwrap();
+            assert!(
+                text.contains("7 blocks of 3 s, its phases have 6"),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
     fn what_is_resolved_shows_no_secret() {
         let scenario = good();
         let source = &scenario.traffic[0];
