@@ -481,7 +481,8 @@ impl<'a> Engine<'a> {
                 self.step(step, sidecars);
             }
         }
-        self.drain(driving, schedule, sidecars, stop).await
+        self.drain(driving, schedule, sidecars, behind, stop)
+            .await
     }
 
     /// Tells what has become of services, and sends their callers where they are now.
@@ -718,6 +719,7 @@ impl<'a> Engine<'a> {
         driving: Driving,
         schedule: &Schedule,
         sidecars: &mut Sidecars,
+        behind: &mut Services<'_>,
         stop: &mut Stop,
     ) -> Option<Totals> {
         let t_us = self.now_us();
@@ -747,6 +749,7 @@ impl<'a> Engine<'a> {
                         driving.stop(Duration::ZERO);
                     }
                 }
+                () = behind.changed() => self.follow(behind, sidecars),
                 _ = sidecars.told.recv_many(&mut batch, BATCH) => {}
                 () = tokio::time::sleep(QUIET) => {}
             }
