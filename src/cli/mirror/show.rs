@@ -8,7 +8,7 @@ use crate::{
     cli::{Global, browse::Desk, screens::Screens},
     event::{Id, Mirror, MirrorOutcome, RunEvent, RunState, Tick},
     measure::{Class, Kind, Mirrored as Copies, Subject, Window},
-    mirror::{LIVE, Mirrored, Order},
+    mirror::{LIVE, Mirrored, Order, ends::Ends},
     run::Command,
     scenario::Scenario,
     stats::quantile::Quantile,
@@ -36,6 +36,7 @@ impl Shown {
     /// Begins to show it.
     pub(super) fn start(
         scenario: &Arc<Scenario>,
+        ends: &Ends,
         headless: bool,
         global: &Global,
         order: UnboundedSender<Order>,
@@ -51,7 +52,7 @@ impl Shown {
         let screens = Screens::start(
             scenario,
             global,
-            |inputs| Desk::of_mirror(scenario, inputs),
+            |inputs| Desk::of_mirror(scenario, ends, inputs),
             move |command| {
                 // There is no fault to switch.
                 if let Command::Stop = command {
