@@ -808,8 +808,8 @@ const IGNORE: Table = Table {
             "path",
             Kind::Text,
             Required,
-            "the path in the body, with all below it; or `header:NAME`, `trailer:NAME`, `status`, `grpc-status`, `body` (one that is \
-             compared whole)",
+            "the path in the body, with all below it; of a text its lines: `text` (all), `text[3]`, `text['generated at *']` (`*` is \
+             anything); or `header:NAME`, `trailer:NAME`, `status`, `grpc-status`, `body` (one that is compared whole)",
         )
         .example("\"$.trace_id\""),
         key(

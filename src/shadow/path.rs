@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write};
 
-use super::template;
+use super::{diff::TEXT, template};
 
 /// A path as a rule writes it: `$.items[*].tax`, `$.a[0]`, `$.*.id`, `$['a.b']`, `$..trace_id`.
 ///
@@ -36,11 +36,23 @@ pub struct InvalidPath {
 
 impl fmt::Display for InvalidPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let accepted = if self.is_into_text() {
+            "text, text[3], text['line like *']"
+        } else {
+            "$.name, $['name'], [*], [0], .*, $..name"
+        };
         write!(
             f,
-            "invalid path `{}` at byte {}: expected {}; accepted: $.name, $['name'], [*], [0], .*, $..name",
+            "invalid path `{}` at byte {}: expected {}; accepted: {accepted}",
             self.path, self.at, self.expected
         )
+    }
+}
+
+impl InvalidPath {
+    /// Whether it means lines of a text, as far as it can be read.
+    fn is_into_text(&self) -> bool {
+        self.at > 0 && self.path.starts_with(TEXT)
     }
 }
 
@@ -69,7 +81,7 @@ impl Pattern {
                 rest = after;
             } else if let Some(after) = rest.strip_prefix("['") {
                 let (name, after) = quoted(after).map_err(|wrong| match wrong {
-                    Unreadable::Open => invalid(rest, "a name closed by `']`"),
+                    Unreadable::Open => invalid(rest, wrong.expected()),
                     Unreadable::Escape(at, expected) => invalid(at, expected),
                 })?;
                 steps.push(Wanted::Key(name));
@@ -208,15 +220,26 @@ fn write_key(path: &mut String, key: &str) {
 }
 
 /// Why there is no name in a quote.
-enum Unreadable<'a> {
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Unreadable<'a> {
     /// It has no end.
     Open,
     /// There is no such escape as begins here; what was expected.
     Escape(&'a str, &'static str),
 }
 
+impl Unreadable<'_> {
+    /// What was expected.
+    pub(super) fn expected(self) -> &'static str {
+        match self {
+            Self::Open => "a name closed by `']`",
+            Self::Escape(_, expected) => expected,
+        }
+    }
+}
+
 /// The name that a quote begins with, its escapes undone, and what follows the quote's end.
-fn quoted(text: &str) -> Result<(String, &str), Unreadable<'_>> {
+pub(super) fn quoted(text: &str) -> Result<(String, &str), Unreadable<'_>> {
     let mut name = String::new();
     let mut rest = text;
     loop {
