@@ -21,6 +21,7 @@ use crate::{
         Shadow, Standing,
     },
     shadow::{Noise, Rules, sha256},
+    stats::margins::Margins,
 };
 
 /// The service whose traffic is mirrored.
@@ -156,6 +157,7 @@ impl Wanted {
             guards: Vec::new(),
             checks: Vec::new(),
             min_score: 0.0,
+            margins: Margins::default(),
             report: ReportSettings {
                 dir: REPORTS.into(),
                 // Live traffic has no schedule whose requests could be told apart for ever.
