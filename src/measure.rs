@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use crate::{
     event::{Changed, Hop, Id, Micros, Mirror, Request, RunEvent, Served},
     shadow::Noise,
+    stats::margins::Margins,
 };
 
 mod faults;
@@ -77,6 +78,8 @@ pub struct Setup {
     pub uncontrolled: Vec<Id>,
     /// What shadows and their primaries took is kept, for verdicts on speed.
     pub timed: bool,
+    /// Changes of a latency that matter, in verdicts on speed.
+    pub margins: Margins,
     /// Significance that a field's difference needs.
     pub alpha: f64,
     /// Share of answers that must differ for a field's difference to be material.

@@ -49,7 +49,7 @@ pub use resolve::Overrides;
 pub use fault::FaultKind;
 pub use meshbed_proxy::policy::fault::Place;
 
-use crate::{event::Id, expr::Expr, shadow::Rules};
+use crate::{event::Id, expr::Expr, shadow::Rules, stats::margins::Margins};
 pub use crate::{measure::ErrorRule, stats::paired::Called};
 
 /// All that a run needs to know.
@@ -93,6 +93,8 @@ pub struct Scenario {
     pub checks: Vec<Check>,
     /// The least score that passes, 0 to 100.
     pub min_score: f64,
+    /// Changes of a latency that matter, where runs or shadows are compared.
+    pub margins: Margins,
     /// What is written.
     pub report: ReportSettings,
 }
@@ -742,6 +744,50 @@ checks:
             .unwrap_or_else(|problems| panic!("{problems}"));
         assert!(scenario.measuring().timed);
         assert_eq!(scenario.checks[2].not, Some(Called::Regressed));
+    }
+
+    #[test]
+    fn what_change_matters_may_be_said() {
+        let with = |more: &str| load_text(&format!("{}{more}", GOOD.trim_end_matches(' ')));
+        let own = Margins::default();
+        assert_eq!(good().margins, own);
+        assert_eq!(good().resolved["compare"]["margins"]["p99"], "10%");
+        let (scenario, _) = with("compare: { margins: { p50: 2.5%, p99: 0.2 } }\n").unwrap();
+        let expected = Margins {
+            p50: 0.025,
+            p99: 0.2,
+            ..own
+        };
+        assert_eq!(
+            (scenario.margins, scenario.measuring().margins),
+            (expected, expected)
+        );
+        assert_eq!(scenario.resolved["compare"]["margins"]["p50"], "2.5%");
+    }
+
+    #[test]
+    fn a_verdict_is_warned_of_by_the_window_that_it_is_called_over() {
+        let warned = |check: &str| {
+            let check = format!("  - {{ id: speed, {check}, not: regressed }}\n");
+            let (_, warnings) = load_text(&format!("{}{check}", GOOD.trim_end_matches(' ')))
+                .unwrap_or_else(|problems| panic!("{problems}"));
+            let mut texts = warnings.iter().map(ToString::to_string);
+            texts.find(|text| text.contains("a verdict needs"))
+        };
+        assert_eq!(warned("that: \"compare[candidate]\""), None);
+        assert_eq!(warned("that: \"compare[candidate]@recovery\""), None);
+        // Over its own phase, whatever the check's window is.
+        for check in [
+            "that: \"compare[candidate]\", over: steady",
+            "that: \"compare[candidate]@steady\"",
+            "that: \"compare[candidate]@steady\", over: recovery",
+        ] {
+            let text = warned(check).unwrap();
+            assert!(
+                text.contains("7 blocks of 3 s, its phases have 6"),
+                "{text}"
+            );
+        }
     }
 
     #[test]

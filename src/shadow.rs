@@ -28,6 +28,7 @@ mod diff;
 mod format;
 mod grpc;
 mod json;
+mod lines;
 mod noise;
 mod path;
 mod redact;

@@ -5,6 +5,7 @@ pub mod blocks;
 pub mod histogram;
 pub mod holm;
 pub mod ks;
+pub mod margins;
 pub mod mcnemar;
 pub mod paired;
 pub mod proportion;

@@ -280,7 +280,7 @@ def spread(pairs, q):
     return mean, deviation, half
 
 
-def speed(pairs, control):
+def speed(pairs, control, margins):
     """What p50 and p90 of blocks come to: -1 improved, 0 same, 1 regressed, None open; "few": too little to say."""
     whole = [sum(pair[side].n for pair in pairs) for side in (0, 1)]
     if len(pairs) < 7 or min(whole) < 1_000:
@@ -302,7 +302,7 @@ def speed(pairs, control):
     called = []
     for (q, a, b, _), p in zip(rows, holm([row[3] for row in rows])):
         mean, _, half = spread(pairs, q)
-        delta = math.log(1.05)
+        delta = math.log1p(margins[0 if q == Fraction(1, 2) else 1])
         if control is not None:
             own, _, wide = spread(control, q)
             delta = max(delta, abs(own) + wide)
@@ -684,7 +684,9 @@ class Run:
         return sides
 
     def verdict(self, shadow, windows):
-        """As `speed` says; None too where the control is not as fast itself, or more than 1 % of the copies were lost."""
+        """As `speed` says, by the scenario's margins; None too where the control is not as fast itself, or more than 1 % of the copies were lost."""
+        said = (self.scenario.get("compare") or {}).get("margins") or {}
+        margins = [share(said.get(name, "5%")) for name in ("p50", "p90")]
         pairs, noise = [], []
         for block in blocks(windows):
             pair = self.times(shadow, block)
@@ -693,9 +695,9 @@ class Run:
                 pairs.append(pair)
                 noise.append(own)
         if not self.is_controlled(shadow):
-            called, own = speed(pairs, None), None
+            called, own = speed(pairs, None, margins), None
         else:
-            called, own = speed(pairs, noise), speed(noise, None)
+            called, own = speed(pairs, noise, margins), speed(noise, None, margins)
         if "few" in (called, own):
             return "few"
         told = [mirror for mirror in self.mirrors if mirror["shadow"] == shadow and inside(mirror["due_us"], windows)]

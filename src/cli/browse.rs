@@ -10,11 +10,14 @@ use std::{
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 mod mirrored;
+mod reached;
 
+use self::reached::Reached;
 use super::run::run_number;
 use crate::{
-    event::RunEvent,
+    event::{Mirror, RunEvent},
     journal::{self, Effect, Journal},
+    mirror::ends::Ends,
     replay::Prepared,
     report::{self, Run, compare},
     run::{Command, Options, again, chain, outcome::Ending},
@@ -43,8 +46,8 @@ pub(super) struct Desk {
 /// The scenario of a run.
 #[derive(Debug, Clone)]
 enum Source {
-    /// As it was run.
-    Loaded(Arc<Scenario>),
+    /// As it was run, and how its ends are spoken to.
+    Loaded(Arc<Scenario>, Ends),
     /// To be read from its file again, with the run's seed.
     Saved {
         file: PathBuf,
@@ -65,7 +68,7 @@ impl Desk {
     /// For the screens of a run of this scenario.
     pub(super) fn of(scenario: &Arc<Scenario>, inputs: UnboundedSender<Input>) -> Self {
         Self {
-            source: Source::Loaded(Arc::clone(scenario)),
+            source: Source::Loaded(Arc::clone(scenario), Ends::default()),
             file: scenario.file.clone(),
             sha256: Some(scenario.sha256.clone()),
             schedule: None,
@@ -75,8 +78,13 @@ impl Desk {
     }
 
     /// For the screens of a mirror. It follows its `--diff` file, so that the file may have changed since it began.
-    pub(super) fn of_mirror(scenario: &Arc<Scenario>, inputs: UnboundedSender<Input>) -> Self {
+    pub(super) fn of_mirror(
+        scenario: &Arc<Scenario>,
+        ends: &Ends,
+        inputs: UnboundedSender<Input>,
+    ) -> Self {
         let mut desk = Self::of(scenario, inputs);
+        desk.source = Source::Loaded(Arc::clone(scenario), ends.clone());
         desk.sha256 = None;
         desk
     }
@@ -260,7 +268,7 @@ impl Job {
     /// Replays, and tells what comes of it; `Err`: why nothing can be said.
     fn run(&self, commands: UnboundedReceiver<Command>) -> Result<(), String> {
         self.step("reading the scenario and its capture");
-        let scenario = self.scenario()?;
+        let (scenario, ends) = self.scenario()?;
         let chosen = match &self.which {
             Which::Scheduled(ordinals) => {
                 let ordinals: BTreeSet<u64> = ordinals.iter().copied().collect();
@@ -268,7 +276,8 @@ impl Job {
             }
             Which::Known(known) => again::Chosen::given(&scenario, prepared(known)?),
         }
-        .map_err(|error| chain(&error))?;
+        .map_err(|error| chain(&error))?
+        .over_tls(ends.by_party(&scenario));
         journal::recover(&journal::folder())
             .map_err(|error| format!("cannot read the journals: {error}"))?;
         let number = run_number(&scenario);
@@ -284,11 +293,12 @@ impl Job {
         }
     }
 
-    fn scenario(&self) -> Result<Arc<Scenario>, String> {
+    fn scenario(&self) -> Result<(Arc<Scenario>, Ends), String> {
         let (file, sha256, seed) = match &self.source {
-            Source::Loaded(scenario) => return Ok(Arc::clone(scenario)),
+            Source::Loaded(scenario, ends) => return Ok((Arc::clone(scenario), ends.clone())),
             Source::Mirror { asked, seed } => {
-                return mirrored::scenario(asked, *seed).map(Arc::new);
+                let (scenario, ends) = mirrored::scenario(asked, *seed)?;
+                return Ok((Arc::new(scenario), ends));
             }
             Source::Saved { file, sha256, seed } => (file, sha256, seed),
         };
@@ -301,7 +311,7 @@ impl Job {
         if scenario.sha256 != *sha256 {
             self.step("the scenario has changed since the run: it comes up as it is now");
         }
-        Ok(Arc::new(scenario))
+        Ok((Arc::new(scenario), Ends::default()))
     }
 
     fn play(
@@ -322,23 +332,33 @@ impl Job {
             logs: &logs,
             journal,
         };
-        let count = chosen.len();
+        let (count, is_over_tls) = (chosen.len(), chosen.is_over_tls());
         self.step("services and shadows come up");
         let (events, mut told) = unbounded_channel();
         let outcome = std::thread::scope(|scope| {
             let engine =
                 scope.spawn(|| again::execute(scenario, chosen, options, events, commands));
             let mut done = 0_u64;
+            let mut reached =
+                Reached::new(scenario.shadows.iter().map(|it| it.id.clone()), is_over_tls);
+            let tell = |answers: Vec<Arc<Mirror>>| {
+                for answer in answers {
+                    self.tell(Again::Answer(answer));
+                }
+            };
             while let Some(event) = told.blocking_recv() {
                 match event {
                     RunEvent::Request(_) => {
                         done += 1;
                         self.tell(Again::Step(format!("{done} of {count} answered")));
                     }
-                    RunEvent::Mirror(mirror) => self.tell(Again::Answer(mirror)),
-                    _ => {}
+                    RunEvent::Mirror(mirror) => reached.answer(mirror),
+                    RunEvent::Hop(hop) => reached.hop(&hop),
+                    _ => continue,
                 }
+                tell(reached.known());
             }
+            tell(reached.rest());
             engine.join()
         });
         match outcome {

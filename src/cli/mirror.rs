@@ -22,7 +22,7 @@ use crate::{
 };
 
 mod bundle;
-mod ends;
+pub(super) mod ends;
 mod show;
 pub(super) mod wanted;
 mod watch;
@@ -256,7 +256,7 @@ fn play(
     let (writer, entry) = begin(scenario, args.out.as_deref(), journal)?;
     let partial = absolute(writer.partial());
     let (order, orders) = unbounded_channel();
-    let mut shown = Shown::start(scenario, args.headless, global, order.clone());
+    let mut shown = Shown::start(scenario, &asked.ends, args.headless, global, order.clone());
     shown.begins(&source.describe());
     let bundle = Bundle::begin(writer);
     let mirrored = watch.run(session, source, asked, (order, orders), |event| {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::event::{Answered, Attempt, Difference, Flags, Hit, MirrorOutcome};
+use crate::stats::margins::Margins;
 
 pub(crate) fn setup() -> Setup {
     let window = |from: u64, to: u64| Window {
@@ -25,6 +26,7 @@ pub(crate) fn setup() -> Setup {
         uncontrolled: Vec::new(),
         timed: true,
         alpha: 0.01,
+        margins: Margins::default(),
         min_effect: 0.001,
         filters: vec![(
             "shop".into(),

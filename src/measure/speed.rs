@@ -79,8 +79,10 @@ impl Measured {
             }
         }
         let control = control.map(|_| noise.as_slice());
-        let own = control.map(|control| paired::judge(control, None));
-        let (Some(changes), None | Some(Some(_))) = (paired::judge(&pairs, control), &own) else {
+        let margins = &self.setup.margins;
+        let own = control.map(|control| paired::judge(control, None, margins));
+        let (Some(changes), None | Some(Some(_))) = (paired::judge(&pairs, control, margins), &own)
+        else {
             let least = |pairs: &[Pair]| pairs.iter().map(Pair::count).sum::<u64>();
             return Speed::Insufficient {
                 blocks: pairs.len(),

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use meshbed_proxy::config::tls;
 
-use crate::event::Id;
+use crate::{event::Id, run::mesh, scenario::Scenario};
 
 /// The protocols that clients may speak in TLS, the preferred first.
 const SPOKEN: [&str; 2] = ["h2", "http/1.1"];
@@ -18,6 +18,20 @@ pub struct Ends {
     pub primary: Option<tls::Client>,
     /// How shadows are spoken to.
     pub shadows: BTreeMap<Id, tls::Client>,
+}
+
+impl Ends {
+    /// How the parties of the mirror's scenario are spoken to, by label, where its requests are replayed.
+    pub fn by_party(&self, scenario: &Scenario) -> BTreeMap<String, tls::Client> {
+        let spoken = |party: &mesh::Party<'_>| match party.shadow {
+            Some((shadow, _)) => self.shadows.get(&shadow.id).cloned(),
+            None => self.primary.clone(),
+        };
+        mesh::parties(scenario)
+            .iter()
+            .filter_map(|party| Some((party.label(), spoken(party)?)))
+            .collect()
+    }
 }
 
 /// Whose certificate is believed.

@@ -12,6 +12,7 @@ use meshbed_proxy::{
 };
 use serde_json::{Map, Value, json};
 
+use super::ends::Believed;
 use crate::{
     event::Id,
     measure::ErrorRule,
@@ -20,6 +21,7 @@ use crate::{
         Shadow, Standing,
     },
     shadow::{Noise, Rules, sha256},
+    stats::margins::Margins,
 };
 
 /// The service whose traffic is mirrored.
@@ -63,6 +65,8 @@ pub struct Wanted {
     pub shadows: Vec<Side>,
     /// What all of them speak.
     pub protocol: Protocol,
+    /// Whose certificates are believed of those that are spoken to over TLS; `None`: those of the machine's authorities.
+    pub believed: Option<Believed>,
     /// Which share of the requests, where a shadow has none of its own.
     pub percent: Share,
     /// What the draw is keyed by.
@@ -153,6 +157,7 @@ impl Wanted {
             guards: Vec::new(),
             checks: Vec::new(),
             min_score: 0.0,
+            margins: Margins::default(),
             report: ReportSettings {
                 dir: REPORTS.into(),
                 // Live traffic has no schedule whose requests could be told apart for ever.
@@ -209,6 +214,14 @@ impl Wanted {
         put("from", self.from.as_str().into());
         put("to", self.primary.0.as_str().into());
         put("shadow", self.shadows.iter().map(shadow).collect());
+        let spoken = if self.protocol.is_h2() { "h2" } else { "auto" };
+        put("protocol", spoken.into());
+        let ca = match &self.believed {
+            Some(Believed::By(file)) => Some(file.display().to_string()),
+            Some(Believed::Any) | None => None,
+        };
+        put("ca", ca.into());
+        put("insecure", (self.believed == Some(Believed::Any)).into());
         put("percent", self.percent.to_string().into());
         put("key", key_name(&self.key).into());
         put("methods", self.matcher.methods.clone().into());

@@ -18,6 +18,7 @@ use crate::{
     stats::{
         blocks::Blocks,
         histogram::Histogram,
+        margins::Margins,
         proportion,
         quantile::{ALPHA, Quantile},
         student,
@@ -27,6 +28,7 @@ use crate::{
 pub mod html;
 pub mod json;
 pub mod junit;
+mod margins;
 pub mod text;
 
 /// Drawn runs behind an interval.
@@ -41,10 +43,10 @@ const RATE: f64 = 0.01;
 const OTHERS: f64 = 0.6;
 
 /// Quantiles that are judged: name, share, margin, absolute floor in µs.
-const QUANTILES: [(&str, Quantile, f64, f64); 3] = [
-    ("p50", Quantile::P50, 0.05, 200.0),
-    ("p90", Quantile::P90, 0.05, 200.0),
-    ("p99", Quantile::P99, 0.10, 1000.0),
+const QUANTILES: [(&str, Quantile, fn(&Margins) -> f64, f64); 3] = [
+    ("p50", Quantile::P50, |margins| margins.p50, 200.0),
+    ("p90", Quantile::P90, |margins| margins.p90, 200.0),
+    ("p99", Quantile::P99, |margins| margins.p99, 1000.0),
 ];
 /// Samples a side that the quantiles above need.
 const LEAST_SAMPLES: [u64; 3] = [100, 100, 1000];
@@ -179,7 +181,7 @@ impl Verdict {
     }
 }
 
-/// Compares the second run with the first.
+/// Compares the second run with the first, by the margins of the second: it is what is judged.
 pub fn compare(a: &Report, b: &Report, force: bool) -> Comparison {
     let unlike = unlike(&a.run, &b.run);
     let invalid: Vec<String> = [a, b].into_iter().flat_map(invalid).collect();
@@ -320,6 +322,11 @@ fn differences(a: &Run, b: &Run) -> Vec<String> {
         &short(&a.scenario.sha256),
         &short(&b.scenario.sha256),
     );
+    differ(
+        "margins",
+        &margins::words(margins::of(a)),
+        &margins::words(margins::of(b)),
+    );
     let faults = |run: &Run| run.scenario.resolved.get("faults").cloned();
     if faults(a) != faults(b) {
         told.push("fault plan".to_owned());
@@ -384,6 +391,7 @@ fn rows(a: &Report, b: &Report) -> Vec<Row> {
         .collect();
     services.extend(others.into_iter().map(str::to_owned));
 
+    let margins = margins::of(&b.run);
     let mut spreads = Vec::new();
     for service in &services {
         let is_driven = driven.contains(&service.as_str());
@@ -397,7 +405,7 @@ fn rows(a: &Report, b: &Report) -> Vec<Row> {
             windows.extend(recorded.iter().map(|phase| (Some(*phase), vec![*phase])));
         }
         for (phase, phases) in windows {
-            spreads.extend(Spread::of(a, b, service, kind, phase, &phases));
+            spreads.extend(Spread::of((a, b), &margins, service, kind, phase, &phases));
         }
     }
     // As many rows as could call a change share the chance of a false one.
@@ -431,8 +439,8 @@ struct Spread {
 
 impl Spread {
     fn of(
-        a: &Report,
-        b: &Report,
+        (a, b): (&Report, &Report),
+        margins: &Margins,
         service: &str,
         kind: Kind,
         phase: Option<&str>,
@@ -487,7 +495,7 @@ impl Spread {
                         n: [all_a.count(), all_b.count()],
                         change: value_a.zip(value_b).map(|(a, b)| log_ratio(a, b).exp_m1()),
                         interval: None,
-                        margin: *margin,
+                        margin: margin(margins),
                         detectable: None,
                         verdict: RowVerdict::Insufficient,
                     },
@@ -510,9 +518,10 @@ impl Spread {
     }
 
     fn judge(self, family: usize) -> Row {
-        let Some((_, _, margin, floor)) = QUANTILES.get(self.quantile).copied() else {
+        let Some((_, _, _, floor)) = QUANTILES.get(self.quantile).copied() else {
             return self.row;
         };
+        let margin = self.row.margin;
         let (true, Some(a), Some(b)) = (self.is_sufficient(), self.row.a, self.row.b) else {
             return self.row;
         };

@@ -6,7 +6,10 @@ pub mod hlog;
 pub mod html;
 pub mod junit;
 pub mod markdown;
+mod name;
 pub mod text;
+
+pub use name::name;
 
 use crate::report::Report;
 

@@ -448,3 +448,28 @@ fn the_page_is_one_file_without_network() {
         assert!(!page.contains(outside), "{outside}");
     }
 }
+
+#[test]
+fn fields_of_long_names_are_cut_and_stay_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut report = written(dir.path(), RunState::Finished);
+    let fields = &mut report.run.diffs.get_mut("candidate").unwrap().fields;
+    fields.push(fields[0].clone());
+    for (field, end) in fields.iter_mut().zip(["1", "2"]) {
+        field.path = format!("$.{}{end}", "a".repeat(100_000));
+    }
+    let summary = format::markdown::write(&report);
+    let page = format::html::write(&report);
+    for text in [&summary, &page] {
+        let mut rows: Vec<&str> = text.lines().filter(|it| it.contains("$.aaa")).collect();
+        assert!(rows.iter().all(|row| row.len() < 1_000), "{rows:?}");
+        assert!(
+            rows.iter().all(|row| row.contains("… (100003 bytes")),
+            "{rows:?}"
+        );
+        let all = rows.len();
+        rows.sort_unstable();
+        rows.dedup();
+        assert!(all >= 2 && rows.len() == all, "{rows:?}");
+    }
+}

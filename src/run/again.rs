@@ -1,15 +1,24 @@
 //! Replays some requests of a run: the scenario's services and shadows come up once more, nothing is broken or judged, and
 //! only those requests are sent, under their old ordinals, so that the samples choose them again.
 
-use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use meshbed_proxy::{
+    config::tls,
     policy::{matcher::Matcher, mirror::SampleKey},
     unit::Share,
 };
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 
-use super::{Command, Failure, Options, Outcome, chain, engine};
+use super::{
+    Command, Failure, Options, Outcome, chain,
+    engine::{self, Given},
+};
 use crate::{
     event::{Micros, RunEvent},
     replay::{Lane, Planned, Prepared, Schedule, schedule},
@@ -28,6 +37,8 @@ pub struct Chosen {
     schedule: Schedule,
     /// They are no scenario's: every shadow gets all of them.
     given: bool,
+    /// How parties are spoken to that speak TLS themselves, by label.
+    ends: BTreeMap<String, tls::Client>,
 }
 
 /// Connections that given requests go by.
@@ -62,6 +73,7 @@ impl Chosen {
         Ok(Self {
             schedule,
             given: false,
+            ends: BTreeMap::new(),
         })
     }
 
@@ -108,7 +120,19 @@ impl Chosen {
         Ok(Self {
             schedule,
             given: true,
+            ends: BTreeMap::new(),
         })
+    }
+
+    /// The same to parties that speak TLS themselves; by label.
+    #[must_use]
+    pub fn over_tls(self, ends: BTreeMap<String, tls::Client>) -> Self {
+        Self { ends, ..self }
+    }
+
+    /// Whether some parties speak TLS themselves.
+    pub fn is_over_tls(&self) -> bool {
+        !self.ends.is_empty()
     }
 
     /// How many requests.
@@ -137,7 +161,11 @@ pub fn execute(
     if chosen.given {
         open(&mut scenario, &chosen.schedule);
     }
-    engine::execute_schedule(&scenario, Some(chosen.schedule), options, events, commands)
+    let given = Given {
+        schedule: Some(chosen.schedule),
+        ends: chosen.ends,
+    };
+    engine::execute_given(&scenario, given, options, events, commands)
 }
 
 /// The source of given requests.
@@ -186,13 +214,22 @@ fn quiet(scenario: &Scenario, length_us: Micros) -> Scenario {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
+    use meshbed_proxy::{
+        app::{Deps, Handle, Proxy},
+        config::{Action, Config, Forward, Listener},
+        draw::Seed,
+        net::tls::authority::Authority,
+    };
     use tokio::sync::mpsc::unbounded_channel;
 
     use super::*;
     use crate::{
         event::MirrorOutcome,
         journal::Journal,
-        run::{fixture, outcome::Ending},
+        run::{fixture, mesh, outcome::Ending},
+        scenario::Backing,
     };
 
     /// What a replay that ends well has told.
@@ -209,6 +246,18 @@ mod tests {
         let outcome = execute(scenario, chosen, options, events, to_engine).unwrap();
         assert_eq!(outcome.ending, Ending::Finished);
         told
+    }
+
+    fn request(path: &str) -> Prepared {
+        Prepared {
+            method: http::Method::GET,
+            uri: path.parse().unwrap(),
+            headers: http::HeaderMap::from_iter([(
+                http::header::HOST,
+                http::HeaderValue::from_static("shop.test"),
+            )]),
+            body: bytes::Bytes::new(),
+        }
     }
 
     #[test]
@@ -239,15 +288,6 @@ mod tests {
         // What its sample leaves out is replayed all the same.
         scenario.shadows[0].of = "shop".into();
         scenario.shadows[0].percent = Share::NONE;
-        let request = |path: &str| Prepared {
-            method: http::Method::GET,
-            uri: path.parse().unwrap(),
-            headers: http::HeaderMap::from_iter([(
-                http::header::HOST,
-                http::HeaderValue::from_static("shop.test"),
-            )]),
-            body: bytes::Bytes::new(),
-        };
         let requests = [(17, request("/cart/1")), (400, request("/cart/2?x=1"))];
         let chosen = Chosen::given(&scenario, requests).unwrap();
         let mut told = played(&scenario, chosen, "t-given");
@@ -262,6 +302,74 @@ mod tests {
             .map(|(ordinal, path)| (ordinal, path.to_owned(), MirrorOutcome::Compared));
         assert_eq!(mirrored, expected);
         assert!(Chosen::given(&scenario, []).is_err());
+    }
+
+    /// A server over TLS, which answers itself, and what believes it.
+    fn over_tls(authority: &Authority) -> (Handle, SocketAddr, tls::Client) {
+        let mut manager = mesh::manager("tls".to_owned(), Forward::to("nowhere"), Vec::new());
+        manager.virtual_hosts[0].routes[0].action = Action::Respond {
+            status: 200,
+            body: "here".to_owned(),
+        };
+        let mut listener = Listener::http("tls", ([127, 0, 0, 1], 0).into(), manager);
+        let certificate = authority.issue("localhost", &[]).unwrap();
+        for chain in &mut listener.chains {
+            chain.tls = Some(tls::Server {
+                common: tls::Common {
+                    certificates: vec![certificate.clone()],
+                    ..tls::Common::default()
+                },
+                ..tls::Server::default()
+            });
+        }
+        let config = Config {
+            seed: Seed(1),
+            run: None,
+            listeners: vec![listener],
+            clusters: Vec::new(),
+            admin: None,
+        };
+        let proxy = Proxy::start(config, Deps::default()).unwrap();
+        let address = proxy.address("tls").unwrap();
+        let client = tls::Client::trusting(&authority.pem(), "localhost");
+        (proxy, address, client)
+    }
+
+    #[test]
+    fn given_requests_reach_ends_that_speak_tls() {
+        let (authority, other) = (
+            Authority::new("a test").unwrap(),
+            Authority::new("another").unwrap(),
+        );
+        let (_first, primary, to_primary) = over_tls(&authority);
+        let (_second, shadow, to_shadow) = over_tls(&authority);
+        let mut scenario = fixture::scenario();
+        scenario.traffic.clear();
+        scenario.services.truncate(1);
+        scenario.services[0].calls.clear();
+        scenario.services[0].backing = Backing::Address(vec![primary]);
+        scenario.shadows[0].of = "shop".into();
+        scenario.shadows[0].backing = Backing::Address(vec![shadow]);
+        let mut ends = BTreeMap::from([
+            ("shop".to_owned(), to_primary),
+            (format!("~{}", scenario.shadows[0].id), to_shadow),
+        ]);
+        let statuses = |ends: &BTreeMap<String, tls::Client>, id: &str| {
+            let chosen = Chosen::given(&scenario, [(7, request("/cart/1"))]).unwrap();
+            let mut told = played(&scenario, chosen.over_tls(ends.clone()), id);
+            loop {
+                if let RunEvent::Mirror(mirror) = told.try_recv().unwrap() {
+                    let sides = [mirror.primary.as_ref(), mirror.answer.as_ref()];
+                    break sides.map(|side| side.map(|side| side.status));
+                }
+            }
+        };
+        assert_eq!(statuses(&ends, "t-tls"), [Some(200), Some(200)]);
+        for client in ends.values_mut() {
+            *client = tls::Client::trusting(&other.pem(), "localhost");
+        }
+        // The sidecars' own.
+        assert_eq!(statuses(&ends, "t-not-believed"), [Some(503), Some(503)]);
     }
 
     #[test]

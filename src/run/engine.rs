@@ -1,10 +1,16 @@
 //! Brings everything up, walks the timeline, tears everything down. Decisions are made elsewhere (`timeline`, `guard`,
 //! `judge`, `outcome`); here they are carried out.
 
-use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
 
 use meshbed_proxy::{
     app::{Deps, Handle, Proxy},
+    config::tls,
     net::numbers::Numbers,
 };
 use tokio::{
@@ -64,13 +70,22 @@ pub fn execute(
     events: UnboundedSender<RunEvent>,
     commands: UnboundedReceiver<Command>,
 ) -> Result<Outcome, Failure> {
-    execute_schedule(scenario, None, options, events, commands)
+    execute_given(scenario, Given::default(), options, events, commands)
 }
 
-/// The same with this schedule in place of the scenario's own.
-pub(super) fn execute_schedule(
+/// What a run is given that its scenario does not say.
+#[derive(Debug, Default)]
+pub(super) struct Given {
+    /// In place of the scenario's own.
+    pub(super) schedule: Option<Schedule>,
+    /// How parties are spoken to that speak TLS themselves, by label.
+    pub(super) ends: BTreeMap<String, tls::Client>,
+}
+
+/// The same with what it is given.
+pub(super) fn execute_given(
     scenario: &Scenario,
-    schedule: Option<Schedule>,
+    given: Given,
     options: Options<'_>,
     events: UnboundedSender<RunEvent>,
     commands: UnboundedReceiver<Command>,
@@ -79,7 +94,7 @@ pub(super) fn execute_schedule(
         .enable_all()
         .build()
         .map_err(|error| Failure::Environment(format!("cannot start the engine: {error}")))?;
-    let outcome = runtime.block_on(run(scenario, schedule, options, events, commands));
+    let outcome = runtime.block_on(run(scenario, given, options, events, commands));
     // A schedule that is still being read when the run is interrupted is not waited for.
     runtime.shutdown_background();
     outcome
@@ -87,7 +102,7 @@ pub(super) fn execute_schedule(
 
 async fn run(
     scenario: &Scenario,
-    schedule: Option<Schedule>,
+    given: Given,
     options: Options<'_>,
     events: UnboundedSender<RunEvent>,
     commands: UnboundedReceiver<Command>,
@@ -99,7 +114,7 @@ async fn run(
         state: RunState::Starting,
     });
 
-    let schedule = match schedule {
+    let schedule = match given.schedule {
         Some(schedule) => Ok(schedule),
         None => match stop.or(read_schedule(scenario)).await {
             Some(schedule) => schedule,
@@ -112,6 +127,7 @@ async fn run(
     let mut wiring = Wiring {
         run: options.run,
         trust: trust.clone(),
+        ends: given.ends,
         ordinals: chosen(scenario, |fault| plan::ordinals_for(fault, &schedule)),
         numbers: chosen(scenario, |fault| plan::numbers_for(fault, &schedule)),
         ..Wiring::default()
@@ -187,7 +203,7 @@ async fn read_schedule(scenario: &Scenario) -> Result<Schedule, Failure> {
 fn chosen(
     scenario: &Scenario,
     of: impl Fn(&Fault) -> Option<Vec<u64>>,
-) -> std::collections::BTreeMap<Id, Arc<[u64]>> {
+) -> BTreeMap<Id, Arc<[u64]>> {
     let faults = scenario.faults.iter();
     faults
         .filter_map(|fault| Some((fault.id.clone(), of(fault)?.into())))
@@ -249,7 +265,7 @@ impl Sidecars {
         })
     }
 
-    fn listeners(&self) -> std::collections::BTreeMap<String, SocketAddr> {
+    fn listeners(&self) -> BTreeMap<String, SocketAddr> {
         self.proxy
             .addresses()
             .iter()
@@ -373,7 +389,7 @@ impl<'a> Engine<'a> {
         behind: &mut Services<'_>,
         parties: &[Party<'_>],
         ports: services::Ports,
-        listeners: &std::collections::BTreeMap<String, SocketAddr>,
+        listeners: &BTreeMap<String, SocketAddr>,
         place: services::Place<'_>,
         sidecars: &Sidecars,
     ) -> Result<(), Failure> {
@@ -395,7 +411,7 @@ impl<'a> Engine<'a> {
     fn start(
         &mut self,
         schedule: &Arc<Schedule>,
-        listeners: &std::collections::BTreeMap<String, SocketAddr>,
+        listeners: &BTreeMap<String, SocketAddr>,
         sidecars: &Sidecars,
     ) -> Result<Driving, Failure> {
         let targets = mesh::driven(self.scenario)
@@ -481,7 +497,7 @@ impl<'a> Engine<'a> {
                 self.step(step, sidecars);
             }
         }
-        self.drain(driving, schedule, sidecars, stop).await
+        self.drain(driving, schedule, sidecars, behind, stop).await
     }
 
     /// Tells what has become of services, and sends their callers where they are now.
@@ -718,6 +734,7 @@ impl<'a> Engine<'a> {
         driving: Driving,
         schedule: &Schedule,
         sidecars: &mut Sidecars,
+        behind: &mut Services<'_>,
         stop: &mut Stop,
     ) -> Option<Totals> {
         let t_us = self.now_us();
@@ -747,6 +764,7 @@ impl<'a> Engine<'a> {
                         driving.stop(Duration::ZERO);
                     }
                 }
+                () = behind.changed() => self.follow(behind, sidecars),
                 _ = sidecars.told.recv_many(&mut batch, BATCH) => {}
                 () = tokio::time::sleep(QUIET) => {}
             }

@@ -17,6 +17,7 @@ use crate::scenario::{
     Protocol, ReportSettings, Requests, Rewrite, Role, Scenario, Select, Service, Shadow, Source,
     SourceKind, Standing, Template,
 };
+use crate::stats::margins::Margins;
 
 fn builtin(version: &str) -> Backing {
     Backing::Builtin {
@@ -125,6 +126,7 @@ pub(crate) fn scenario() -> Scenario {
         guards: Vec::new(),
         checks: Vec::new(),
         min_score: 100.0,
+        margins: Margins::default(),
         report: ReportSettings {
             dir: PathBuf::from("reports"),
             max_events: None,

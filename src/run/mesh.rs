@@ -19,7 +19,7 @@ use std::{
 use meshbed_proxy::{
     config::{
         Action, Address, Cluster, Config, Direction, Endpoint, Filter, Forward, HttpManager,
-        Listener, Place, RateLimit, Route, VirtualHost,
+        Listener, Place, RateLimit, Route, VirtualHost, tls,
     },
     policy::{
         breaker::{Limits, Thresholds},
@@ -185,6 +185,8 @@ pub struct Wiring {
     pub live: BTreeSet<Id>,
     /// The certificates of services that are spoken to over TLS.
     pub trust: Trust,
+    /// How parties are spoken to that speak TLS themselves, whatever their callers speak; by label.
+    pub ends: BTreeMap<String, tls::Client>,
     /// The switches that do not stand at the timeline.
     pub switches: BTreeMap<Id, Switch>,
     /// This machine's address on the containers' network, where their sidecars listen for their calls.
@@ -233,11 +235,19 @@ pub fn config(scenario: &Scenario, wiring: &Wiring) -> Config {
             behind(&label),
             endpoints.map(|address| Address::Socket(*address)).collect(),
         );
+        let end = wiring.ends.get(&label);
         clusters.push(Cluster {
+            // It says in the handshake what it speaks, unless that is known.
+            protocol: match end {
+                Some(_) if replicas.protocol != Upstream::Http2 => Upstream::Alpn,
+                _ => replicas.protocol,
+            },
             balance: policy.balance.clone(),
             outlier: policy.outlier,
             health: policy.health.iter().cloned().collect(),
-            tls: trust::begin(party.service.protocol, party.backing(), &party.service.id),
+            tls: end.cloned().or_else(|| {
+                trust::begin(party.service.protocol, party.backing(), &party.service.id)
+            }),
             // Its callers' sidecars keep the limits.
             limits: Limits {
                 default: UNBOUNDED,

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     event::Id,
-    expr::{Unit, parse::common},
+    expr::{Expr, Unit, parse::common},
     measure::{Window, speed},
 };
 
@@ -106,7 +106,7 @@ impl Resolver<'_> {
                 .and_then(|(_, unit, _)| self.graded(item, *unit));
             let not = that
                 .as_ref()
-                .and_then(|(_, unit, _)| self.ruled_out(item, *unit, &over, phases));
+                .and_then(|(expr, _, _)| self.ruled_out(item, expr, &over, phases));
             if let Some((expr, _, _)) = &that {
                 self.time_to_and_from(item, expr.has_time_to());
             }
@@ -169,18 +169,24 @@ impl Resolver<'_> {
     fn ruled_out(
         &mut self,
         item: &Item,
-        unit: Unit,
+        expr: &Expr,
         over: &[Id],
         phases: &[Phase],
     ) -> Option<Called> {
         let that = item.get("that").unwrap_or(item);
+        let unit = expr.unit();
         match (unit, item.get("not")) {
             (Unit::Verdict, Some(not)) => {
+                let own = match expr {
+                    Expr::Metric(metric) => metric.phase.as_ref(),
+                    _ => None,
+                };
                 let windows: Vec<Window> = phases
                     .iter()
-                    .filter(|phase| match over {
-                        [] => phase.record,
-                        over => over.contains(&phase.id),
+                    .filter(|phase| match (own, over) {
+                        (Some(own), _) => phase.id == *own,
+                        (None, []) => phase.record,
+                        (None, over) => over.contains(&phase.id),
                     })
                     .map(Phase::window)
                     .collect();

@@ -808,8 +808,8 @@ const IGNORE: Table = Table {
             "path",
             Kind::Text,
             Required,
-            "the path in the body, with all below it; or `header:NAME`, `trailer:NAME`, `status`, `grpc-status`, `body` (one that is \
-             compared whole)",
+            "the path in the body, with all below it; of a text its lines: `text` (all), `text[3]`, `text['generated at *']` (`*` is \
+             anything); or `header:NAME`, `trailer:NAME`, `status`, `grpc-status`, `body` (one that is compared whole)",
         )
         .example("\"$.trace_id\""),
         key(
@@ -1513,9 +1513,40 @@ const COMPARE: Table = Table {
         .later(),
         key(
             "margins",
+            Kind::Map(&MARGINS),
+            Default("{}"),
+            "changes of a latency that matter, also in checks of `compare[shadow]`",
+        )
+        .example("{ p50: 3%, p90: 5%, p99: 10% }"),
+    ],
+};
+
+const MARGINS: Table = Table {
+    name: "margins",
+    keys: &[
+        key(
+            "p50",
+            Kind::Share,
+            Default("5%"),
+            "a change of the median by this share, above 0",
+        ),
+        key(
+            "p90",
+            Kind::Share,
+            Default("5%"),
+            "the same of the 90th percentile",
+        ),
+        key(
+            "p99",
+            Kind::Share,
+            Default("10%"),
+            "the same of the 99th percentile; a shadow's verdict has none",
+        ),
+        key(
+            "shape",
             Kind::Anything,
-            Optional("as the manual of `compare` says"),
-            "differences that do not matter",
+            Optional("10%"),
+            "the same of the area between the distributions",
         )
         .later(),
     ],

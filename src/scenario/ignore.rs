@@ -654,7 +654,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_may_be_about_a_header_or_the_status() {
+    fn a_rule_may_be_about_a_header_the_status_or_lines() {
         let folder = tempfile::tempdir().unwrap();
         let main = folder.path().join("main.yaml");
         fs::write(&main, "diff: {}\n").unwrap();
@@ -664,6 +664,8 @@ mod tests {
             "header:content-type",
             "trailer:x-sum",
             "body:truncated",
+            // As the screens name lines of a text.
+            "text[*]",
         ] {
             let named = Ignore {
                 path: path.to_owned(),
@@ -674,15 +676,18 @@ mod tests {
         }
         let read = crate::scenario::compared(&main, None);
         let (compared, _) = read.unwrap_or_else(|problems| panic!("{problems}"));
-        let answer = |status: u16, kind: &str| crate::shadow::Answer {
+        let answer = |status: u16, kind: &str, body: &'static str| crate::shadow::Answer {
             status,
             headers: vec![("content-type".to_owned(), kind.as_bytes().to_owned())],
+            body: bytes::Bytes::from(body),
+            length: body.len() as u64,
             ..crate::shadow::Answer::default()
         };
         let rules = &compared.diff.rules;
-        let (primary, shadow) = (answer(200, "text/plain"), answer(203, "text/html"));
+        let primary = answer(200, "text/plain", "one\ntwo");
+        let shadow = answer(203, "text/html", "one\n2");
         let found = crate::shadow::compare("/", &primary, &shadow, rules);
-        assert_eq!(found.len(), 2, "{found:?}");
+        assert_eq!(found.len(), 3, "{found:?}");
         assert!(
             found.iter().all(|one| one.ignored_by.is_some()),
             "{found:?}"

@@ -59,6 +59,7 @@ impl Scenario {
                 .collect(),
             timed: self.checks.iter().any(|check| check.not.is_some()),
             alpha: self.diff.alpha,
+            margins: self.margins,
             min_effect: self.diff.min_effect.get(),
             filters: self.filters(),
             errors: self.errors.clone(),

@@ -7,6 +7,7 @@ use jiff::civil::Date;
 use meshbed_proxy::{
     draw::Seed,
     policy::matcher::{How, Matcher, Named as Condition, Text},
+    unit::Share,
 };
 use serde_json::Value as Json;
 
@@ -19,6 +20,7 @@ use crate::{
     event::Id,
     expr::{self, Expr, Unit, parse::Named},
     measure::CLIENT,
+    stats::margins::Margins,
 };
 
 /// Where reports go unless the scenario says otherwise.
@@ -107,7 +109,34 @@ impl Resolver<'_> {
             guards,
             checks,
             min_score,
+            margins: self.margins(),
             report: self.report(),
+        }
+    }
+
+    /// The changes that matter; a margin of nothing would call every change.
+    fn margins(&mut self) -> Margins {
+        let root = self.root;
+        let margins = root.get("compare").and_then(|it| it.get("margins"));
+        let mut of = |key: &str, own: f64| {
+            let Some(item) = margins.and_then(|it| it.get(key)) else {
+                return own;
+            };
+            let share = item.as_share().map_or(own, Share::get);
+            if share <= 0.0 {
+                self.tell(
+                    item,
+                    "a margin of nothing: every change would matter",
+                    "a share above 0, such as `5%`",
+                );
+            }
+            share
+        };
+        let own = Margins::default();
+        Margins {
+            p50: of("p50", own.p50),
+            p90: of("p90", own.p90),
+            p99: of("p99", own.p99),
         }
     }
 

@@ -145,6 +145,16 @@ fn compare_bodies(
     let (root, of_primary, of_candidate) = match &contents {
         (Content::Json(of_primary), Content::Json(of_candidate)) => ("$", of_primary, of_candidate),
         (Content::Text(of_primary, why), Content::Text(of_candidate, other)) if why == other => {
+            if let Some(words) = rules.ignored_text() {
+                if of_primary != of_candidate {
+                    let ignored_by = Some(words.to_owned());
+                    found.push(Difference {
+                        ignored_by,
+                        ..sealed(TEXT, (primary, candidate), Kind::Value, rules)
+                    });
+                }
+                return;
+            }
             (TEXT, of_primary, of_candidate)
         }
         (Content::Bytes(why), Content::Bytes(other)) if why == other => {
@@ -160,8 +170,13 @@ fn compare_bodies(
 /// A difference of two bodies that are not looked into.
 fn whole(sides: (&Answer, &Answer), kind: Kind, why: Option<Unread>, rules: &Rules) -> Difference {
     let path = why.map_or_else(|| "body".to_owned(), |why| format!("body:{why}"));
+    sealed(&path, sides, kind, rules)
+}
+
+/// The same under this path.
+fn sealed(path: &str, sides: (&Answer, &Answer), kind: Kind, rules: &Rules) -> Difference {
     let shown = (Some(body::summary(sides.0)), Some(body::summary(sides.1)));
-    flat(&path, kind, shown, rules)
+    flat(path, kind, shown, rules)
 }
 
 fn flat(
@@ -622,6 +637,46 @@ mod tests {
                 expected
             );
         }
+    }
+
+    #[test]
+    fn lines_of_a_text_can_be_ignored() {
+        let told = |path: &str, candidate: &'static str| {
+            let settings = Settings {
+                ignore: vec![Ignore {
+                    path: path.into(),
+                    why: "a clock".into(),
+                    until: None,
+                }],
+                ..Settings::default()
+            };
+            let text = |body: &'static str| typed("text/html", body);
+            let primary = text("<p>\nat 10:00\n<b>1</b>\n");
+            let found = compare("/", &primary, &text(candidate), &rules(&settings));
+            let told = found.iter().map(|it| {
+                let mark = if it.ignored_by.is_some() { "-" } else { "" };
+                format!("{mark}{} {}", it.kind, it.path)
+            });
+            told.collect::<Vec<_>>().join(", ")
+        };
+        let (clock, more) = ("<p>\nat 10:01\n<b>1</b>\n", "<p>\nat 10:01\n<b>2</b>\n");
+        let moved = "<p>\n<b>1</b>\nat 10:01\n";
+        for (path, candidate, expected) in [
+            ("text", more, "-value text"),
+            ("text[*]", more, "-value text"),
+            ("text[1]", clock, ""),
+            ("text[1]", more, "value text[2]"),
+            ("text['at *']", clock, ""),
+            ("text['at *']", more, "value text[2]"),
+            // Wherever it is: the others are compared with one another.
+            ("text['at *']", moved, "-missing text[1], -extra text[2]"),
+            ("text['on *']", clock, "value text[1]"),
+            // A path into JSON says nothing of lines.
+            ("$[1]", clock, "value text[1]"),
+        ] {
+            assert_eq!(told(path, candidate), expected, "{path} {candidate:?}");
+        }
+        assert_eq!(told("text[*]", "<p>\nat 10:00\n<b>1</b>\n"), "");
     }
 
     #[test]

@@ -278,6 +278,14 @@ impl Node<'_> {
         }
     }
 
+    /// What it says, if it is a text.
+    pub(super) fn text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
     /// The value as an example: long texts cut, large values cut short.
     pub(super) fn shown(&self) -> Value {
         self.shown_within(&mut SHOWN_VALUES.clone())

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write};
 
-use super::template;
+use super::{diff::TEXT, template};
 
 /// A path as a rule writes it: `$.items[*].tax`, `$.a[0]`, `$.*.id`, `$['a.b']`, `$..trace_id`.
 ///
@@ -36,11 +36,23 @@ pub struct InvalidPath {
 
 impl fmt::Display for InvalidPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let accepted = if self.is_into_text() {
+            "text, text[3], text['line like *']"
+        } else {
+            "$.name, $['name'], [*], [0], .*, $..name"
+        };
         write!(
             f,
-            "invalid path `{}` at byte {}: expected {}; accepted: $.name, $['name'], [*], [0], .*, $..name",
+            "invalid path `{}` at byte {}: expected {}; accepted: {accepted}",
             self.path, self.at, self.expected
         )
+    }
+}
+
+impl InvalidPath {
+    /// Whether it means lines of a text, as far as it can be read.
+    fn is_into_text(&self) -> bool {
+        self.at > 0 && self.path.starts_with(TEXT)
     }
 }
 
@@ -68,8 +80,10 @@ impl Pattern {
                 steps.push(Wanted::AnyIndex);
                 rest = after;
             } else if let Some(after) = rest.strip_prefix("['") {
-                let (name, after) =
-                    quoted(after).ok_or_else(|| invalid(rest, "a name closed by `']`"))?;
+                let (name, after) = quoted(after).map_err(|wrong| match wrong {
+                    Unreadable::Open => invalid(rest, wrong.expected()),
+                    Unreadable::Escape(at, expected) => invalid(at, expected),
+                })?;
                 steps.push(Wanted::Key(name));
                 rest = after;
             } else if let Some(after) = rest.strip_prefix('[') {
@@ -205,35 +219,94 @@ fn write_key(path: &mut String, key: &str) {
     path.push_str("']");
 }
 
-/// The name that a quote begins with, its escapes undone, and what follows the quote's end; `None`: it has none.
-fn quoted(text: &str) -> Option<(String, &str)> {
+/// Why there is no name in a quote.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Unreadable<'a> {
+    /// It has no end.
+    Open,
+    /// There is no such escape as begins here; what was expected.
+    Escape(&'a str, &'static str),
+}
+
+impl Unreadable<'_> {
+    /// What was expected.
+    pub(super) fn expected(self) -> &'static str {
+        match self {
+            Self::Open => "a name closed by `']`",
+            Self::Escape(_, expected) => expected,
+        }
+    }
+}
+
+/// The name that a quote begins with, its escapes undone, and what follows the quote's end.
+pub(super) fn quoted(text: &str) -> Result<(String, &str), Unreadable<'_>> {
     let mut name = String::new();
-    let mut chars = text.chars();
+    let mut rest = text;
     loop {
-        match chars.next()? {
-            '\\' => name.push(match chars.next()? {
-                'b' => '\u{8}',
-                'f' => '\u{c}',
-                'n' => '\n',
-                'r' => '\r',
-                't' => '\t',
-                'u' => {
-                    let digits = chars.as_str().get(..4)?;
-                    chars = chars.as_str().get(4..)?.chars();
-                    char::from_u32(u32::from_str_radix(digits, 16).ok()?)?
-                }
-                other => other,
-            }),
+        let mut chars = rest.chars();
+        match chars.next().ok_or(Unreadable::Open)? {
+            '\\' => {
+                name.push(match chars.next().ok_or(Unreadable::Open)? {
+                    'b' => '\u{8}',
+                    'f' => '\u{c}',
+                    'n' => '\n',
+                    'r' => '\r',
+                    't' => '\t',
+                    'u' => {
+                        let (escaped, after) =
+                            escaped(rest).map_err(|expected| Unreadable::Escape(rest, expected))?;
+                        chars = after.chars();
+                        escaped
+                    }
+                    other => other,
+                });
+            }
             '\'' => {
                 // A quote in a name needs no escape where it cannot be the end.
                 if let Some(after) = chars.as_str().strip_prefix(']') {
-                    return Some((name, after));
+                    return Ok((name, after));
                 }
                 name.push('\'');
             }
             c => name.push(c),
         }
+        rest = chars.as_str();
     }
+}
+
+/// The character of the `\u` escape that this begins with, which may be a pair of surrogates (RFC 9535 §2.3.1.2), and what
+/// follows it; `Err`: what was expected.
+fn escaped(text: &str) -> Result<(char, &str), &'static str> {
+    let no_digits = "four hexadecimal digits after `\\u`";
+    let (first, after) = unit(text).ok_or(no_digits)?;
+    let (units, after) = match unit(after) {
+        Some((second, behind)) if is_high(first) => (vec![first, second], behind),
+        _ => (vec![first], after),
+    };
+    match char::decode_utf16(units).next() {
+        Some(Ok(c)) => Ok((c, after)),
+        _ if is_high(first) => Err(
+            "a low surrogate (`\\udc00` to `\\udfff`) after the high one: alone it is no character",
+        ),
+        _ => Err(
+            "a high surrogate (`\\ud800` to `\\udbff`) before the low one: alone it is no character",
+        ),
+    }
+}
+
+/// The UTF-16 code unit of the `\u` escape that this begins with, and what follows it.
+fn unit(text: &str) -> Option<(u16, &str)> {
+    let text = text.strip_prefix("\\u")?;
+    let (digits, after) = text.split_at_checked(4)?;
+    // A sign is no digit.
+    let is_hex = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let unit = u16::from_str_radix(digits, 16).ok()?;
+    is_hex.then_some((unit, after))
+}
+
+/// Whether it is the first half of a character.
+fn is_high(unit: u16) -> bool {
+    (0xd800..0xdc00).contains(&unit)
 }
 
 #[cfg(test)]
@@ -264,7 +337,13 @@ mod tests {
             Pattern::parse("$['it's']").unwrap().trail(),
             Some(vec![Key("it's")])
         );
-        assert!(Pattern::parse("$['a\\u12']").is_err());
+        // As others write them (RFC 9535 §2.3.1.2).
+        assert_eq!(
+            Pattern::parse("$['\\uD83D\\uDE00\\u00e9']")
+                .unwrap()
+                .trail(),
+            Some(vec![Key("😀é")])
+        );
     }
 
     #[test]
@@ -303,6 +382,23 @@ mod tests {
             ("$.a[x]", 3, "`[*]` or `[0]`"),
             ("$.a[", 3, "`[*]` or `[0]`"),
             ("$['a", 1, "a name closed by `']`"),
+            (r"$['a\u12']", 4, r"four hexadecimal digits after `\u`"),
+            (r"$['\u+123']", 3, r"four hexadecimal digits after `\u`"),
+            (
+                r"$['\uD83D']",
+                3,
+                r"a low surrogate (`\udc00` to `\udfff`) after the high one: alone it is no character",
+            ),
+            (
+                r"$['\uD83D\u0041']",
+                3,
+                r"a low surrogate (`\udc00` to `\udfff`) after the high one: alone it is no character",
+            ),
+            (
+                r"$['a\uDE00']",
+                4,
+                r"a high surrogate (`\ud800` to `\udbff`) before the low one: alone it is no character",
+            ),
         ] {
             let error = Pattern::parse(path).unwrap_err();
             assert_eq!((error.at, error.expected), (at, expected), "{path}");

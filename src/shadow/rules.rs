@@ -4,6 +4,7 @@ use std::fmt;
 
 use jiff::civil::Date;
 
+use super::lines::Lines;
 use super::path::Step;
 use super::template;
 use super::{Descriptors, Endpoint, Format, InvalidPath, Noise, Pattern};
@@ -82,7 +83,7 @@ fn place(number: f64) -> i64 {
 /// What is not compared: a path in the body anything below it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ignore {
-    /// Which: `$.trace_id`, `header:etag`, `status`.
+    /// Which: `$.trace_id`, `text['generated at *']`, `header:etag`, `status`.
     pub path: String,
     /// The reason, shown where the difference is.
     pub why: String,
@@ -95,7 +96,10 @@ impl Ignore {
     pub fn check(&self) -> Result<(), InvalidPath> {
         match named(&self.path) {
             Some(_) => Ok(()),
-            None => Pattern::parse(&self.path).map(drop),
+            None => match Lines::parse(&self.path) {
+                Some(lines) => lines.map(drop),
+                None => Pattern::parse(&self.path).map(drop),
+            },
         }
     }
 }
@@ -123,6 +127,8 @@ pub struct Rules {
     format: Vec<(Pattern, Format)>,
     /// With the words that say which rule it was.
     ignore: Vec<(Pattern, String)>,
+    /// The same for lines of texts.
+    ignore_lines: Vec<(Lines, String)>,
     /// The same for what is no path in the body.
     ignore_named: Vec<(String, String)>,
     headers: Vec<String>,
@@ -138,6 +144,7 @@ impl Default for Rules {
             tolerance: Vec::new(),
             format: Vec::new(),
             ignore: Vec::new(),
+            ignore_lines: Vec::new(),
             ignore_named: Vec::new(),
             headers: DEFAULT_HEADERS.map(str::to_owned).to_vec(),
             endpoints: Vec::new(),
@@ -180,6 +187,7 @@ impl Rules {
         for (path, name) in &settings.format {
             formats.push((pattern(format!("json.format.{path}"), path), path, name));
         }
+        let mut of_ignored = Vec::new();
         for (place, ignore) in settings.ignore.iter().enumerate() {
             let holds = ignore.until.is_none_or(|until| today <= until);
             let words = format!("ignore {}: {}", ignore.path, ignore.why);
@@ -187,10 +195,20 @@ impl Rules {
                 rules.ignore_named.extend(holds.then_some((name, words)));
                 continue;
             }
-            let parsed =
-                pattern(format!("json.ignore[{place}].path"), &ignore.path).filter(|_| holds);
-            rules.ignore.extend(parsed.map(|path| (path, words)));
+            let key = format!("json.ignore[{place}].path");
+            match Lines::parse(&ignore.path) {
+                Some(Ok(lines)) => rules.ignore_lines.extend(holds.then_some((lines, words))),
+                Some(Err(error)) => of_ignored.push(Problem {
+                    key,
+                    what: error.to_string(),
+                }),
+                None => {
+                    let parsed = pattern(key, &ignore.path).filter(|_| holds);
+                    rules.ignore.extend(parsed.map(|path| (path, words)));
+                }
+            }
         }
+        problems.extend(of_ignored);
         for (parsed, path, name) in formats {
             match name.parse() {
                 Ok(format) => rules.format.extend(parsed.map(|path| (path, format))),
@@ -278,7 +296,25 @@ impl Rules {
             .map(|(_, words)| words.as_str())
     }
 
-    /// The words of the rule that ignores what is here.
+    /// The words of the rule that ignores every line of a text.
+    pub(super) fn ignored_text(&self) -> Option<&str> {
+        let all = self.ignore_lines.iter().find(|(lines, _)| lines.is_all());
+        all.map(|(_, words)| words.as_str())
+    }
+
+    /// The words of the rule that ignores this line of a text, as both sides have it.
+    pub(super) fn ignored_line(
+        &self,
+        trail: &[Step<'_>],
+        sides: [Option<&str>; 2],
+    ) -> Option<&str> {
+        self.ignore_lines
+            .iter()
+            .find(|(lines, _)| lines.cover(trail, sides))
+            .map(|(_, words)| words.as_str())
+    }
+
+    /// The words of the rule that ignores what is here in JSON.
     pub(super) fn ignored_by(&self, trail: &[Step<'_>]) -> Option<&str> {
         self.ignore
             .iter()

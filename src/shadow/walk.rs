@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use super::diff::MAX_DIFFERENCES;
+use super::diff::{MAX_DIFFERENCES, TEXT};
 use super::json::Node;
 use super::path::{Step, written};
 use super::{Difference, Kind, Rules, Shape, array};
@@ -136,7 +136,12 @@ impl<'a> Walk<'_, 'a> {
         primary: Option<&Node<'a>>,
         candidate: Option<&Node<'a>>,
     ) {
-        let ignored_by = self.rules.ignored_by(&self.trail);
+        let ignored_by = if self.root == TEXT {
+            let sides = [primary, candidate].map(|side| side.and_then(Node::text));
+            self.rules.ignored_line(&self.trail, sides)
+        } else {
+            self.rules.ignored_by(&self.trail)
+        };
         if self.probing {
             self.differs |= ignored_by.is_none();
         } else if !self.is_over() {

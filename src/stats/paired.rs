@@ -8,6 +8,7 @@ use super::{
     blocks::{Drawn, cumulated},
     histogram::{Histogram, bounds_of, bucket_of},
     holm,
+    margins::Margins,
     quantile::{ALPHA, Quantile},
     student,
 };
@@ -18,10 +19,15 @@ pub const MOST_BLOCKS: usize = 12;
 /// Samples a side that a quantile needs to be judged.
 pub const LEAST_SAMPLES: u64 = 1_000;
 
-/// What is judged: name, quantile, and the change that matters. The tail is left to longer comparisons: its bursts, of
+/// A quantile that is judged: name, quantile, and the change that matters.
+type Gate = (&'static str, Quantile, fn(&Margins) -> f64);
+
+/// What is judged. The tail is left to longer comparisons: its bursts, of
 /// which a dozen blocks have a handful, are what would have to be counted.
-pub const GATES: [(&str, Quantile, f64); 2] =
-    [("p50", Quantile::P50, 0.05), ("p90", Quantile::P90, 0.05)];
+pub const GATES: [Gate; 2] = [
+    ("p50", Quantile::P50, |margins| margins.p50),
+    ("p90", Quantile::P90, |margins| margins.p90),
+];
 
 /// A change by less is none, in µs.
 const FLOOR_US: u64 = 200;
@@ -121,7 +127,7 @@ pub fn least_blocks(family: usize) -> usize {
 
 /// Judges a candidate's quantiles together. `control`: the same blocks of a second baseline, if there is one. `None`: too
 /// few blocks or samples.
-pub fn judge(pairs: &[Pair], control: Option<&[Pair]>) -> Option<Vec<Change>> {
+pub fn judge(pairs: &[Pair], control: Option<&[Pair]>, margins: &Margins) -> Option<Vec<Change>> {
     let sides = Sides::new(pairs);
     if pairs.len() < least_blocks(GATES.len()) || sides.samples() < LEAST_SAMPLES {
         return None;
@@ -131,7 +137,7 @@ pub fn judge(pairs: &[Pair], control: Option<&[Pair]>) -> Option<Vec<Change>> {
         .map(|quantile| sign_flip(pairs.len(), |swapped| sides.apart(quantile, swapped).abs()))
         .collect();
     let adjusted = holm::adjust(&p);
-    let change = |((name, quantile, margin), p_adjusted): (&(&'static str, Quantile, f64), f64)| {
+    let change = |((name, quantile, margin), p_adjusted): (&Gate, f64)| {
         let floor = control.map_or(0.0, |control| {
             let spread = Spread::of(&log_ratios(control, *quantile));
             spread.mean.abs() + spread.half
@@ -140,7 +146,7 @@ pub fn judge(pairs: &[Pair], control: Option<&[Pair]>) -> Option<Vec<Change>> {
         let estimate = log_ratio(us);
         let spread = Spread::of(&log_ratios(pairs, *quantile));
         let interval = (spread.mean - spread.half, spread.mean + spread.half);
-        let delta = margin.ln_1p().max(floor);
+        let delta = margin(margins).ln_1p().max(floor);
         let least = FLOOR_US.max(2 * width(us.0));
         let apart = us.0.abs_diff(us.1) >= least;
         let called = called(
@@ -355,7 +361,7 @@ mod tests {
     }
 
     fn verdict(pairs: &[Pair], control: Option<&[Pair]>) -> Option<Called> {
-        overall(&judge(pairs, control).unwrap())
+        overall(&judge(pairs, control, &Margins::default()).unwrap())
     }
 
     #[test]
@@ -368,7 +374,7 @@ mod tests {
         ] {
             assert_eq!(verdict(&blocks(10, factor), None), expected, "{factor}");
         }
-        let changes = judge(&blocks(10, 1.2), None).unwrap();
+        let changes = judge(&blocks(10, 1.2), None, &Margins::default()).unwrap();
         assert!((changes[0].change - 0.2).abs() < 0.02, "{changes:?}");
         // Both of two quantiles at the least chance that ten blocks have.
         assert!(
@@ -384,15 +390,18 @@ mod tests {
             (least_blocks(1), least_blocks(2), least_blocks(8)),
             (6, 7, 9)
         );
-        assert!(judge(&blocks(6, 2.0), None).is_none());
-        assert!(judge(&blocks(7, 2.0), None).is_some());
+        assert!(judge(&blocks(6, 2.0), None, &Margins::default()).is_none());
+        assert!(judge(&blocks(7, 2.0), None, &Margins::default()).is_some());
         let few: Vec<Pair> = (0..10)
             .map(|_| Pair {
                 baseline: histogram(0..99),
                 candidate: histogram(0..99),
             })
             .collect();
-        assert!(judge(&few, None).is_none(), "990 samples a side");
+        assert!(
+            judge(&few, None, &Margins::default()).is_none(),
+            "990 samples a side"
+        );
     }
 
     #[test]
@@ -423,9 +432,25 @@ mod tests {
     fn blocks_that_disagree_leave_it_open() {
         let mut pairs = blocks(5, 1.5);
         pairs.extend(blocks(5, 0.7));
-        let changes = judge(&pairs, None).unwrap();
+        let changes = judge(&pairs, None, &Margins::default()).unwrap();
         assert_eq!(overall(&changes), None, "{changes:?}");
         assert!(changes[0].blocks > 10, "{changes:?}");
+    }
+
+    #[test]
+    fn what_matters_is_as_large_as_it_is_said_to_be() {
+        let called = |factor: f64, share: f64| {
+            let margins = Margins {
+                p50: share,
+                p90: share,
+                ..Margins::default()
+            };
+            overall(&judge(&blocks(10, factor), None, &margins).unwrap())
+        };
+        assert_eq!(called(1.2, 0.1), Some(Called::Regressed));
+        assert_eq!(called(1.2, 0.3), Some(Called::Same));
+        assert_eq!(called(0.8, 0.3), Some(Called::Same));
+        assert_ne!(called(1.02, 0.01), Some(Called::Same));
     }
 
     #[test]
@@ -433,7 +458,7 @@ mod tests {
         use Called::{Improved, Regressed, Same};
         let change = |called| Change {
             called,
-            ..judge(&blocks(8, 1.0), None).unwrap()[0]
+            ..judge(&blocks(8, 1.0), None, &Margins::default()).unwrap()[0]
         };
         let of = |list: &[Option<Called>]| {
             overall(

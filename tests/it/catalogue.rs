@@ -45,6 +45,12 @@ fn every_fault_kind_has_an_example_that_loads_and_a_shipped_scenario() {
 }
 
 #[test]
+fn a_shipped_scenario_judges_a_shadows_speed() {
+    let shipped = shipped();
+    assert!(shipped.contains("that: \"compare[candidate]\", not: regressed"));
+}
+
+#[test]
 fn every_format_is_in_a_manual() {
     let (captures, reports) = (read("captures/README.md"), read("reports/README.md"));
     for format in capture::FORMATS {

@@ -290,6 +290,34 @@ fn a_container_that_dies_is_told_refuses_calls_and_may_come_back() {
 }
 
 #[test]
+fn a_container_that_dies_while_the_run_drains_refuses_calls_too() {
+    if !docker::is_there() {
+        return;
+    }
+    // Due within three seconds, each request reaches the shop five seconds later.
+    let slow = "\nfaults: [ { id: slow, target: shop, during: steady, delay: 5s } ]\n";
+    let bed = Bed::with(&format!("{}{slow}", of_image("")));
+    let child = bed.begin("a", &[]);
+    let pid = child.id();
+    running(pid, 2);
+    thread::sleep(Duration::from_secs(5));
+    docker(&["kill", &of_party(pid, "catalog").remove(0)]).unwrap();
+    let done = bed.end("a", child);
+    assert!(
+        done.said.contains("note: service `catalog` has ended"),
+        "{}",
+        done.said
+    );
+    let calls = calls(&done, "*", "catalog");
+    let last: Vec<_> = calls.iter().filter(|call| call.0 > 2_500_000).collect();
+    let refused =
+        |call: &&&(u64, u64, Option<u64>, String)| call.3.contains("UF") && call.1 < 100_000;
+    let at_once = last.iter().filter(refused).count();
+    assert!(at_once > 0 && at_once == last.len(), "{last:?}");
+    assert_eq!(docker::of_run(pid), Vec::<String>::new());
+}
+
+#[test]
 fn replicas_share_the_calls_and_one_that_dies_refuses_its_own() {
     if !docker::is_there() {
         return;

@@ -9,6 +9,7 @@ use meshbed::{
     event::{Answered, Difference, Mirror, MirrorOutcome, RunEvent},
     measure::{Class, ErrorRule, Measured, Setup, Window},
     shadow::{self, Answer, Counted, Kind, Noise, Rules},
+    stats::margins::Margins,
 };
 use serde_json::{Value, json};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -126,6 +127,7 @@ impl World {
             control: controlled.then(|| "control".into()),
             uncontrolled: Vec::new(),
             timed: false,
+            margins: Margins::default(),
             alpha: 0.01,
             min_effect: 0.001,
             filters: Vec::new(),

@@ -40,6 +40,8 @@ const SHIPPED: &[(&str, &[&str])] = &[
     ),
     ("shadow-v2", &["warmup=1s", "steady=10s"]),
     ("same-build", &["warmup=1s", "steady=8s"]),
+    // No shorter: seven blocks of 3 s.
+    ("shadow-speed", &["warmup=1s", "steady=21s"]),
     ("own-process", &["steady=3s", "fault=4s"]),
     // Its image is the program under test's.
     (
@@ -211,6 +213,7 @@ each! {
     retries "retries";
     shadow_v2 "shadow-v2";
     same_build "same-build";
+    shadow_speed "shadow-speed";
     own_process "own-process";
     containers "containers";
     poisson_load "poisson-load";

@@ -9,14 +9,17 @@ use meshbed_proxy::policy::{
 use serde_json::Value;
 
 use crate::{
-    cli::mirror::wanted::resolve,
+    cli::mirror::ends::{Target, Tls},
     event::Id,
-    mirror::plan::{Compared, Side, Wanted},
+    mirror::{
+        ends::Ends,
+        plan::{Compared, Side, Wanted},
+    },
     scenario::{self, Protocol, Role, Scenario},
 };
 
-/// The scenario of a mirror's bundle; `Err`: why it cannot be had again.
-pub(super) fn scenario(asked: &Value, seed: u64) -> Result<Scenario, String> {
+/// The scenario of a mirror's bundle, and how its ends are spoken to; `Err`: why it cannot be had again.
+pub(super) fn scenario(asked: &Value, seed: u64) -> Result<(Scenario, Ends), String> {
     let lacks = || "the report does not say what the mirror was asked".to_owned();
     let text = |value: &Value| value.as_str().map(str::to_owned);
     if asked["set_headers"]
@@ -26,7 +29,16 @@ pub(super) fn scenario(asked: &Value, seed: u64) -> Result<Scenario, String> {
         return Err("copies were given headers whose values the report does not keep".to_owned());
     }
     let primary = text(&asked["to"]).ok_or_else(lacks)?;
-    let address = resolve("--to", &primary)?;
+    let tls = Tls::saved(
+        text(&asked["ca"]).map(PathBuf::from),
+        asked["insecure"].as_bool() == Some(true),
+    );
+    let target = Target::of("--to", &primary)?;
+    let mut ends = Ends {
+        primary: tls.to("--to", &target)?,
+        ..Ends::default()
+    };
+    let address = target.address;
     let mut shadows = Vec::new();
     for shadow in asked["shadow"].as_array().ok_or_else(lacks)? {
         let id: Id = text(&shadow["id"]).ok_or_else(lacks)?.into();
@@ -35,12 +47,15 @@ pub(super) fn scenario(asked: &Value, seed: u64) -> Result<Scenario, String> {
             Some("control") => Role::Control,
             _ => Role::Candidate,
         };
-        let address = resolve("--shadow", &to)?;
+        let target = Target::of("--shadow", &to)?;
+        if let Some(client) = tls.to("--shadow", &target)? {
+            ends.shadows.insert(id.clone(), client);
+        }
         shadows.push(Side {
             id,
             role,
             written: to,
-            address,
+            address: target.address,
             percent: None,
         });
     }
@@ -59,11 +74,15 @@ pub(super) fn scenario(asked: &Value, seed: u64) -> Result<Scenario, String> {
         }
     };
     let remove = asked["remove_headers"].as_array().into_iter().flatten();
-    Ok(Wanted {
+    let scenario = Wanted {
         from: "a replay".to_owned(),
         primary: (primary, address),
         shadows,
-        protocol: Protocol::Auto,
+        protocol: match asked["protocol"].as_str() {
+            Some("h2") => Protocol::H2,
+            _ => Protocol::Auto,
+        },
+        believed: tls.said()?,
         percent: meshbed_proxy::unit::Share::ALL,
         key: SampleKey::Ordinal,
         matcher: Matcher::default(),
@@ -76,7 +95,8 @@ pub(super) fn scenario(asked: &Value, seed: u64) -> Result<Scenario, String> {
         workers: 1,
         duration: Some(Duration::from_secs(1)),
     }
-    .scenario())
+    .scenario();
+    Ok((scenario, ends))
 }
 
 #[cfg(test)]
@@ -84,7 +104,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::scenario::Backing;
+    use crate::{
+        mirror::ends::{Believed, to_server},
+        scenario::Backing,
+    };
 
     #[test]
     fn what_a_mirror_was_asked_is_had_again() {
@@ -95,12 +118,42 @@ mod tests {
                 {"id": "ctl", "role": "control", "to": "127.0.0.1:9003"},
             ],
         });
-        let scenario = scenario(&asked, 7).unwrap();
+        let (scenario, ends) = scenario(&asked, 7).unwrap();
+        assert_eq!(ends, Ends::default());
         let address = |port: u16| Backing::Address(vec![([127, 0, 0, 1], port).into()]);
         assert_eq!(scenario.services[0].backing, address(9001));
         assert_eq!(scenario.shadows[1].backing, address(9003));
         assert_eq!(scenario.diff.control.as_deref(), Some("ctl"));
         assert_eq!(scenario.shadows[0].remove, ["cookie"]);
+    }
+
+    #[test]
+    fn how_its_ends_speak_tls_is_had_again() {
+        let asked = |ca: Value, insecure: bool| {
+            json!({
+                "to": "https://localhost:9001", "protocol": "h2", "ca": ca, "insecure": insecure, "diff": null,
+                "shadow": [
+                    {"id": "v2", "role": "candidate", "to": "https://127.0.0.1:9002"},
+                    {"id": "ctl", "role": "control", "to": "127.0.0.1:9003"},
+                ],
+            })
+        };
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let (scenario, ends) = scenario(&asked(json!(file.path()), false), 7).unwrap();
+        assert_eq!(scenario.services[0].protocol, Protocol::H2);
+        let believed = Believed::By(file.path().to_owned());
+        assert_eq!(ends.primary, Some(to_server("localhost", &believed)));
+        let by_party = ends.by_party(&scenario);
+        let labels: Vec<&str> = by_party.keys().map(String::as_str).collect();
+        assert_eq!(labels, ["live", "~v2"]);
+        assert_eq!(by_party["~v2"], to_server("127.0.0.1", &believed));
+        // It is told again what it was told.
+        let again = &scenario.resolved["mirror"];
+        assert_eq!(again["ca"], json!(file.path()));
+        let (_, ends) = super::scenario(&asked(Value::Null, true), 7).unwrap();
+        assert_eq!(ends.primary, Some(to_server("localhost", &Believed::Any)));
+        let gone = super::scenario(&asked(json!("/gone/ca.pem"), false), 7).unwrap_err();
+        assert!(gone.contains("--ca: cannot read /gone/ca.pem"), "{gone}");
     }
 
     #[test]

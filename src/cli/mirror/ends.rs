@@ -20,7 +20,7 @@ const AUTHORITIES: [&str; 3] = [
 
 /// What is typed for TLS.
 #[derive(Debug, Clone, ClapArgs)]
-pub(super) struct Tls {
+pub(in crate::cli) struct Tls {
     /// With `--listen`: clients speak TLS, and are shown this certificate (PEM); read again when it changes
     #[arg(long = "tls-cert", value_name = "FILE", requires_all = ["key_file", "listen"])]
     pub(super) cert_file: Option<PathBuf>,
@@ -36,13 +36,29 @@ pub(super) struct Tls {
 }
 
 impl Tls {
+    /// As a saved mirror was told it.
+    pub(in crate::cli) fn saved(ca: Option<PathBuf>, insecure: bool) -> Self {
+        Self {
+            cert_file: None,
+            key_file: None,
+            ca,
+            insecure,
+        }
+    }
+
+    /// Whose certificates are believed, where that is said.
+    pub(in crate::cli) fn said(&self) -> Result<Option<Believed>, String> {
+        if self.insecure {
+            return Ok(Some(Believed::Any));
+        }
+        let file = self.ca.as_deref().map(|file| readable("--ca", file));
+        Ok(file.transpose()?.map(Believed::By))
+    }
+
     /// Whose certificates are believed.
     fn believed(&self) -> Result<Believed, String> {
-        if self.insecure {
-            return Ok(Believed::Any);
-        }
-        if let Some(file) = &self.ca {
-            return Ok(Believed::By(readable("--ca", file)?));
+        if let Some(said) = self.said()? {
+            return Ok(said);
         }
         let own = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
         let mut found = own.into_iter().chain(AUTHORITIES.map(PathBuf::from));
@@ -55,7 +71,7 @@ impl Tls {
     }
 
     /// How an address is spoken to.
-    pub(super) fn to(
+    pub(in crate::cli) fn to(
         &self,
         option: &str,
         target: &Target,

@@ -8,7 +8,8 @@ use crate::{
     cli::{Global, browse::Desk, screens::Screens},
     event::{Id, Mirror, MirrorOutcome, RunEvent, RunState, Tick},
     measure::{Class, Kind, Mirrored as Copies, Subject, Window},
-    mirror::{LIVE, Mirrored, Order},
+    mirror::{LIVE, Mirrored, Order, ends::Ends},
+    report::format::name,
     run::Command,
     scenario::Scenario,
     stats::quantile::Quantile,
@@ -36,6 +37,7 @@ impl Shown {
     /// Begins to show it.
     pub(super) fn start(
         scenario: &Arc<Scenario>,
+        ends: &Ends,
         headless: bool,
         global: &Global,
         order: UnboundedSender<Order>,
@@ -51,7 +53,7 @@ impl Shown {
         let screens = Screens::start(
             scenario,
             global,
-            |inputs| Desk::of_mirror(scenario, inputs),
+            |inputs| Desk::of_mirror(scenario, ends, inputs),
             move |command| {
                 // There is no fault to switch.
                 if let Command::Stop = command {
@@ -234,8 +236,8 @@ pub(super) fn summary(mirrored: &Mirrored) -> String {
                     _ => "noise  ",
                 },
                 field.place.kind,
-                field.place.endpoint,
-                field.place.path,
+                name(&field.place.endpoint),
+                name(&field.place.path),
                 field.counts.b + field.counts.both,
                 field.total,
                 field.counts.c + field.counts.both,

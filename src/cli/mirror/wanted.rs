@@ -82,6 +82,7 @@ impl Asked {
                     Spoken::Auto => Protocol::Auto,
                     Spoken::H2 => Protocol::H2,
                 },
+                believed: args.tls.said().map_err(wrong)?,
                 percent: args.percent,
                 key: args.key.clone(),
                 matcher: Matcher {
@@ -266,7 +267,7 @@ fn shadow(
 }
 
 /// A host and port as an address, which is spoken to in the clear.
-pub(in crate::cli) fn resolve(option: &str, written: &str) -> Result<SocketAddr, String> {
+pub(super) fn resolve(option: &str, written: &str) -> Result<SocketAddr, String> {
     let target = Target::of(option, written)?;
     if target.tls_name.is_some() {
         return Err(format!("{option}: not supported yet: https here"));

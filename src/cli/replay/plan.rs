@@ -18,6 +18,7 @@ use crate::{
         Scenario, Service, Source, SourceKind, Standing,
     },
     shadow::Rules,
+    stats::margins::Margins,
 };
 
 /// Requests that may be under way at once, as a scenario's default: far more than a server that keeps up ever has.
@@ -113,6 +114,7 @@ pub(super) fn scenario(args: &Args, schedule: &Schedule) -> Scenario {
         guards: Vec::new(),
         checks: Vec::new(),
         min_score: 0.0,
+        margins: Margins::default(),
         report: ReportSettings {
             dir: "reports".into(),
             requests: Requests::All,

@@ -244,6 +244,22 @@ fn a_quarter_slower_is_suspect_and_a_quarter_faster_is_not() {
 }
 
 #[test]
+fn the_second_run_says_what_change_matters() {
+    let (usual, mut slow) = (run(1, shop(0.0)), run(2, shop(0.25)));
+    let margins = serde_json::json!({ "p50": "40%", "p90": "40%", "p99": 0.5 });
+    slow.run.scenario.resolved = serde_json::json!({ "compare": { "margins": margins } });
+    let comparison = compare(&usual, &slow, false);
+    assert_eq!(worst(&comparison), Vec::<String>::new());
+    let margins: Vec<f64> = comparison.rows.iter().map(|row| row.margin).collect();
+    assert_eq!(margins[..3], [0.4, 0.4, 0.5]);
+    assert!(comparison.rows[0].verdict == RowVerdict::Same);
+    let told = "margins: p50 5 %, p90 5 %, p99 10 % and p50 40 %, p90 40 %, p99 50 %";
+    assert!(comparison.differences.iter().any(|it| it == told));
+    // The run that it is held against does not.
+    assert_eq!(compare(&slow, &usual, false).rows[0].margin, 0.05);
+}
+
+#[test]
 fn a_longer_injected_delay_shows_in_its_phase() {
     // In `fault` a quarter of the requests wait for 400 ms, then for 500 ms.
     let delayed = |delay: f64| {

@@ -8,6 +8,7 @@ use crate::{
         Report,
         format::{
             junit::escaped,
+            name,
             text::{
                 compared, distribution, duration, failed_musts, gate, losses, outcome, p_value,
                 rounded, row, score, verdict,
@@ -244,8 +245,8 @@ fn diffs(html: &mut String, run: &Run) {
                 "<tr><td class=\"{}\">{class}</td><td>{}</td><td><code>{}</code></td><td>{}</td><td class=\"n\">{}</td>\
                  <td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td></tr>",
                 if class == "material" { "fail" } else { "other" },
-                escaped(&field.endpoint),
-                escaped(&field.path),
+                escaped(&name(&field.endpoint)),
+                escaped(&name(&field.path)),
                 field.kind,
                 field.b,
                 field.c,

@@ -4,9 +4,12 @@ use std::fmt::Write as _;
 
 use crate::report::{
     Report,
-    format::text::{
-        compared, duration, failed_musts, gate, losses, material, outcome, p_value, rounded, row,
-        score, verdict,
+    format::{
+        name,
+        text::{
+            compared, duration, failed_musts, gate, losses, material, outcome, p_value, rounded,
+            row, score, verdict,
+        },
     },
 };
 
@@ -151,8 +154,8 @@ pub fn write(report: &Report) -> String {
             line(format!(
                 "| {} | {} | `{}` | {} | {} | {} | {} | {} | {} |",
                 format!("{:?}", field.class).to_lowercase(),
-                cell(&field.endpoint),
-                cell(&field.path),
+                cell(&name(&field.endpoint)),
+                cell(&name(&field.path)),
                 field.kind,
                 field.b,
                 field.c,

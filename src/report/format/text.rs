@@ -9,6 +9,7 @@ use crate::{
     measure::Trend,
     report::{
         Report,
+        format::name,
         run::{CheckPart, Diffs, DistributionPart, Effect, Run, ShadowPart},
     },
     score::{Gate, Verdict},
@@ -345,8 +346,8 @@ pub fn material(run: &Run) -> Vec<String> {
         {
             lines.push(format!(
                 "{shadow}: {} {} {} in {} of {} answers (control {}), p = {}",
-                field.endpoint,
-                field.path,
+                name(&field.endpoint),
+                name(&field.path),
                 field.kind,
                 field.b + field.both,
                 field.total,
@@ -415,8 +416,8 @@ pub fn distribution(one: &DistributionPart) -> String {
     };
     format!(
         "{} {} {what}: distance {:.2} (control {:.2}) over {} answers, p = {}",
-        one.endpoint,
-        one.path,
+        name(&one.endpoint),
+        name(&one.path),
         one.d,
         one.floor,
         one.n,

@@ -25,7 +25,7 @@ pub(super) struct Wanted {
 /// A running mirror.
 pub(super) struct Mirror {
     pub(super) address: SocketAddr,
-    child: Child,
+    child: Owned,
     folder: TempDir,
     bundle: PathBuf,
     lines: Arc<(Mutex<Vec<String>>, Condvar)>,
@@ -86,11 +86,11 @@ impl Mirror {
     }
 
     pub(super) fn signal(&self, signal: &str) {
-        kill(&self.child, signal);
+        self.child.signal(signal);
     }
 
     pub(super) fn memory_kib(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.0.id())).unwrap();
         let line = status.lines().find(|line| line.starts_with("VmRSS:"));
         line.unwrap()
             .split_whitespace()
@@ -108,7 +108,7 @@ impl Mirror {
 
     /// Waits for its end.
     pub(super) fn end(mut self) -> Done {
-        let code = self.child.wait().unwrap().code();
+        let code = self.child.0.wait().unwrap().code();
         self.reader.join().unwrap();
         let said = self.lines.0.lock().unwrap().join("\n");
         assert!(!said.contains("panicked"), "{said}");
@@ -168,7 +168,7 @@ impl Wanted {
         });
         let mut mirror = Mirror {
             address: "127.0.0.1:0".parse().unwrap(),
-            child,
+            child: Owned(child),
             folder,
             bundle,
             lines,
@@ -201,10 +201,31 @@ impl Done {
     }
 }
 
+/// A process that does not outlive the test that started it, however that ends.
+struct Owned(Child);
+
+impl Owned {
+    fn signal(&self, signal: &str) {
+        let status = Command::new("kill")
+            .args([&format!("-{signal}"), &self.0.id().to_string()])
+            .status()
+            .unwrap();
+        assert!(status.success());
+    }
+}
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        // What was waited for already is left alone.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// A shadow that is a process of its own.
 pub(super) struct Shadow {
     pub(super) address: SocketAddr,
-    child: Child,
+    child: Owned,
     _folder: TempDir,
 }
 
@@ -257,34 +278,30 @@ pub(super) fn shadow_process() -> Shadow {
     }
     Shadow {
         address,
-        child,
+        child: Owned(child),
         _folder: folder,
     }
 }
 
 impl Shadow {
     pub(super) fn signal(&self, signal: &str) {
-        kill(&self.child, signal);
+        self.child.signal(signal);
     }
-}
-
-impl Drop for Shadow {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn kill(child: &Child, signal: &str) {
-    let status = Command::new("kill")
-        .args([&format!("-{signal}"), &child.id().to_string()])
-        .status()
-        .unwrap();
-    assert!(status.success());
 }
 
 /// The value at this percentile; sorts.
 pub(super) fn percentile(times: &mut [Duration], percent: usize) -> Duration {
     times.sort_unstable();
     times[(times.len() * percent).div_ceil(100).max(1) - 1]
+}
+
+#[test]
+fn a_mirror_that_its_test_has_left_is_gone() {
+    let primary = Peer::new(|_| super::peer::json("{}"));
+    let mirror = Mirror::to(&primary)
+        .shadow("v2", primary.address)
+        .start("left");
+    let process = format!("/proc/{}", mirror.child.0.id());
+    drop(mirror);
+    assert!(!std::path::Path::new(&process).exists());
 }
