@@ -43,6 +43,9 @@ const EARLY: Duration = Duration::from_secs(1);
 /// From so many requests on, a connection that resets most of them early is left. Both are Envoy's.
 const MANY: u64 = 500;
 
+/// Requests that a connection begins before others have their turn.
+const AT_ONCE: usize = 128;
+
 /// A good-bye is to be answered within this. Envoy's `drain_timeout`.
 const GOOD_BYE: Duration = Duration::from_secs(5);
 
@@ -59,6 +62,9 @@ pub(super) struct Connection {
     idle_since: Cell<Instant>,
     /// By when a good-bye is to be answered.
     leaves_by: Cell<Option<Instant>>,
+    /// Bytes that the client had not taken then.
+    unsent: Cell<usize>,
+    max_streams: usize,
     headers_within: Option<Duration>,
     /// Since when a header section is on its way.
     head_since: Cell<Option<Instant>>,
@@ -113,6 +119,8 @@ where
         idle: settings.idle,
         idle_since: Cell::new(Instant::now()),
         leaves_by: Cell::new(None),
+        unsent: Cell::new(0),
+        max_streams: settings.http2.max_streams as usize,
         headers_within: settings.headers_within,
         head_since: Cell::new(None),
         begun: Cell::new(0),
@@ -184,7 +192,15 @@ impl Connection {
                 self.leaves_by.set(Some(now + GOOD_BYE));
                 http2.leave();
             }
-            Some(by) if by <= now && http2.is_idle() => http2.abort(Reason::NO_ERROR),
+            Some(by) if by <= now => {
+                let unsent = http2.unsent();
+                let before = self.unsent.replace(unsent);
+                if http2.streams() == 0 && (unsent == 0 || unsent == before) {
+                    http2.abort(Reason::NO_ERROR);
+                } else {
+                    self.leaves_by.set(Some(now + GOOD_BYE));
+                }
+            }
             Some(_) => {}
         }
     }
@@ -198,7 +214,7 @@ impl Connection {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        loop {
+        for _ in 0..AT_ONCE {
             match http2.poll_accept(cx) {
                 Poll::Ready(Some(Ok(request))) => self.begin(request),
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(self.left(error)),
@@ -206,6 +222,9 @@ impl Connection {
                 Poll::Pending => return Poll::Pending,
             }
         }
+        // Those that have begun, and other connections, have their turn first.
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// What the connection's end is.
@@ -223,8 +242,14 @@ impl Connection {
         Ended::Left
     }
 
-    fn begin(self: &Rc<Self>, request: server::Request) {
+    fn begin(self: &Rc<Self>, mut request: server::Request) {
         self.begun.set(self.begun.get() + 1);
+        // A stream that was reset is none any more, but its request may still be under way.
+        if self.streams.borrow().count >= self.max_streams {
+            self.client.metrics.refused.inc();
+            request.answer.reset(Reason::REFUSED_STREAM);
+            return;
+        }
         let now = Instant::now();
         let client = Rc::new(Client::of_stream(&self.client, &self.uncounted, now));
         let place = self.streams.borrow_mut().enter(Rc::clone(&client));
@@ -299,7 +324,8 @@ impl Connection {
         if streams.count == 0 {
             self.idle_since.set(Instant::now());
             // The alarm may have to ring for the connection now.
-            if self.idle.is_some() && self.rings.get().is_none() {
+            let bounded = self.idle.is_some() || self.leaves_by.get().is_some();
+            if bounded && self.rings.get().is_none() {
                 self.client.wake();
             }
         }

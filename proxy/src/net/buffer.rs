@@ -21,6 +21,9 @@ const BULK: usize = 16 << 10;
 /// Bodies' pieces up to this are copied behind their head, so that one plain write takes both.
 const COPIED: usize = 8 << 10;
 
+/// From so many bytes on, what is out gives its place back to what is added.
+const WRITTEN: usize = 32 << 10;
+
 /// What is no more than this may wait for others' writes, and for the next head.
 const SHORT: usize = 16 << 10;
 
@@ -138,19 +141,12 @@ impl Outbox {
             if let Some(spare) = spare.or_else(|| SPARE_BUFFERS.with_borrow_mut(Vec::pop)) {
                 self.first = spare;
             }
+        } else if self.at >= WRITTEN && 2 * self.at >= self.first.len() {
+            // A peer that is slower than what is added never takes all: what it has taken gives its place back.
+            self.first.drain(..self.at);
+            self.at = 0;
         }
         &mut self.first
-    }
-
-    /// Adds what `write` writes, in its turn.
-    pub fn put_with(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
-        if self.rest.is_empty() {
-            write(self.head());
-        } else {
-            let mut bytes = Vec::new();
-            write(&mut bytes);
-            self.rest.push_back(bytes.into());
-        }
     }
 
     /// Adds a few bytes.
@@ -162,9 +158,10 @@ impl Outbox {
         }
     }
 
-    /// Adds a piece of a body.
+    /// Adds a piece of a body. Where many messages go together, pieces are short, and what keeps them apart costs more than
+    /// what a copy does.
     pub fn put_data(&mut self, data: Bytes) {
-        if self.rest.is_empty() && data.len() <= COPIED {
+        if self.rest.is_empty() && (self.wide || data.len() <= COPIED) {
             self.head().extend_from_slice(&data);
         } else if !data.is_empty() {
             self.rest.push_back(data);
@@ -247,5 +244,51 @@ impl Outbox {
                 spares.push(spare);
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+
+    /// Takes so much at once.
+    struct Slow(usize);
+
+    impl AsyncWrite for Slow {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            let count = std::mem::take(&mut self.0).min(bytes.len());
+            if count == 0 {
+                return Poll::Pending;
+            }
+            Poll::Ready(Ok(count))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[test]
+    fn a_peer_that_is_always_behind_costs_no_more_memory() {
+        let mut out = Outbox::wide();
+        let mut cx = Context::from_waker(Waker::noop());
+        for _ in 0..4_000 {
+            while out.len() < 200_000 {
+                out.put_data(Bytes::from(vec![1; 4_000]));
+            }
+            assert!(out.poll_flush(&mut cx, &mut Slow(20_000)).is_pending());
+        }
+        assert!(out.first.capacity() < 1 << 20, "{}", out.first.capacity());
+        assert_eq!(out.len(), 200_000 - 20_000);
     }
 }

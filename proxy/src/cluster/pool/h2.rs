@@ -143,7 +143,7 @@ impl Connections {
                 self.streams.set(said as usize);
             }
             let room = self.streams.get().min(self.settings.max_streams as usize);
-            if connection.active.get() < room {
+            if connection.active.get() < room && !connection.requests.is_behind() {
                 let slot = Slot::on(connection, Some(connection.idle_since.get()));
                 if self
                     .max_requests
@@ -438,7 +438,13 @@ where
                 let last = self.body.is_end_stream();
                 match self.sender.poll_data(cx, data, last) {
                     Poll::Ready(Ok(())) if !last => self.held = None,
-                    Poll::Ready(_) => return Poll::Ready(()),
+                    Poll::Ready(sent) => {
+                        if sent.is_ok() {
+                            // It is told that its end was seen.
+                            let _ = Pin::new(&mut self.body).poll_frame(cx);
+                        }
+                        return Poll::Ready(());
+                    }
                     Poll::Pending => return Poll::Pending,
                 }
             }

@@ -33,7 +33,7 @@ use crate::{
 pub(super) enum Ended {
     /// With its answer, or with the connection.
     Over,
-    /// The client reset it.
+    /// The client reset it, or had it reset by what it sent.
     Reset,
 }
 
@@ -106,8 +106,8 @@ pub(super) async fn run(
 
 fn ended(client: &Client) -> Ended {
     match client.left() {
-        Some(Left::Reset) => Ended::Reset,
-        _ => Ended::Over,
+        Some(Left::Reset | Left::Refused) => Ended::Reset,
+        None => Ended::Over,
     }
 }
 

@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
     error::Error,
+    guard::Guard,
     link::{Link, Role},
     stream::{Answer, Sender},
     wire::Wire,
@@ -60,7 +61,7 @@ where
         extended: false,
         // An endpoint's malformed answer is no other request's concern.
         lenient: true,
-        guard: None,
+        guard: Guard::new(settings),
     };
     let link = Link::new(role, settings);
     let wire = Wire::new(io, Rc::clone(&link), b"");
@@ -101,6 +102,11 @@ impl Requests {
         self.0.state().takes_more()
     }
 
+    /// The server reads less than it is sent: more would wait here.
+    pub fn is_behind(&self) -> bool {
+        self.0.state().is_behind()
+    }
+
     /// How many it takes at once, if it has said.
     pub fn streams(&self) -> Option<u32> {
         self.0.state().peer_streams()
@@ -117,8 +123,7 @@ impl Requests {
         if !link.takes_more() {
             return Err(link.ended().unwrap_or(Error::Io));
         }
-        let bodiless = *head.method == Method::HEAD;
-        let stream = link.ask(ends, bodiless, |encoder, out| {
+        let stream = link.ask(ends, head.method, |encoder, out| {
             encoder.method(out, head.method);
             if let Some(path) = head.path {
                 encoder.scheme(out, head.secure);

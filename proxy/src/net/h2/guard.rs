@@ -1,9 +1,9 @@
-//! What a client may send so many of that answering or reading them is work for nothing. The bounds are Envoy's. Pure.
+//! What a peer may send so many of that answering or reading them is work for nothing. The bounds are Envoy's. Pure.
 
 use super::frame::{Head, flag, kind};
 use crate::policy::protocol::Http2;
 
-/// What a client's connection has sent.
+/// What a peer has sent.
 #[derive(Debug)]
 pub(super) struct Guard {
     max_control: u64,
@@ -19,7 +19,7 @@ pub(super) struct Guard {
     control: u64,
 }
 
-/// What a client sent too many of.
+/// What a peer sent too many of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Violation {
     /// `PING` and `SETTINGS` frames whose answers wait to be read.
@@ -48,7 +48,7 @@ impl Guard {
         }
     }
 
-    /// The client has begun a stream.
+    /// A stream has begun.
     pub(super) fn began(&mut self) {
         self.streams += 1;
     }
@@ -63,7 +63,7 @@ impl Guard {
         self.control = 0;
     }
 
-    /// The client has sent this. What it is too much of, if it is.
+    /// The peer has sent this. What it is too much of, if it is.
     pub(super) fn came(&mut self, head: Head) -> Option<Violation> {
         match head.kind {
             kind::PRIORITY => {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::{Buf, Bytes};
-use http::{StatusCode, request};
+use http::{Method, StatusCode, request};
 
 use super::{
     error::{By, Error, Reason},
@@ -27,6 +27,9 @@ const LARGEST: i64 = (1 << 31) - 1;
 
 /// What waits to be written is no more than this before more of a body is taken.
 const ROOM: usize = 256 << 10;
+
+/// Bytes of bodies that nobody has read yet, of which each piece may keep the buffer that it was read in.
+const HELD: i64 = 256 << 10;
 
 /// Streams that were reset here: what their peer has sent meanwhile is no error of its.
 const REMEMBERED: usize = 512;
@@ -48,7 +51,7 @@ pub(super) struct Role {
     pub(super) extended: bool,
     /// A malformed message resets its stream; else it ends the connection.
     pub(super) lenient: bool,
-    pub(super) guard: Option<Guard>,
+    pub(super) guard: Guard,
 }
 
 /// How it stands.
@@ -231,8 +234,7 @@ impl State {
     /// A frame of a few bytes.
     fn put(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
         self.touch();
-        self.out
-            .put_with(|out| frame::write(out, kind, flags, stream, payload));
+        frame::write(self.out.head(), kind, flags, stream, payload);
     }
 
     /// There is something to be done for the task that reads and writes.
@@ -264,16 +266,20 @@ impl State {
         &mut self.out
     }
 
-    /// The peer reads less than it makes us write: it is not read from.
+    /// A client reads less than it makes us write: it is not read from. What a server makes us write is bounded by the guard
+    /// alone, so that two connections of ours never wait for each other.
     pub(super) fn is_full(&self) -> bool {
-        self.out.len() > 2 * ROOM
+        self.role.server && self.out.len() > 2 * ROOM
+    }
+
+    /// The peer reads less than it is sent.
+    pub(super) fn is_behind(&self) -> bool {
+        self.out.len() > ROOM
     }
 
     /// All of it was.
     pub(super) fn drained(&mut self) {
-        if let Some(guard) = &mut self.role.guard {
-            guard.drained();
-        }
+        self.role.guard.drained();
     }
 
     /// Why the connection ended, if it has.
@@ -283,8 +289,7 @@ impl State {
 
     /// It has been left, and all that was under way is over.
     pub(super) fn is_over(&self) -> bool {
-        self.streams.is_empty()
-            && (self.leaving == Leaving::Done || self.unwanted || (self.gone && !self.role.server))
+        self.streams.is_empty() && (self.leaving == Leaving::Done || self.unwanted || self.gone)
     }
 
     pub(super) fn streams(&self) -> usize {
@@ -315,9 +320,7 @@ impl State {
         if !head.has_its_length() {
             return Err(Error::GoAway(Reason::FRAME_SIZE_ERROR, By::Us));
         }
-        if let Some(guard) = &mut self.role.guard
-            && let Some(violation) = guard.came(head)
-        {
+        if let Some(violation) = self.role.guard.came(head) {
             return Err(Error::Flood(violation));
         }
         let of_stream = matches!(
@@ -354,6 +357,9 @@ impl State {
     fn remove(&mut self, id: u32) {
         if let Ok(at) = self.streams.binary_search_by_key(&id, |(id, _)| *id) {
             self.streams.remove(at);
+            if !self.waiting.is_empty() {
+                self.waiting.retain(|stream| stream.id != id);
+            }
             if self.streams.is_empty() {
                 // Whoever has it may have waited for this.
                 self.touch();
@@ -377,7 +383,13 @@ impl State {
         }
         self.recv_window -= flow;
         let data = frame::unpadded(head, payload).ok_or(Error::PROTOCOL)?;
-        let data = payload.slice_ref(data);
+        // What waits for slow readers should not keep all that it was read with.
+        let held = i64::from(self.window) - self.recv_window - i64::from(self.taken);
+        let data = if held > HELD {
+            Bytes::copy_from_slice(data)
+        } else {
+            payload.slice_ref(data)
+        };
         let Some(found) = self.find(head.stream) else {
             if self.is_idle(head.stream) {
                 return Err(Error::PROTOCOL);
@@ -443,9 +455,8 @@ impl State {
         // RFC 9113 §5.3.1 has no priorities any more, RFC 7540 §5.3.1 refused a stream that depends on itself.
         if let Some(New { stream, .. }) = new.as_ref().filter(|_| itself) {
             let mut state = stream.state.borrow_mut();
-            self.reset(stream, &mut state, Reason::PROTOCOL_ERROR, By::Us);
             self.counts.refused += 1;
-            return Ok(None);
+            return self.malformed(stream, &mut state).map(|()| None);
         }
         Ok(new)
     }
@@ -496,13 +507,11 @@ impl State {
             return if late { Ok(None) } else { Err(closed) };
         }
         if self.leaving == Leaving::Done {
-            self.ignored = id;
+            self.ignored = self.ignored.max(id);
             return Ok(None);
         }
         self.last = id;
-        if let Some(guard) = &mut self.role.guard {
-            guard.began();
-        }
+        self.role.guard.began();
         self.request(id, ends, section)
     }
 
@@ -591,9 +600,10 @@ impl State {
         let Ok(length) = head::length(&head.headers) else {
             return self.malformed(found, stream);
         };
-        // RFC 9110 §8.6: what the body would have been.
-        let bodiless = stream.bodiless || head.status == StatusCode::NOT_MODIFIED;
-        stream.left = length.filter(|_| !bodiless);
+        // RFC 9110 §8.6: it is not a body's that follows, but what one would have had.
+        let none = [StatusCode::NOT_MODIFIED, StatusCode::NO_CONTENT].contains(&head.status);
+        let tunnel = stream.tunnel && head.status.is_success();
+        stream.left = length.filter(|_| !(stream.bodiless || none || tunnel));
         if ends && stream.left.unwrap_or_default() > 0 {
             return self.malformed(found, stream);
         }
@@ -645,6 +655,7 @@ impl State {
             self.settled = true;
             return Ok(());
         }
+        let mut window = self.peer.window;
         while payload.remaining() >= 6 {
             let (name, value) = (payload.get_u16(), payload.get_u32());
             match name {
@@ -654,7 +665,11 @@ impl State {
                     return Err(Error::PROTOCOL);
                 }
                 setting::MAX_CONCURRENT_STREAMS => self.peer.streams = Some(value),
-                setting::INITIAL_WINDOW_SIZE => self.initial_window(value)?,
+                setting::INITIAL_WINDOW_SIZE if i64::from(value) > LARGEST => {
+                    return Err(Error::GoAway(Reason::FLOW_CONTROL_ERROR, By::Us));
+                }
+                // The last one counts: each is work for all streams.
+                setting::INITIAL_WINDOW_SIZE => window = value,
                 setting::MAX_FRAME_SIZE if !(MOST as u32..1 << 24).contains(&value) => {
                     return Err(Error::PROTOCOL);
                 }
@@ -663,6 +678,7 @@ impl State {
                 _ => {}
             }
         }
+        self.initial_window(window)?;
         self.peer.begun = true;
         self.put(kind::SETTINGS, flag::ACK, 0, &[]);
         Ok(())
@@ -670,17 +686,16 @@ impl State {
 
     /// RFC 9113 §6.9.2: what was said before counts from the new beginning.
     fn initial_window(&mut self, window: u32) -> Result<(), Error> {
-        let overflow = Error::GoAway(Reason::FLOW_CONTROL_ERROR, By::Us);
-        if i64::from(window) > LARGEST {
-            return Err(overflow);
-        }
         let more = i64::from(window) - i64::from(self.peer.window);
+        if more == 0 {
+            return Ok(());
+        }
         self.peer.window = window;
         for (_, stream) in &self.streams {
             let mut stream = stream.state.borrow_mut();
             stream.send_window += more;
             if stream.send_window > LARGEST {
-                return Err(overflow);
+                return Err(Error::GoAway(Reason::FLOW_CONTROL_ERROR, By::Us));
             }
             if more > 0 && !stream.queued {
                 stream.wake_writer();
@@ -760,43 +775,44 @@ impl State {
         write: impl FnOnce(&mut Encoder, &mut Vec<u8>),
     ) {
         self.touch();
-        let encoder = &mut self.encoder;
-        self.out.put_with(|out| {
-            let begin = out.len();
-            let mut head = Head {
-                length: 0,
-                kind: kind::HEADERS,
-                flags: flag::END_HEADERS,
-                stream,
-            };
-            if ends {
-                head.flags |= flag::END_STREAM;
-            }
-            out.extend_from_slice(&head.write());
-            encoder.begin(out);
-            write(encoder, out);
-            head.length = out.len() - begin - frame::HEAD;
-            if head.length > MOST {
-                split(out, begin, head);
-            } else if let Some(place) = out.get_mut(begin..begin + frame::HEAD) {
-                place.copy_from_slice(&head.write());
-            }
-        });
+        let out = self.out.head();
+        let begin = out.len();
+        let mut head = Head {
+            length: 0,
+            kind: kind::HEADERS,
+            flags: flag::END_HEADERS,
+            stream,
+        };
+        if ends {
+            head.flags |= flag::END_STREAM;
+        }
+        out.extend_from_slice(&head.write());
+        self.encoder.begin(out);
+        write(&mut self.encoder, out);
+        head.length = out.len() - begin - frame::HEAD;
+        if head.length > MOST {
+            split(out, begin, head);
+        } else if let Some(place) = out.get_mut(begin..begin + frame::HEAD) {
+            place.copy_from_slice(&head.write());
+        }
     }
 
     /// Begins a request: its stream, and what tells its head.
     pub(super) fn ask(
         &mut self,
         ends: bool,
-        bodiless: bool,
+        method: &Method,
         write: impl FnOnce(&mut Encoder, &mut Vec<u8>),
     ) -> Rc<Stream> {
         let id = self.next;
         self.next += 2;
         let stream = self.begin(id);
         let mut state = stream.state.borrow_mut();
-        (state.sent, state.bodiless) = (ends, bodiless);
+        state.sent = ends;
+        state.bodiless = *method == Method::HEAD;
+        state.tunnel = *method == Method::CONNECT;
         drop(state);
+        self.role.guard.began();
         self.section(id, ends, write);
         stream
     }
@@ -810,10 +826,12 @@ impl State {
         last: bool,
     ) -> Poll<()> {
         let mut room = ROOM.saturating_sub(self.out.len());
+        // Whoever waits comes first.
+        let turn = std::mem::take(&mut stream.turn) || self.waiting.is_empty();
         loop {
             let most = self.send_window.min(stream.send_window).min(MOST as i64);
             let count = piece.len().min(usize::try_from(most).unwrap_or_default());
-            if !piece.is_empty() && (count == 0 || room == 0) {
+            if !piece.is_empty() && (count == 0 || room == 0 || !turn) {
                 // A stream that has a window waits for what all share.
                 if stream.send_window > 0 && !stream.queued {
                     stream.queued = true;
@@ -837,9 +855,7 @@ impl State {
                 room = room.saturating_sub(frame::HEAD + count);
                 self.send_window -= count as i64;
                 stream.send_window -= count as i64;
-                if let Some(guard) = &mut self.role.guard {
-                    guard.sent_data();
-                }
+                self.role.guard.sent_data();
             }
             if piece.is_empty() {
                 stream.sent |= ends;
@@ -859,6 +875,7 @@ impl State {
         {
             let mut stream = next.state.borrow_mut();
             stream.queued = false;
+            stream.turn = true;
             if stream.wake_writer() {
                 return;
             }

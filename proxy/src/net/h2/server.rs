@@ -43,7 +43,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             max_streams: settings.max_streams as usize,
             extended: settings.allow_connect,
             lenient: settings.stream_error,
-            guard: Some(Guard::new(settings)),
+            guard: Guard::new(settings),
         };
         Self(Wire::new(io, Link::new(role, settings), frame::PREFACE))
     }
@@ -82,10 +82,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.0.has_begun()
     }
 
-    /// No request is under way, and nothing is left to be written.
-    pub fn is_idle(&self) -> bool {
-        let mut link = self.0.link.state();
-        link.streams() == 0 && link.out().is_empty()
+    /// Requests under way.
+    pub fn streams(&self) -> usize {
+        self.0.link.state().streams()
+    }
+
+    /// Bytes that the client has not taken yet.
+    pub fn unsent(&self) -> usize {
+        self.0.link.state().out().len()
     }
 
     /// A request's head is on its way.

@@ -45,6 +45,8 @@ pub(super) struct State {
     pub(super) answered: bool,
     /// It is the answer to `HEAD`.
     pub(super) bodiless: bool,
+    /// It is the answer to `CONNECT`.
+    pub(super) tunnel: bool,
     trailers: Option<HeaderMap>,
     /// The peer has sent all.
     pub(super) came: bool,
@@ -57,8 +59,9 @@ pub(super) struct State {
     pub(super) send_window: i64,
     /// All has been sent.
     pub(super) sent: bool,
-    /// It waits for the connection's window, or for room.
+    /// It waits for the connection's window, or for room, and it is its turn now.
     pub(super) queued: bool,
+    pub(super) turn: bool,
     /// How it ended before its time.
     pub(super) error: Option<Error>,
     /// Who waits for what the peer sends, and for what it may be sent.

@@ -30,6 +30,16 @@ pub(super) struct Wire<S> {
     /// Nothing is read until what is to be written has gone out.
     full: bool,
     pub(super) link: Rc<Link>,
+    alive: Alive,
+}
+
+/// When nobody reads and writes any more, whoever waits for the connection is told.
+struct Alive(Rc<Link>);
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.0.state().end(Error::Io);
+    }
 }
 
 /// What has come.
@@ -53,6 +63,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             inbox: Inbox::default(),
             preface,
             full: false,
+            alive: Alive(Rc::clone(&link)),
             link,
         }
     }
@@ -149,7 +160,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// Closes it within so long: what is to be written goes out. Where it is to linger, what still comes is read and
     /// forgotten, so that it does not reset what was written last before the peer has it.
     pub(super) async fn close(self, linger: bool, within: Duration) {
-        let Self { mut io, link, .. } = self;
+        let Self {
+            mut io,
+            link,
+            alive,
+            ..
+        } = self;
         let closing = async {
             poll_fn(|cx| link.state().out().poll_flush(cx, &mut io)).await?;
             io.shutdown().await?;
@@ -167,5 +183,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         };
         // Whatever comes of it, it is over.
         let _ = tokio::time::timeout(within, Box::pin(closing)).await;
+        drop(alive);
     }
 }
