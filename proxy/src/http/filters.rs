@@ -127,7 +127,7 @@ async fn pass(
 ) -> Result<Option<Ended>, Error> {
     for filter in &*filters {
         let ended = match filter {
-            Filter::Faults => inject::suffer(log, &head.headers).await?.map(Ended::fault),
+            Filter::Faults => inject::suffer(log, &view(head)).await?.map(Ended::fault),
             Filter::RateLimit(limit) => rate_limit::ask(log, head, limit).map(Ended::Answered),
             Filter::Adaptive(adaptive) => pressure::bound(log, adaptive).map(Ended::Answered),
             Filter::Admission(admission) => pressure::admit(log, admission).map(Ended::Answered),

@@ -66,7 +66,7 @@ pub(super) enum Course {
 
 /// Draws the faults of the request's route and suffers them. The end of the request, if it ends by one. When the client
 /// leaves meanwhile, what was not done yet is recorded as abandoned.
-pub(super) async fn suffer(log: &mut Log, headers: &HeaderMap) -> Result<Option<End>, Error> {
+pub(super) async fn suffer(log: &mut Log, request: &RequestView<'_>) -> Result<Option<End>, Error> {
     let passed = log.route().map(|route| route.passed(log.target));
     let Some(passed) = passed.filter(|passed| passed.faults.at_request) else {
         return Ok(None);
@@ -74,7 +74,7 @@ pub(super) async fn suffer(log: &mut Log, headers: &HeaderMap) -> Result<Option<
     let faults = &passed.faults;
     let decision = faults.rules.decide(
         Place::Request,
-        &view(log, headers),
+        request,
         who(log.identity, 0),
         &faults.counters,
     );

@@ -59,6 +59,10 @@ const FILE: &str = r#"static_resources:
 
 /// A proxy before a service that answers with what it got, and with trailers.
 fn proxy() -> Running {
+    proxy_of(FILE)
+}
+
+fn proxy_of(file: &str) -> Running {
     let address = service(|mut wire| {
         while let Some(head) = wire.head() {
             let mut text = head.lines().next().unwrap().to_owned();
@@ -81,7 +85,7 @@ fn proxy() -> Running {
             }
         }
     });
-    start_file(&FILE.replace("PORT", &address.port().to_string()))
+    start_file(&file.replace("PORT", &address.port().to_string()))
 }
 
 #[test]
@@ -127,4 +131,23 @@ fn trailers_that_come_are_changed_both_ways() {
     let mut trailers: Vec<_> = rest[3..].iter().map(|line| line.trim_end()).collect();
     trailers.sort_unstable();
     assert_eq!(trailers, ["", "x-down: 203 shop.test", "x-kept: 2"]);
+}
+
+#[test]
+fn faults_meet_what_filters_before_them_have_made() {
+    const ROUTER: &str = "          - name: router\n";
+    let fault = |contains: &str| {
+        format!(
+            r#"          - name: fault
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault
+              abort: {{http_status: 418, percentage: {{numerator: 100}}}}
+              headers: [{{name: ":path", string_match: {{contains: {contains}}}}}]
+{ROUTER}"#
+        )
+    };
+    for (contains, status) in [("added", 418), ("gone", 203)] {
+        let running = proxy_of(&FILE.replace(ROUTER, &fault(contains)));
+        assert_eq!(running.get("/x?gone=2").status(), status, "{contains}");
+    }
 }
