@@ -47,7 +47,7 @@ pub(super) struct Desk {
 #[derive(Debug, Clone)]
 enum Source {
     /// As it was run, and how its ends are spoken to.
-    Loaded(Arc<Scenario>, Ends),
+    Loaded(Arc<Scenario>, Arc<Ends>),
     /// To be read from its file again, with the run's seed.
     Saved {
         file: PathBuf,
@@ -68,7 +68,7 @@ impl Desk {
     /// For the screens of a run of this scenario.
     pub(super) fn of(scenario: &Arc<Scenario>, inputs: UnboundedSender<Input>) -> Self {
         Self {
-            source: Source::Loaded(Arc::clone(scenario), Ends::default()),
+            source: Source::Loaded(Arc::clone(scenario), Arc::default()),
             file: scenario.file.clone(),
             sha256: Some(scenario.sha256.clone()),
             schedule: None,
@@ -84,7 +84,7 @@ impl Desk {
         inputs: UnboundedSender<Input>,
     ) -> Self {
         let mut desk = Self::of(scenario, inputs);
-        desk.source = Source::Loaded(Arc::clone(scenario), ends.clone());
+        desk.source = Source::Loaded(Arc::clone(scenario), Arc::new(ends.clone()));
         desk.sha256 = None;
         desk
     }
@@ -293,12 +293,12 @@ impl Job {
         }
     }
 
-    fn scenario(&self) -> Result<(Arc<Scenario>, Ends), String> {
+    fn scenario(&self) -> Result<(Arc<Scenario>, Arc<Ends>), String> {
         let (file, sha256, seed) = match &self.source {
-            Source::Loaded(scenario, ends) => return Ok((Arc::clone(scenario), ends.clone())),
+            Source::Loaded(scenario, ends) => return Ok((Arc::clone(scenario), Arc::clone(ends))),
             Source::Mirror { asked, seed } => {
                 let (scenario, ends) = mirrored::scenario(asked, *seed)?;
-                return Ok((Arc::new(scenario), ends));
+                return Ok((Arc::new(scenario), Arc::new(ends)));
             }
             Source::Saved { file, sha256, seed } => (file, sha256, seed),
         };
@@ -311,7 +311,7 @@ impl Job {
         if scenario.sha256 != *sha256 {
             self.step("the scenario has changed since the run: it comes up as it is now");
         }
-        Ok((Arc::new(scenario), Ends::default()))
+        Ok((Arc::new(scenario), Arc::default()))
     }
 
     fn play(

@@ -42,8 +42,11 @@ const RATE: f64 = 0.01;
 /// six runs of one scenario, two answered a thousand times slower than the rest.
 const OTHERS: f64 = 0.6;
 
-/// Quantiles that are judged: name, share, margin, absolute floor in µs.
-const QUANTILES: [(&str, Quantile, fn(&Margins) -> f64, f64); 3] = [
+/// A quantile that is judged: name, share, margin, absolute floor in µs.
+type Judged = (&'static str, Quantile, fn(&Margins) -> f64, f64);
+
+/// Quantiles that are judged.
+const QUANTILES: [Judged; 3] = [
     ("p50", Quantile::P50, |margins| margins.p50, 200.0),
     ("p90", Quantile::P90, |margins| margins.p90, 200.0),
     ("p99", Quantile::P99, |margins| margins.p99, 1000.0),

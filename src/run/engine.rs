@@ -1,42 +1,36 @@
 //! Brings everything up, walks the timeline, tears everything down. Decisions are made elsewhere (`timeline`, `guard`,
 //! `judge`, `outcome`); here they are carried out.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
-use meshbed_proxy::{
-    app::{Deps, Handle, Proxy},
-    config::tls,
-    net::numbers::Numbers,
-};
+use meshbed_proxy::config::tls;
 use tokio::{
-    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
-    time::{Instant, sleep_until, timeout},
+    sync::mpsc::{UnboundedReceiver, UnboundedSender},
+    time::{Instant, sleep_until},
 };
 
+use self::{sidecars::Sidecars, stop::Stop};
 use super::{
     Command, Failure, Options, Outcome, chain,
-    collect::{Collector, Comparing, Origin},
+    collect::Origin,
     guard, judge,
     mesh::{self, Party, Switch, Trust, Wiring},
-    outcome::{self, End, Ending, ScheduleFacts, SteadyFacts, TraceFacts},
+    outcome::{Ending, SteadyFacts},
     services::{self, Services},
     timeline::{self, Step},
 };
 use crate::{
     event::{FaultState, Id, Micros, RunEvent, RunState, SwitchedBy},
-    journal::Effect,
     measure::Measured,
     plan,
     replay::{self, Drive, Driving, Schedule, Totals, schedule},
     scenario::{Fault, Scenario},
-    score,
-    shadow::Redaction,
 };
+
+mod ending;
+mod sidecars;
+mod stop;
+mod switches;
 
 /// From the moment that everything is ready to the first due time: the generator opens its first connections in it.
 const LEAD: Duration = replay::AHEAD;
@@ -46,19 +40,6 @@ const BATCH: usize = 1024;
 
 /// A second, in which the generator is asked how it does and checks are judged for now.
 const SECOND: Micros = 1_000_000;
-
-/// After a guard, requests under way may take this long.
-const GUARD_GRACE: Duration = Duration::from_secs(1);
-
-/// Nothing has been told for so long: what was under way at the sidecars has ended.
-const QUIET: Duration = Duration::from_millis(100);
-
-/// What is under way at the sidecars after the generator's end is waited for at most so long, beside the deadlines of the
-/// shadows.
-const SETTLE: Duration = Duration::from_secs(5);
-
-/// The sidecars are waited for in slices of this.
-const DRAIN_SLICE: Duration = Duration::from_millis(50);
 
 /// Brings a scenario up, plays it, and tears it down; blocks its thread, and returns after rollback.
 ///
@@ -208,122 +189,6 @@ fn chosen(
     faults
         .filter_map(|fault| Some((fault.id.clone(), of(fault)?.into())))
         .collect()
-}
-
-/// The proxies, and what listens to them.
-struct Sidecars {
-    proxy: Handle,
-    comparing: Comparing,
-    told: UnboundedReceiver<RunEvent>,
-    tell: UnboundedSender<RunEvent>,
-    /// Which connections of the generator are which.
-    numbers: Numbers,
-}
-
-impl Sidecars {
-    fn start(
-        scenario: &Scenario,
-        options: Options<'_>,
-        wiring: &Wiring,
-        origin: &Origin,
-    ) -> Result<Self, Failure> {
-        let failed = |what: &str, error: &dyn std::error::Error| {
-            Failure::Environment(format!("{what}: {}", chain(error)))
-        };
-        let (tell, told) = unbounded_channel();
-        let redaction = Redaction::parse(&scenario.report.redact)
-            .map_err(|error| Failure::Scenario(format!("report.redact: {error}")))?;
-        let (collector, comparing) = Collector::start(
-            origin.clone(),
-            mesh::sides(scenario),
-            scenario.diff.rules.clone(),
-            redaction,
-            tell.clone(),
-        )
-        .map_err(|error| failed("cannot start the comparison of answers", &error))?;
-        let config = mesh::config(scenario, wiring);
-        for listener in &config.listeners {
-            options
-                .journal
-                .intend(Effect::Listener, &listener.name)
-                .map_err(|error| failed("cannot write the journal", &error))?;
-        }
-        let numbers = Numbers::default();
-        let deps = Deps {
-            observer: Arc::new(collector),
-            workers: scenario.workers,
-            numbers: numbers.clone(),
-        };
-        let proxy = Proxy::start(config, deps)
-            .map_err(|error| failed("cannot start the sidecars", &error))?;
-        Ok(Self {
-            proxy,
-            comparing,
-            told,
-            tell,
-            numbers,
-        })
-    }
-
-    fn listeners(&self) -> BTreeMap<String, SocketAddr> {
-        self.proxy
-            .addresses()
-            .iter()
-            .map(|(name, address)| (name.to_string(), *address))
-            .collect()
-    }
-}
-
-/// A person's wish to stop.
-struct Stop {
-    commands: UnboundedReceiver<Command>,
-    asked: u32,
-    /// Nobody can say anything any more.
-    closed: bool,
-}
-
-impl Stop {
-    fn new(commands: UnboundedReceiver<Command>) -> Self {
-        Self {
-            commands,
-            asked: 0,
-            closed: false,
-        }
-    }
-
-    /// The next command; never, when nobody can give one.
-    async fn next(&mut self) -> Command {
-        if !self.closed {
-            match self.commands.recv().await {
-                Some(Command::Stop) => {
-                    self.asked += 1;
-                    return Command::Stop;
-                }
-                Some(command) => return command,
-                None => self.closed = true,
-            }
-        }
-        std::future::pending().await
-    }
-
-    /// What the future gives; `None`: it was stopped before.
-    async fn or<T>(&mut self, future: impl std::future::Future<Output = T>) -> Option<T> {
-        tokio::pin!(future);
-        loop {
-            tokio::select! {
-                biased;
-                command = self.next() => if command == Command::Stop {
-                    return None;
-                },
-                done = &mut future => return Some(done),
-            }
-        }
-    }
-
-    /// It was asked for twice: nothing is waited for any more.
-    fn is_hurried(&self) -> bool {
-        self.asked > 1
-    }
 }
 
 /// A run under way.
@@ -565,86 +430,6 @@ impl<'a> Engine<'a> {
         }
     }
 
-    fn stands(&self, index: usize) -> Switch {
-        self.scenario
-            .faults
-            .get(index)
-            .and_then(|fault| self.wiring.switches.get(&fault.id).copied())
-            .unwrap_or_default()
-    }
-
-    /// Sets switches and publishes what follows, at once.
-    fn throw(&mut self, faults: impl IntoIterator<Item = usize>, to: Switch, sidecars: &Sidecars) {
-        for index in faults {
-            if let Some(fault) = self.scenario.faults.get(index) {
-                self.wiring.switches.insert(fault.id.clone(), to);
-            }
-        }
-        self.switch(sidecars);
-    }
-
-    /// Switches a fault that goes by the clock; the others look at when a request was due.
-    fn by_the_clock(&mut self, index: usize, on: bool, sidecars: &Sidecars) {
-        let fault = self.scenario.faults.get(index);
-        let Some(fault) = fault.filter(|fault| fault.kind.is_of_connections()) else {
-            return;
-        };
-        if on {
-            self.wiring.live.insert(fault.id.clone());
-        } else {
-            self.wiring.live.remove(&fault.id);
-        }
-        self.switch(sidecars);
-    }
-
-    /// Publishes faults as their switches stand.
-    fn switch(&mut self, sidecars: &Sidecars) {
-        if let Err(wrong) = self.publish(sidecars) {
-            let why = format!("faults could not be switched: {wrong}");
-            self.end(Ending::Failed(why));
-        }
-    }
-
-    /// Gives the sidecars what the wiring says by now; `Err`: what is wrong with it.
-    fn publish(&self, sidecars: &Sidecars) -> Result<(), String> {
-        let config = mesh::config(self.scenario, &self.wiring);
-        sidecars.proxy.publish(config).map_err(|problems| {
-            let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
-            problems.join("; ")
-        })
-    }
-
-    fn tell_fault(&mut self, index: usize, state: FaultState, by: SwitchedBy) {
-        let t_us = self.now_us();
-        let Some(fault) = self.scenario.faults.get(index) else {
-            return;
-        };
-        if let Some(switched) = self.switched.get_mut(index) {
-            switched.on = state == FaultState::On;
-            switched.ever |= switched.on;
-            switched.undone |= state == FaultState::Undone;
-        }
-        self.emit(RunEvent::Fault {
-            t_us,
-            id: fault.id.clone(),
-            state,
-            by,
-        });
-    }
-
-    /// Takes every fault away, whatever the timeline says.
-    fn all_off(&mut self, by: SwitchedBy, sidecars: &Sidecars) {
-        self.throw(0..self.scenario.faults.len(), Switch::Off, sidecars);
-        let on: Vec<usize> = (0..)
-            .zip(&self.switched)
-            .filter(|(_, switched)| switched.on)
-            .map(|(index, _)| index)
-            .collect();
-        for index in on {
-            self.tell_fault(index, FaultState::Off, by);
-        }
-    }
-
     fn command(&mut self, command: Command, sidecars: &Sidecars) {
         match command {
             Command::Stop => {
@@ -727,200 +512,12 @@ impl<'a> Engine<'a> {
             });
         }
     }
-
-    /// Waits until what is under way has ended, at the generator and at the sidecars.
-    async fn drain(
-        &mut self,
-        driving: Driving,
-        schedule: &Schedule,
-        sidecars: &mut Sidecars,
-        behind: &mut Services<'_>,
-        stop: &mut Stop,
-    ) -> Option<Totals> {
-        let t_us = self.now_us();
-        self.emit(RunEvent::Run {
-            t_us,
-            state: RunState::Draining,
-        });
-        match self.ending {
-            Some(Ending::Interrupted | Ending::Failed(_)) => driving.stop(Duration::ZERO),
-            Some(Ending::Guarded(_) | Ending::Unsteady(_)) => driving.stop(GUARD_GRACE),
-            _ => {}
-        }
-        let mut batch = Vec::with_capacity(BATCH);
-        loop {
-            let stats = driving.stats();
-            let all = stats.released >= schedule.planned.len() as u64;
-            let stopped = !matches!(self.ending, Some(Ending::Finished));
-            if (all || stopped) && stats.done + stats.no_response >= stats.released {
-                break;
-            }
-            tokio::select! {
-                biased;
-                command = stop.next() => {
-                    self.command(command, sidecars);
-                    if stop.asked > 0 {
-                        self.ending = Some(Ending::Interrupted);
-                        driving.stop(Duration::ZERO);
-                    }
-                }
-                () = behind.changed() => self.follow(behind, sidecars),
-                _ = sidecars.told.recv_many(&mut batch, BATCH) => {}
-                () = tokio::time::sleep(QUIET) => {}
-            }
-            for event in batch.drain(..) {
-                self.emit(event);
-            }
-        }
-        let totals = match driving.join().await {
-            Ok(totals) => Some(totals),
-            Err(died) => {
-                self.ending = Some(Ending::Failed(died.to_string()));
-                None
-            }
-        };
-        let end = Instant::now() + SETTLE;
-        while Instant::now() < end && !stop.is_hurried() {
-            match timeout(QUIET, sidecars.told.recv_many(&mut batch, BATCH)).await {
-                Ok(_) => {
-                    for event in batch.drain(..) {
-                        self.emit(event);
-                    }
-                }
-                Err(_) => break,
-            }
-        }
-        totals
-    }
-
-    /// Takes everything down: sidecars when what is under way has ended, then what is behind them.
-    async fn roll_back(&mut self, sidecars: Sidecars, behind: Services<'_>, stop: &mut Stop) {
-        let Sidecars {
-            proxy,
-            comparing,
-            mut told,
-            tell,
-            numbers: _,
-        } = sidecars;
-        let deadlines = self.scenario.shadows.iter().map(|one| one.limits.deadline);
-        let within = if matches!(self.ending, Some(Ending::Finished)) {
-            SETTLE + deadlines.max().unwrap_or_default()
-        } else {
-            QUIET
-        };
-        let end = Instant::now() + within;
-        // In slices: it blocks, and a person may be in a hurry.
-        while !proxy.drain(DRAIN_SLICE) && Instant::now() < end && !stop.is_hurried() {
-            let _ = timeout(Duration::ZERO, stop.next()).await;
-        }
-        drop(proxy);
-        drop(tell);
-        comparing.join();
-        // Everybody who could tell something is gone, so this ends.
-        while let Ok(Some(event)) = timeout(SETTLE, told.recv()).await {
-            self.emit(event);
-        }
-        let ever: Vec<usize> = (0..)
-            .zip(&self.switched)
-            .filter(|(_, switched)| switched.ever)
-            .map(|(index, _)| index)
-            .collect();
-        for index in ever {
-            self.tell_fault(index, FaultState::Undone, SwitchedBy::Timeline);
-        }
-        self.end_services(behind, stop).await;
-    }
-
-    /// Takes down what is behind the sidecars.
-    async fn end_services(&mut self, mut behind: Services<'_>, stop: &Stop) {
-        for undone in behind.stop(stop.is_hurried()).await {
-            let t_us = self.now_us();
-            self.emit(RunEvent::Undo {
-                t_us,
-                what: undone.what,
-                id: undone.id,
-                ok: undone.ok,
-            });
-        }
-    }
-
-    /// Sums up. Everything is down.
-    fn outcome(
-        mut self,
-        options: Options<'_>,
-        schedule: Option<&Schedule>,
-        totals: Option<Totals>,
-    ) -> Outcome {
-        let t_us = self.now_us();
-        let ending = self.ending.take().unwrap_or(Ending::Interrupted);
-        let mut checks = Vec::new();
-        for (index, check) in self.scenario.checks.iter().enumerate() {
-            let scored = match ending.not_run() {
-                Some(why) => score::not_run(judge::unit(&check.that).name(), why),
-                None => judge::check(
-                    self.scenario,
-                    &self.measured,
-                    check,
-                    self.scenario.length_us(),
-                ),
-            };
-            self.emit(RunEvent::Check {
-                t_us,
-                index,
-                scored: scored.clone(),
-                provisional: false,
-            });
-            checks.push(scored);
-        }
-        let state = ending.state();
-        self.emit(RunEvent::Run { t_us, state });
-        outcome::sum_up(
-            self.scenario,
-            self.measured,
-            End {
-                run: options.run,
-                ending,
-                steady: self.steady,
-                workers: self.scenario.workers,
-                on: self
-                    .switched
-                    .iter()
-                    .map(|switched| (switched.ever, switched.undone))
-                    .collect(),
-                schedule: schedule.map(facts).unwrap_or_default(),
-                traces: schedule.map(traces).unwrap_or_default(),
-                totals,
-                checks,
-            },
-        )
-    }
-}
-
-fn facts(schedule: &Schedule) -> ScheduleFacts {
-    ScheduleFacts {
-        sha256: schedule.sha256.clone(),
-        planned: schedule.planned.len() as u64,
-        span_us: schedule.span_us,
-    }
-}
-
-fn traces(schedule: &Schedule) -> Vec<TraceFacts> {
-    let paths: BTreeSet<_> = schedule
-        .sources
-        .iter()
-        .filter_map(|lane| lane.trace.as_ref())
-        .map(|trace| TraceFacts {
-            path: trace.path.display().to_string(),
-            sha256: trace.sha256.clone(),
-            exchanges: trace.exchanges,
-            skipped: trace.skipped.clone(),
-        })
-        .collect();
-    paths.into_iter().collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use tokio::sync::mpsc::unbounded_channel;
+
     use super::*;
     use crate::{journal::Journal, run::fixture};
 

@@ -5,7 +5,7 @@ use meshbed_proxy::policy::matcher::{How, Test, Text};
 use super::{
     InvalidPath,
     diff::TEXT,
-    path::{Step, quoted},
+    path::{Step, Unreadable, quoted},
 };
 
 /// Lines of a text.
@@ -51,7 +51,7 @@ impl Lines {
             return Ok(Self::All);
         }
         if let Some(quote) = which.strip_prefix("['") {
-            let (like, after) = quoted(quote).map_err(|wrong| wrong.expected())?;
+            let (like, after) = quoted(quote).map_err(Unreadable::expected)?;
             if !after.is_empty() {
                 return Err("nothing after `']`: a line has no parts");
             }

@@ -7,12 +7,13 @@ use crate::{report::run::Run, stats::margins::Margins};
 
 /// The margins of a run; those of a scenario that says nothing where it says nothing, as runs before there were margins.
 pub(super) fn of(run: &Run) -> Margins {
-    let said = &run.scenario.resolved["compare"]["margins"];
+    let said = run.scenario.resolved.pointer("/compare/margins");
+    let of = |name: &str, own: f64| said.and_then(|it| share(it.get(name)?)).unwrap_or(own);
     let own = Margins::default();
     Margins {
-        p50: share(&said["p50"]).unwrap_or(own.p50),
-        p90: share(&said["p90"]).unwrap_or(own.p90),
-        p99: share(&said["p99"]).unwrap_or(own.p99),
+        p50: of("p50", own.p50),
+        p90: of("p90", own.p90),
+        p99: of("p99", own.p99),
     }
 }
 

@@ -1,6 +1,6 @@
 //! A service in a container, as typed. The keys that the grammar shares with Compose files have Compose's names and meaning.
 
-use super::READY;
+use super::topology::READY;
 use crate::scenario::key::{
     Key, Kind,
     Naming::Free,
