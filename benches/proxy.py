@@ -304,10 +304,10 @@ class Proxy:
             "busy": used / took,
         }
 
-    def steady(self, rate, seconds=SECONDS):
-        """The latency of an open loop at this rate."""
+    def steady(self, rate, seconds=SECONDS, shadow=None):
+        """The latency of an open loop at this rate; it serves the backend, and the shadow at this port."""
         command = ["taskset", "-c", "1", PEER, "load", f"127.0.0.1:{self.port}", str(rate), str(seconds), str(CONNECTIONS)]
-        command.append(f"127.0.0.1:{self.backend}")
+        command += [f"127.0.0.1:{port}" for port in (self.backend, shadow) if port]
         done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
         if done.returncode:
             fail(f"{self.name}: {done.stderr.strip()}")

@@ -21,7 +21,7 @@ use self::places::Places;
 use crate::{
     event::{Micros, RunEvent, RunState, Tick},
     measure::Measured,
-    replay::clock,
+    replay::{clock, naps},
     run::{
         Failure, chain,
         collect::{Collector, Comparing, Origin},
@@ -55,6 +55,9 @@ const NAP: Duration = Duration::from_millis(10);
 
 /// Events taken in at once, before the clock is looked at again: about a millisecond of work.
 const BATCH: usize = 1024;
+
+/// Of fewer than a batch so many are taken in between one giving way and the next: some tens of microseconds.
+const SIP: usize = 32;
 
 /// Events that are on their way when everybody who tells is gone are waited for at most so long.
 const SETTLE: Duration = Duration::from_secs(5);
@@ -308,8 +311,12 @@ impl Session {
                 return any;
             }
             any = true;
-            for event in batch.drain(..) {
+            let few = batch.len() < BATCH;
+            for (number, event) in batch.drain(..).enumerate() {
                 self.take(event, show);
+                if few && number % SIP == 0 {
+                    naps::give_way();
+                }
             }
         }
     }

@@ -3,9 +3,10 @@
 //! ```text
 //! bench_peer serve ADDRESS                        answers each request with 1,000 bytes and nginx' headers
 //! bench_peer hang ADDRESS                         reads requests and never answers
-//! bench_peer load ADDRESS RATE SECONDS CONNS BACKEND
+//! bench_peer load ADDRESS RATE SECONDS CONNS BACKEND [SHADOW]
 //!                                                 an open loop of GETs at a fixed rate; latency from the due time, as JSON.
-//!                                                 The same loop serves BACKEND, so that the scheduler is not measured
+//!                                                 The same loop serves BACKEND and SHADOW, so that the scheduler is not
+//!                                                 measured
 //! ```
 
 use std::{
@@ -34,10 +35,12 @@ const REQUEST: &[u8] = b"GET /item HTTP/1.1\r\nHost: bench.test\r\nUser-Agent: b
 const HEAD: &str = "HTTP/1.1 200 OK\r\nServer: nginx/1.22.1\r\nDate: Sat, 21 Nov 2026 12:00:00 GMT\r\n\
     Content-Type: application/octet-stream\r\nLast-Modified: Sat, 21 Nov 2026 11:00:00 GMT\r\nConnection: keep-alive\r\n\
     ETag: \"691f1e30-3e8\"\r\nAccept-Ranges: bytes\r\n";
-/// The number of the listener; callers are numbered from 1.
-const LISTENER: u64 = 0;
-/// The first number of connections to the backend.
-const FIRST_PEER: u64 = 1 << 32;
+/// What is asked before this is not counted: connections are being made on all sides.
+const WARM_UP: Duration = Duration::from_millis(200);
+/// The backend's listener; its connections are numbered from the next on, callers below it.
+const BACKEND: u64 = 1 << 32;
+/// The shadow's listener, and likewise.
+const SHADOW: u64 = 1 << 33;
 
 fn main() -> ExitCode {
     let words: Vec<String> = env::args().skip(1).collect();
@@ -55,18 +58,23 @@ fn run(words: &[&str]) -> Result<(), Failure> {
     match words {
         ["serve", address] => serve(address.parse()?, true),
         ["hang", address] => serve(address.parse()?, false),
-        ["load", address, rate, seconds, connections, backend] => {
-            let backend = Backend::new(backend.parse()?, true, FIRST_PEER)?;
+        ["load", address, rate, seconds, connections, backend, shadow @ ..] => {
+            let backend = Backend::new(backend.parse()?, true, BACKEND)?;
+            let shadow = match shadow {
+                [] => None,
+                [shadow, ..] => Some(Backend::new(shadow.parse()?, true, SHADOW)?),
+            };
             let plan = Plan {
                 address: address.parse()?,
                 rate: rate.parse()?,
                 seconds: seconds.parse()?,
                 connections: connections.parse()?,
             };
-            plan.run(backend)
+            plan.run(backend, shadow)
         }
         _ => Err(
-            "usage: serve ADDRESS | hang ADDRESS | load ADDRESS RATE SECONDS CONNS BACKEND".into(),
+            "usage: serve ADDRESS | hang ADDRESS | load ADDRESS RATE SECONDS CONNS BACKEND [SHADOW]"
+                .into(),
         ),
     }
 }
@@ -82,12 +90,13 @@ struct Backend {
     listener: TcpListener,
     answer: Option<String>,
     peers: HashMap<u64, Peer>,
+    number: u64,
     next: u64,
     buffer: Vec<u8>,
 }
 
 impl Backend {
-    fn new(address: SocketAddr, answers: bool, first: u64) -> io::Result<Self> {
+    fn new(address: SocketAddr, answers: bool, number: u64) -> io::Result<Self> {
         let listener = TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
         let answer = format!("{HEAD}Content-Length: {BODY}\r\n\r\n{}", "x".repeat(BODY));
@@ -95,13 +104,14 @@ impl Backend {
             listener,
             answer: answers.then_some(answer),
             peers: HashMap::new(),
-            next: first,
+            number,
+            next: number + 1,
             buffer: vec![0; 64 << 10],
         })
     }
 
     fn event(&mut self, epoll: &OwnedFd, id: u64) -> Result<(), Failure> {
-        if id == LISTENER {
+        if id == self.number {
             while let Ok((tcp, _)) = self.listener.accept() {
                 tcp.set_nonblocking(true)?;
                 tcp.set_nodelay(true)?;
@@ -120,9 +130,9 @@ impl Backend {
 }
 
 fn serve(address: SocketAddr, answers: bool) -> Result<(), Failure> {
-    let mut backend = Backend::new(address, answers, FIRST_PEER)?;
+    let mut backend = Backend::new(address, answers, BACKEND)?;
     let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-    watch(&epoll, &backend.listener, LISTENER)?;
+    watch(&epoll, &backend.listener, backend.number)?;
     let mut events = Vec::with_capacity(256);
     loop {
         epoll::wait(&epoll, spare_capacity(&mut events), None)?;
@@ -181,9 +191,11 @@ struct Plan {
 }
 
 impl Plan {
-    fn run(&self, mut backend: Backend) -> Result<(), Failure> {
+    fn run(&self, mut backend: Backend, mut shadow: Option<Backend>) -> Result<(), Failure> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        watch(&epoll, &backend.listener, LISTENER)?;
+        for served in std::iter::once(&backend).chain(&shadow) {
+            watch(&epoll, &served.listener, served.number)?;
+        }
         let (rate, seconds) = (self.rate, self.seconds);
         let mut callers = HashMap::new();
         let mut free: Vec<u64> = Vec::new();
@@ -201,14 +213,15 @@ impl Plan {
             free.push(id);
         }
         let begin = Instant::now();
-        let total = (rate * seconds) as u64;
+        let measured = begin + WARM_UP;
+        let total = (rate * (seconds + WARM_UP.as_secs_f64())) as u64;
         let due_of = |number: u64| begin + Duration::from_secs_f64(number as f64 / rate);
-        let (mut sent, mut waited) = (0_u64, 0_u64);
+        let (mut sent, mut waited, mut done) = (0_u64, 0_u64, 0_u64);
         let mut latencies: Vec<u64> = Vec::with_capacity(total as usize);
         let mut events = Vec::with_capacity(256);
         let mut buffer = vec![0; 64 << 10];
-        let end = begin + Duration::from_secs_f64(seconds) + Duration::from_secs(2);
-        while (latencies.len() as u64) < total && Instant::now() < end {
+        let end = measured + Duration::from_secs_f64(seconds) + Duration::from_secs(2);
+        while done < total && Instant::now() < end {
             while sent < total && due_of(sent) <= Instant::now() {
                 let Some(caller) = free.pop().and_then(|id| callers.get_mut(&id)) else {
                     waited += 1;
@@ -237,12 +250,19 @@ impl Plan {
             epoll::wait(&epoll, spare_capacity(&mut events), Some(&wait))?;
             for event in events.drain(..) {
                 let id = event.data.u64();
-                if id == LISTENER || id >= FIRST_PEER {
+                if id >= SHADOW {
+                    if let Some(shadow) = &mut shadow {
+                        shadow.event(&epoll, id)?;
+                    }
+                } else if id >= BACKEND {
                     backend.event(&epoll, id)?;
                 } else if let Some(caller) = callers.get_mut(&id)
                     && let Some(due) = caller.read(&mut buffer)?
                 {
-                    latencies.push(due.elapsed().as_nanos() as u64);
+                    if due >= measured {
+                        latencies.push(due.elapsed().as_nanos() as u64);
+                    }
+                    done += 1;
                     free.push(id);
                 }
             }
@@ -254,7 +274,7 @@ impl Plan {
         };
         println!(
             "{{\"planned\":{total},\"done\":{},\"waited\":{waited},\"p50_us\":{:.1},\"p90_us\":{:.1},\"p99_us\":{:.1}}}",
-            latencies.len(),
+            done,
             quantile(0.5),
             quantile(0.9),
             quantile(0.99)

@@ -5,7 +5,10 @@
 //! A field that Envoy does not know is an error. One that it knows and we don't honour yet is an error too, or a warning
 //! where [`Options::lenient`] asks for it; it is never silently dropped.
 
-use std::fmt;
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError, mpsc},
+};
 
 use envoy_types::pb::envoy::{
     config::bootstrap::v3::Bootstrap, service::discovery::v3::DiscoveryResponse,
@@ -104,52 +107,81 @@ impl fmt::Display for Problem {
 /// Reads a bootstrap, YAML or JSON. The error is everything that is wrong, in the order of the file; where the file is not
 /// a bootstrap at all, the first thing.
 pub fn read(text: &str, options: Options) -> Result<Loaded, Vec<Problem>> {
-    // On a thread of its own, whose memory goes back to the kernel with it: Envoy's descriptors are taken apart here, and
-    // what they leave behind would be the better half of an idle process. What is kept is a copy that a second thread makes,
-    // so that the first drops all it has made itself: what another drops stays in that one's cache, and keeps the rest.
-    on_a_thread(|| {
-        let read = read_here(text, options);
-        let copy = on_a_thread(|| read.clone());
-        drop(read);
-        copy
+    // Taken apart on a thread of its own, whose memory goes back to the kernel with it: what Envoy's descriptors leave behind
+    // would be the better half of an idle process. Nothing that is kept is made there, not even by the channel and the lock,
+    // and that thread drops all that it has made itself: a single text that stays keeps what lies below it, and what another
+    // thread drops stays in that one's cache.
+    let (give, taken) = mpsc::sync_channel(1);
+    let converted = &Mutex::new(());
+    let converting = converted.lock().unwrap_or_else(PoisonError::into_inner);
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            let parsed = Arc::new(Parsed::of(text));
+            let _ = give.send(Arc::clone(&parsed));
+            drop(converted.lock());
+        });
+        let read = match taken.recv() {
+            Ok(parsed) => parsed.as_ref().as_ref().map_or_else(
+                |problem| Err(vec![problem.clone()]),
+                |parsed| parsed.convert(text, options),
+            ),
+            // It has panicked, which the scope tells.
+            Err(_) => Err(Vec::new()),
+        };
+        drop(converting);
+        read
     })
 }
 
-fn on_a_thread<T: Send>(work: impl FnOnce() -> T + Send) -> T {
-    std::thread::scope(|scope| scope.spawn(work).join())
-        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+/// A bootstrap that is taken apart, without the descriptors by which it was.
+struct Parsed {
+    bytes: Vec<u8>,
+    json: serde_json::Value,
+    /// What is not honoured of it.
+    problems: Vec<Problem>,
 }
 
-fn read_here(text: &str, options: Options) -> Result<Loaded, Vec<Problem>> {
-    let dynamic = parse(text).map_err(|what| vec![place::unreadable(text, what)])?;
-    let mut notes = Notes(place::twice(text).into_iter().collect());
-    support::walk(&dynamic, &mut notes);
-    let bootstrap = Bootstrap::decode(dynamic.encode_to_vec().as_slice())
-        .map_err(|error| vec![Problem::invalid("", error.to_string())])?;
-    let config = bootstrap::convert(&bootstrap, options.seed, &mut notes);
-    let mut problems = notes.0;
-    if problems
-        .iter()
-        .all(|problem| problem.kind == Kind::Unsupported)
-    {
-        problems.extend(
-            config.check().iter().map(|problem| {
-                Problem::invalid(place::in_file(&problem.path), problem.what.clone())
-            }),
-        );
-    }
-    place::locate(text, &mut problems);
-    let (errors, warnings): (Vec<_>, Vec<_>) = problems
-        .into_iter()
-        .partition(|problem| problem.kind == Kind::Invalid || !options.lenient);
-    if errors.is_empty() {
-        Ok(Loaded {
-            config,
-            warnings,
-            bootstrap: json_of(&dynamic),
+impl Parsed {
+    /// The error: the text is not a bootstrap.
+    fn of(text: &str) -> Result<Self, Problem> {
+        let dynamic = parse(text).map_err(|what| place::unreadable(text, what))?;
+        let mut notes = Notes(place::twice(text).into_iter().collect());
+        support::walk(&dynamic, &mut notes);
+        Ok(Self {
+            bytes: dynamic.encode_to_vec(),
+            json: json_of(&dynamic),
+            problems: notes.0,
         })
-    } else {
-        Err(errors)
+    }
+
+    fn convert(&self, text: &str, options: Options) -> Result<Loaded, Vec<Problem>> {
+        let bootstrap = Bootstrap::decode(self.bytes.as_slice())
+            .map_err(|error| vec![Problem::invalid("", error.to_string())])?;
+        let mut notes = Notes(self.problems.clone());
+        let config = bootstrap::convert(&bootstrap, options.seed, &mut notes);
+        drop(bootstrap);
+        let mut problems = notes.0;
+        if problems
+            .iter()
+            .all(|problem| problem.kind == Kind::Unsupported)
+        {
+            problems.extend(config.check().iter().map(|problem| {
+                Problem::invalid(place::in_file(&problem.path), problem.what.clone())
+            }));
+        }
+        place::locate(text, &mut problems);
+        let (errors, warnings): (Vec<_>, Vec<_>) = problems
+            .into_iter()
+            .partition(|problem| problem.kind == Kind::Invalid || !options.lenient);
+        if errors.is_empty() {
+            Ok(Loaded {
+                config,
+                warnings,
+                bootstrap: self.json.clone(),
+            })
+        } else {
+            Err(errors)
+        }
     }
 }
 

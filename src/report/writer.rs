@@ -19,7 +19,7 @@ use serde_json::Value;
 use crate::{
     event::{Hop, Mirror, Request, RunEvent},
     measure::{ErrorRule, Measured},
-    replay::naps,
+    replay::{clock, naps},
     report::{
         Error, Facts, build,
         format::{self, hlog},
@@ -37,6 +37,9 @@ use crate::{
 const MAX_REQUESTS: u64 = 1_000_000;
 /// Events that may wait for a slow disk: about 100 MB.
 const MAX_WAITING: usize = 200_000;
+/// Of fewer than `MUCH` so many are written between one giving way and the next to whoever is measured: some 20 us of work.
+const SIP: usize = 8;
+const MUCH: usize = 2_000;
 /// Share of the requests in a `sampled` bundle.
 const SAMPLED: f64 = 0.1;
 /// A request's line waits so long for hops that end after it.
@@ -98,13 +101,17 @@ impl Writer {
         let thread = thread::Builder::new()
             .name("report".to_owned())
             .spawn(move || {
+                clock::after_others();
                 let mut added = Ok(());
                 naps::in_bursts(
                     || receiver.recv().ok(),
                     || receiver.try_recv().ok(),
                     |event| {
                         added = files.add(&event);
-                        taken.fetch_sub(1, Ordering::Relaxed);
+                        let left = taken.fetch_sub(1, Ordering::Relaxed);
+                        if left < MUCH && left.is_multiple_of(SIP) {
+                            naps::give_way();
+                        }
                         added.is_ok()
                     },
                 );

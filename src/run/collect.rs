@@ -36,6 +36,10 @@ const MAX_WAITING: usize = 64 << 20;
 const MUCH: usize = 4 << 20;
 const LITTLE: usize = 1 << 20;
 
+/// Up to here whoever helps gives way after each few pairs: a slice of it would last as long as many requests.
+const TOO_MUCH: usize = 16 << 20;
+const SIP: u32 = 8;
+
 /// The same where pairs wait for longer than this: who watches a run sees it as it is.
 const LONG_US: Micros = 500_000;
 
@@ -194,6 +198,11 @@ impl Waiting {
             || self.late.load(Ordering::Relaxed)
             || self.bytes.load(Ordering::Relaxed) > LITTLE
     }
+
+    /// So much waits that it is compared whoever wants the processor.
+    fn is_too_much(&self) -> bool {
+        self.closing.load(Ordering::Acquire) || self.bytes.load(Ordering::Relaxed) > TOO_MUCH
+    }
 }
 
 impl Bench {
@@ -229,10 +238,17 @@ impl Bench {
 
     /// Compares while there is much, until the end.
     fn help(&self) {
+        let mut compared = 0_u32;
         loop {
             while self.waiting.needs_help() {
                 match self.next() {
-                    Next::Pair(settled, rules) => self.compare(settled, &rules),
+                    Next::Pair(settled, rules) => {
+                        self.compare(settled, &rules);
+                        compared = compared.wrapping_add(1);
+                        if compared.is_multiple_of(SIP) && !self.waiting.is_too_much() {
+                            naps::give_way();
+                        }
+                    }
                     Next::End => return,
                     Next::Nothing => {
                         self.waiting.late.store(false, Ordering::Relaxed);
