@@ -167,6 +167,11 @@ impl Body for Upload {
 }
 
 impl Download {
+    /// It was made here: it is whole, and none of the request's bounds is about it.
+    pub fn is_local(&self) -> bool {
+        matches!(self.source, Source::Local(_))
+    }
+
     /// The upstream's body; its end ends the request and gives the connection back.
     pub fn upstream(
         body: Incoming,

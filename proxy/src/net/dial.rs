@@ -107,7 +107,7 @@ fn failed(failure: Failure) -> Error {
 
 async fn open(
     address: SocketAddr,
-    mut way: Way,
+    way: Way,
     from: Option<&dyn Fn(SocketAddr)>,
 ) -> io::Result<TcpStream> {
     let socket = match address {
@@ -120,15 +120,17 @@ async fn open(
     if let Some(mark) = way.mark {
         SockRef::from(&socket).set_mark(mark)?;
     }
-    if from.is_some() && address.ip().is_loopback() && way.source.is_none() {
+    if let Some(source) = way.source {
+        socket.bind(source)?;
+    } else if from.is_some() && address.ip().is_loopback() {
+        // Ports of connections that have ended may be taken, as `connect` takes them. Where there is none, the connection
+        // itself tells.
+        socket.set_reuseaddr(true)?;
         let any: IpAddr = match address {
             SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
             SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
         };
-        way.source = Some(SocketAddr::new(any, 0));
-    }
-    if let Some(source) = way.source {
-        socket.bind(source)?;
+        let _ = socket.bind(SocketAddr::new(any, 0));
     }
     if let Some(keepalive) = way.keepalive {
         let mut asked = TcpKeepalive::new();

@@ -409,10 +409,15 @@ fn a_request_whose_time_is_over_is_answered_in_full() {
     }));
     support::forward(&mut config).timeout = Some(Duration::from_millis(50));
     let proxy = start(config);
-    let answer = Client::connect(proxy.address).get("/").unwrap();
-    assert_eq!(answer.status, StatusCode::GATEWAY_TIMEOUT);
-    assert_eq!(answer.headers["content-length"], "24");
-    assert_eq!(answer.body, "upstream request timeout");
+    // Also to a client that takes a few bytes at once.
+    for window in [65_535, 5] {
+        let mut builder = client::Builder::new();
+        builder.initial_window_size(window);
+        let answer = Client::with(proxy.address, &builder).get("/").unwrap();
+        assert_eq!(answer.status, StatusCode::GATEWAY_TIMEOUT);
+        assert_eq!(answer.headers["content-length"], "24");
+        assert_eq!(answer.body, "upstream request timeout");
+    }
 }
 
 #[test]

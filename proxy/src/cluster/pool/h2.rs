@@ -278,6 +278,7 @@ async fn drive<S, A>(
     A: Future<Output = ()>,
 {
     let mut alive = alive.map(Box::pin);
+    let mut behind = false;
     // Its failure is told to whoever waits for an answer.
     poll_fn(|cx| {
         if let Some(alive) = &mut alive
@@ -285,7 +286,15 @@ async fn drive<S, A>(
         {
             return Poll::Ready(());
         }
-        connection.poll(cx)
+        let polled = connection.poll(cx);
+        let before = std::mem::replace(&mut behind, connection.is_behind());
+        if before && !behind {
+            // Whoever found no room on it may have it now.
+            if let Some(open) = &open {
+                open.queue().freed();
+            }
+        }
+        polled
     })
     .await;
     metrics.connections_active.dec();

@@ -160,7 +160,7 @@ impl Upload {
                 gone(client, reset);
                 return Poll::Ready(());
             }
-            if client.overdue().is_some() {
+            if client.overdue().is_some() && !self.body.is_local() {
                 // The body is asked for its error, whether there is a window or not.
                 self.held = None;
             } else if let Some(data) = self.held.take()

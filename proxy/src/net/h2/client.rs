@@ -90,6 +90,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.0.close(false, CLOSING).await;
     }
 
+    /// The server does not read what it is sent.
+    pub fn is_behind(&self) -> bool {
+        self.0.link.state().is_behind()
+    }
+
     /// What asks whether the server is there.
     pub fn pings(&self) -> Pings {
         Pings(Rc::clone(&self.0.link))
@@ -102,7 +107,7 @@ impl Requests {
         self.0.state().takes_more()
     }
 
-    /// The server reads less than it is sent: more would wait here.
+    /// The server does not read: more would wait here.
     pub fn is_behind(&self) -> bool {
         self.0.state().is_behind()
     }

@@ -272,9 +272,9 @@ impl State {
         self.role.server && self.out.len() > 2 * ROOM
     }
 
-    /// The peer reads less than it is sent.
+    /// The peer does not read: more than bodies waits for it.
     pub(super) fn is_behind(&self) -> bool {
-        self.out.len() > ROOM
+        self.out.len() > 4 * ROOM
     }
 
     /// All of it was.
