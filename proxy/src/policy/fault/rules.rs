@@ -52,7 +52,7 @@ impl Rules {
     }
 
     /// Draws all rules of a place that concern the request, in order. Delays add up; the first terminal effect ends the request, and
-    /// what is chosen after it is superseded. Places under `max_active` are taken here and held by [`Chosen::active`].
+    /// what is chosen after it is superseded. Places under `max_active` are taken here and held by [`super::Chosen::active`].
     ///
     /// `counters` must have been made for these rules.
     pub fn decide(
