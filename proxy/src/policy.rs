@@ -14,6 +14,7 @@ pub mod grpc;
 pub mod headers;
 pub mod health;
 pub mod http1;
+pub mod jwt;
 pub mod matcher;
 pub mod mirror;
 pub mod origin;

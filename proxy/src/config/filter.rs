@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    policy::{adaptive, admission, cors, headers::Mutation, query, rate_limit, rbac},
+    policy::{adaptive, admission, cors, headers::Mutation, jwt, query, rate_limit, rbac},
     unit::{ByteSize, Share},
 };
 
@@ -22,6 +22,8 @@ pub enum Filter {
     Cors(Arc<cors::Policy>),
     /// Requests are refused that policies do not allow.
     Rbac(Arc<rbac::Settings>),
+    /// Requests are refused that have no good token; a route may say which they need.
+    Jwt(Arc<jwt::Settings>, jwt::Route),
     /// Headers are changed.
     Headers(Arc<Steps>),
     /// So many may be under way as go quickly.

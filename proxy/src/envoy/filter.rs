@@ -14,6 +14,7 @@ use envoy_types::pb::{
                 fault::v3::HttpFault,
                 grpc_web::v3::GrpcWeb,
                 header_mutation::v3::{HeaderMutation, HeaderMutationPerRoute, Mutations},
+                jwt_authn::v3::{JwtAuthentication, PerRouteConfig},
                 local_ratelimit::v3::LocalRateLimit,
                 rbac::v3::{Rbac, RbacPerRoute},
                 router::v3::Router,
@@ -35,7 +36,7 @@ use crate::{
     policy::{
         cors::Policy,
         fault::{Rule, Select},
-        rbac as rbac_policy,
+        jwt as tokens, rbac as rbac_policy,
     },
     unit::{ByteSize, Share},
 };
@@ -43,6 +44,7 @@ use crate::{
 mod buffer;
 mod cors;
 mod fault;
+mod jwt;
 mod mutation;
 pub(super) mod own;
 pub(super) mod own_tcp;
@@ -82,6 +84,8 @@ pub(super) enum Settings {
     Cors(Option<Arc<Policy>>),
     /// `None`: it is off.
     Rbac(Option<Arc<rbac_policy::Settings>>),
+    /// `None`: a route's, whose filter has them.
+    Jwt(Option<Arc<tokens::Settings>>, tokens::Route),
     /// A filter's own steps, and those of routes; the most specific come last if the filter says so.
     Headers {
         own: Arc<Steps>,
@@ -122,6 +126,13 @@ impl Settings {
             let path = format!("{path}.rbac");
             let own = it.rbac.map(|it| rbac::convert(&it, &path, notes));
             return Some(Self::Rbac(own));
+        }
+        if let Some(it) = open::<JwtAuthentication>(any) {
+            let own = jwt::convert(&it, path, notes);
+            return Some(Self::Jwt(Some(own), tokens::Route::Rules));
+        }
+        if let Some(it) = open::<PerRouteConfig>(any) {
+            return Some(Self::Jwt(None, jwt::of_route(&it, path, notes)));
         }
         if open::<Cors>(any).is_some() {
             return Some(Self::Cors(None));
@@ -166,6 +177,10 @@ impl Settings {
             Self::Fallback(_) => Vec::new(),
             Self::Pressure(it) => it.clone().into_iter().collect(),
             Self::Rbac(settings) => settings.clone().map(Filter::Rbac).into_iter().collect(),
+            Self::Jwt(own, route) => own
+                .iter()
+                .map(|own| Filter::Jwt(Arc::clone(own), route.clone()))
+                .collect(),
             Self::GrpcWeb => vec![Filter::GrpcWeb],
             Self::RateLimit(it) => vec![Filter::RateLimit(Box::new(it.config.clone()))],
             Self::Cors(policy) => policy.clone().map(Filter::Cors).into_iter().collect(),
@@ -204,6 +219,7 @@ impl Settings {
                 routes: routes.iter().chain(inner).map(Arc::clone).collect(),
                 specific_last: *specific_last,
             },
+            (Self::Jwt(None, route), Self::Jwt(own, _)) => Self::Jwt(own.clone(), route.clone()),
             _ => self.clone(),
         }
     }

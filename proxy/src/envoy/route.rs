@@ -226,7 +226,8 @@ fn convert_route(
     })
 }
 
-fn matching(it: &RouteMatch, path: &str, notes: &mut Notes) -> Matcher {
+/// What a request must look like.
+pub(super) fn matching(it: &RouteMatch, path: &str, notes: &mut Notes) -> Matcher {
     let ignore_case = it.case_sensitive.is_some_and(|sensitive| !sensitive.value);
     let text = |how| Some(Text { how, ignore_case });
     let at = match &it.path_specifier {

@@ -32,6 +32,7 @@ use crate::{
 mod buffer;
 mod cors;
 mod grpc_web;
+mod jwt;
 pub mod pressure;
 mod rate_limit;
 mod rbac;
@@ -135,6 +136,7 @@ async fn pass(
                 .await?
                 .map(Ended::Answered),
             Filter::Rbac(policies) => rbac::ask(log, head, policies).map(Ended::Answered),
+            Filter::Jwt(tokens, route) => jwt::ask(log, head, tokens, route).map(Ended::Answered),
             Filter::Cors(policy) => cors::ask(policy, log, head).map(Ended::Answered),
             Filter::GrpcWeb => {
                 grpc_web::request(log, head, body);

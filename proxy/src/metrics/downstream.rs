@@ -82,6 +82,12 @@ block!(
     rbac_shadow_allowed: Counter = "rbac.shadow_allowed",
     /// Requests that they would not allow.
     rbac_shadow_denied: Counter = "rbac.shadow_denied",
+    /// Requests that need no token, or have a good one.
+    jwt_allowed: Counter = "jwt_authn.allowed",
+    /// Requests that were refused for their tokens.
+    jwt_denied: Counter = "jwt_authn.denied",
+    /// Preflights that need none.
+    jwt_preflights: Counter = "jwt_authn.cors_preflight_bypassed",
     /// Requests that a route answered or sent elsewhere.
     answered_here: Counter = "rq_direct_response",
     /// Redirects of upstreams that were not followed: they lead to no place of the web,

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     config,
     policy::{
-        cors,
+        cors, jwt,
         rate_limit::{Buckets, Settings},
         rbac,
     },
@@ -38,6 +38,8 @@ pub enum Filter {
     Cors(Arc<cors::Compiled>),
     /// Requests are refused that policies do not allow.
     Rbac(Arc<rbac::Compiled>),
+    /// Requests are refused that have no good token; a route may say which they need.
+    Jwt(Arc<jwt::Compiled>, jwt::Route),
     /// Headers are changed.
     Headers(Arc<Steps>),
     /// So many may be under way as go quickly.
@@ -81,6 +83,10 @@ impl Filters {
                 }
                 config::Filter::Rbac(settings) => {
                     Filter::Rbac(cache.rbac(settings).map_err(|what| (index, what))?)
+                }
+                config::Filter::Jwt(settings, route) => {
+                    let tokens = cache.jwt(settings).map_err(|what| (index, what))?;
+                    Filter::Jwt(tokens, route.clone())
                 }
                 config::Filter::Adaptive(it) => {
                     Filter::Adaptive(Arc::new(Adaptive::compile(it, &known.pressure)))

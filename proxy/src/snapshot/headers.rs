@@ -8,7 +8,7 @@ use crate::{
         cors,
         format::{Format, field::Message},
         headers::{Compiled, Edits, Mutations},
-        query, rbac,
+        jwt, query, rbac,
     },
 };
 
@@ -46,6 +46,7 @@ pub(super) struct Cache {
     levels: HashMap<*const Edits, Arc<Level>>,
     steps: HashMap<*const config::Steps, Arc<Steps>>,
     cors: HashMap<*const cors::Policy, Arc<cors::Compiled>>,
+    jwt: HashMap<*const jwt::Settings, Arc<jwt::Compiled>>,
     rbac: HashMap<*const rbac::Settings, Arc<rbac::Compiled>>,
 }
 
@@ -96,6 +97,19 @@ impl Cache {
         }
         let compiled = Arc::new(cors::Compiled::new(policy)?);
         self.cors.insert(key, Arc::clone(&compiled));
+        Ok(compiled)
+    }
+
+    pub(super) fn jwt(
+        &mut self,
+        settings: &Arc<jwt::Settings>,
+    ) -> Result<Arc<jwt::Compiled>, String> {
+        let key = Arc::as_ptr(settings);
+        if let Some(tokens) = self.jwt.get(&key) {
+            return Ok(Arc::clone(tokens));
+        }
+        let compiled = Arc::new(jwt::Compiled::new(settings)?);
+        self.jwt.insert(key, Arc::clone(&compiled));
         Ok(compiled)
     }
 

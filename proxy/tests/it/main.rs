@@ -25,6 +25,7 @@ mod http1;
 mod http1_options;
 mod http2;
 mod inspect;
+mod jwt;
 mod listener_log;
 mod local_reply;
 mod mirror;

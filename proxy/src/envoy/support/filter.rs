@@ -241,6 +241,76 @@ pub(super) const ROWS: &[Row] = &[
     ),
     ("envoy.type.matcher.v3.PathMatcher", &["path"]),
     (
+        "envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication",
+        &[
+            "providers",
+            "rules",
+            "requirement_map",
+            "bypass_cors_preflight",
+            "strip_failure_response",
+        ],
+    ),
+    (
+        "envoy.extensions.filters.http.jwt_authn.v3.JwtProvider",
+        &[
+            "issuer",
+            "audiences",
+            "subjects",
+            "require_expiration",
+            "max_lifetime",
+            "clock_skew_seconds",
+            "local_jwks",
+            "from_headers",
+            "from_params",
+            "from_cookies",
+            "forward",
+            "forward_payload_header",
+            "pad_forward_payload_header",
+            "claim_to_headers",
+            // Each token is looked at anew, with the same result.
+            "jwt_cache_config*",
+        ],
+    ),
+    (
+        "envoy.extensions.filters.http.jwt_authn.v3.JwtHeader",
+        &["name", "value_prefix"],
+    ),
+    (
+        "envoy.extensions.filters.http.jwt_authn.v3.JwtClaimToHeader",
+        &["header_name", "claim_name"],
+    ),
+    (
+        "envoy.extensions.filters.http.jwt_authn.v3.RequirementRule",
+        &["match", "requires", "requirement_name"],
+    ),
+    (
+        "envoy.extensions.filters.http.jwt_authn.v3.JwtRequirement",
+        &[
+            "provider_name",
+            "provider_and_audiences",
+            "requires_any",
+            "requires_all",
+            "allow_missing",
+            "allow_missing_or_failed",
+        ],
+    ),
+    (
+        "envoy.extensions.filters.http.jwt_authn.v3.ProviderWithAudiences",
+        &["provider_name", "audiences"],
+    ),
+    (
+        "envoy.extensions.filters.http.jwt_authn.v3.JwtRequirementOrList",
+        &["requirements"],
+    ),
+    (
+        "envoy.extensions.filters.http.jwt_authn.v3.JwtRequirementAndList",
+        &["requirements"],
+    ),
+    (
+        "envoy.extensions.filters.http.jwt_authn.v3.PerRouteConfig",
+        &["disabled", "requirement_name"],
+    ),
+    (
         "envoy.config.core.v3.KeyValueMutation",
         &["append", "remove"],
     ),
