@@ -35,6 +35,7 @@ mod redact;
 mod rules;
 mod shape;
 mod shift;
+mod sift;
 mod template;
 mod walk;
 

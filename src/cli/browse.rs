@@ -284,7 +284,8 @@ impl Job {
         let mark = format!("{number:010x}");
         let journal = Journal::open(&journal::folder(), &mark)
             .map_err(|error| format!("cannot write a journal: {error}"))?;
-        let played = self.play(&scenario, chosen, number, &journal, commands);
+        let reached = Reached::new(scenario.shadows.iter().map(|it| it.id.clone()), &ends);
+        let played = self.play(&scenario, (chosen, reached), number, &journal, commands);
         // The services' logs, too: who wants them runs the scenario.
         let left = journal.close();
         match left.iter().find(|undone| !undone.ok) {
@@ -317,7 +318,7 @@ impl Job {
     fn play(
         &self,
         scenario: &Scenario,
-        chosen: again::Chosen,
+        (chosen, mut reached): (again::Chosen, Reached),
         number: u64,
         journal: &Journal,
         commands: UnboundedReceiver<Command>,
@@ -332,15 +333,13 @@ impl Job {
             logs: &logs,
             journal,
         };
-        let (count, is_over_tls) = (chosen.len(), chosen.is_over_tls());
+        let count = chosen.len();
         self.step("services and shadows come up");
         let (events, mut told) = unbounded_channel();
         let outcome = std::thread::scope(|scope| {
             let engine =
                 scope.spawn(|| again::execute(scenario, chosen, options, events, commands));
             let mut done = 0_u64;
-            let mut reached =
-                Reached::new(scenario.shadows.iter().map(|it| it.id.clone()), is_over_tls);
             let tell = |answers: Vec<Arc<Mirror>>| {
                 for answer in answers {
                     self.tell(Again::Answer(answer));

@@ -4,7 +4,7 @@
 //! A row is *suspect* only if all of these hold: its estimate is at least the margin and the absolute floor, its 95 %
 //! interval excludes no change, and so does an interval wide enough for all rows of the comparison together. It is
 //! *same* if its 95 % interval lies within the margin. A comparison without a suspect row says so only where a change by a
-//! quarter would have been seen; else it is inconclusive.
+//! quarter would have been seen, or by the margin where that is more; else it is inconclusive.
 
 use std::collections::BTreeSet;
 
@@ -55,7 +55,8 @@ const QUANTILES: [Judged; 3] = [
 const LEAST_SAMPLES: [u64; 3] = [100, 100, 1000];
 /// Share of real changes that a detectable one is called in.
 const POWER: f64 = 0.8;
-/// A comparison that would not have seen a change of this size has not shown that there is none.
+/// A comparison that would not have seen a change of this size, or of its margin where that is more, has not shown that
+/// there is none.
 const COARSE: f64 = 0.25;
 /// Margin and floor of the share of errors.
 const ERROR_MARGIN: f64 = 0.001;
@@ -120,10 +121,18 @@ pub struct Row {
     pub interval: Option<(f64, f64)>,
     /// What change matters.
     pub margin: f64,
-    /// The least change that four comparisons in five would have called; `None`: unknown.
+    /// The least change that four comparisons in five would have told from chance, whatever matters; `None`: unknown.
     pub detectable: Option<f64>,
     /// What it comes to.
     pub verdict: RowVerdict,
+}
+
+impl Row {
+    /// Whether a change of a size that nobody could call small would have been seen.
+    fn would_have_shown(&self) -> bool {
+        self.detectable
+            .is_some_and(|change| change <= COARSE.max(self.margin))
+    }
 }
 
 /// What a row comes to.
@@ -165,9 +174,9 @@ pub enum Verdict {
     Invalid,
     /// At least one metric is worse, as far as one run a side can tell.
     Suspect,
-    /// No metric is suspect, and a change by a quarter would have been seen.
+    /// No metric is suspect, and a change by a quarter, or by the margin where that is more, would have been seen.
     NoSuspectedRegression,
-    /// No metric is suspect, and not even a change by a quarter would have been seen.
+    /// No metric is suspect, and not even such a change would have been seen.
     Inconclusive,
 }
 
@@ -225,10 +234,7 @@ fn verdict(rows: &[Row]) -> Verdict {
     let any = |wanted: &[RowVerdict]| rows.iter().any(|row| wanted.contains(&row.verdict));
     if any(&[RowVerdict::Suspect]) {
         Verdict::Suspect
-    } else if rows
-        .iter()
-        .any(|row| row.detectable.is_some_and(|change| change <= COARSE))
-    {
+    } else if rows.iter().any(Row::would_have_shown) {
         Verdict::NoSuspectedRegression
     } else {
         Verdict::Inconclusive
@@ -548,7 +554,7 @@ impl Spread {
         let within = interval.0 >= -margin.ln_1p() && interval.1 <= margin.ln_1p();
         Row {
             interval: Some((interval.0.exp_m1(), interval.1.exp_m1())),
-            detectable: Some(detectable.max(margin)),
+            detectable: Some(detectable),
             verdict: if sure && matters && estimate > 0.0 {
                 RowVerdict::Suspect
             } else if sure && matters {

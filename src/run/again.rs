@@ -130,11 +130,6 @@ impl Chosen {
         Self { ends, ..self }
     }
 
-    /// Whether some parties speak TLS themselves.
-    pub fn is_over_tls(&self) -> bool {
-        !self.ends.is_empty()
-    }
-
     /// How many requests.
     pub fn len(&self) -> usize {
         self.schedule.planned.len()

@@ -22,7 +22,7 @@ pub(super) fn walk<'a>(
     candidate: &'a [Node<'a>],
     whole: (&'a Node<'a>, &'a Node<'a>),
 ) {
-    match walk.rules.arrays(&walk.trail) {
+    match walk.arrays() {
         Some(Arrays::Key(key)) => by_key(walk, primary, candidate, key),
         Some(Arrays::Set) => as_set(walk, primary, candidate),
         None => in_order(walk, primary, candidate, whole),
@@ -113,7 +113,7 @@ fn in_order<'a>(
     }
     let pairs = primary.iter().zip(candidate).enumerate();
     let before = pairs
-        .take_while(|&(place, (a, b))| walk.same(Step::Index(place), a, b))
+        .take_while(|&(place, (a, b))| walk.same(walk.to_primary(place), a, b))
         .count();
     let (first, second) = (
         primary.get(before..).unwrap_or_default(),
@@ -121,7 +121,7 @@ fn in_order<'a>(
     );
     let pairs = first.iter().rev().zip(second.iter().rev()).enumerate();
     let after = pairs
-        .take_while(|&(place, (a, b))| walk.same(Step::Index(primary.len() - 1 - place), a, b))
+        .take_while(|&(place, (a, b))| walk.same(walk.to_primary(primary.len() - 1 - place), a, b))
         .count();
     let first = first.get(..first.len() - after).unwrap_or_default();
     let second = second.get(..second.len() - after).unwrap_or_default();
@@ -158,10 +158,12 @@ fn between<'a>(
         }
         match (gap.0.get(place), gap.1.get(place)) {
             (Some(element), Some(other)) => {
-                walk.step(Step::Index(offset.0 + place), element, other);
+                walk.step(walk.to_primary(offset.0 + place), element, other);
             }
-            (Some(element), None) => walk.only(Step::Index(offset.0 + place), Some(element), None),
-            (None, other) => walk.only(Step::Index(offset.1 + place), None, other),
+            (Some(element), None) => {
+                walk.only(walk.to_primary(offset.0 + place), Some(element), None);
+            }
+            (None, other) => walk.only(walk.to_candidate(offset.1 + place), None, other),
         }
     }
 }
@@ -182,7 +184,7 @@ fn aligned<'a>(
         same.extend(
             candidate
                 .iter()
-                .map(|other| walk.same(Step::Index(offset + place), element, other)),
+                .map(|other| walk.same(walk.to_primary(offset + place), element, other)),
         );
     }
     let is_same = |row: usize, column: usize| {

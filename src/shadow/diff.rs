@@ -142,8 +142,10 @@ fn compare_bodies(
         (false, false) => {}
     }
     let contents = (of_primary.content(), of_candidate.content());
-    let (root, of_primary, of_candidate) = match &contents {
-        (Content::Json(of_primary), Content::Json(of_candidate)) => ("$", of_primary, of_candidate),
+    match &contents {
+        (Content::Json(of_primary), Content::Json(of_candidate)) => {
+            found.extend(walk::differences("$", of_primary, of_candidate, rules));
+        }
         (Content::Text(of_primary, why), Content::Text(of_candidate, other)) if why == other => {
             if let Some(words) = rules.ignored_text() {
                 if of_primary != of_candidate {
@@ -155,16 +157,15 @@ fn compare_bodies(
                 }
                 return;
             }
-            (TEXT, of_primary, of_candidate)
+            found.extend(walk::texts(of_primary, of_candidate, rules));
         }
         (Content::Bytes(why), Content::Bytes(other)) if why == other => {
-            return tell(Kind::Value, *why);
+            tell(Kind::Value, *why);
         }
         (of_primary, of_candidate) => {
-            return tell(Kind::Type, of_primary.why().or(of_candidate.why()));
+            tell(Kind::Type, of_primary.why().or(of_candidate.why()));
         }
-    };
-    found.extend(walk::differences(root, of_primary, of_candidate, rules));
+    }
 }
 
 /// A difference of two bodies that are not looked into.
@@ -669,7 +670,21 @@ mod tests {
             ("text['at *']", clock, ""),
             ("text['at *']", more, "value text[2]"),
             // Wherever it is: the others are compared with one another.
-            ("text['at *']", moved, "-missing text[1], -extra text[2]"),
+            ("text['at *']", moved, ""),
+            ("text['at *']", "<p>\n<b>1</b>\nat 10:00\n", ""),
+            ("text['at *']", "at 10:00\n<p>\n<b>1</b>\n", ""),
+            ("text['at *']", "<b>1</b>\nat 10:00\n<p>\n", "order text"),
+            (
+                "text['at *']",
+                "<p>\nat 10:00\n<b>2</b>\nat 10:01\n",
+                "value text[2], -extra text[3]",
+            ),
+            ("text['at *']", "<p>\n<b>1</b>\n", "-missing text[1]"),
+            (
+                "text['at *']",
+                "<p>\n<b>1</b>\nat 10:00\n<i>\n",
+                "extra text[3]",
+            ),
             ("text['on *']", clock, "value text[1]"),
             // A path into JSON says nothing of lines.
             ("$[1]", clock, "value text[1]"),
@@ -677,6 +692,23 @@ mod tests {
             assert_eq!(told(path, candidate), expected, "{path} {candidate:?}");
         }
         assert_eq!(told("text[*]", "<p>\nat 10:00\n<b>1</b>\n"), "");
+    }
+
+    #[test]
+    fn rules_for_json_say_nothing_of_lines() {
+        let settings = Settings {
+            arrays: vec![("$".into(), Arrays::Set)],
+            format: vec![("$[*]".into(), "integer".into())],
+            tolerance: vec![("$[*]".into(), Tolerance::Absolute(9.0))],
+            ..Settings::default()
+        };
+        let text = |body: &'static str| typed("text/plain", body);
+        let found = |candidate| {
+            let found = compare("/", &text("1\n2\n3\n"), &text(candidate), &rules(&settings));
+            told(&found)
+        };
+        assert_eq!(found("3\n2\n1\n"), ["order text"]);
+        assert_eq!(found("1\n7\n3\n"), ["value text[1] text[*]"]);
     }
 
     #[test]

@@ -278,6 +278,14 @@ impl Node<'_> {
         }
     }
 
+    /// The element of a list at this place.
+    pub(super) fn item(&self, place: usize) -> Option<&Self> {
+        match self {
+            Self::List(elements) => elements.get(place),
+            _ => None,
+        }
+    }
+
     /// What it says, if it is a text.
     pub(super) fn text(&self) -> Option<&str> {
         match self {

@@ -74,6 +74,11 @@ impl Lines {
         matches!(self, Self::All)
     }
 
+    /// Whether it is lines by what they are, wherever they are.
+    pub(super) fn is_anywhere(&self) -> bool {
+        matches!(self, Self::Like(..))
+    }
+
     /// Whether what the sides have where a walk is are such lines; `None`: the side has none.
     pub(super) fn cover(&self, trail: &[Step<'_>], sides: [Option<&str>; 2]) -> bool {
         match self {

@@ -302,6 +302,20 @@ impl Rules {
         all.map(|(_, words)| words.as_str())
     }
 
+    /// Whether some lines of texts are ignored wherever they are.
+    pub(super) fn has_anywhere(&self) -> bool {
+        let mut rules = self.ignore_lines.iter();
+        rules.any(|(lines, _)| lines.is_anywhere())
+    }
+
+    /// The words of the rule that ignores a line of a text wherever it is.
+    pub(super) fn ignored_anywhere(&self, line: &str) -> Option<&str> {
+        let mut rules = self.ignore_lines.iter();
+        rules
+            .find(|(lines, _)| lines.is_anywhere() && lines.cover(&[], [Some(line), None]))
+            .map(|(_, words)| words.as_str())
+    }
+
     /// The words of the rule that ignores this line of a text, as both sides have it.
     pub(super) fn ignored_line(
         &self,

@@ -6,7 +6,8 @@ use std::collections::HashMap;
 use super::diff::{MAX_DIFFERENCES, TEXT};
 use super::json::Node;
 use super::path::{Step, written};
-use super::{Difference, Kind, Rules, Shape, array};
+use super::sift::Sifted;
+use super::{Arrays, Difference, Kind, Rules, Shape, array};
 
 /// Compares two values that lie at `root`.
 pub(super) fn differences<'a>(
@@ -23,8 +24,40 @@ pub(super) fn differences<'a>(
         differs: false,
         found: Vec::new(),
         work: 0,
+        places: None,
     };
     walk.value(primary, candidate);
+    walk.found
+}
+
+/// Compares two texts. Lines that a rule covers wherever they are, are told only where one side has more of them.
+pub(super) fn texts<'a>(
+    primary: &'a Node<'a>,
+    candidate: &'a Node<'a>,
+    rules: &Rules,
+) -> Vec<Difference> {
+    let sifted = || Some((Sifted::of(primary, rules)?, Sifted::of(candidate, rules)?));
+    let Some((first, second)) = rules.has_anywhere().then(sifted).flatten() else {
+        return differences(TEXT, primary, candidate, rules);
+    };
+    let mut walk = Walk {
+        rules,
+        root: TEXT,
+        trail: Vec::new(),
+        probing: false,
+        differs: false,
+        found: Vec::new(),
+        work: 0,
+        places: Some([&first.places, &second.places]),
+    };
+    walk.value(&first.kept, &second.kept);
+    walk.places = None;
+    for place in first.surplus(&second) {
+        walk.only(Step::Index(place), primary.item(place), None);
+    }
+    for place in second.surplus(&first) {
+        walk.only(Step::Index(place), None, candidate.item(place));
+    }
     walk.found
 }
 
@@ -39,13 +72,15 @@ pub(super) struct Walk<'r, 'a> {
     found: Vec<Difference>,
     /// Values looked at.
     work: usize,
+    /// Where the lines of the two sides are in the texts that they were taken from.
+    places: Option<[&'a [usize]; 2]>,
 }
 
 /// Values that one comparison looks at before it stops looking for what goes with what in arrays: then each is looked at
 /// once more at most. Far more than documents have that are no attack.
 const MAX_WORK: usize = 1 << 20;
 
-impl<'a> Walk<'_, 'a> {
+impl<'r, 'a> Walk<'r, 'a> {
     pub(super) fn value(&mut self, primary: &'a Node<'a>, candidate: &'a Node<'a>) {
         self.work += 1;
         match (primary, candidate) {
@@ -70,6 +105,34 @@ impl<'a> Walk<'_, 'a> {
             }
             _ => self.note(Kind::Type, Some(primary), Some(candidate)),
         }
+    }
+
+    /// The step to the primary's element at this place.
+    pub(super) fn to_primary(&self, place: usize) -> Step<'a> {
+        let places = self.places.map(|[primary, _]| primary);
+        Step::Index(
+            places
+                .and_then(|it| it.get(place).copied())
+                .unwrap_or(place),
+        )
+    }
+
+    /// The step to the candidate's element at this place.
+    pub(super) fn to_candidate(&self, place: usize) -> Step<'a> {
+        let places = self.places.map(|[_, candidate]| candidate);
+        Step::Index(
+            places
+                .and_then(|it| it.get(place).copied())
+                .unwrap_or(place),
+        )
+    }
+
+    /// How the elements of the array here find each other. Rules for JSON say nothing of lines.
+    pub(super) fn arrays(&self) -> Option<&'r Arrays> {
+        let rules = self.rules;
+        (self.root != TEXT)
+            .then(|| rules.arrays(&self.trail))
+            .flatten()
     }
 
     /// Goes one step down.
@@ -198,9 +261,11 @@ impl<'a> Walk<'_, 'a> {
     }
 
     fn both_fit(&self, a: &str, b: &str) -> bool {
-        self.rules
-            .format(&self.trail)
-            .is_some_and(|format| format.fits(a) && format.fits(b))
+        self.root != TEXT
+            && self
+                .rules
+                .format(&self.trail)
+                .is_some_and(|format| format.fits(a) && format.fits(b))
     }
 
     /// Whether two numbers of different text are equal, or within the tolerance.

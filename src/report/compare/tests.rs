@@ -253,6 +253,10 @@ fn the_second_run_says_what_change_matters() {
     let margins: Vec<f64> = comparison.rows.iter().map(|row| row.margin).collect();
     assert_eq!(margins[..3], [0.4, 0.4, 0.5]);
     assert!(comparison.rows[0].verdict == RowVerdict::Same);
+    // A change of the margin's size would have been seen, and a smaller one, too.
+    assert_eq!(comparison.verdict, Verdict::NoSuspectedRegression);
+    let seen = comparison.rows[0].detectable.unwrap();
+    assert!(seen < 0.2, "{seen}");
     let told = "margins: p50 5 %, p90 5 %, p99 10 % and p50 40 %, p90 40 %, p99 50 %";
     assert!(comparison.differences.iter().any(|it| it == told));
     // The run that it is held against does not.
