@@ -42,6 +42,7 @@ mod walk;
 pub use diff::{MAX_DIFFERENCES, compare};
 pub use format::{Format, Forms};
 pub use grpc::Descriptors;
+pub use lines::narrow;
 pub use noise::{Class, Counted, MIN_STRUCTURAL, Noise, Verdict, judge};
 pub use path::{InvalidPath, Pattern};
 pub use redact::{REDACTED, Redaction};

@@ -12,7 +12,7 @@ use super::body::Unread;
 pub(super) const MAX_DEPTH: usize = 128;
 
 /// Longer texts are cut in examples.
-const SHOWN_TEXT: usize = 512;
+pub(super) const SHOWN_TEXT: usize = 512;
 
 /// Places for an object's fields to begin with: growing from fewer took a tenth of the time of a comparison.
 const FIELDS: usize = 8;

@@ -8,6 +8,10 @@ use super::{
     path::{Step, Unreadable, quoted},
 };
 
+mod rule;
+
+pub use rule::narrow;
+
 /// Lines of a text.
 #[derive(Debug, Clone)]
 pub(super) enum Lines {

@@ -202,8 +202,13 @@ fn write_key(path: &mut String, key: &str) {
         path.push_str(key);
         return;
     }
+    write_quoted(path, key);
+}
+
+/// Writes a text in brackets and quotes, so that [`quoted`] reads it.
+pub(super) fn write_quoted(path: &mut String, text: &str) {
     path.push_str("['");
-    for c in key.chars() {
+    for c in text.chars() {
         match c {
             '\'' | '\\' => path.extend(['\\', c]),
             '\n' => path.push_str("\\n"),

@@ -1,14 +1,17 @@
 //! Update: what an action does to the state.
 
+use serde_json::Value;
+
 use super::{
     Order,
     again::Replay,
     app::{App, Overlay, Question, SPAN, Screen},
-    browse::{self, Browse},
+    browse::{self, Browse, Chosen},
     curl,
     keymap::Action,
     view,
 };
+use crate::shadow::narrow;
 
 /// What the loop does after an action.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -267,19 +270,35 @@ fn replay(app: &mut App) {
 /// Asks why the chosen field is to be ignored.
 fn ignore(app: &mut App) {
     let chosen = browse::chosen(app, app.shown());
+    let line = chosen.as_ref().and_then(line);
     let place = chosen.and_then(|chosen| Some(chosen.row?.1.place.clone()));
     let why_not = match &place {
         None => "no field is chosen: nothing to ignore",
         Some(_) if app.facts.file.is_empty() => {
             "this run names no scenario file to write a rule into"
         }
+        Some((_, path, "order")) if path == "text" => {
+            "the order of the lines differs: no rule ignores that alone (`text` ignores all lines)"
+        }
+        Some((_, path, _)) if path.starts_with("text[") && line.is_none() => {
+            "no example is kept that says which line differs: a rule for all lines would hide them all"
+        }
         Some((_, path, _)) => {
-            let (path, text) = (path.clone(), String::new());
+            let (path, text) = (line.unwrap_or_else(|| path.clone()), String::new());
             app.view.question = Some(Question::Why { path, text });
             return;
         }
     };
     say(app, "ignore", why_not);
+}
+
+/// The rule for the line of a text that the chosen example shows; `None`: it shows none.
+fn line(chosen: &Chosen<'_>) -> Option<String> {
+    let (example, _, _) = chosen.example?;
+    let text = |value: &Option<Value>| value.as_ref()?.as_str().map(str::to_owned);
+    let (primary, shadow) = (text(&example.primary), text(&example.shadow));
+    let is_line = example.at.starts_with("text[");
+    is_line.then(|| narrow(&example.at, primary.as_deref(), shadow.as_deref()))
 }
 
 /// Asks for the folder of the other run: most often one beside this one's.

@@ -279,6 +279,41 @@ fn a_header_and_a_status_are_ignored_like_fields() {
 }
 
 #[test]
+fn one_line_of_a_text_is_ignored_and_not_all() {
+    let told = |path: &str, at: &str, kind: &'static str| {
+        let mut app = played();
+        let RunEvent::Mirror(mirror) = mirrored(1, 30_000_000, "candidate", false) else {
+            unreachable!()
+        };
+        let mut mirror = Arc::unwrap_or_clone(mirror);
+        mirror.endpoint = "GET /only".to_owned();
+        mirror.differences[0] = Difference {
+            path: path.to_owned(),
+            at: at.to_owned(),
+            kind,
+            primary: Some("at 10:00".into()),
+            shadow: Some("at 10:01".into()),
+            rule: None,
+            shape: None,
+        };
+        app.fold(&RunEvent::Mirror(Arc::new(mirror)));
+        typed(&mut app, "2/only");
+        press(&mut app, KeyCode::Enter);
+        typed(&mut app, "i");
+        let asks = app.view.question.is_some();
+        typed(&mut app, "a clock");
+        (asks, press(&mut app, KeyCode::Enter))
+    };
+    let rule = Next::Ask(Order::Ignore {
+        path: "text['at *']".to_owned(),
+        why: "a clock".to_owned(),
+    });
+    assert_eq!(told("text[*]", "text[3]", "value"), (true, rule));
+    let (asks, _) = told("text", "text", "order");
+    assert!(!asks, "no rule ignores an order alone");
+}
+
+#[test]
 fn a_run_is_compared_with_one_beside_it() {
     let mut app = ended();
     typed(&mut app, "cmain-7f3a");
