@@ -243,9 +243,15 @@ impl<'a> Engine<'a> {
         self.emit(RunEvent::Note { t_us, text });
     }
 
-    /// Says how the run ends; the first to say so is right.
+    /// Says how the run ends; the first to say so is right, but for a failure after its last phase.
     fn end(&mut self, ending: Ending) {
-        self.ending.get_or_insert(ending);
+        if self
+            .ending
+            .as_ref()
+            .is_none_or(|it| it.gives_way_to(&ending))
+        {
+            self.ending = Some(ending);
+        }
     }
 
     /// Starts what is behind the sidecars, and waits until it is ready.

@@ -70,6 +70,12 @@ impl Ending {
         }
     }
 
+    /// Whether this one, said before, is not how the run ends when that one is said, too: what fails while requests end
+    /// that are under way, has failed in the run.
+    pub fn gives_way_to(&self, later: &Self) -> bool {
+        *self == Self::Finished && matches!(later, Self::Failed(_))
+    }
+
     /// Why checks were not judged; `None`: they were.
     pub fn not_run(&self) -> Option<&'static str> {
         match self {
@@ -324,6 +330,16 @@ mod tests {
             n: 0,
             points: f64::from(u8::from(outcome == event::Outcome::Pass)),
             why: None,
+        }
+    }
+
+    #[test]
+    fn a_failure_after_the_last_phase_is_not_lost() {
+        let failed = || Ending::Failed("no".into());
+        assert!(Ending::Finished.gives_way_to(&failed()));
+        assert!(!Ending::Finished.gives_way_to(&Ending::Guarded("x".into())));
+        for first in [Ending::Interrupted, failed(), Ending::Guarded("x".into())] {
+            assert!(!first.gives_way_to(&failed()), "{first:?}");
         }
     }
 

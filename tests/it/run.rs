@@ -435,6 +435,35 @@ class Handler(http.server.BaseHTTPRequestHandler):
 http.server.ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler).serve_forever()
 "#;
 
+/// Dies of its only request when the phase is over.
+const DIES: &str = r#"
+version: 1
+name: dies
+seed: 7
+topology: { entry: web, services: { web: { process: { command: [python3, dies.py], ready: { tcp: true, within: 20s } } } } }
+traffic: [ { id: main, to: web, generate: { rate: 2/s, arrival: constant, requests: [ { method: GET, path: / } ] } } ]
+phases: [ { id: steady, for: 500ms } ]
+checks: [ { id: some, that: "requests[web] > 0" } ]
+"#;
+
+#[test]
+fn a_process_that_dies_while_the_run_drains_is_told_of() {
+    let bed = Bed::with(DIES);
+    let dies = SERVE.replace(
+        "        self.send_response(200)",
+        "        import time; time.sleep(2); os._exit(3)",
+    );
+    fs::write(bed.path().join("dies.py"), dies).unwrap();
+    let child = bed.begin("dies", &[]);
+    let done = bed.end("dies", child);
+    let notes = done.run()["notes"].to_string();
+    assert!(
+        notes.contains("service `web` has ended"),
+        "{notes} {}",
+        done.said
+    );
+}
+
 fn processes() -> Bed {
     let bed = Bed::with(PROCESSES);
     fs::write(bed.path().join("serve.py"), SERVE).unwrap();

@@ -26,6 +26,9 @@ const QUIET: Duration = Duration::from_millis(100);
 /// shadows.
 const SETTLE: Duration = Duration::from_secs(5);
 
+/// So often it is asked what has become of processes: they do not say so by themselves.
+const NEWS: Duration = Duration::from_secs(1);
+
 /// The sidecars are waited for in slices of this.
 const DRAIN_SLICE: Duration = Duration::from_millis(50);
 
@@ -50,7 +53,12 @@ impl Engine<'_> {
             _ => {}
         }
         let mut batch = Vec::with_capacity(BATCH);
+        let mut next_news = Instant::now() + NEWS;
         loop {
+            if Instant::now() >= next_news {
+                next_news = Instant::now() + NEWS;
+                self.follow(behind, sidecars);
+            }
             let stats = driving.stats();
             let all = stats.released >= schedule.planned.len() as u64;
             let stopped = !matches!(self.ending, Some(Ending::Finished));
@@ -62,7 +70,9 @@ impl Engine<'_> {
                 command = stop.next() => {
                     self.command(command, sidecars);
                     if stop.asked > 0 {
-                        self.ending = Some(Ending::Interrupted);
+                        if !matches!(self.ending, Some(Ending::Failed(_))) {
+                            self.ending = Some(Ending::Interrupted);
+                        }
                         driving.stop(Duration::ZERO);
                     }
                 }
@@ -73,6 +83,11 @@ impl Engine<'_> {
             for event in batch.drain(..) {
                 self.emit(event);
             }
+        }
+        // Also of those that have died since.
+        self.follow(behind, sidecars);
+        if matches!(self.ending, Some(Ending::Failed(_))) {
+            driving.stop(Duration::ZERO);
         }
         let totals = match driving.join().await {
             Ok(totals) => Some(totals),
