@@ -347,6 +347,11 @@ fn mirror(log: &mut Log, head: &mut request::Parts, body: &Incoming) -> Copies {
     if chosen.is_empty() {
         return Copies::default();
     }
+    if log.forward().is_some_and(|forward| forward.attempt_count) {
+        // As Envoy: a copy is of the first try.
+        head.headers
+            .insert(forward::ATTEMPT_COUNT, http::HeaderValue::from(1));
+    }
     let length = if body.is_end_stream() {
         Some(0)
     } else {

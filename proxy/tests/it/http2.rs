@@ -402,6 +402,18 @@ fn a_call_that_is_answered_here_is_told_in_grpcs_way() {
 }
 
 #[test]
+fn a_body_that_is_empty_is_a_body() {
+    let proxy = start(config(support::echo()));
+    let client = Client::connect(proxy.address);
+    let answer = client.call(post("/"), &[""], None).unwrap();
+    let said = String::from_utf8_lossy(&answer.body).to_lowercase();
+    assert!(said.contains("transfer-encoding: chunked"), "{said}");
+    let answer = client.call(post("/"), &[], None).unwrap();
+    let said = String::from_utf8_lossy(&answer.body).to_lowercase();
+    assert!(!said.contains("transfer-encoding"), "{said}");
+}
+
+#[test]
 fn a_request_whose_time_is_over_is_answered_in_full() {
     let mut config = config(support::service(|mut wire| {
         wire.message();

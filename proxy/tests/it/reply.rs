@@ -205,8 +205,9 @@ fn an_endpoint_that_hangs_runs_into_the_routes_timeout() {
         wire.send("b");
         assert_eq!(wire.message().unwrap().status(), 504);
         let record = proxy.told.record();
+        // From its beginning it would be 100 ms; the proxy may have read that a little later than it was sent.
         assert!(
-            record.duration >= Duration::from_millis(180),
+            record.duration >= Duration::from_millis(150),
             "{:?}",
             record.duration
         );

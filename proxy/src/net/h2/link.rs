@@ -423,10 +423,10 @@ impl State {
         stream.came = ends;
         // Nobody takes the padding.
         let mut nobodys = flow as u32 - length as u32;
-        if !stream.read {
-            nobodys = flow as u32;
-        } else if !data.is_empty() {
+        if stream.read {
             stream.push(data);
+        } else {
+            nobodys = flow as u32;
         }
         self.take(&found, &mut stream, nobodys);
         stream.wake_reader();

@@ -38,6 +38,8 @@ pub(super) struct State {
     /// Somebody reads the body.
     pub(super) read: bool,
     chunks: VecDeque<Bytes>,
+    /// Some of the body has come.
+    begun: bool,
     /// Bytes of them.
     pub(super) unread: u32,
     pub(super) answer: Option<response::Parts>,
@@ -92,8 +94,12 @@ impl State {
         self.came && self.sent
     }
 
-    /// A piece of the body has come.
+    /// A piece of the body has come. One without content counts where it is the first: there is a body, if an empty one.
     pub(super) fn push(&mut self, piece: Bytes) {
+        if piece.is_empty() && self.begun {
+            return;
+        }
+        self.begun = true;
         self.unread += piece.len() as u32;
         if piece.len() < SMALL
             && let Some(last) = self.chunks.back_mut()
@@ -193,7 +199,10 @@ impl Recv {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let mut stream = self.0.stream.state.borrow_mut();
-        if let Some(piece) = stream.chunks.pop_front() {
+        while let Some(piece) = stream.chunks.pop_front() {
+            if piece.is_empty() {
+                continue;
+            }
             let count = piece.len() as u32;
             stream.unread -= count;
             self.0.link.state().take(&self.0.stream, &mut stream, count);
