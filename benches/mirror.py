@@ -23,7 +23,7 @@ from proxy import PEER, TARGET, fail, free_port, in_turns, interval, medians, pe
 
 MESHBED = TARGET / "release/meshbed"
 # Many and short: what else the machine does for some milliseconds is in few of them.
-BLOCKS = int(os.environ.get("BENCH_BLOCKS", "20"))
+BLOCKS = int(os.environ.get("BENCH_BLOCKS", "40"))
 BLOCK_SECONDS = 1
 # The primary's p50 and p90 with every answer compared against those without a copy: within either of these.
 MORE_SHARE = 0.05

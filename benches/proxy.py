@@ -525,7 +525,7 @@ def finish(name, report, checks, least, most={}):
     """Holds the checks against their bounds, prints that, writes the report, and exits. A check without a bound is only told."""
     rows = []
     for check, value in checks.items():
-        low, high = least.get(check, 0), most.get(check, float("inf"))
+        low, high = least.get(check, float("-inf")), most.get(check, float("inf"))
         bound = f">= {low}" if check in least else f"<= {round(high, 3)}" if check in most else None
         rows.append({"id": check, "value": round(value, 3), "bound": bound, "ok": low <= value <= high})
     print()
