@@ -20,6 +20,7 @@ pub mod sniff;
 pub mod stock;
 pub mod timer;
 pub mod tls;
+pub mod waker;
 
 /// For sockets to peers on this machine: nothing is lost on the loopback and nothing needs pacing, so the plainest
 /// congestion control does, and costs least where the system's default is another. Where it cannot be had, nothing changes.

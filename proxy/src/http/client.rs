@@ -24,6 +24,7 @@ use crate::{
         io::{Spoken, Traffic},
         origin::Origin,
         tls::Session,
+        waker,
     },
     snapshot::Manager,
 };
@@ -369,11 +370,7 @@ impl Client {
 
     /// Remembers whom [`Client::wake`] wakes.
     pub fn remember(&self, waker: &Waker) {
-        let mut known = self.waker.borrow_mut();
-        match &mut *known {
-            Some(known) => known.clone_from(waker),
-            None => *known = Some(waker.clone()),
-        }
+        waker::remember(&mut self.waker.borrow_mut(), waker);
     }
 
     /// Polls the connection's task again.

@@ -9,7 +9,11 @@ use http::{
 };
 
 use super::{client::Client, identity, origin, xfcc};
-use crate::{error::Error, snapshot::Manager};
+use crate::{
+    error::Error,
+    net::hop::{KEEP_ALIVE, PROXY_CONNECTION},
+    snapshot::Manager,
+};
 
 /// `x-request-id`.
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -17,8 +21,6 @@ pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 pub(super) const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 /// `traceparent`.
 pub(super) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 
 /// What a look at all header names found.

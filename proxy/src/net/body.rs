@@ -78,9 +78,9 @@ impl Incoming {
         *self = Self(Source::Decoded(Box::new((inner, web::Decoder::default()))));
     }
 
-    /// A body of HTTP/2, sent by that side.
-    pub fn stream(body: h2::Recv, side: Side) -> Self {
-        Self(Source::Stream(body, side))
+    /// A body of HTTP/2, sent by that side, if there is one.
+    pub fn stream(body: Option<h2::Recv>, side: Side) -> Self {
+        body.map_or_else(Self::empty, |body| Self(Source::Stream(body, side)))
     }
 }
 

@@ -1,9 +1,11 @@
-//! Headers on their way to a stream of HTTP/2.
+//! Headers that are about a connection of HTTP/1.
 
 use http::{HeaderMap, HeaderName, header};
 
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+/// `keep-alive`.
+pub const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+/// `proxy-connection`.
+pub const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
 /// Takes off a connection's own headers, which a stream has none of (RFC 9113 §8.2.2). Few messages still have one: they are looked for in one walk first.
 pub fn strip(headers: &mut HeaderMap) {
@@ -21,7 +23,8 @@ pub fn strip(headers: &mut HeaderMap) {
     }
 }
 
-fn is_of_connection(name: &HeaderName) -> bool {
+/// It is about an HTTP/1 connection, and in no message of HTTP/2 (RFC 9113 §8.2.2).
+pub fn is_of_connection(name: &HeaderName) -> bool {
     matches!(
         *name,
         header::CONNECTION | header::TRANSFER_ENCODING | header::UPGRADE

@@ -379,9 +379,7 @@ impl Slot {
                     head.status = StatusCode::SWITCHING_PROTOCOLS;
                     head.headers.insert(header::UPGRADE, protocol);
                 }
-                let body = body.map_or_else(Incoming::empty, |body| {
-                    Incoming::stream(body, Side::Upstream)
-                });
+                let body = Incoming::stream(body, Side::Upstream);
                 Ok(Response::from_parts(head, body))
             }
             Err(error) => {

@@ -55,9 +55,7 @@ pub(super) async fn run(
     } else {
         Reason::INTERNAL_ERROR
     };
-    let body = body.map_or_else(Incoming::empty, |body| {
-        Incoming::stream(body, Side::Downstream)
-    });
+    let body = Incoming::stream(body, Side::Downstream);
     let request = Request::from_parts(head, body);
     let mut exchange = pin!(serve(Rc::clone(&client), request));
     let answer = poll_fn(|cx| {

@@ -15,7 +15,10 @@ use super::{
     Connection,
     stream::{self, Ended},
 };
-use crate::{http::client::Client, net::h2::server::Request};
+use crate::{
+    http::client::Client,
+    net::{h2::server::Request, waker::remember},
+};
 
 /// Tasks without a request that an event loop keeps.
 const IDLE: usize = 512;
@@ -72,11 +75,7 @@ impl Desk {
             if let Some(job) = self.job.borrow_mut().take() {
                 return Poll::Ready(Some(job));
             }
-            let mut waker = self.waker.borrow_mut();
-            match &mut *waker {
-                Some(known) => known.clone_from(cx.waker()),
-                None => *waker = Some(cx.waker().clone()),
-            }
+            remember(&mut self.waker.borrow_mut(), cx.waker());
             Poll::Pending
         })
         .await

@@ -24,6 +24,7 @@ use crate::{
         body::Incoming,
         buffer::{Inbox, Outbox},
         io::Stream,
+        waker::remember,
     },
 };
 
@@ -239,10 +240,7 @@ impl Inner {
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(Error::ClientLeft)),
                 Poll::Ready(Ok(_)) => {}
                 Poll::Pending => {
-                    match &mut self.reader {
-                        Some(reader) => reader.clone_from(cx.waker()),
-                        None => self.reader = Some(cx.waker().clone()),
-                    }
+                    remember(&mut self.reader, cx.waker());
                     return Poll::Pending;
                 }
             }

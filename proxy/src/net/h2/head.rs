@@ -2,15 +2,13 @@
 
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version,
-    header, request, response,
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header, request,
+    response,
     uri::{Authority, PathAndQuery},
 };
 
 use super::hpack::{Field, Name, Read};
-
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+use crate::net::hop::is_of_connection;
 
 /// What a field counts besides its name and value, where all that a section makes is bounded (RFC 9113 §10.5.1).
 const OVERHEAD: usize = 32;
@@ -207,15 +205,6 @@ pub(super) fn length(headers: &HeaderMap) -> Result<Option<u64>, Malformed> {
         length = Some(said);
     }
     Ok(length)
-}
-
-/// RFC 9113 §8.2.2: what is about an HTTP/1 connection is in no message.
-fn is_of_connection(name: &HeaderName) -> bool {
-    matches!(
-        *name,
-        header::CONNECTION | header::TRANSFER_ENCODING | header::UPGRADE
-    ) || *name == KEEP_ALIVE
-        || *name == PROXY_CONNECTION
 }
 
 fn is_of_scheme(byte: u8) -> bool {

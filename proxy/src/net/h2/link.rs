@@ -19,7 +19,10 @@ use super::{
     hpack::{Decoder, Encoder, TABLE},
     stream::{self, Stream},
 };
-use crate::{net::buffer::Outbox, policy::protocol::Http2};
+use crate::{
+    net::{buffer::Outbox, waker::remember},
+    policy::protocol::Http2,
+};
 
 /// A window until something else is said (RFC 9113 §6.9.2), and the largest (§6.9.1).
 const WINDOW: u32 = (64 << 10) - 1;
@@ -250,10 +253,7 @@ impl State {
     /// The task is polled, and does what there is to do before it waits.
     pub(super) fn polled(&mut self, cx: &Context<'_>) {
         self.awake = true;
-        match &mut self.task {
-            Some(task) => task.clone_from(cx.waker()),
-            None => self.task = Some(cx.waker().clone()),
-        }
+        remember(&mut self.task, cx.waker());
     }
 
     /// The task waits.
@@ -383,13 +383,6 @@ impl State {
         }
         self.recv_window -= flow;
         let data = frame::unpadded(head, payload).ok_or(Error::PROTOCOL)?;
-        // What waits for slow readers should not keep all that it was read with.
-        let held = i64::from(self.window) - self.recv_window - i64::from(self.taken);
-        let data = if held > HELD {
-            Bytes::copy_from_slice(data)
-        } else {
-            payload.slice_ref(data)
-        };
         let Some(found) = self.find(head.stream) else {
             if self.is_idle(head.stream) {
                 return Err(Error::PROTOCOL);
@@ -424,7 +417,13 @@ impl State {
         // Nobody takes the padding.
         let mut nobodys = flow as u32 - length as u32;
         if stream.read {
-            stream.push(data);
+            // What waits for slow readers should not keep all that it was read with.
+            let held = i64::from(self.window) - self.recv_window - i64::from(self.taken);
+            stream.push(if held > HELD {
+                Bytes::copy_from_slice(data)
+            } else {
+                payload.slice_ref(data)
+            });
         } else {
             nobodys = flow as u32;
         }

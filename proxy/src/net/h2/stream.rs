@@ -15,8 +15,10 @@ use http_body::Frame;
 
 use super::{
     error::{By, Error, Reason},
+    hpack::Encoder,
     link::Link,
 };
+use crate::net::waker::remember;
 
 /// Pieces of a body below this are put together while nobody reads them: a piece costs more than its bytes.
 const SMALL: usize = 512;
@@ -94,6 +96,11 @@ impl State {
         self.came && self.sent
     }
 
+    /// The peer has sent all, and all of it was read.
+    fn is_read(&self) -> bool {
+        self.came && self.chunks.is_empty() && self.trailers.is_none()
+    }
+
     /// A piece of the body has come. One without content counts where it is the first: there is a body, if an empty one.
     pub(super) fn push(&mut self, piece: Bytes) {
         if piece.is_empty() && self.begun {
@@ -148,13 +155,6 @@ impl State {
     }
 }
 
-fn remember(task: &mut Option<Waker>, cx: &Context<'_>) {
-    match task {
-        Some(known) => known.clone_from(cx.waker()),
-        None => *task = Some(cx.waker().clone()),
-    }
-}
-
 /// What somebody holds of a stream. When nobody does any more, it is reset unless it is over.
 struct Hold {
     link: Rc<Link>,
@@ -189,7 +189,6 @@ pub struct Answer(Hold);
 
 impl Recv {
     pub(super) fn new(link: &Rc<Link>, stream: &Rc<Stream>) -> Self {
-        stream.state.borrow_mut().read = true;
         Self(Hold::new(link, stream))
     }
 
@@ -217,14 +216,13 @@ impl Recv {
         if let Some(error) = stream.error {
             return Poll::Ready(Some(Err(error)));
         }
-        remember(&mut stream.recv_task, cx);
+        remember(&mut stream.recv_task, cx.waker());
         Poll::Pending
     }
 
     /// There is nothing more.
     pub fn is_end_stream(&self) -> bool {
-        let stream = self.0.stream.state.borrow();
-        stream.came && stream.chunks.is_empty() && stream.trailers.is_none()
+        self.0.stream.state.borrow().is_read()
     }
 
     /// What `content-length` says, less what was read.
@@ -250,16 +248,10 @@ impl Sender {
 
     /// Sends the head of an answer.
     pub fn head(&mut self, head: &response::Parts, last: bool) -> Result<(), Error> {
-        let mut stream = self.0.stream.state.borrow_mut();
-        stream.error.map_or(Ok(()), Err)?;
-        let mut link = self.0.link.state();
-        link.section(self.0.stream.id, last, |encoder, out| {
+        self.section(last, |encoder, out| {
             encoder.status(out, head.status);
             encoder.headers(out, &head.headers);
-        });
-        stream.sent = last;
-        link.close_if_over(&self.0.stream, &stream);
-        Ok(())
+        })
     }
 
     /// Sends as much of the piece as the peer and the connection take, and leaves the rest of it. `Ready`: all was sent; it
@@ -277,7 +269,7 @@ impl Sender {
         let mut link = self.0.link.state();
         let polled = link.data(&self.0.stream, &mut stream, piece, last);
         if polled.is_pending() {
-            remember(&mut stream.send_task, cx);
+            remember(&mut stream.send_task, cx.waker());
         }
         drop(stream);
         link.pass_on();
@@ -286,13 +278,19 @@ impl Sender {
 
     /// Sends trailers, which end the message.
     pub fn trailers(&mut self, trailers: &HeaderMap) -> Result<(), Error> {
+        self.section(true, |encoder, out| encoder.headers(out, trailers))
+    }
+
+    fn section(
+        &mut self,
+        last: bool,
+        write: impl FnOnce(&mut Encoder, &mut Vec<u8>),
+    ) -> Result<(), Error> {
         let mut stream = self.0.stream.state.borrow_mut();
         stream.error.map_or(Ok(()), Err)?;
         let mut link = self.0.link.state();
-        link.section(self.0.stream.id, true, |encoder, out| {
-            encoder.headers(out, trailers);
-        });
-        stream.sent = true;
+        link.section(self.0.stream.id, last, write);
+        stream.sent = last;
         link.close_if_over(&self.0.stream, &stream);
         Ok(())
     }
@@ -310,7 +308,7 @@ impl Sender {
         if let Some(error) = stream.error {
             return Poll::Ready(error);
         }
-        remember(&mut stream.send_task, cx);
+        remember(&mut stream.send_task, cx.waker());
         Poll::Pending
     }
 }
@@ -328,7 +326,7 @@ impl Future for Answer {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut stream = self.0.stream.state.borrow_mut();
         if let Some(head) = stream.answer.take() {
-            let ended = stream.came && stream.chunks.is_empty() && stream.trailers.is_none();
+            let ended = stream.is_read();
             drop(stream);
             let body = (!ended).then(|| Recv::new(&self.0.link, &self.0.stream));
             return Poll::Ready(Ok((head, body)));
@@ -336,7 +334,7 @@ impl Future for Answer {
         if let Some(error) = stream.error {
             return Poll::Ready(Err(error));
         }
-        remember(&mut stream.recv_task, cx);
+        remember(&mut stream.recv_task, cx.waker());
         Poll::Pending
     }
 }
