@@ -8,4 +8,5 @@ pub mod encode;
 pub mod framing;
 pub mod head;
 mod name;
+mod quick;
 pub mod server;

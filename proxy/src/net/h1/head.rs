@@ -9,7 +9,7 @@ use http::{
 };
 use httparse::{ParserConfig, Status};
 
-use super::{framing::Decoder, name};
+use super::{framing::Decoder, name, quick};
 use crate::{
     error::Error,
     policy::http1::{Http1, Names, Underscores},
@@ -166,6 +166,32 @@ impl Default for Limits {
 
 /// Takes a request's head off the input; `None`: it is not complete yet.
 pub fn request(input: &mut Bytes, limits: &Limits) -> Result<Option<RequestHead>, Refused> {
+    let Some((parts, seen, length)) = quick::request(input, limits) else {
+        return strict_request(input, limits);
+    };
+    let head = requested(parts, &seen, limits)?;
+    bytes::Buf::advance(input, length);
+    Ok(Some(head))
+}
+
+/// Takes an answer's head off the input; `None`: it is not complete yet. `bodiless`: the request's method wants no body.
+pub fn answer(
+    input: &mut Bytes,
+    limits: &Limits,
+    bodiless: bool,
+) -> Result<Option<AnswerHead>, Refused> {
+    let Some((parts, seen, length)) = quick::answer(input, limits) else {
+        return strict_answer(input, limits, bodiless);
+    };
+    let head = answered(parts, &seen, limits, bodiless)?;
+    bytes::Buf::advance(input, length);
+    Ok(Some(head))
+}
+
+pub(super) fn strict_request(
+    input: &mut Bytes,
+    limits: &Limits,
+) -> Result<Option<RequestHead>, Refused> {
     let mut rows = Rows::new(limits.count);
     let mut row_space = [const { MaybeUninit::uninit() }; ROWS];
     let mut parsed = httparse::Request::new(&mut []);
@@ -194,6 +220,17 @@ pub fn request(input: &mut Bytes, limits: &Limits) -> Result<Option<RequestHead>
     if limits.names == Names::AsSent {
         parts.extensions.insert(spelling(&text, parsed.headers));
     }
+    let head = requested(parts, &seen, limits)?;
+    bytes::Buf::advance(input, length);
+    Ok(Some(head))
+}
+
+/// The head with these parts: its body, and what becomes of the connection.
+pub(super) fn requested(
+    mut parts: request::Parts,
+    seen: &Seen,
+    limits: &Limits,
+) -> Result<RequestHead, Refused> {
     let body = match (seen.encoding, seen.length) {
         (Encoding::None, length) => Decoder::length(length.unwrap_or(0)),
         (Encoding::Other, _) => return Err(Refused::Encoding),
@@ -211,18 +248,16 @@ pub fn request(input: &mut Bytes, limits: &Limits) -> Result<Option<RequestHead>
             Decoder::chunked()
         }
     };
-    bytes::Buf::advance(input, length);
-    Ok(Some(RequestHead {
+    Ok(RequestHead {
         keep_alive: seen.keeps_alive(parts.version),
         expects: seen.expects && parts.version == Version::HTTP_11,
         upgrade: seen.upgrade || parts.method == Method::CONNECT,
         parts,
         body,
-    }))
+    })
 }
 
-/// Takes an answer's head off the input; `None`: it is not complete yet. `bodiless`: the request's method wants no body.
-pub fn answer(
+pub(super) fn strict_answer(
     input: &mut Bytes,
     limits: &Limits,
     bodiless: bool,
@@ -248,6 +283,18 @@ pub fn answer(
     if limits.names == Names::AsSent {
         parts.extensions.insert(spelling(&text, parsed.headers));
     }
+    let head = answered(parts, &seen, limits, bodiless)?;
+    bytes::Buf::advance(input, length);
+    Ok(Some(head))
+}
+
+/// The head with these parts: its body, and what becomes of the connection.
+pub(super) fn answered(
+    parts: response::Parts,
+    seen: &Seen,
+    limits: &Limits,
+    bodiless: bool,
+) -> Result<AnswerHead, Refused> {
     let none = bodiless
         || parts.status.is_informational()
         || matches!(
@@ -270,12 +317,11 @@ pub fn answer(
         (Encoding::None, Some(length)) => Decoder::length(length),
         (Encoding::None, None) => Decoder::until_close(),
     };
-    bytes::Buf::advance(input, length);
-    Ok(Some(AnswerHead {
+    Ok(AnswerHead {
         keep_alive: seen.keeps_alive(parts.version) && !body.is_until_close(),
         parts,
         body,
-    }))
+    })
 }
 
 fn complete(
@@ -352,7 +398,7 @@ fn other_version(input: &[u8]) -> Result<(), Refused> {
 }
 
 /// Methods that are taken without being asked to: Envoy's.
-static METHODS: [&[u8]; 34] = [
+pub(super) static METHODS: [&[u8]; 34] = [
     b"GET",
     b"POST",
     b"PUT",
@@ -438,7 +484,7 @@ fn target(text: &Bytes, target: &str, method: &Method) -> Result<Uri, Refused> {
 
 /// What the headers say of framing and connection.
 #[derive(Debug, Default)]
-struct Seen {
+pub(super) struct Seen {
     length: Option<u64>,
     encoding: Encoding,
     close: bool,
@@ -455,14 +501,18 @@ enum Encoding {
     Other,
 }
 
+/// Room for as many headers, and for what the proxy adds: growing means hashing all again.
+pub(super) fn room(count: usize) -> usize {
+    count + 8
+}
+
 fn headers(
     text: &Bytes,
     rows: &[httparse::Header<'_>],
     seen: &mut Seen,
     underscores: Underscores,
 ) -> Result<HeaderMap, Refused> {
-    // Room for what the proxy adds: growing means hashing all again.
-    let mut headers = HeaderMap::with_capacity(rows.len() + 8);
+    let mut headers = HeaderMap::with_capacity(room(rows.len()));
     for row in rows {
         if underscores != Underscores::Allow && row.name.contains('_') {
             if underscores == Underscores::Reject {
@@ -488,7 +538,7 @@ fn spelling(text: &Bytes, rows: &[httparse::Header<'_>]) -> Spelling {
 }
 
 impl Seen {
-    fn look(&mut self, name: &HeaderName, value: &[u8]) -> Result<(), Refused> {
+    pub(super) fn look(&mut self, name: &HeaderName, value: &[u8]) -> Result<(), Refused> {
         match *name {
             header::CONTENT_LENGTH => {
                 // RFC 9112 §6.3: a second length, or a list of them, is an attack or a broken sender.

@@ -1,76 +1,60 @@
 //! Names of headers. Those that most messages carry are found by their length, without reading them into lower case and
 //! hashing them first; and those among them that `http` does not know are not copied for each message.
 
-use http::{HeaderName, header};
+use http::HeaderName;
 
-const fn own(name: &'static str) -> HeaderName {
-    HeaderName::from_static(name)
-}
+/// A name that most messages carry. Its text stands beside it, since to ask for it costs a call.
+type Known = (&'static str, HeaderName);
 
 /// Names of this length; the likelier first.
-fn likely(length: usize) -> &'static [HeaderName] {
+fn likely(length: usize) -> &'static [Known] {
     macro_rules! names {
         ($($name:expr),+) => {{
-            static NAMES: [HeaderName; [$(stringify!($name)),+].len()] = [$($name),+];
+            static NAMES: [Known; [$($name),+].len()] = [$(($name, HeaderName::from_static($name))),+];
             &NAMES
         }};
     }
     match length {
-        2 => names![header::TE],
-        3 => names![header::AGE, header::VIA],
-        4 => names![header::HOST, header::DATE, header::ETAG, header::VARY],
-        5 => names![header::ALLOW],
-        6 => names![
-            header::ACCEPT,
-            header::SERVER,
-            header::COOKIE,
-            header::ORIGIN,
-            header::EXPECT
-        ],
-        7 => names![
-            header::EXPIRES,
-            header::REFERER,
-            header::UPGRADE,
-            header::TRAILER
-        ],
-        8 => names![header::LOCATION],
+        2 => names!["te"],
+        3 => names!["age", "via"],
+        4 => names!["host", "date", "etag", "vary"],
+        5 => names!["allow"],
+        6 => names!["accept", "server", "cookie", "origin", "expect"],
+        7 => names!["expires", "referer", "upgrade", "trailer"],
+        8 => names!["location"],
         10 => names![
-            header::CONNECTION,
-            header::USER_AGENT,
-            own("tracestate"),
-            own("keep-alive"),
-            header::SET_COOKIE
+            "connection",
+            "user-agent",
+            "tracestate",
+            "keep-alive",
+            "set-cookie"
         ],
-        11 => names![own("traceparent"), own("grpc-status"), header::RETRY_AFTER],
+        11 => names!["traceparent", "grpc-status", "retry-after"],
         12 => names![
-            header::CONTENT_TYPE,
-            own("x-request-id"),
-            own("grpc-message"),
-            own("grpc-timeout")
+            "content-type",
+            "x-request-id",
+            "grpc-message",
+            "grpc-timeout"
         ],
         13 => names![
-            header::CACHE_CONTROL,
-            header::ACCEPT_RANGES,
-            header::AUTHORIZATION,
-            header::LAST_MODIFIED,
-            header::IF_NONE_MATCH
+            "cache-control",
+            "accept-ranges",
+            "authorization",
+            "last-modified",
+            "if-none-match"
         ],
-        14 => names![header::CONTENT_LENGTH, header::ACCEPT_CHARSET],
-        15 => names![
-            header::ACCEPT_ENCODING,
-            header::ACCEPT_LANGUAGE,
-            own("x-forwarded-for")
-        ],
-        16 => names![header::CONTENT_ENCODING, own("x-envoy-internal")],
+        14 => names!["content-length", "accept-charset"],
+        15 => names!["accept-encoding", "accept-language", "x-forwarded-for"],
+        16 => names!["content-encoding", "x-envoy-internal"],
         17 => names![
-            header::TRANSFER_ENCODING,
-            header::IF_MODIFIED_SINCE,
-            own("x-forwarded-proto")
+            "transfer-encoding",
+            "if-modified-since",
+            "x-forwarded-proto"
         ],
-        19 => names![header::CONTENT_DISPOSITION],
-        21 => names![own("x-envoy-attempt-count")],
-        29 => names![own("x-envoy-upstream-service-time")],
-        30 => names![own("x-envoy-expected-rq-timeout-ms")],
+        19 => names!["content-disposition"],
+        21 => names!["x-envoy-attempt-count"],
+        29 => names!["x-envoy-upstream-service-time"],
+        30 => names!["x-envoy-expected-rq-timeout-ms"],
         _ => &[],
     }
 }
@@ -95,9 +79,9 @@ fn is_same(known: &[u8], text: &[u8]) -> bool {
 pub(super) fn read(text: &[u8]) -> Option<HeaderName> {
     let known = likely(text.len())
         .iter()
-        .find(|known| is_same(known.as_str().as_bytes(), text));
+        .find(|(known, _)| is_same(known.as_bytes(), text));
     match known {
-        Some(known) => Some(known.clone()),
+        Some((_, known)) => Some(known.clone()),
         None => HeaderName::from_bytes(text).ok(),
     }
 }
@@ -109,8 +93,8 @@ mod tests {
     #[test]
     fn known_names_stand_at_their_length() {
         for length in 0..64 {
-            for name in likely(length) {
-                assert_eq!(name.as_str().len(), length, "{name}");
+            for (text, name) in likely(length) {
+                assert_eq!((text.len(), *text), (length, name.as_str()));
             }
         }
     }
