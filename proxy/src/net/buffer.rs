@@ -18,6 +18,10 @@ const READ: usize = 64 << 10;
 /// From this on, what is read goes into a buffer of its own, that is handed on without a copy.
 const BULK: usize = 16 << 10;
 
+/// Pieces up to this are kept in memory that they share, of this size: whoever keeps one keeps all of it.
+const PIECE: usize = 2 << 10;
+const SHARE: usize = 8 << 10;
+
 /// Bodies' pieces up to this are copied behind their head, so that one plain write takes both.
 const COPIED: usize = 8 << 10;
 
@@ -41,6 +45,7 @@ const PIECES: usize = 8;
 
 thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    static SHARED: RefCell<BytesMut> = RefCell::new(BytesMut::new());
     static SPARE_BUFFERS: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
     static WIDE_BUFFERS: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
 }
@@ -72,6 +77,10 @@ impl Inbox {
         cx: &mut Context<'_>,
         io: &mut S,
     ) -> Poll<io::Result<usize>> {
+        if self.bytes.is_empty() {
+            // What is empty may still keep the memory of what it was.
+            self.bytes = Bytes::new();
+        }
         if self.bulk && self.bytes.is_empty() {
             let mut bulk = BytesMut::with_capacity(READ);
             let count = ready!(pin!(io.read_buf(&mut bulk)).poll(cx))?;
@@ -88,7 +97,7 @@ impl Inbox {
             let read = read.filled();
             self.bulk = read.len() >= BULK;
             if self.bytes.is_empty() {
-                self.bytes = Bytes::copy_from_slice(read);
+                self.bytes = keep(read);
             } else {
                 let mut all = BytesMut::with_capacity(self.bytes.len() + read.len());
                 all.extend_from_slice(&self.bytes);
@@ -98,6 +107,20 @@ impl Inbox {
             Poll::Ready(Ok(read.len()))
         })
     }
+}
+
+/// What was read, in memory that short pieces share: to get some, and to count who has it, costs as much as a copy.
+fn keep(read: &[u8]) -> Bytes {
+    if read.len() > PIECE {
+        return Bytes::copy_from_slice(read);
+    }
+    SHARED.with_borrow_mut(|shared| {
+        if shared.capacity() < read.len() {
+            *shared = BytesMut::with_capacity(SHARE);
+        }
+        shared.extend_from_slice(read);
+        shared.split().freeze()
+    })
 }
 
 impl Outbox {

@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    io::{IoSlice, Result},
+    io::{ErrorKind, IoSlice, Result},
     net::SocketAddr,
     pin::Pin,
     sync::{
@@ -12,8 +12,9 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use rustix::net::{RecvFlags, SendFlags};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
     net::TcpStream,
 };
 
@@ -89,6 +90,12 @@ impl Stream {
         }
     }
 
+    /// The event loop knows of nothing that could be read.
+    pub fn is_silent(&self) -> bool {
+        let readable = |tcp: &TcpStream| tcp.try_io(Interest::READABLE, || Ok(()));
+        self.tcp().is_some_and(|tcp| readable(tcp).is_err())
+    }
+
     /// Our end of it; `None`: not TCP, or it is gone.
     pub fn local_addr(&self) -> Option<SocketAddr> {
         match &self.carrier {
@@ -138,6 +145,47 @@ impl Carrier {
     }
 }
 
+/// Reads once, as [`TcpStream`] does; but by a system call of its own, since the C library's looks whether its thread is to
+/// be cancelled, before and after.
+fn poll_recv(tcp: &TcpStream, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<Result<()>> {
+    loop {
+        ready!(tcp.poll_read_ready(cx))?;
+        let room = buf.initialize_unfilled();
+        let size = room.len();
+        let read = tcp.try_io(Interest::READABLE, || {
+            Ok(rustix::net::recv(tcp, room, RecvFlags::empty())?.0)
+        });
+        match read {
+            Ok(count) => {
+                if (1..size).contains(&count) {
+                    // There is no more: to be told so would cost another call.
+                    let _ = tcp.try_io(Interest::READABLE, || {
+                        Err::<(), _>(ErrorKind::WouldBlock.into())
+                    });
+                }
+                buf.advance(count);
+                return Poll::Ready(Ok(()));
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) => return Poll::Ready(Err(error)),
+        }
+    }
+}
+
+/// The same for a write.
+fn poll_send(tcp: &TcpStream, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize>> {
+    loop {
+        ready!(tcp.poll_write_ready(cx))?;
+        let sent = tcp.try_io(Interest::WRITABLE, || {
+            Ok(rustix::net::send(tcp, bytes, SendFlags::NOSIGNAL)?)
+        });
+        match sent {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            sent => return Poll::Ready(sent),
+        }
+    }
+}
+
 impl AsyncRead for Stream {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -146,6 +194,9 @@ impl AsyncRead for Stream {
     ) -> Poll<Result<()>> {
         let before = buf.filled().len();
         ready!(match &mut self.carrier {
+            // To clear a large buffer would cost more than what is saved.
+            Carrier::Tcp(tcp) if buf.initialized().len() == buf.capacity() =>
+                poll_recv(tcp, cx, buf),
             Carrier::Tcp(tcp) => Pin::new(tcp).poll_read(cx, buf),
             Carrier::Other(other, _) => Pin::new(other).poll_read(cx, buf),
         })?;
@@ -161,7 +212,7 @@ impl AsyncWrite for Stream {
         buf: &[u8],
     ) -> Poll<Result<usize>> {
         let count = ready!(match &mut self.carrier {
-            Carrier::Tcp(tcp) => Pin::new(tcp).poll_write(cx, buf),
+            Carrier::Tcp(tcp) => poll_send(tcp, cx, buf),
             Carrier::Other(other, _) => Pin::new(other).poll_write(cx, buf),
         })?;
         add(&self.traffic.written, count);

@@ -118,7 +118,8 @@ impl Conn {
     pub fn is_open(&self) -> bool {
         let inner = &mut *self.0.borrow_mut();
         let mut cx = Context::from_waker(Waker::noop());
-        inner.phase == Phase::Idle && inner.inbox.poll_read(&mut cx, &mut inner.io).is_pending()
+        inner.phase == Phase::Idle
+            && (inner.io.is_silent() || inner.inbox.poll_read(&mut cx, &mut inner.io).is_pending())
     }
 
     /// The last exchange has ended, in a way that another may follow.

@@ -501,18 +501,14 @@ enum Encoding {
     Other,
 }
 
-/// Room for as many headers, and for what the proxy adds: growing means hashing all again.
-pub(super) fn room(count: usize) -> usize {
-    count + 8
-}
-
 fn headers(
     text: &Bytes,
     rows: &[httparse::Header<'_>],
     seen: &mut Seen,
     underscores: Underscores,
 ) -> Result<HeaderMap, Refused> {
-    let mut headers = HeaderMap::with_capacity(room(rows.len()));
+    // Room for what the proxy adds: growing means hashing all again.
+    let mut headers = HeaderMap::with_capacity(rows.len() + 8);
     for row in rows {
         if underscores != Underscores::Allow && row.name.contains('_') {
             if underscores == Underscores::Reject {

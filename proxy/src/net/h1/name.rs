@@ -3,14 +3,25 @@
 
 use http::HeaderName;
 
-/// A name that most messages carry. Its text stands beside it, since to ask for it costs a call.
-type Known = (&'static str, HeaderName);
+/// The longest of them. All are compared at this length: a few instructions, and no loop.
+const LONGEST: usize = 32;
+
+/// A name's text, and spaces behind it.
+type Padded = [u8; LONGEST];
+
+const fn padded(name: &str) -> Padded {
+    let mut padded = [b' '; LONGEST];
+    let (room, _) = padded.split_at_mut(name.len());
+    room.copy_from_slice(name.as_bytes());
+    padded
+}
 
 /// Names of this length; the likelier first.
-fn likely(length: usize) -> &'static [Known] {
+fn likely(length: usize) -> &'static [(Padded, HeaderName)] {
     macro_rules! names {
         ($($name:expr),+) => {{
-            static NAMES: [Known; [$($name),+].len()] = [$(($name, HeaderName::from_static($name))),+];
+            static NAMES: [(Padded, HeaderName); [$($name),+].len()] =
+                [$((padded($name), HeaderName::from_static($name))),+];
             &NAMES
         }};
     }
@@ -59,31 +70,29 @@ fn likely(length: usize) -> &'static [Known] {
     }
 }
 
-/// Both are as long as each other, and the same in lower case. What is known has letters, digits and hyphens only: what
-/// differs from these in this one bit is the same letter, or a control character. Without a branch for each byte.
-fn is_same(known: &[u8], text: &[u8]) -> bool {
-    // Most that are not the same differ in their first letter.
-    if let (Some(known), Some(first)) = (known.first(), text.first())
-        && (known ^ first) & !0x20 != 0
-    {
-        return false;
+/// In lower case, where all of it may be in a name that is known: those have letters, digits and hyphens only, which one bit
+/// tells from nothing but control characters.
+fn lower(text: &[u8]) -> Option<Padded> {
+    let mut padded = [b' '; LONGEST];
+    padded.get_mut(..text.len())?.copy_from_slice(text);
+    let mut control = false;
+    for byte in &mut padded {
+        control |= *byte < b' ';
+        *byte |= b' ';
     }
-    let pairs = known.iter().zip(text);
-    let other = pairs.fold(0, |other, (known, byte)| {
-        other | ((known ^ byte) & !0x20) | u8::from(*byte < b' ')
-    });
-    other == 0
+    (!control).then_some(padded)
 }
 
 /// The name with this text, in any case; `None`: it is none.
 pub(super) fn read(text: &[u8]) -> Option<HeaderName> {
-    let known = likely(text.len())
-        .iter()
-        .find(|(known, _)| is_same(known.as_bytes(), text));
-    match known {
-        Some((_, known)) => Some(known.clone()),
-        None => HeaderName::from_bytes(text).ok(),
+    let likely = likely(text.len());
+    if !likely.is_empty()
+        && let Some(text) = lower(text)
+        && let Some((_, known)) = likely.iter().find(|(known, _)| *known == text)
+    {
+        return Some(known.clone());
     }
+    HeaderName::from_bytes(text).ok()
 }
 
 #[cfg(test)]
@@ -94,7 +103,10 @@ mod tests {
     fn known_names_stand_at_their_length() {
         for length in 0..64 {
             for (text, name) in likely(length) {
-                assert_eq!((text.len(), *text), (length, name.as_str()));
+                assert_eq!(
+                    (name.as_str().len(), *text),
+                    (length, padded(name.as_str()))
+                );
             }
         }
     }

@@ -9,112 +9,80 @@ use http::{
 };
 
 use super::{
-    head::{Limits, METHODS, Seen, room},
+    head::{Limits, METHODS, Seen},
     name,
 };
 use crate::policy::http1::{Names, Underscores};
 
-/// Lines that there is room for, the first one among them.
-const LINES: usize = 64;
-
 const CRLF: usize = 2;
+
+/// Headers that most heads have no more of, with what the proxy adds to them: growing means hashing all again.
+const ROOM: usize = 24;
 
 /// The head of a request at the input's begin, what its headers say, and how long it is.
 pub(super) fn request(input: &Bytes, limits: &Limits) -> Option<(request::Parts, Seen, usize)> {
-    let head = Head::of(input, limits)?;
-    let first = head.first()?.strip_suffix(b" HTTP/1.1")?;
-    let space = first.iter().position(|byte| *byte == b' ')?;
-    let (method, target) = first.split_at_checked(space)?;
+    let line = line(input)?;
+    let words = line.strip_suffix(b" HTTP/1.1")?;
+    let space = words.iter().position(|byte| *byte == b' ')?;
+    let (method, target) = words.split_at_checked(space)?;
     let target = target.get(1..)?;
     // Bytes of a fragment, of another word and of no character of ASCII are the strict reader's.
     let plain = |byte: &u8| matches!(byte, b'!'..=b'~') && *byte != b'#';
     if !METHODS.contains(&method) || target.first() != Some(&b'/') || !target.iter().all(plain) {
         return None;
     }
+    let (headers, seen, length) = headers(input, line.len(), limits)?;
     let (mut parts, ()) = http::Request::new(()).into_parts();
     parts.method = Method::from_bytes(method).ok()?;
-    if parts.method == Method::CONNECT {
-        return None;
-    }
-    let path = PathAndQuery::from_maybe_shared(head.text.slice_ref(target)).ok()?;
-    parts.uri = Uri::from(path);
-    let mut seen = Seen::default();
-    parts.headers = head.headers(&mut seen)?;
-    Some((parts, seen, head.text.len()))
+    parts.uri = Uri::from(PathAndQuery::from_maybe_shared(input.slice_ref(target)).ok()?);
+    parts.headers = headers;
+    Some((parts, seen, length)).filter(|(parts, ..)| parts.method != Method::CONNECT)
 }
 
 /// The same for an answer.
 pub(super) fn answer(input: &Bytes, limits: &Limits) -> Option<(response::Parts, Seen, usize)> {
-    let head = Head::of(input, limits)?;
-    let first = head.first()?.strip_prefix(b"HTTP/1.1 ")?;
-    let (code, reason) = first.split_at_checked(3)?;
+    let line = line(input)?;
+    let (code, reason) = line.strip_prefix(b"HTTP/1.1 ")?.split_at_checked(3)?;
     let plain = |byte: &u8| matches!(byte, b' '..=b'~');
     if !matches!(reason, [] | [b' ', ..]) || !reason.iter().all(plain) {
         return None;
     }
+    let (headers, seen, length) = headers(input, line.len(), limits)?;
     let (mut parts, ()) = http::Response::new(()).into_parts();
     parts.status = StatusCode::from_bytes(code).ok()?;
+    parts.headers = headers;
+    Some((parts, seen, length))
+}
+
+/// A line up to its CRLF.
+fn line(text: &[u8]) -> Option<&[u8]> {
+    let feed = memchr::memchr(b'\n', text)?;
+    text.get(..feed)?.strip_suffix(b"\r")
+}
+
+/// The headers behind a first line of so many bytes, what they say, and the length of the head.
+fn headers(input: &Bytes, first: usize, limits: &Limits) -> Option<(HeaderMap, Seen, usize)> {
+    if limits.underscores != Underscores::Allow || limits.names == Names::AsSent {
+        return None;
+    }
     let mut seen = Seen::default();
-    parts.headers = head.headers(&mut seen)?;
-    Some((parts, seen, head.text.len()))
-}
-
-/// A head, and where each of its lines ends.
-struct Head {
-    text: Bytes,
-    ends: [u32; LINES],
-    count: usize,
-}
-
-impl Head {
-    fn of(input: &Bytes, limits: &Limits) -> Option<Self> {
-        if limits.underscores != Underscores::Allow || limits.names == Names::AsSent {
-            return None;
+    let mut headers = HeaderMap::with_capacity(ROOM);
+    let mut at = first + CRLF;
+    loop {
+        let line = line(input.get(at..)?)?;
+        at += line.len() + CRLF;
+        if line.is_empty() {
+            break;
         }
-        let mut ends = [0; LINES];
-        let mut begin = 0;
-        for (count, feed) in memchr::memchr_iter(b'\n', input).enumerate() {
-            let end = feed.checked_sub(1)?;
-            if input.get(end) != Some(&b'\r') {
-                return None;
-            }
-            if end == begin {
-                let length = feed + 1;
-                let fits = count <= limits.count + 1 && length <= limits.bytes;
-                return fits.then(|| Self {
-                    text: input.slice(..length),
-                    ends,
-                    count,
-                });
-            }
-            *ends.get_mut(count)? = u32::try_from(end).ok()?;
-            begin = feed + 1;
-        }
-        None
+        let colon = line.iter().position(|byte| *byte == b':')?;
+        let name = name::read(line.get(..colon)?)?;
+        let value = trim(line.get(colon + 1..)?);
+        let value = HeaderValue::from_maybe_shared(input.slice_ref(value)).ok()?;
+        seen.look(&name, value.as_bytes()).ok()?;
+        headers.append(name, value);
     }
-
-    fn lines(&self) -> &[u32] {
-        self.ends.get(..self.count).unwrap_or_default()
-    }
-
-    fn first(&self) -> Option<&[u8]> {
-        self.text.get(..*self.lines().first()? as usize)
-    }
-
-    fn headers(&self, seen: &mut Seen) -> Option<HeaderMap> {
-        let mut headers = HeaderMap::with_capacity(room(self.count));
-        for pair in self.lines().windows(2) {
-            let [before, end] = pair else { continue };
-            let line = self.text.get(*before as usize + CRLF..*end as usize)?;
-            let colon = line.iter().position(|byte| *byte == b':')?;
-            let name = name::read(line.get(..colon)?)?;
-            let value = trim(line.get(colon + 1..)?);
-            let value = HeaderValue::from_maybe_shared(self.text.slice_ref(value)).ok()?;
-            seen.look(&name, value.as_bytes()).ok()?;
-            headers.append(name, value);
-        }
-        Some(headers)
-    }
+    let fits = headers.len() <= limits.count && at <= limits.bytes;
+    fits.then_some((headers, seen, at))
 }
 
 /// RFC 9110 §5.6.3: white space is these two.
