@@ -2,7 +2,7 @@
 
 use std::{cell::Cell, rc::Rc, time::Duration};
 
-use http::{Request, Response, request};
+use http::{Response, request};
 use http_body::Body;
 use tokio::time::Instant;
 
@@ -46,9 +46,12 @@ use crate::{
     snapshot::{Action, Forward, hosts::RouteId, target::Choice},
 };
 
-/// Serves one request.
-pub async fn serve(client: Rc<Client>, request: Request<Incoming>) -> Response<Download> {
-    let (mut head, body) = request.into_parts();
+/// Serves one request. Its head is in a box: each step that it is handed to would copy it, twice.
+pub async fn serve(
+    client: Rc<Client>,
+    mut head: Box<request::Parts>,
+    body: Incoming,
+) -> Response<Download> {
     // The configuration is loaded once: what is swapped in meanwhile is for the next request.
     let (local, http) = client.local();
     // One log is opened; from here exactly one record leaves, also when the client vanishes.
@@ -72,11 +75,11 @@ pub async fn serve(client: Rc<Client>, request: Request<Incoming>) -> Response<D
 /// here. `trail`: where it has been before.
 async fn pass(
     mut log: Box<Log>,
-    mut head: request::Parts,
+    mut head: Box<request::Parts>,
     mut body: Incoming,
     upgrade: Option<String>,
     trail: Option<Box<Trail>>,
-) -> Result<Response<Download>, Box<Turn>> {
+) -> Result<Response<Download>, Turn> {
     let switches = upgrade.is_some();
     // The first route of the most specific host is taken, and one of its clusters.
     route(&mut log, &head);
@@ -314,7 +317,7 @@ fn named(log: &Log, name: Option<&http::HeaderValue>) -> Option<usize> {
     log.local.snapshot.cluster_named(name?.to_str().ok()?)
 }
 
-fn answer_here(mut log: Box<Log>, mut head: request::Parts) -> Response<Download> {
+fn answer_here(mut log: Box<Log>, mut head: Box<request::Parts>) -> Response<Download> {
     let location = edit::redirected(&log, &mut head);
     log.keep_request(&head);
     edit::recall(&mut log, &head);

@@ -13,6 +13,7 @@ pub mod hop;
 pub mod io;
 pub mod listen;
 pub mod numbers;
+pub mod onward;
 pub mod origin;
 pub mod peek;
 pub mod pipe;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, Version};
+use http::{HeaderMap, Response, Version};
 use http_body::Body;
 use tokio::time::Instant;
 
@@ -20,6 +20,7 @@ use crate::{
         dial,
         h1::{client::Conn, head::Limits},
         io::Stream,
+        onward::Onward,
         tls::{self, Alpn},
     },
     policy::{breaker::Priority, http1::Http1, outlier::Outcome, protocol},
@@ -548,7 +549,7 @@ where
     /// `100 Continue`.
     pub async fn exchange(
         &mut self,
-        request: Request<B>,
+        request: Onward<B>,
         go_on: Option<&dyn Fn(HeaderMap)>,
     ) -> Result<Response<Incoming>, Failed<B>> {
         match &mut self.way {

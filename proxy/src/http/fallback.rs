@@ -32,7 +32,7 @@ pub(super) enum Sent {
 
 /// Sends the request on; where its cluster takes nothing, to the route's fallback.
 pub(super) async fn send(
-    head: request::Parts,
+    head: Box<request::Parts>,
     body: Upload,
     cluster: &Rc<Cluster<Upload>>,
     log: &mut Log,

@@ -3,8 +3,8 @@
 use std::{net::IpAddr, rc::Rc, str::FromStr, time::Duration};
 
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header,
-    request, uri::Authority,
+    HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version, header, request,
+    uri::Authority,
 };
 use tokio::time::Instant;
 
@@ -23,7 +23,7 @@ use crate::{
         roster::Member,
     },
     error::{self, Error},
-    net::body::Incoming,
+    net::{body::Incoming, onward::Onward},
     policy::{
         balance::subset::Metadata, breaker::Priority, fault::abort, grpc, outlier::Outcome,
         rewrite::CompiledHost, sticky,
@@ -75,7 +75,7 @@ pub enum Got {
 
 /// Sends the request to its cluster. Timeouts of the route are counted from its end.
 pub async fn send(
-    mut head: request::Parts,
+    mut head: Box<request::Parts>,
     body: Upload,
     cluster: &Rc<Cluster<Upload>>,
     log: &mut Log,
@@ -227,7 +227,7 @@ impl Sender<'_> {
     /// The only attempt.
     async fn once(
         &self,
-        mut head: request::Parts,
+        mut head: Box<request::Parts>,
         body: Upload,
         log: &mut Log,
     ) -> Result<Got, Error> {
@@ -243,7 +243,7 @@ impl Sender<'_> {
         self.dress(&mut head, 1);
         log.upstream = Some(pool.address());
         let progress = Progress::default();
-        let request = Request::from_parts(head, body);
+        let request = Onward { head, body };
         let result = attempt::run(request, &pool, self, &progress, 1).await;
         self.settle(&progress, self.begin, &result, log);
         result.map_err(|failure| failure.error)

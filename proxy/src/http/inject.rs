@@ -2,13 +2,13 @@
 
 use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
 
-use http::{HeaderMap, Request, Response, header, uri::PathAndQuery};
+use http::{HeaderMap, Response, header, uri::PathAndQuery};
 use tokio::time::Instant;
 
 use super::{body::Upload, client::Client, log::Log};
 use crate::{
     error::Error,
-    net::body::Incoming,
+    net::{body::Incoming, onward::Onward},
     observe::{Effect, Flags, Hit, Identity},
     policy::{
         fault::{Active, Chosen, Decision, Fate, Place, Shape, Who, abort::End, rewrite},
@@ -146,7 +146,7 @@ impl<'a> Attempts<'a> {
     pub(super) async fn suffer(
         &self,
         attempt: u32,
-        request: &Request<Upload>,
+        request: &Onward<Upload>,
         client: &Client,
     ) -> Result<Course, Error> {
         let decision = self.decide(attempt, request);
@@ -189,13 +189,13 @@ impl<'a> Attempts<'a> {
         Ok(Course::On(shaping(decision.shape, decision.hits)))
     }
 
-    fn decide(&self, attempt: u32, request: &Request<Upload>) -> Decision {
-        let headers = request.headers();
+    fn decide(&self, attempt: u32, request: &Onward<Upload>) -> Decision {
+        let headers = &request.head.headers;
         let host = headers
             .get(header::HOST)
             .and_then(|host| host.to_str().ok());
         let view = RequestView {
-            method: request.method().as_str(),
+            method: request.head.method.as_str(),
             authority: host.unwrap_or_default(),
             path: self.path.as_ref().map_or("", PathAndQuery::path),
             query: self.path.as_ref().and_then(PathAndQuery::query),

@@ -32,7 +32,7 @@ const DETAILS: &str = "internal_redirect";
 #[derive(Debug)]
 pub(super) struct Turn {
     log: Box<Log>,
-    head: request::Parts,
+    head: Box<request::Parts>,
     body: Incoming,
     trail: Box<Trail>,
 }
@@ -52,7 +52,7 @@ pub(super) struct Trail {
 /// What is kept of a request until its answer is there.
 #[derive(Debug)]
 pub(super) struct Spare {
-    head: request::Parts,
+    head: Box<request::Parts>,
     /// `None`: it has no body.
     body: Option<Replay>,
 }
@@ -60,7 +60,7 @@ pub(super) struct Spare {
 /// Where the request goes.
 #[derive(Debug)]
 pub(super) struct Next {
-    head: request::Parts,
+    head: Box<request::Parts>,
     body: Bytes,
     trail: Box<Trail>,
 }
@@ -85,7 +85,7 @@ pub(super) fn keep(
         }
     };
     let spare = Spare {
-        head: head.clone(),
+        head: Box::new(head.clone()),
         body: kept,
     };
     (Some(Box::new(spare)), body)
@@ -262,7 +262,7 @@ impl Before {
 
 impl Next {
     /// Ends the log with this answer, as Envoy does: it tells of the request as it goes on. Opens the next.
-    pub(super) fn go(mut self, mut log: Box<Log>, answer: Answer) -> Box<Turn> {
+    pub(super) fn go(mut self, mut log: Box<Log>, answer: Answer) -> Turn {
         let now = Instant::now();
         log.status = Some(answer.response.status());
         log.arrived = Some(answer.arrived);
@@ -300,24 +300,24 @@ impl Next {
         } else {
             Incoming::whole(self.body)
         };
-        Box::new(Turn {
+        Turn {
             log: next,
             head: self.head,
             body,
             trail: self.trail,
-        })
+        }
     }
 }
 
 /// Serves the request until its answer is the client's.
-pub(super) async fn follow(mut turn: Box<Turn>) -> Response<Download> {
+pub(super) async fn follow(mut turn: Turn) -> Response<Download> {
     loop {
         let Turn {
             log,
             head,
             body,
             trail,
-        } = *turn;
+        } = turn;
         match pass(log, head, body, None, Some(trail)).await {
             Ok(response) => return response,
             Err(next) => turn = next,

@@ -232,9 +232,8 @@ impl Connection {
             // What follows a `CONNECT` that is not taken is no HTTP.
             keep_alive: keep_alive && parts.method != http::Method::CONNECT,
         };
-        let request = http::Request::from_parts(parts, body);
         let response = {
-            let served = pin!(serve(Rc::clone(&self.client), request));
+            let served = pin!(serve(Rc::clone(&self.client), parts, body));
             self.unless_gone(served).await
         };
         let Some(response) = response else {

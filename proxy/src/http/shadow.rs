@@ -13,7 +13,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Version, header, request};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, Version, header, request};
 use http_body_util::BodyExt;
 use tokio::{task::spawn_local, time::Instant};
 
@@ -30,6 +30,7 @@ use crate::{
     metrics::Mirroring,
     net::{
         body::Incoming,
+        onward::Onward,
         timer::{Alarm, Timer},
     },
     observe::{Answer, Outcome},
@@ -96,7 +97,7 @@ struct Job {
 /// How far a copy is.
 enum Stage {
     /// It is to be sent; to this endpoint, where one was chosen already.
-    Waiting(Request<Upload>, Option<Rc<Pool<Upload>>>),
+    Waiting(Onward<Upload>, Option<Rc<Pool<Upload>>>),
     /// It was sent before the primary's request.
     Sent(Instant, Exchange),
     /// It was sent, and is over already.
@@ -117,7 +118,7 @@ struct Copy {
     permit: Permit,
     pair: Rc<Pair>,
     client: Version,
-    head: request::Parts,
+    head: Box<request::Parts>,
 }
 
 /// What the mirrors of a request's route want of it.
@@ -257,8 +258,8 @@ impl Shadow {
     }
 
     /// The copy's head: the primary's as it is sent on, but for what the mirror changes.
-    fn head(&self, primary: &request::Parts, log: &Log) -> request::Parts {
-        let (mut head, ()) = Request::new(()).into_parts();
+    fn head(&self, primary: &request::Parts, log: &Log) -> Box<request::Parts> {
+        let mut head = Onward::new(()).head;
         head.method = primary.method.clone();
         head.uri = primary.uri.clone();
         head.headers = primary.headers.clone();
@@ -376,7 +377,7 @@ impl Tee {
             permit,
             pair,
             client,
-            stage: Stage::Waiting(Request::from_parts(head, body), None),
+            stage: Stage::Waiting(Onward { head, body }, None),
             ready: Instant::now(),
         };
         let gate = Rc::clone(&job.permit.0);
@@ -516,7 +517,7 @@ impl Job {
             return;
         };
         let now = Instant::now();
-        let request = std::mem::replace(request, Request::new(Upload::Empty));
+        let request = std::mem::replace(request, Onward::new(Upload::Empty));
         shadow.metrics.sent.inc();
         shadow.metrics.active.inc();
         pair.goes_first();
@@ -601,7 +602,7 @@ impl Shadow {
         &self,
         pool: Rc<Pool<Upload>>,
         mut at_hand: Option<Lease<Upload>>,
-        request: Request<Upload>,
+        request: Onward<Upload>,
         pair: &Pair,
         begin: Instant,
     ) -> Result<Option<Answer>, Error> {

@@ -14,7 +14,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header, request};
+use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header, request};
 use http_body::Body;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -37,6 +37,7 @@ use crate::{
             client::{self, Pings, Requests},
         },
         hop,
+        onward::Onward,
     },
     policy::protocol::{Http2, Keepalive},
 };
@@ -335,28 +336,28 @@ impl Slot {
     /// Sends the request; the head of its answer, and the body as it comes.
     pub(super) async fn exchange<B>(
         &mut self,
-        request: Request<B>,
+        request: Onward<B>,
     ) -> Result<Response<Incoming>, Failed<B>>
     where
         B: Body<Data = Bytes, Error = Error> + Unpin + 'static,
     {
         let requests = &self.connection.requests;
-        let upgrade = request.headers().get(header::UPGRADE).cloned();
+        let upgrade = request.head.headers.get(header::UPGRADE).cloned();
         if upgrade.is_some() && !may_connect(requests).await {
             return Err(Failed {
                 error: Error::Reset { refused: false },
                 unsent: None,
             });
         }
-        let ended = request.body().is_end_stream();
-        let (mut head, body) = request.into_parts();
+        let ended = request.body.is_end_stream();
+        let Onward { mut head, body } = request;
         let asked = ask(requests, &mut head, upgrade.as_ref(), ended);
         let (sender, answer) = match asked {
             Ok(asked) => asked,
             Err(error) => {
                 return Err(Failed {
                     error: error.of_upstream(),
-                    unsent: Some(Request::from_parts(head, body)),
+                    unsent: Some(Onward { head, body }),
                 });
             }
         };

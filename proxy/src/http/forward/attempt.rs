@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use http::{Method, Request, StatusCode};
+use http::{Method, StatusCode};
 use tokio::time::Instant;
 
 use super::{Answer, Got, Sender};
@@ -19,6 +19,7 @@ use crate::{
         body::Upload,
         inject::{Attempts, Course},
     },
+    net::onward::Onward,
     observe,
     policy::fault::abort::End,
 };
@@ -49,7 +50,7 @@ pub(super) struct Failure {
 
 /// Makes the n-th attempt, from 1: its faults come first, then the endpoint.
 pub(super) async fn run(
-    request: Request<Upload>,
+    request: Onward<Upload>,
     pool: &Rc<Pool<Upload>>,
     sender: &Sender<'_>,
     progress: &Progress,
@@ -66,7 +67,7 @@ pub(super) async fn run(
 
 /// An attempt that meets faults.
 async fn suffering(
-    request: Request<Upload>,
+    request: Onward<Upload>,
     pool: &Rc<Pool<Upload>>,
     sender: &Sender<'_>,
     faults: &Attempts<'_>,
@@ -96,7 +97,7 @@ async fn suffering(
 
 /// Sends the request to the endpoint.
 async fn exchange(
-    mut request: Request<Upload>,
+    mut request: Onward<Upload>,
     pool: &Rc<Pool<Upload>>,
     sender: &Sender<'_>,
     progress: &Progress,
@@ -169,22 +170,18 @@ impl Failure {
 }
 
 /// The request once more, where it may be needed: no body, no effect, and a connection that was idle for long.
-fn spare(
-    request: &Request<Upload>,
-    lease: &Lease<Upload>,
-    now: Instant,
-) -> Option<Request<Upload>> {
+fn spare(request: &Onward<Upload>, lease: &Lease<Upload>, now: Instant) -> Option<Onward<Upload>> {
     let stale = now.saturating_duration_since(lease.idle_since()?) > STALE_AFTER;
     let stale = stale && !lease.is_shared();
     let harmless = matches!(
-        *request.method(),
+        request.head.method,
         Method::GET | Method::HEAD | Method::OPTIONS
-    ) && matches!(request.body(), Upload::Empty);
+    ) && matches!(request.body, Upload::Empty);
     (stale && harmless).then(|| {
-        let mut spare = Request::new(Upload::Empty);
-        spare.method_mut().clone_from(request.method());
-        spare.uri_mut().clone_from(request.uri());
-        spare.headers_mut().clone_from(request.headers());
+        let mut spare = Onward::new(Upload::Empty);
+        spare.head.method.clone_from(&request.head.method);
+        spare.head.uri.clone_from(&request.head.uri);
+        spare.head.headers.clone_from(&request.head.headers);
         spare
     })
 }

@@ -8,7 +8,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{HeaderMap, Request, request};
+use http::{HeaderMap, request};
 use tokio::time::Instant;
 
 use super::{
@@ -19,7 +19,7 @@ use crate::{
     cluster::{Elsewhere, Permit, roster::Member},
     error::Error,
     http::{body::Upload, log::Log, replay::Replay},
-    net::timer::Sleep,
+    net::{onward::Onward, timer::Sleep},
     observe::Flags,
     policy::retry::{Outcome, Reset, Retries, Verdict},
 };
@@ -27,7 +27,7 @@ use crate::{
 /// The attempts of a request.
 pub(super) struct Race<'a> {
     sender: &'a Sender<'a>,
-    head: request::Parts,
+    head: Box<request::Parts>,
     /// `None`: there is no body.
     body: Option<Replay>,
     /// `None`: there is one attempt.
@@ -71,7 +71,7 @@ enum Event {
 impl<'a> Race<'a> {
     pub(super) fn new(
         sender: &'a Sender<'a>,
-        head: request::Parts,
+        head: Box<request::Parts>,
         body: Option<Replay>,
         retries: Option<Retries<'a>>,
         log: &'a mut Log,
@@ -160,7 +160,7 @@ impl<'a> Race<'a> {
         };
         let mut head = self.head.clone();
         sender.dress(&mut head, self.count);
-        let request = Request::from_parts(head, body);
+        let request = Onward { head, body };
         let progress = Rc::new(Progress::default());
         let (shared, n) = (Rc::clone(&progress), self.count);
         let exchange = async move { attempt::run(request, &pool, sender, &shared, n).await };

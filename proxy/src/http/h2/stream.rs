@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Method, Request, StatusCode, header, response};
+use http::{Method, StatusCode, header, response};
 use http_body::{Body, Frame};
 
 use super::Connection;
@@ -56,8 +56,7 @@ pub(super) async fn run(
         Reason::INTERNAL_ERROR
     };
     let body = Incoming::stream(body, Side::Downstream);
-    let request = Request::from_parts(head, body);
-    let mut exchange = pin!(serve(Rc::clone(&client), request));
+    let mut exchange = pin!(serve(Rc::clone(&client), head, body));
     let answer = poll_fn(|cx| {
         client.remember(cx.waker());
         if let Poll::Ready(reset) = sender.poll_reset(cx) {

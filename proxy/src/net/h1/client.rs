@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, Method, Response, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
 use tokio::io::AsyncWrite;
 
@@ -27,6 +27,7 @@ use crate::{
         body::Incoming,
         buffer::{Inbox, Outbox},
         io::Stream,
+        onward::Onward,
     },
 };
 
@@ -80,7 +81,7 @@ pub struct Failed<B> {
     /// What went wrong.
     pub error: Error,
     /// The request, where nothing of it was written.
-    pub unsent: Option<Request<B>>,
+    pub unsent: Option<Onward<B>>,
 }
 
 /// An answer's body as it comes.
@@ -133,7 +134,7 @@ impl Conn {
     /// the connection.
     pub async fn exchange<B>(
         self: &Rc<Self>,
-        request: Request<B>,
+        request: Onward<B>,
         go_on: Option<&dyn Fn(HeaderMap)>,
     ) -> Result<Response<Incoming>, Failed<B>>
     where
@@ -146,11 +147,11 @@ impl Conn {
                 unsent: Some(request),
             });
         }
-        let (parts, body) = request.into_parts();
-        let upgrades = self.0.borrow_mut().begin(&parts, &body);
-        let bodiless = parts.method == Method::HEAD;
-        let connects = parts.method == Method::CONNECT;
-        drop(parts);
+        let Onward { head, body } = request;
+        let upgrades = self.0.borrow_mut().begin(&head, &body);
+        let bodiless = head.method == Method::HEAD;
+        let connects = head.method == Method::CONNECT;
+        drop(head);
         let mut body = Some(body).filter(|body| !body.is_end_stream());
         let mut put_off = body.is_none();
         let answered = poll_fn(|cx| {
@@ -190,7 +191,7 @@ impl Conn {
     }
 
     /// Passes the request's body on as it is, and what comes back as an answer's: the request itself is not sent.
-    pub fn tunnel<B>(self: &Rc<Self>, request: Request<B>) -> Response<Incoming>
+    pub fn tunnel<B>(self: &Rc<Self>, request: Onward<B>) -> Response<Incoming>
     where
         B: Body<Data = Bytes, Error = Error> + Unpin + 'static,
     {
@@ -204,7 +205,7 @@ impl Conn {
             plain: true,
             shut: false,
         });
-        inner.upload = Some(Box::pin(request.into_body()));
+        inner.upload = Some(Box::pin(request.body));
         Response::new(Incoming::answer(Answer {
             conn: Rc::clone(self),
             left: None,

@@ -81,8 +81,8 @@ impl Spelling {
 /// The head of a request, and what it says of the connection.
 #[derive(Debug)]
 pub struct RequestHead {
-    /// The request.
-    pub parts: request::Parts,
+    /// The request. In a box: it goes through many hands.
+    pub parts: Box<request::Parts>,
     /// Its body.
     pub body: Decoder,
     /// The connection may serve another request after it.
@@ -208,7 +208,7 @@ pub(super) fn strict_request(
     };
     let text = input.slice(..length);
     bare_line_feeds(&text)?;
-    let (mut parts, ()) = http::Request::new(()).into_parts();
+    let mut parts = Box::new(http::Request::new(()).into_parts().0);
     parts.method = method(parsed.method.ok_or(Refused::Malformed)?, limits)?;
     parts.version = version(parsed.version)?;
     if parts.version == Version::HTTP_10 && !limits.http_10 {
@@ -227,7 +227,7 @@ pub(super) fn strict_request(
 
 /// The head with these parts: its body, and what becomes of the connection.
 pub(super) fn requested(
-    mut parts: request::Parts,
+    mut parts: Box<request::Parts>,
     seen: &Seen,
     limits: &Limits,
 ) -> Result<RequestHead, Refused> {

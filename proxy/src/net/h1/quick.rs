@@ -20,7 +20,10 @@ const CRLF: usize = 2;
 const ROOM: usize = 24;
 
 /// The head of a request at the input's begin, what its headers say, and how long it is.
-pub(super) fn request(input: &Bytes, limits: &Limits) -> Option<(request::Parts, Seen, usize)> {
+pub(super) fn request(
+    input: &Bytes,
+    limits: &Limits,
+) -> Option<(Box<request::Parts>, Seen, usize)> {
     let line = line(input)?;
     let words = line.strip_suffix(b" HTTP/1.1")?;
     let space = words.iter().position(|byte| *byte == b' ')?;
@@ -32,7 +35,7 @@ pub(super) fn request(input: &Bytes, limits: &Limits) -> Option<(request::Parts,
         return None;
     }
     let (headers, seen, length) = headers(input, line.len(), limits)?;
-    let (mut parts, ()) = http::Request::new(()).into_parts();
+    let mut parts = Box::new(http::Request::new(()).into_parts().0);
     parts.method = Method::from_bytes(method).ok()?;
     parts.uri = Uri::from(PathAndQuery::from_maybe_shared(input.slice_ref(target)).ok()?);
     parts.headers = headers;

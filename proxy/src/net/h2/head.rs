@@ -102,13 +102,13 @@ impl Section {
 
     /// The request that it is the head of, as the pipeline knows it: an extended `CONNECT` (RFC 8441 §5), where such are
     /// taken, is an upgrade of HTTP/1.
-    pub(super) fn request(self, extended: bool) -> Result<request::Parts, Malformed> {
+    pub(super) fn request(self, extended: bool) -> Result<Box<request::Parts>, Malformed> {
         if self.malformed || self.status.is_some() {
             return Err(Malformed);
         }
         let method = self.method.ok_or(Malformed)?;
         let method = Method::from_bytes(method.as_bytes()).map_err(|_| Malformed)?;
-        let (mut head, ()) = Request::new(()).into_parts();
+        let mut head = Box::new(Request::new(()).into_parts().0);
         head.version = Version::HTTP_2;
         head.headers = self.headers;
         let connects = method == Method::CONNECT;

@@ -151,7 +151,7 @@ pub struct Counts {
 
 /// A request that has begun.
 pub(super) struct New {
-    pub(super) head: request::Parts,
+    pub(super) head: Box<request::Parts>,
     pub(super) stream: Rc<Stream>,
     /// It has no body.
     pub(super) ended: bool,

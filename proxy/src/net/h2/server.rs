@@ -27,7 +27,7 @@ pub struct Connection<S>(Wire<S>);
 #[derive(Debug)]
 pub struct Request {
     /// Its head. An extended `CONNECT` is an upgrade of HTTP/1.
-    pub head: request::Parts,
+    pub head: Box<request::Parts>,
     /// Its body, if it has one.
     pub body: Option<Recv>,
     /// Where its answer goes.

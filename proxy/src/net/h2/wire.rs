@@ -43,10 +43,6 @@ impl Drop for Alive {
 }
 
 /// What has come.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "it goes from one frame of the stack to the next"
-)]
 enum Next {
     /// A frame that begins no request.
     Frame,
