@@ -19,10 +19,6 @@ const MARK: HeaderName = HeaderName::from_static("x-meshbed-fallback");
 
 /// What a request got.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "what was sent on is the rule: a box would cost each of them"
-)]
 pub(super) enum Sent {
     /// What its cluster, or its fallback's, gave.
     Got(Got),

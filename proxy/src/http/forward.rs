@@ -62,13 +62,9 @@ pub struct Answer {
 
 /// What a request got.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "answers are the rule: a box would cost each of them"
-)]
 pub enum Got {
-    /// The upstream's answer.
-    Upstream(Answer),
+    /// The upstream's answer. In a box: it goes through as many hands as its request.
+    Upstream(Box<Answer>),
     /// The answer of a fault that the attempt met.
     Injected(abort::Reply),
 }

@@ -262,7 +262,7 @@ impl Before {
 
 impl Next {
     /// Ends the log with this answer, as Envoy does: it tells of the request as it goes on. Opens the next.
-    pub(super) fn go(mut self, mut log: Box<Log>, answer: Answer) -> Turn {
+    pub(super) fn go(mut self, mut log: Box<Log>, answer: Box<Answer>) -> Turn {
         let now = Instant::now();
         log.status = Some(answer.response.status());
         log.arrived = Some(answer.arrived);

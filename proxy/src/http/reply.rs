@@ -51,7 +51,7 @@ struct Local {
 /// The upstream's answer, for the client.
 pub fn upstream(
     mut log: Box<Log>,
-    answer: Answer,
+    answer: Box<Answer>,
     mut primaries: Vec<Primary>,
 ) -> Response<Download> {
     let Answer {
@@ -60,7 +60,7 @@ pub fn upstream(
         sent,
         arrived,
         shaping,
-    } = answer;
+    } = *answer;
     // What faults do to the body: those of the request, or else of the attempt.
     if log.shaping.is_none() {
         log.shaping = shaping;

@@ -101,7 +101,7 @@ async fn exchange(
     pool: &Rc<Pool<Upload>>,
     sender: &Sender<'_>,
     progress: &Progress,
-) -> Result<Answer, Failure> {
+) -> Result<Box<Answer>, Failure> {
     let client = sender.client;
     let start = Instant::now();
     let mut fresh = false;
@@ -123,13 +123,13 @@ async fn exchange(
         let Failed { error, unsent } = match sent {
             Err(error) => return Err(Failure::sent(error)),
             Ok(Ok(response)) => {
-                return Ok(Answer {
+                return Ok(Box::new(Answer {
                     response,
                     lease,
                     sent: sender.begin,
                     arrived: Instant::now(),
                     shaping: None,
-                });
+                }));
             }
             Ok(Err(failed)) => failed,
         };

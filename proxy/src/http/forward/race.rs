@@ -57,10 +57,6 @@ struct Flight<'a> {
 }
 
 /// What happened first.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "it is taken apart where it is made; a box would cost an allocation an attempt"
-)]
 enum Event {
     Ended(usize, Result<Got, Failure>),
     Late(usize, Error),
