@@ -240,7 +240,7 @@ impl Sender<'_> {
         log.upstream = Some(pool.address());
         let progress = Progress::default();
         let request = Onward { head, body };
-        let result = attempt::run(request, &pool, self, &progress, 1).await;
+        let result = attempt::run(request, &pool, self, &progress, 1, self.begin).await;
         self.settle(&progress, self.begin, &result, log);
         result.map_err(|failure| failure.error)
     }

@@ -32,6 +32,7 @@ use crate::{
             encode::{self, Encoder},
             head::{Limits, RequestHead},
             server::{Conn, NoHead},
+            spare,
         },
         io::Stream,
         origin::Origin,
@@ -325,7 +326,7 @@ impl Connection {
             };
             answer.write(&body, close && !switches)
         });
-        drop(head);
+        spare::give_back(head.headers);
         let after = poll_fn(|cx| {
             // A bound that is crossed is told by the body.
             self.watch(cx);

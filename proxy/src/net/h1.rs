@@ -10,3 +10,4 @@ pub mod head;
 mod name;
 mod quick;
 pub mod server;
+pub mod spare;

@@ -48,17 +48,18 @@ pub(super) struct Failure {
     pub(super) unsent: bool,
 }
 
-/// Makes the n-th attempt, from 1: its faults come first, then the endpoint.
+/// Makes the n-th attempt, from 1, which begins now: its faults come first, then the endpoint.
 pub(super) async fn run(
     request: Onward<Upload>,
     pool: &Rc<Pool<Upload>>,
     sender: &Sender<'_>,
     progress: &Progress,
     n: u32,
+    start: Instant,
 ) -> Result<Got, Failure> {
     progress.pool.replace(Some(Rc::clone(pool)));
     let Some(faults) = &sender.faults else {
-        return exchange(request, pool, sender, progress)
+        return exchange(request, pool, sender, progress, start)
             .await
             .map(Got::Upstream);
     };
@@ -85,7 +86,7 @@ async fn suffering(
         }
         Course::End(End::GoAway) => return Err(Failure::sent(Error::Terminated)),
     };
-    let mut answer = exchange(request, pool, sender, progress).await?;
+    let mut answer = exchange(request, pool, sender, progress, Instant::now()).await?;
     if let Some(shaping) = shaping {
         let shaped = faults.shape(&shaping, &mut answer.response, sender.client);
         shaped.await.map_err(Failure::sent)?;
@@ -101,9 +102,9 @@ async fn exchange(
     pool: &Rc<Pool<Upload>>,
     sender: &Sender<'_>,
     progress: &Progress,
+    start: Instant,
 ) -> Result<Box<Answer>, Failure> {
     let client = sender.client;
-    let start = Instant::now();
     let mut fresh = false;
     loop {
         let idle = if fresh { None } else { pool.idle() };

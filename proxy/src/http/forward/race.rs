@@ -159,11 +159,12 @@ impl<'a> Race<'a> {
         let request = Onward { head, body };
         let progress = Rc::new(Progress::default());
         let (shared, n) = (Rc::clone(&progress), self.count);
-        let exchange = async move { attempt::run(request, &pool, sender, &shared, n).await };
+        let start = Instant::now();
+        let exchange = async move { attempt::run(request, &pool, sender, &shared, n, start).await };
         self.flights.push(Flight {
             exchange: Box::pin(exchange),
             progress,
-            start: Instant::now(),
+            start,
             alarm: None,
             idle_alarm: None,
             late: false,

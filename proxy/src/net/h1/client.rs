@@ -20,6 +20,7 @@ use super::{
     encode::{Encoder, Head},
     framing::{Decoder, Piece},
     head::{self, Limits},
+    spare,
 };
 use crate::{
     error::Error,
@@ -151,7 +152,7 @@ impl Conn {
         let upgrades = self.0.borrow_mut().begin(&head, &body);
         let bodiless = head.method == Method::HEAD;
         let connects = head.method == Method::CONNECT;
-        drop(head);
+        spare::give_back(head.headers);
         let mut body = Some(body).filter(|body| !body.is_end_stream());
         let mut put_off = body.is_none();
         let answered = poll_fn(|cx| {
@@ -262,10 +263,12 @@ impl Inner {
         self.served += 1;
         let spelling = parts.extensions.get();
         let mut out = Head::new(self.out.head(), self.limits.names, spelling);
-        match parts.headers.get(header::HOST) {
+        let connects = parts.method == Method::CONNECT;
+        let host = connects.then(|| parts.headers.get(header::HOST));
+        match host.flatten() {
             // The host may have been rewritten; it is what a `CONNECT` asks for.
-            Some(host) if parts.method == Method::CONNECT => out.connect(host.as_bytes()),
-            _ => out.request(&parts.method, &parts.uri),
+            Some(host) => out.connect(host.as_bytes()),
+            None => out.request(&parts.method, &parts.uri),
         }
         for (name, value) in &parts.headers {
             out.row(name.as_str(), value.as_bytes());

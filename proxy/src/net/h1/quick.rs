@@ -10,14 +10,11 @@ use http::{
 
 use super::{
     head::{Limits, METHODS, Seen},
-    name,
+    name, spare,
 };
 use crate::policy::http1::{Names, Underscores};
 
 const CRLF: usize = 2;
-
-/// Headers that most heads have no more of, with what the proxy adds to them: growing means hashing all again.
-const ROOM: usize = 24;
 
 /// The head of a request at the input's begin, what its headers say, and how long it is.
 pub(super) fn request(
@@ -69,7 +66,7 @@ fn headers(input: &Bytes, first: usize, limits: &Limits) -> Option<(HeaderMap, S
         return None;
     }
     let mut seen = Seen::default();
-    let mut headers = HeaderMap::with_capacity(ROOM);
+    let mut headers = spare::take();
     let mut at = first + CRLF;
     loop {
         let line = line(input.get(at..)?)?;
