@@ -4,7 +4,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header, request};
 
 use super::{log::Log, reply, view::View};
 use crate::{
-    policy::{format::Format, headers::Render},
+    policy::{
+        format::Format,
+        headers::{Render, joined::Of},
+    },
     snapshot::{Action, Forward, Route, headers::Level},
 };
 
@@ -37,6 +40,10 @@ impl Render for OfRequest<'_> {
 impl Render for OfAnswer<'_> {
     fn render(&self, format: &Format, headers: &HeaderMap, out: &mut Vec<u8>) {
         format.render(&View::of_answer(self.0, headers), "", out);
+    }
+
+    fn of(&self) -> Of {
+        Of::Answer
     }
 }
 
@@ -106,19 +113,13 @@ pub(super) fn answer(log: &Log, headers: &mut HeaderMap) {
     }
 }
 
-/// The target's own level comes first, unless it is to have the last word.
+/// The target's own level comes first, also where the most specific of the others has the last word.
 fn levels(route: &Route, target: usize) -> impl Iterator<Item = &Level> {
     let own = match &route.action {
         Action::Forward(forward) => forward.targets.get(target).and_then(|it| it.level.as_ref()),
         _ => None,
     };
-    let (first, last) = if route.target_last {
-        (None, own)
-    } else {
-        (own, None)
-    };
-    let levels = first.into_iter().chain(&route.levels).chain(last);
-    levels.map(|level| &**level)
+    own.into_iter().chain(&route.levels).map(|level| &**level)
 }
 
 /// A weighted cluster's rewrite, then the route's, which tells what was there before it.

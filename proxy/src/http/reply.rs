@@ -139,19 +139,19 @@ pub(super) fn direct(
     head: &request::Parts,
 ) -> Response<Download> {
     log.details = Cow::Borrowed("direct_response");
+    let mut headers = HeaderMap::new();
     // As in Envoy, it then says where.
     if status.is_redirection() || status == StatusCode::CREATED {
         let asked = asked(head);
         let here = format!("{}://{}{}", asked.scheme, asked.authority, asked.path);
-        locate(&mut log, HeaderValue::try_from(here).ok());
+        locate(&mut headers, HeaderValue::try_from(here).ok());
     }
     let mut body = Bytes::copy_from_slice(body.as_bytes());
     let local = Rc::clone(&log.local);
     let route = local.route(log.http, log.route);
     let Some(format) = route.and_then(|route| route.body.as_ref()) else {
-        return plain(log, status, body);
+        return edited(log, status, headers, body);
     };
-    let mut headers = HeaderMap::new();
     edit::answer(&log, &mut headers);
     let view = View::of_answer(&log, &headers).with_body(&body);
     let made = format.render(&view);
@@ -169,8 +169,9 @@ pub(super) fn redirect(
     location: &str,
 ) -> Response<Download> {
     log.details = Cow::Borrowed("direct_response");
-    locate(&mut log, HeaderValue::try_from(location).ok());
-    plain(log, status, Bytes::new())
+    let mut headers = HeaderMap::new();
+    locate(&mut headers, HeaderValue::try_from(location).ok());
+    edited(log, status, headers, Bytes::new())
 }
 
 /// What a request that cannot be routed as it came is answered.
@@ -179,8 +180,9 @@ pub(super) fn elsewhere(mut log: Box<Log>, elsewhere: Elsewhere) -> Response<Dow
         Elsewhere::Refused(error) => self::error(log, &error),
         Elsewhere::Redirect(path) => {
             log.details = Cow::Borrowed("path_normalization_failed");
-            locate(&mut log, Some(path));
-            plain(log, StatusCode::TEMPORARY_REDIRECT, Bytes::new())
+            let mut headers = HeaderMap::new();
+            locate(&mut headers, Some(path));
+            edited(log, StatusCode::TEMPORARY_REDIRECT, headers, Bytes::new())
         }
     }
 }
@@ -199,9 +201,9 @@ pub(super) fn asked(head: &request::Parts) -> Asked<'_> {
     }
 }
 
-fn locate(log: &mut Log, location: Option<HeaderValue>) {
+fn locate(headers: &mut HeaderMap, location: Option<HeaderValue>) {
     let location = location.map(|location| (header::LOCATION, location));
-    log.answer_headers.extend(location);
+    headers.extend(location);
 }
 
 /// What the client is told of an error.
@@ -256,8 +258,17 @@ pub fn refused(client: &Rc<Client>, why: &Error) -> Response<Download> {
     error(log, why)
 }
 
-fn plain(mut log: Box<Log>, status: StatusCode, body: Bytes) -> Response<Download> {
-    let mut headers = HeaderMap::new();
+fn plain(log: Box<Log>, status: StatusCode, body: Bytes) -> Response<Download> {
+    edited(log, status, HeaderMap::new(), body)
+}
+
+/// With headers that the route's own are made from.
+fn edited(
+    mut log: Box<Log>,
+    status: StatusCode,
+    mut headers: HeaderMap,
+    body: Bytes,
+) -> Response<Download> {
     // Envoy's routes don't see the status of our own answers, either.
     edit::answer(&log, &mut headers);
     log.status = Some(status);
@@ -295,6 +306,10 @@ fn finish(
     filters::answer(&mut log, &mut headers);
     sign(&mut headers, &log);
     log.keep_answer(&headers);
+    if status == StatusCode::BAD_REQUEST {
+        // As in Envoy, whoever asks badly is not listened to any longer.
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     let mut response = Response::new(Download::local(body, log));
     *response.status_mut() = status;
     *response.headers_mut() = headers;

@@ -1,5 +1,7 @@
 //! Format strings in JSON: a tree whose texts are formats. A text that is one operator and nothing else keeps its type.
 
+use std::borrow::Cow;
+
 use super::{Format, Invalid, Part, Source, Written, field::Message, field::Name};
 
 /// A tree of formats.
@@ -134,9 +136,12 @@ fn leaf(format: &Format, source: &dyn Source, style: Style, out: &mut Vec<u8>) -
     true
 }
 
-/// A text in quotes; what is not UTF-8 is replaced.
+/// A text in quotes; of what is not UTF-8, each byte beyond ASCII is the character of its number, as in Envoy.
 fn text(bytes: &[u8], out: &mut Vec<u8>) {
-    let text = String::from_utf8_lossy(bytes);
+    let text: Cow<'_, str> = match std::str::from_utf8(bytes) {
+        Ok(text) => text.into(),
+        Err(_) => bytes.iter().copied().map(char::from).collect(),
+    };
     // Writing to memory cannot fail.
     let _ = serde_json::to_writer(out, &text);
 }
@@ -151,6 +156,13 @@ mod tests {
         let mut out = Vec::new();
         Json::compile(tree).unwrap().render(&Made, style, &mut out);
         String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn bytes_beyond_ascii_are_characters() {
+        let mut out = Vec::new();
+        text(b"caf\xe9", &mut out);
+        assert_eq!(out, "\"caf\u{e9}\"".as_bytes());
     }
 
     #[test]
