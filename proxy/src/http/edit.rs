@@ -1,9 +1,12 @@
 //! What a route does to its requests and their answers: headers at four levels, the host, the path.
 
+use std::rc::Rc;
+
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header, request};
 
 use super::{log::Log, reply, view::View};
 use crate::{
+    net::target,
     policy::{
         format::Format,
         headers::{Render, joined::Of},
@@ -49,7 +52,8 @@ impl Render for OfAnswer<'_> {
 
 /// Changes a request's head to what is sent on. Values are made from the path and the host as they came.
 pub(super) fn request(log: &mut Log, head: &mut request::Parts) {
-    let Some(route) = log.route() else {
+    let local = Rc::clone(&log.local);
+    let Some(route) = local.route(log.http, log.route) else {
         return;
     };
     let Action::Forward(forward) = &route.action else {
@@ -57,6 +61,8 @@ pub(super) fn request(log: &mut Log, head: &mut request::Parts) {
     };
     let quiet = log.listener().is_some_and(|it| it.manager.quiet);
     let mut headers = std::mem::take(&mut head.headers);
+    // What is sent on tells of the first try, which is still to come.
+    let tries = std::mem::replace(&mut log.tries, 1);
     let render = OfRequest {
         log,
         method: &head.method,
@@ -65,10 +71,11 @@ pub(super) fn request(log: &mut Log, head: &mut request::Parts) {
     for level in levels(route, log.target) {
         level.request.apply(&mut headers, &render);
     }
+    log.tries = tries;
     rewrite_host(forward, log.target, &head.uri, &mut headers);
     if let Some(rewrite) = &forward.path_rewrite
         && let Some(path) = head.uri.path_and_query()
-        && let Ok(uri) = Uri::try_from(rewrite.apply(path.as_str()))
+        && let Ok(uri) = target::made(&rewrite.apply(path.as_str()))
     {
         if !quiet && let Ok(original) = HeaderValue::from_str(path.as_str()) {
             headers.insert(ORIGINAL_PATH, original);
@@ -87,7 +94,7 @@ pub(super) fn redirected(log: &Log, head: &mut request::Parts) -> String {
     let location = to.location(reply::asked(head));
     let path = head.uri.path_and_query().map_or("", |path| path.as_str());
     let original = HeaderValue::from_str(path);
-    if let Some(Ok(uri)) = to.rewritten(path).map(Uri::try_from) {
+    if let Some(Ok(uri)) = to.rewritten(path).map(|path| target::made(&path)) {
         head.uri = uri;
         if let Ok(original) = original {
             head.headers.insert(ORIGINAL_PATH, original);

@@ -34,6 +34,7 @@ pub(super) const SERVICE_TIME: HeaderName =
 
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// `x-envoy-overloaded`.
 const OVERLOADED: HeaderName = HeaderName::from_static("x-envoy-overloaded");
@@ -159,7 +160,7 @@ pub(super) fn direct(
     let kind = headers.entry(header::CONTENT_TYPE);
     kind.or_insert_with(|| format.content_type.clone());
     log.status = Some(status);
-    ruled(log, status, headers, body)
+    ruled(log, status, headers, body, Flags::default())
 }
 
 /// A route's way to send the client elsewhere.
@@ -223,7 +224,11 @@ pub fn error(mut log: Box<Log>, error: &Error) -> Response<Download> {
     if let (Error::NoCluster, Some(forward)) = (error, log.forward()) {
         local.status = forward.not_found;
     }
-    log.flags.set(local.flags);
+    // What is no HTTP is flagged once it is answered: the answer does not tell of it.
+    let late = local.flags == Flags::DPE;
+    if !late {
+        log.flags.set(local.flags);
+    }
     log.details = local.details;
     match error {
         Error::NoRoute => log.client.metrics.no_route.inc(),
@@ -236,7 +241,11 @@ pub fn error(mut log: Box<Log>, error: &Error) -> Response<Download> {
         Cow::Borrowed(text) => Bytes::from_static(text.as_bytes()),
         Cow::Owned(text) => Bytes::from(text),
     };
-    let mut response = plain(log, local.status, body);
+    let mut headers = HeaderMap::new();
+    edit::answer(&log, &mut headers);
+    log.status = Some(local.status);
+    let flags = if late { local.flags } else { Flags::default() };
+    let mut response = ruled(log, local.status, headers, body, flags);
     if matches!(error, Error::Overflow { .. } | Error::BreakerOpen) {
         response
             .headers_mut()
@@ -272,18 +281,25 @@ fn edited(
     // Envoy's routes don't see the status of our own answers, either.
     edit::answer(&log, &mut headers);
     log.status = Some(status);
-    ruled(log, status, headers, body)
+    ruled(log, status, headers, body, Flags::default())
 }
 
-/// An answer of our own, as the manager's rules want it.
+/// An answer of our own, as the manager's rules want it; `late`: flags that they do not know of.
 fn ruled(
     mut log: Box<Log>,
     mut status: StatusCode,
     mut headers: HeaderMap,
     mut body: Bytes,
+    late: Flags,
 ) -> Response<Download> {
     local::rewrite(&mut log, &mut status, &mut body, &mut headers);
+    log.flags.set(late);
     if log.grpc {
+        // In a header's value, a document's last line has no end.
+        let json = headers.get(header::CONTENT_TYPE) == Some(&JSON);
+        if json && body.ends_with(b"\n") {
+            body.truncate(body.len() - 1);
+        }
         call(&log, status, &std::mem::take(&mut body), &mut headers);
         status = StatusCode::OK;
     }

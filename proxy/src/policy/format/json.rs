@@ -106,6 +106,7 @@ impl Json {
                 out.push(b']');
             }
             Self::Text(format) => return leaf(format, source, style, out),
+            Self::Constant(value) if value.is_null() && style.omit_empty => return false,
             Self::Constant(value) => out.extend_from_slice(value.to_string().as_bytes()),
         }
         true
@@ -195,6 +196,8 @@ mod tests {
             "{\"code\":204,\"text\":\"n=204 \",\"constant\":\"a\\\"b\",\"number\":1.5,\"yes\":true,\
              \"nested\":{\"host\":\"shop.test\"},\"list\":[25,\"HTTP/1.1\"]}\n"
         );
+        let nothing = json!({"none": null, "one": 1});
+        assert_eq!(rendered(&nothing, omitting), "{\"one\":1}\n");
         let texts = Style {
             typed: false,
             omit_empty: false,
