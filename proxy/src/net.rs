@@ -19,6 +19,7 @@ pub mod peek;
 pub mod pipe;
 pub mod sniff;
 pub mod stock;
+pub mod target;
 pub mod timer;
 pub mod tls;
 pub mod waker;

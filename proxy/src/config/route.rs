@@ -77,8 +77,6 @@ pub struct Route {
     pub filters: Option<Vec<Filter>>,
     /// What is done to headers, in order, after a weighted cluster's own.
     pub edits: Vec<Arc<Edits>>,
-    /// A weighted cluster's own edits come last.
-    pub cluster_last: bool,
     /// What the body of its own answer becomes.
     pub body_format: Option<BodyFormat>,
 }

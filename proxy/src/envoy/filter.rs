@@ -138,7 +138,8 @@ impl Settings {
             return Some(Self::Cors(None));
         }
         if let Some(policy) = open::<CorsPolicy>(any) {
-            return Some(Self::Cors(cors::policy(&policy, path, notes).map(Arc::new)));
+            let policy = cors::policy(&policy, path, notes);
+            return Some(Self::Cors(Some(Arc::new(policy))));
         }
         let mut steps = |it: Option<Mutations>| {
             let path = format!("{path}.mutations");
@@ -183,7 +184,10 @@ impl Settings {
                 .collect(),
             Self::GrpcWeb => vec![Filter::GrpcWeb],
             Self::RateLimit(it) => vec![Filter::RateLimit(Box::new(it.config.clone()))],
-            Self::Cors(policy) => policy.clone().map(Filter::Cors).into_iter().collect(),
+            Self::Cors(policy) => {
+                let enabled = policy.clone().filter(|policy| policy.enabled);
+                enabled.map(Filter::Cors).into_iter().collect()
+            }
             Self::Headers {
                 own,
                 routes,
@@ -219,6 +223,9 @@ impl Settings {
                 routes: routes.iter().chain(inner).map(Arc::clone).collect(),
                 specific_last: *specific_last,
             },
+            (Self::Cors(Some(inner)), Self::Cors(Some(outer))) => {
+                Self::Cors(Some(Arc::new(inner.over(outer))))
+            }
             (Self::Jwt(None, route), Self::Jwt(own, _)) => Self::Jwt(own.clone(), route.clone()),
             _ => self.clone(),
         }
@@ -407,6 +414,10 @@ impl Faults {
                 Some(Override::On) | None => &filter.settings,
             };
             filters.extend(match settings {
+                // Envoy asks only where a request would be sent on.
+                Settings::Cors(_) if !matches!(route.0.action, Some(route::Action::Route(_))) => {
+                    continue;
+                }
                 Settings::RateLimit(limit) => vec![Filter::RateLimit(Box::new(
                     limit.on_route(host, route, notes),
                 ))],

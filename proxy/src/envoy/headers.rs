@@ -89,11 +89,7 @@ fn addition(it: &HeaderValueOption, path: &str, notes: &mut Notes) -> Option<Add
     let action = HeaderAppendAction::try_from(it.append_action).unwrap_or_default();
     let addition = Addition {
         name: header.key.to_ascii_lowercase(),
-        value: if header.value.is_empty() {
-            String::from_utf8_lossy(&header.raw_value).into_owned()
-        } else {
-            header.value.clone()
-        },
+        value: header.value.clone(),
         how: match (it.append.map(|append| append.value), action) {
             (Some(true), _) | (None, HeaderAppendAction::AppendIfExistsOrAdd) => Append::Append,
             (Some(false), _) | (None, HeaderAppendAction::OverwriteIfExistsOrAdd) => {

@@ -215,7 +215,6 @@ fn convert_route(
         share: fraction.map(|fraction| share(fraction.default_value)),
         action,
         edits: std::mem::take(&mut outer.edits),
-        cluster_last: outer.specific_last,
         body_format: match &it.action {
             Some(Action::DirectResponse(direct)) => {
                 let path = format!("{path}.direct_response.body_format");

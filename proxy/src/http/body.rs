@@ -477,12 +477,21 @@ impl Body for Download {
 
 impl Drop for Download {
     fn drop(&mut self) {
-        // A body that is empty, or that the method has no use for, is dropped without being polled.
-        let head = self
-            .log
-            .as_ref()
-            .is_some_and(|log| log.method == http::Method::HEAD);
-        if self.is_end_stream() || (head && matches!(self.source, Source::Local(_))) {
+        // A body that is empty, or that the method or the status has no use for, is dropped without being polled.
+        let mut unused = self.is_end_stream();
+        if let (Source::Local(body), Some(log), false) = (&self.source, &mut self.log, unused) {
+            let head = log.method == http::Method::HEAD;
+            let bodiless = matches!(
+                log.status,
+                Some(http::StatusCode::NO_CONTENT | http::StatusCode::NOT_MODIFIED)
+            );
+            if bodiless && !head {
+                // As Envoy counts, what its codec leaves out is sent.
+                log.bytes_out += body.len() as u64;
+            }
+            unused = head || bodiless;
+        }
+        if unused {
             self.end();
         }
     }

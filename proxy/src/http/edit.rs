@@ -1,10 +1,16 @@
 //! What a route does to its requests and their answers: headers at four levels, the host, the path.
 
+use std::rc::Rc;
+
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header, request};
 
 use super::{log::Log, reply, view::View};
 use crate::{
-    policy::{format::Format, headers::Render},
+    net::target,
+    policy::{
+        format::Format,
+        headers::{Render, joined::Of},
+    },
     snapshot::{Action, Forward, Route, headers::Level},
 };
 
@@ -38,11 +44,16 @@ impl Render for OfAnswer<'_> {
     fn render(&self, format: &Format, headers: &HeaderMap, out: &mut Vec<u8>) {
         format.render(&View::of_answer(self.0, headers), "", out);
     }
+
+    fn of(&self) -> Of {
+        Of::Answer
+    }
 }
 
 /// Changes a request's head to what is sent on. Values are made from the path and the host as they came.
 pub(super) fn request(log: &mut Log, head: &mut request::Parts) {
-    let Some(route) = log.route() else {
+    let local = Rc::clone(&log.local);
+    let Some(route) = local.route(log.http, log.route) else {
         return;
     };
     let Action::Forward(forward) = &route.action else {
@@ -50,6 +61,8 @@ pub(super) fn request(log: &mut Log, head: &mut request::Parts) {
     };
     let quiet = log.listener().is_some_and(|it| it.manager.quiet);
     let mut headers = std::mem::take(&mut head.headers);
+    // What is sent on tells of the first try, which is still to come.
+    let tries = std::mem::replace(&mut log.tries, 1);
     let render = OfRequest {
         log,
         method: &head.method,
@@ -58,10 +71,11 @@ pub(super) fn request(log: &mut Log, head: &mut request::Parts) {
     for level in levels(route, log.target) {
         level.request.apply(&mut headers, &render);
     }
+    log.tries = tries;
     rewrite_host(forward, log.target, &head.uri, &mut headers);
     if let Some(rewrite) = &forward.path_rewrite
         && let Some(path) = head.uri.path_and_query()
-        && let Ok(uri) = Uri::try_from(rewrite.apply(path.as_str()))
+        && let Ok(uri) = target::made(&rewrite.apply(path.as_str()))
     {
         if !quiet && let Ok(original) = HeaderValue::from_str(path.as_str()) {
             headers.insert(ORIGINAL_PATH, original);
@@ -80,7 +94,7 @@ pub(super) fn redirected(log: &Log, head: &mut request::Parts) -> String {
     let location = to.location(reply::asked(head));
     let path = head.uri.path_and_query().map_or("", |path| path.as_str());
     let original = HeaderValue::from_str(path);
-    if let Some(Ok(uri)) = to.rewritten(path).map(Uri::try_from) {
+    if let Some(Ok(uri)) = to.rewritten(path).map(|path| target::made(&path)) {
         head.uri = uri;
         if let Ok(original) = original {
             head.headers.insert(ORIGINAL_PATH, original);
@@ -106,19 +120,13 @@ pub(super) fn answer(log: &Log, headers: &mut HeaderMap) {
     }
 }
 
-/// The target's own level comes first, unless it is to have the last word.
+/// The target's own level comes first, also where the most specific of the others has the last word.
 fn levels(route: &Route, target: usize) -> impl Iterator<Item = &Level> {
     let own = match &route.action {
         Action::Forward(forward) => forward.targets.get(target).and_then(|it| it.level.as_ref()),
         _ => None,
     };
-    let (first, last) = if route.target_last {
-        (None, own)
-    } else {
-        (own, None)
-    };
-    let levels = first.into_iter().chain(&route.levels).chain(last);
-    levels.map(|level| &**level)
+    own.into_iter().chain(&route.levels).map(|level| &**level)
 }
 
 /// A weighted cluster's rewrite, then the route's, which tells what was there before it.

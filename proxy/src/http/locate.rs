@@ -5,6 +5,7 @@ use http::{HeaderValue, Method, Uri, header, request, uri::PathAndQuery};
 use super::log::Log;
 use crate::{
     error::Error,
+    net::target::Fragment,
     policy::path::Normalized,
     snapshot::{Manager, StripPort, hosts::without_port},
 };
@@ -58,6 +59,9 @@ pub(super) fn path(log: &mut Log, head: &mut request::Parts) -> Result<(), Elsew
     };
     if !path.starts_with('/') {
         return Err(Elsewhere::Refused(Error::NoPath));
+    }
+    if head.extensions.get::<Fragment>().is_some() {
+        return Err(Elsewhere::Refused(Error::Fragment));
     }
     let Some(listener) = log.listener().filter(|it| !it.manager.path.is_off()) else {
         return Ok(());

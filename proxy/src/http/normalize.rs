@@ -12,6 +12,7 @@ use super::{client::Client, identity, origin, xfcc};
 use crate::{
     error::Error,
     net::hop::{KEEP_ALIVE, PROXY_CONNECTION},
+    policy::headers::joined::{self, Of},
     snapshot::Manager,
 };
 
@@ -59,6 +60,7 @@ pub(super) fn request(
     client: &Client,
     manager: &Manager,
 ) -> Result<Settled, Error> {
+    joined::join(Of::Request, &mut head.headers);
     let seen = Seen::look(&head.headers);
     settle_host(head, &seen, manager)?;
     let upgrade = settle_connection(head, &seen);
@@ -107,8 +109,9 @@ pub(super) fn request(
     })
 }
 
-/// Takes off an answer's headers that are for this hop alone.
+/// Takes off an answer's headers that are for this hop alone, and joins those that it has one row of.
 pub(super) fn strip_answer(headers: &mut HeaderMap) {
+    joined::join(Of::Answer, headers);
     let seen = Seen::look(headers);
     strip(headers, &seen);
 }

@@ -34,6 +34,7 @@ pub(super) const SERVICE_TIME: HeaderName =
 
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// `x-envoy-overloaded`.
 const OVERLOADED: HeaderName = HeaderName::from_static("x-envoy-overloaded");
@@ -139,19 +140,19 @@ pub(super) fn direct(
     head: &request::Parts,
 ) -> Response<Download> {
     log.details = Cow::Borrowed("direct_response");
+    let mut headers = HeaderMap::new();
     // As in Envoy, it then says where.
     if status.is_redirection() || status == StatusCode::CREATED {
         let asked = asked(head);
         let here = format!("{}://{}{}", asked.scheme, asked.authority, asked.path);
-        locate(&mut log, HeaderValue::try_from(here).ok());
+        locate(&mut headers, HeaderValue::try_from(here).ok());
     }
     let mut body = Bytes::copy_from_slice(body.as_bytes());
     let local = Rc::clone(&log.local);
     let route = local.route(log.http, log.route);
     let Some(format) = route.and_then(|route| route.body.as_ref()) else {
-        return plain(log, status, body);
+        return edited(log, status, headers, body);
     };
-    let mut headers = HeaderMap::new();
     edit::answer(&log, &mut headers);
     let view = View::of_answer(&log, &headers).with_body(&body);
     let made = format.render(&view);
@@ -159,7 +160,7 @@ pub(super) fn direct(
     let kind = headers.entry(header::CONTENT_TYPE);
     kind.or_insert_with(|| format.content_type.clone());
     log.status = Some(status);
-    ruled(log, status, headers, body)
+    ruled(log, status, headers, body, Flags::default())
 }
 
 /// A route's way to send the client elsewhere.
@@ -169,8 +170,9 @@ pub(super) fn redirect(
     location: &str,
 ) -> Response<Download> {
     log.details = Cow::Borrowed("direct_response");
-    locate(&mut log, HeaderValue::try_from(location).ok());
-    plain(log, status, Bytes::new())
+    let mut headers = HeaderMap::new();
+    locate(&mut headers, HeaderValue::try_from(location).ok());
+    edited(log, status, headers, Bytes::new())
 }
 
 /// What a request that cannot be routed as it came is answered.
@@ -179,8 +181,9 @@ pub(super) fn elsewhere(mut log: Box<Log>, elsewhere: Elsewhere) -> Response<Dow
         Elsewhere::Refused(error) => self::error(log, &error),
         Elsewhere::Redirect(path) => {
             log.details = Cow::Borrowed("path_normalization_failed");
-            locate(&mut log, Some(path));
-            plain(log, StatusCode::TEMPORARY_REDIRECT, Bytes::new())
+            let mut headers = HeaderMap::new();
+            locate(&mut headers, Some(path));
+            edited(log, StatusCode::TEMPORARY_REDIRECT, headers, Bytes::new())
         }
     }
 }
@@ -199,9 +202,9 @@ pub(super) fn asked(head: &request::Parts) -> Asked<'_> {
     }
 }
 
-fn locate(log: &mut Log, location: Option<HeaderValue>) {
+fn locate(headers: &mut HeaderMap, location: Option<HeaderValue>) {
     let location = location.map(|location| (header::LOCATION, location));
-    log.answer_headers.extend(location);
+    headers.extend(location);
 }
 
 /// What the client is told of an error.
@@ -221,7 +224,11 @@ pub fn error(mut log: Box<Log>, error: &Error) -> Response<Download> {
     if let (Error::NoCluster, Some(forward)) = (error, log.forward()) {
         local.status = forward.not_found;
     }
-    log.flags.set(local.flags);
+    // What is no HTTP is flagged once it is answered: the answer does not tell of it.
+    let late = local.flags == Flags::DPE;
+    if !late {
+        log.flags.set(local.flags);
+    }
     log.details = local.details;
     match error {
         Error::NoRoute => log.client.metrics.no_route.inc(),
@@ -234,7 +241,11 @@ pub fn error(mut log: Box<Log>, error: &Error) -> Response<Download> {
         Cow::Borrowed(text) => Bytes::from_static(text.as_bytes()),
         Cow::Owned(text) => Bytes::from(text),
     };
-    let mut response = plain(log, local.status, body);
+    let mut headers = HeaderMap::new();
+    edit::answer(&log, &mut headers);
+    log.status = Some(local.status);
+    let flags = if late { local.flags } else { Flags::default() };
+    let mut response = ruled(log, local.status, headers, body, flags);
     if matches!(error, Error::Overflow { .. } | Error::BreakerOpen) {
         response
             .headers_mut()
@@ -256,23 +267,39 @@ pub fn refused(client: &Rc<Client>, why: &Error) -> Response<Download> {
     error(log, why)
 }
 
-fn plain(mut log: Box<Log>, status: StatusCode, body: Bytes) -> Response<Download> {
-    let mut headers = HeaderMap::new();
+fn plain(log: Box<Log>, status: StatusCode, body: Bytes) -> Response<Download> {
+    edited(log, status, HeaderMap::new(), body)
+}
+
+/// With headers that the route's own are made from.
+fn edited(
+    mut log: Box<Log>,
+    status: StatusCode,
+    mut headers: HeaderMap,
+    body: Bytes,
+) -> Response<Download> {
     // Envoy's routes don't see the status of our own answers, either.
     edit::answer(&log, &mut headers);
     log.status = Some(status);
-    ruled(log, status, headers, body)
+    ruled(log, status, headers, body, Flags::default())
 }
 
-/// An answer of our own, as the manager's rules want it.
+/// An answer of our own, as the manager's rules want it; `late`: flags that they do not know of.
 fn ruled(
     mut log: Box<Log>,
     mut status: StatusCode,
     mut headers: HeaderMap,
     mut body: Bytes,
+    late: Flags,
 ) -> Response<Download> {
     local::rewrite(&mut log, &mut status, &mut body, &mut headers);
+    log.flags.set(late);
     if log.grpc {
+        // In a header's value, a document's last line has no end.
+        let json = headers.get(header::CONTENT_TYPE) == Some(&JSON);
+        if json && body.ends_with(b"\n") {
+            body.truncate(body.len() - 1);
+        }
         call(&log, status, &std::mem::take(&mut body), &mut headers);
         status = StatusCode::OK;
     }
@@ -295,6 +322,10 @@ fn finish(
     filters::answer(&mut log, &mut headers);
     sign(&mut headers, &log);
     log.keep_answer(&headers);
+    if status == StatusCode::BAD_REQUEST {
+        // As in Envoy, whoever asks badly is not listened to any longer.
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     let mut response = Response::new(Download::local(body, log));
     *response.status_mut() = status;
     *response.headers_mut() = headers;

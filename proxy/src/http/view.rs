@@ -15,6 +15,7 @@ use super::log::Log;
 use crate::{
     access_log::Wanted,
     net::tls::Session,
+    observe::Flags,
     policy::format::{
         Source,
         field::{Count, Message, Moment, Name, Peer, Point, Text},
@@ -247,8 +248,9 @@ impl Source for View<'_> {
             Text::UpstreamTransportFailure => put(&log.transport_failure, out),
             Text::ConnectionTerminationDetails => put(log.termination, out),
             Text::LocalReplyBody => {
+                // Empty, not unset, where there is none.
                 out.extend_from_slice(self.body.unwrap_or_default());
-                self.body.is_some()
+                true
             }
             Text::StreamId | Text::UniqueId => {
                 let id = Name::Header(super::normalize::REQUEST_ID);
@@ -288,6 +290,8 @@ impl Source for View<'_> {
             Peer::DownstreamRemote => Some(self.log.remote.unwrap_or(self.log.client.peer)),
             Peer::DownstreamDirectRemote => Some(self.log.client.direct),
             Peer::DownstreamLocal | Peer::DownstreamDirectLocal => Some(self.log.client.local),
+            // Chosen, but not connected.
+            Peer::UpstreamRemote if self.log.flags.has(Flags::UF) => None,
             Peer::UpstreamHost | Peer::UpstreamRemote => self.log.upstream,
             Peer::UpstreamLocal => self.log.upstream_local,
         }

@@ -3,6 +3,10 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+pub mod joined;
+
+use joined::Of;
+
 use super::{
     format::Format,
     matcher::{Test, Text},
@@ -68,6 +72,11 @@ pub enum Mutation {
 pub trait Render {
     /// Appends it to `out`; what there is not is left out.
     fn render(&self, format: &Format, headers: &HeaderMap, out: &mut Vec<u8>);
+
+    /// What the headers belong to.
+    fn of(&self) -> Of {
+        Of::Request
+    }
 }
 
 /// An [`Edit`] that can be made.
@@ -94,6 +103,8 @@ struct CompiledAddition {
     value: Value,
     how: Append,
     keep_empty: bool,
+    /// A request, or an answer, has one row of it.
+    joined: (bool, bool),
 }
 
 #[derive(Debug, Clone)]
@@ -150,7 +161,7 @@ impl Compiled {
             headers.insert(addition.name.clone(), value.clone());
         }
         for (addition, value) in made.into_iter().filter(|(it, _)| !it.replaces()) {
-            headers.append(addition.name.clone(), value);
+            addition.append(render.of(), headers, value);
         }
     }
 }
@@ -211,7 +222,7 @@ impl Mutations {
                     if it.replaces() {
                         headers.insert(it.name.clone(), value);
                     } else {
-                        headers.append(it.name.clone(), value);
+                        it.append(render.of(), headers, value);
                     }
                 }
             }
@@ -258,12 +269,28 @@ impl CompiledAddition {
             })?),
             None => Value::Made(format),
         };
+        let name = name(&it.name)?;
         Ok(Self {
-            name: name(&it.name)?,
+            joined: (Of::Request.joins(&name), Of::Answer.joins(&name)),
+            name,
             value,
             how: it.how,
             keep_empty: it.keep_empty,
         })
+    }
+
+    /// Adds a row, or to the row of a header that has one.
+    fn append(&self, of: Of, headers: &mut HeaderMap, value: HeaderValue) {
+        let (in_request, in_answer) = self.joined;
+        let joined = match of {
+            Of::Request => in_request,
+            Of::Answer => in_answer,
+        };
+        if joined {
+            joined::append(headers, &self.name, value);
+        } else {
+            headers.append(self.name.clone(), value);
+        }
     }
 
     fn replaces(&self) -> bool {

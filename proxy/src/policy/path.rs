@@ -174,6 +174,10 @@ fn merge_slashes(path: &str) -> String {
             made.push(character);
         }
     }
+    // Of slashes alone, Envoy keeps the first and the last.
+    if made == "/" && path.len() > 1 {
+        made.push('/');
+    }
     made
 }
 
@@ -214,6 +218,8 @@ mod tests {
             };
             assert_eq!(all.apply(path), expected, "{path}");
         }
+        assert_eq!(all.apply("//"), Normalized::Same);
+        assert_eq!(all.apply("///?a"), Normalized::Changed("//?a".to_owned()));
         assert_eq!(all.apply("/a%00b"), Normalized::Refused);
         assert_eq!(all.apply("*"), Normalized::Refused);
     }

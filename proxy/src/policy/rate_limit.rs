@@ -133,14 +133,14 @@ impl Buckets {
     pub fn take(&self, described: &[Described], now_s: f64) -> Verdict {
         let mut of = None;
         for descriptor in &self.described {
-            let Some(it) = described.iter().find(|it| it.is(&descriptor.entries)) else {
-                continue;
-            };
-            let bucket = descriptor.bucket(it);
-            if !bucket.take(now_s) {
-                return Verdict::of(false, &bucket, now_s);
+            // A request that is described twice in the same way takes two tokens.
+            for it in described.iter().filter(|it| it.is(&descriptor.entries)) {
+                let bucket = descriptor.bucket(it);
+                if !bucket.take(now_s) {
+                    return Verdict::of(false, &bucket, now_s);
+                }
+                of = of.or(Some(bucket));
             }
-            of = of.or(Some(bucket));
         }
         if let Some(all) = self
             .all
@@ -258,6 +258,17 @@ mod tests {
             let got = [&a, &a, &a, &b].map(|who| buckets.take(who, 0.0).allowed);
             assert_eq!(got, verdicts, "{always_all}");
         }
+    }
+
+    #[test]
+    fn a_request_that_is_described_twice_takes_two_tokens() {
+        let buckets = Buckets::new(&Settings {
+            descriptors: vec![(owned(&[("user", "a")]), fill(3, 60.0))],
+            ..Settings::default()
+        });
+        let twice = [described(&[("user", "a")]), described(&[("user", "a")])];
+        let got = [0.0, 0.0].map(|now| buckets.take(&twice, now).allowed);
+        assert_eq!(got, [true, false]);
     }
 
     #[test]

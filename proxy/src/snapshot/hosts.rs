@@ -321,7 +321,6 @@ mod tests {
                 },
             },
             levels: Vec::new(),
-            target_last: false,
             body: None,
             recalls: false,
         }

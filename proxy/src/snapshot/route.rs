@@ -34,8 +34,6 @@ pub struct Route {
     pub passed: Passed,
     /// What is done to headers, after the target's own.
     pub levels: Vec<Arc<headers::Level>>,
-    /// The target's own are done last.
-    pub target_last: bool,
     /// What the body of its own answer becomes.
     pub body: Option<replies::Format>,
     /// What is done to answers looks at the request's headers.

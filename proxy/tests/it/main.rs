@@ -45,4 +45,5 @@ mod tcp;
 mod tcp_fault;
 mod tcp_live;
 mod tls;
+mod varied;
 mod weighted;

@@ -5,8 +5,8 @@ use envoy_types::pb::envoy::extensions::filters::http::cors::v3::CorsPolicy;
 use super::super::{Notes, route};
 use crate::{policy::cors::Policy, unit::Share};
 
-/// A policy; `None`: it is switched off.
-pub(super) fn policy(it: &CorsPolicy, path: &str, notes: &mut Notes) -> Option<Policy> {
+/// A policy.
+pub(super) fn policy(it: &CorsPolicy, path: &str, notes: &mut Notes) -> Policy {
     let share = it
         .filter_enabled
         .as_ref()
@@ -19,7 +19,9 @@ pub(super) fn policy(it: &CorsPolicy, path: &str, notes: &mut Notes) -> Option<P
         );
     }
     let origins = it.allow_origin_string_match.iter().enumerate();
-    let policy = Policy {
+    Policy {
+        // Switched off, it only counts, also where `shadow_enabled` says so.
+        enabled: on,
         origins: origins
             .filter_map(|(index, it)| {
                 let path = format!("{path}.allow_origin_string_match[{index}]");
@@ -30,10 +32,8 @@ pub(super) fn policy(it: &CorsPolicy, path: &str, notes: &mut Notes) -> Option<P
         headers: it.allow_headers.clone(),
         expose: it.expose_headers.clone(),
         max_age: it.max_age.clone(),
-        credentials: it.allow_credentials.is_some_and(|it| it.value),
-        private_network: it.allow_private_network_access.is_some_and(|it| it.value),
-        forward_others: it.forward_not_matching_preflights.is_none_or(|it| it.value),
-    };
-    // Switched off, it only counts, also where `shadow_enabled` says so.
-    on.then_some(policy)
+        credentials: it.allow_credentials.map(|it| it.value),
+        private_network: it.allow_private_network_access.map(|it| it.value),
+        forward_others: it.forward_not_matching_preflights.map(|it| it.value),
+    }
 }

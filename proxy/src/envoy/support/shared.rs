@@ -105,7 +105,8 @@ pub(super) const ROWS: &[Row] = &[
     ),
     (
         "envoy.config.core.v3.HeaderValue",
-        &["key", "value", "raw_value"],
+        // Envoy adds a raw value in other places only.
+        &["key", "value", "raw_value*"],
     ),
     (
         "envoy.config.core.v3.DataSource",

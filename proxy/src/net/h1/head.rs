@@ -4,14 +4,15 @@ use std::mem::MaybeUninit;
 
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header, request, response,
-    uri::{PathAndQuery, Uri},
+    Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version, header,
+    request, response,
 };
 use httparse::{ParserConfig, Status};
 
 use super::{framing::Decoder, name, quick};
 use crate::{
     error::Error,
+    net::target,
     policy::http1::{Http1, Names, Underscores},
 };
 
@@ -127,8 +128,6 @@ pub enum Refused {
     Authority,
     /// Its target is none.
     Target,
-    /// Its target has a fragment, which is the client's own affair.
-    Fragment,
 }
 
 impl From<Refused> for Error {
@@ -144,7 +143,6 @@ impl From<Refused> for Error {
             Refused::TooLarge => Self::HeadersTooLarge,
             Refused::TooMany => Self::TooManyHeaders,
             Refused::Version => Self::LowVersion,
-            Refused::Fragment => Self::Fragment,
         }
     }
 }
@@ -214,7 +212,8 @@ pub(super) fn strict_request(
     if parts.version == Version::HTTP_10 && !limits.http_10 {
         return Err(Refused::Version);
     }
-    parts.uri = target(&text, parsed.path.ok_or(Refused::Malformed)?, &parts.method)?;
+    let path = parsed.path.ok_or(Refused::Malformed)?;
+    parts.uri = target_of(&text, path, &parts.method, &mut parts.extensions)?;
     let mut seen = Seen::default();
     parts.headers = headers(&text, parsed.headers, &mut seen, limits.underscores)?;
     if limits.names == Names::AsSent {
@@ -455,18 +454,19 @@ fn bare_line_feeds(text: &[u8]) -> Result<(), Refused> {
 }
 
 /// RFC 9112 §3.2: the forms of a request's target.
-fn target(text: &Bytes, target: &str, method: &Method) -> Result<Uri, Refused> {
+fn target_of(
+    text: &Bytes,
+    target: &str,
+    method: &Method,
+    extensions: &mut Extensions,
+) -> Result<Uri, Refused> {
     let bytes = text.slice_ref(target.as_bytes());
-    if target.as_bytes().contains(&b'#') {
-        return Err(Refused::Fragment);
-    }
     if *method == Method::CONNECT {
         return Uri::from_maybe_shared(bytes).map_err(|_| Refused::Malformed);
     }
     match target.as_bytes().first() {
         Some(b'/') => {
-            let path = PathAndQuery::from_maybe_shared(bytes).map_err(|_| Refused::Malformed)?;
-            Ok(Uri::from(path))
+            target::path(bytes, target.as_bytes(), extensions).map_err(|_| Refused::Malformed)
         }
         Some(b'*') if target.len() == 1 && *method == Method::OPTIONS => Ok(Uri::from_static("*")),
         Some(b'*') => Err(Refused::Target),
@@ -684,7 +684,7 @@ mod tests {
         ] {
             let head = parse(&format!("{line} HTTP/1.1\r\nhost: a\r\n\r\n"));
             let uri = head.unwrap().unwrap().parts.uri;
-            let found = uri.path_and_query().map(PathAndQuery::as_str);
+            let found = uri.path_and_query().map(http::uri::PathAndQuery::as_str);
             assert_eq!(found, path, "{line}");
             assert_eq!(uri.authority().map(http::uri::Authority::as_str), authority);
         }
@@ -699,7 +699,6 @@ mod tests {
             ("FOO / HTTP/1.1", Refused::Malformed),
             ("GET * HTTP/1.1", Refused::Target),
             ("GET http:///a HTTP/1.1", Refused::Target),
-            ("GET /a#b HTTP/1.1", Refused::Fragment),
             ("GET / HTTP/1.0", Refused::Version),
             ("GET / HTTP/1.2", Refused::Version),
             ("GET / HTTP/2.0", Refused::Version),

@@ -2,13 +2,12 @@
 
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header, request,
-    response,
-    uri::{Authority, PathAndQuery},
+    Extensions, HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version,
+    header, request, response, uri::Authority,
 };
 
 use super::hpack::{Field, Name, Read};
-use crate::net::hop::is_of_connection;
+use crate::net::{hop::is_of_connection, target};
 
 /// What a field counts besides its name and value, where all that a section makes is bounded (RFC 9113 §10.5.1).
 const OVERHEAD: usize = 32;
@@ -128,7 +127,7 @@ impl Section {
         if !scheme.as_bytes().iter().all(|byte| is_of_scheme(*byte)) || scheme.is_empty() {
             return Err(Malformed);
         }
-        head.uri = path(&self.path.ok_or(Malformed)?)?;
+        head.uri = path(&self.path.ok_or(Malformed)?, &mut head.extensions)?;
         if let Some(value) = self.authority {
             // RFC 9113 §8.3.1: it is what HTTP/1 calls the host. Several hosts stay what they are: an error.
             if !is_authority(&value) {
@@ -217,13 +216,12 @@ fn is_authority(value: &HeaderValue) -> bool {
     !value.is_empty() && value.as_bytes().iter().all(is)
 }
 
-fn path(value: &HeaderValue) -> Result<Uri, Malformed> {
+fn path(value: &HeaderValue, extensions: &mut Extensions) -> Result<Uri, Malformed> {
     let bytes = value.as_bytes();
     if !bytes.starts_with(b"/") && bytes != b"*" {
         return Err(Malformed);
     }
-    let path = PathAndQuery::from_maybe_shared(Bytes::copy_from_slice(bytes));
-    path.map(Uri::from).map_err(|_| Malformed)
+    target::path(Bytes::copy_from_slice(bytes), bytes, extensions).map_err(|_| Malformed)
 }
 
 /// RFC 9113 §8.2.3: crumbs become one header for whoever does not speak HTTP/2.

@@ -350,7 +350,8 @@ impl Field {
             },
             "ENVIRONMENT" => {
                 let value = std::env::var(needed()?).ok();
-                Ok(value.map_or(Self::Unset, Self::Constant))
+                // Not set is told as `-` everywhere.
+                Ok(Self::Constant(value.unwrap_or_else(|| "-".to_owned())))
             }
             "HOSTNAME" => plain(Self::Constant(hostname())),
             "DYNAMIC_METADATA"
@@ -458,23 +459,35 @@ pub fn grpc_headers() -> Vec<(Message, Name)> {
 
 /// The gRPC status of any request: the trailers', the answer's, else what the HTTP status is in gRPC.
 pub fn grpc_status_or_http(source: &dyn Source) -> u32 {
-    for of in [Message::Trailer, Message::Answer] {
-        let mut text = Vec::new();
-        if source.header(of, &Name::Header(GRPC_STATUS), &mut text) {
+    let told = told_status(source).or_else(|| http_status(source));
+    told.unwrap_or(UNKNOWN)
+}
+
+fn told_status(source: &dyn Source) -> Option<u32> {
+    [Message::Trailer, Message::Answer]
+        .into_iter()
+        .find_map(|of| {
+            let mut text = Vec::new();
+            if !source.header(of, &Name::Header(GRPC_STATUS), &mut text) {
+                return None;
+            }
             let number = std::str::from_utf8(&text).ok();
-            return number
-                .and_then(|number| number.parse().ok())
-                .unwrap_or(UNKNOWN);
-        }
-    }
+            let number = number.and_then(|number| number.parse().ok());
+            Some(number.unwrap_or(UNKNOWN))
+        })
+}
+
+/// `None`: there is no status yet.
+fn http_status(source: &dyn Source) -> Option<u32> {
     // https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md
     match source.count(Count::Status) {
-        Some(400) => 13,
-        Some(401) => 16,
-        Some(403) => 7,
-        Some(404) => 12,
-        Some(429 | 502 | 503 | 504) => 14,
-        _ => UNKNOWN,
+        None | Some(0) => None,
+        Some(400) => Some(13),
+        Some(401) => Some(16),
+        Some(403) => Some(7),
+        Some(404) => Some(12),
+        Some(429 | 502 | 503 | 504) => Some(14),
+        Some(_) => Some(UNKNOWN),
     }
 }
 
@@ -483,7 +496,8 @@ fn grpc_status(source: &dyn Source) -> Option<u32> {
     let mut kind = Vec::new();
     source.header(Message::Request, &Name::Header(CONTENT_TYPE), &mut kind);
     let rest = kind.strip_prefix(b"application/grpc")?;
-    matches!(rest.first(), None | Some(b'+' | b';')).then(|| grpc_status_or_http(source))
+    let grpc = matches!(rest.first(), None | Some(b'+' | b';'));
+    grpc.then(|| told_status(source).or_else(|| http_status(source)))?
 }
 
 /// What Envoy has and this proxy cannot tell yet.

@@ -1,5 +1,7 @@
 //! Format strings in JSON: a tree whose texts are formats. A text that is one operator and nothing else keeps its type.
 
+use std::borrow::Cow;
+
 use super::{Format, Invalid, Part, Source, Written, field::Message, field::Name};
 
 /// A tree of formats.
@@ -104,6 +106,7 @@ impl Json {
                 out.push(b']');
             }
             Self::Text(format) => return leaf(format, source, style, out),
+            Self::Constant(value) if value.is_null() && style.omit_empty => return false,
             Self::Constant(value) => out.extend_from_slice(value.to_string().as_bytes()),
         }
         true
@@ -134,9 +137,12 @@ fn leaf(format: &Format, source: &dyn Source, style: Style, out: &mut Vec<u8>) -
     true
 }
 
-/// A text in quotes; what is not UTF-8 is replaced.
+/// A text in quotes; of what is not UTF-8, each byte beyond ASCII is the character of its number, as in Envoy.
 fn text(bytes: &[u8], out: &mut Vec<u8>) {
-    let text = String::from_utf8_lossy(bytes);
+    let text: Cow<'_, str> = match std::str::from_utf8(bytes) {
+        Ok(text) => text.into(),
+        Err(_) => bytes.iter().copied().map(char::from).collect(),
+    };
     // Writing to memory cannot fail.
     let _ = serde_json::to_writer(out, &text);
 }
@@ -151,6 +157,13 @@ mod tests {
         let mut out = Vec::new();
         Json::compile(tree).unwrap().render(&Made, style, &mut out);
         String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn bytes_beyond_ascii_are_characters() {
+        let mut out = Vec::new();
+        text(b"caf\xe9", &mut out);
+        assert_eq!(out, "\"caf\u{e9}\"".as_bytes());
     }
 
     #[test]
@@ -183,6 +196,8 @@ mod tests {
             "{\"code\":204,\"text\":\"n=204 \",\"constant\":\"a\\\"b\",\"number\":1.5,\"yes\":true,\
              \"nested\":{\"host\":\"shop.test\"},\"list\":[25,\"HTTP/1.1\"]}\n"
         );
+        let nothing = json!({"none": null, "one": 1});
+        assert_eq!(rendered(&nothing, omitting), "{\"one\":1}\n");
         let texts = Style {
             typed: false,
             omit_empty: false,

@@ -97,7 +97,6 @@ impl Compiler<'_> {
             action,
             passed,
             levels,
-            target_last: route.cluster_last,
             body,
         })
     }
