@@ -483,7 +483,10 @@ fn grpc_status(source: &dyn Source) -> Option<u32> {
     let mut kind = Vec::new();
     source.header(Message::Request, &Name::Header(CONTENT_TYPE), &mut kind);
     let rest = kind.strip_prefix(b"application/grpc")?;
-    matches!(rest.first(), None | Some(b'+' | b';')).then(|| grpc_status_or_http(source))
+    let is_call = matches!(rest.first(), None | Some(b'+' | b';'));
+    // Without an answer there is none.
+    let answered = source.count(Count::Status).is_some_and(|it| it > 0);
+    (is_call && answered).then(|| grpc_status_or_http(source))
 }
 
 /// What Envoy has and this proxy cannot tell yet.
