@@ -43,6 +43,8 @@ pub enum Error {
         /// It says so.
         refused: bool,
     },
+    /// The endpoint reset the stream for a connection behind it that broke (`CONNECT_ERROR`).
+    ConnectReset,
     /// The answer did not come within the route's timeout.
     Timeout,
     /// An attempt's time was over.
@@ -50,8 +52,11 @@ pub enum Error {
         /// Nothing had moved in it for too long; else its whole time was over.
         idle: bool,
     },
-    /// The whole exchange took longer than it may.
-    MaxDuration,
+    /// The whole exchange took longer than it may; whether the request had come in full.
+    MaxDuration {
+        /// It had.
+        request_complete: bool,
+    },
     /// No byte moved for too long; whether the request had come in full.
     StreamIdle {
         /// It had.
@@ -102,7 +107,8 @@ impl Error {
             | Self::Terminated
             | Self::Protocol
             | Self::PerTryTimeout { .. }
-            | Self::MaxDuration
+            | Self::MaxDuration { .. }
+            | Self::ConnectReset
             | Self::Reset { .. }
             | Self::Timeout => Side::Upstream,
             Self::StreamIdle { .. }
@@ -136,12 +142,13 @@ impl fmt::Display for Error {
             Self::ConnectTimeout => f.write_str("connect timeout"),
             Self::Terminated => f.write_str("connection termination"),
             Self::Protocol => f.write_str("protocol error"),
+            Self::ConnectReset => f.write_str("remote error with CONNECT request"),
             Self::Reset { refused: false } => f.write_str("remote reset"),
             Self::Reset { refused: true } => f.write_str("remote refused stream reset"),
             Self::Timeout => f.write_str("response timeout"),
             Self::PerTryTimeout { idle: false } => f.write_str("per try timeout"),
             Self::PerTryTimeout { idle: true } => f.write_str("per try idle timeout"),
-            Self::MaxDuration => f.write_str("max duration timeout"),
+            Self::MaxDuration { .. } => f.write_str("max duration timeout"),
             Self::StreamIdle { .. } => f.write_str("stream idle timeout"),
             Self::RequestTimeout => f.write_str("request timeout"),
             Self::ClientLeft => f.write_str("the client left"),

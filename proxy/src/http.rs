@@ -1,6 +1,6 @@
 //! HTTP: what becomes of a request, from its head to the last byte of its answer.
 
-use std::{cell::Cell, rc::Rc, time::Duration};
+use std::{cell::Cell, rc::Rc};
 
 use http::{Response, request};
 use http_body::Body;
@@ -45,6 +45,8 @@ use crate::{
     policy::{fault::abort::End, grpc},
     snapshot::{Action, Forward, hosts::RouteId, target::Choice},
 };
+
+const GRPC_TIMEOUT: http::HeaderName = http::HeaderName::from_static("grpc-timeout");
 
 /// Serves one request. Its head is in a box: each step that it is handed to would copy it, twice.
 pub async fn serve(
@@ -91,10 +93,11 @@ async fn pass(
             return Ok(reply::error(log, &Error::UpgradeDenied));
         }
         body.switch();
-        log.client.request_goes_on();
+        let websocket = protocol.eq_ignore_ascii_case("websocket");
+        log.client.request_goes_on(websocket);
     }
     // How long all of it may take is known now.
-    bound(&log, &head.headers);
+    bound(&log, &mut head.headers);
     // It passes the filters: faults are drawn and suffered, limits kept; one may answer it.
     match filters::request(&mut log, &mut head, &mut body).await {
         Ok(None) => {}
@@ -165,16 +168,17 @@ async fn pass(
     })
 }
 
-/// As Envoy: a gRPC client's own deadline, where the route lets it count, else the route's bound, else the manager's.
-fn bound(log: &Log, headers: &http::HeaderMap) {
+/// As Envoy: a gRPC client's own deadline, where the route lets it count, else the route's bound, else the manager's. Where
+/// the route has a say, a call's upstream is told.
+fn bound(log: &Log, headers: &mut http::HeaderMap) {
     let Some(listener) = log.listener() else {
         return;
     };
     let tries = log.forward().map(|forward| &forward.tries);
     let own = tries.and_then(|tries| {
         let most = tries.grpc_timeout_max?;
-        let asked = headers.get("grpc-timeout")?.to_str().ok()?;
-        let asked = grpc_deadline(asked)?;
+        let asked = headers.get(GRPC_TIMEOUT)?.to_str().ok()?;
+        let asked = grpc::deadline::read(asked)?;
         let bounded = if most.is_zero() {
             asked
         } else {
@@ -188,28 +192,18 @@ fn bound(log: &Log, headers: &http::HeaderMap) {
             .or(listener.manager.max_stream_duration)
             .filter(|within| !within.is_zero())
     });
-    if let Some(within) = within {
-        log.client.end_by(log.start + within);
+    let Some(within) = within else {
+        return;
+    };
+    log.client.end_by(log.start + within);
+    let has_a_say =
+        tries.is_some_and(|tries| tries.max_duration.is_some() || tries.grpc_timeout_max.is_some());
+    if log.grpc
+        && has_a_say
+        && let Ok(told) = http::HeaderValue::try_from(grpc::deadline::write(within))
+    {
+        headers.insert(GRPC_TIMEOUT, told);
     }
-}
-
-/// `grpc-timeout`: up to eight digits and a unit.
-fn grpc_deadline(text: &str) -> Option<Duration> {
-    let digits = text.len().checked_sub(1)?;
-    let (number, unit) = (text.get(..digits)?, text.get(digits..)?);
-    if number.len() > 8 || !number.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    let number: u64 = number.parse().ok()?;
-    Some(match unit {
-        "H" => Duration::from_secs(number * 3600),
-        "M" => Duration::from_secs(number * 60),
-        "S" => Duration::from_secs(number),
-        "m" => Duration::from_millis(number),
-        "u" => Duration::from_micros(number),
-        "n" => Duration::from_nanos(number),
-        _ => return None,
-    })
 }
 
 fn falls_back(log: &Log) -> bool {

@@ -24,7 +24,7 @@ use tokio::{
 
 use super::{
     Settings,
-    roster::{Flag, Member, Roster, Wellness},
+    roster::{Flag, Member, Roster},
 };
 use crate::{
     error::Error,
@@ -57,6 +57,10 @@ pub(super) async fn watch(
     }
     loop {
         let finding = prober.ask(&check).await;
+        if tally.is_healthy() && member.state.has(Flag::FailedCheck) {
+            // Its own answer has said so meanwhile.
+            tally = Tally::unhealthy();
+        }
         let metrics = roster.metrics();
         metrics.checks.inc();
         if matches!(finding, Finding::Well | Finding::Degraded) {
@@ -88,18 +92,10 @@ fn tell(roster: &Roster, member: &Member, tally: Tally, finding: Finding) {
             Finding::Failed => "check failed",
         };
         let address = Some(member.address);
-        roster.tell(What::Health, address, name(before), name(after), why);
+        roster.tell(What::Health, address, before.name(), after.name(), why);
     }
     if tally.is_healthy() && matches!(finding, Finding::Well | Finding::Degraded) {
         roster.checked(member);
-    }
-}
-
-fn name(wellness: Wellness) -> &'static str {
-    match wellness {
-        Wellness::Healthy => "healthy",
-        Wellness::Degraded => "degraded",
-        Wellness::Unhealthy => "unhealthy",
     }
 }
 

@@ -203,6 +203,11 @@ impl Site {
         }
     }
 
+    /// The endpoint says that it is not well.
+    pub fn fail_check(&self) {
+        self.roster.fail_check(&self.member);
+    }
+
     fn permit(&self, kind: Kind, priority: Priority) -> Option<Permit> {
         let limits = &self.roster.settings().limits;
         self.usage.admit(kind, priority, limits)

@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Response, Version};
+use http::{HeaderMap, Response, StatusCode, Version};
 use http_body::Body;
 use tokio::time::Instant;
 
@@ -29,6 +29,9 @@ use crate::{
 mod h2;
 
 use h2::{Full, Made};
+
+/// Connections that may be idle no longer than this are looked at whenever one is wanted, not only at each sweep.
+const SHORT: Duration = Duration::from_secs(4);
 
 pub use crate::net::h1::client::Failed;
 
@@ -166,6 +169,13 @@ impl<B> Pool<B> {
         }
     }
 
+    /// The endpoint says that it is not well.
+    pub fn fail_check(&self) {
+        if let Some(site) = &*self.site.borrow() {
+            site.fail_check();
+        }
+    }
+
     /// How it speaks HTTP/1.
     #[must_use]
     pub fn with_http1(mut self, http1: Http1) -> Self {
@@ -295,6 +305,9 @@ impl<B> Pool<B> {
     }
 
     fn take(&self) -> Option<(Way, Option<Instant>)> {
+        if self.idle_timeout.is_some_and(|limit| limit < SHORT) {
+            self.sweep_own();
+        }
         if let Some(http2) = &self.http2 {
             if let Some(slot) = http2.idle() {
                 let idle_since = slot.idle_since;
@@ -355,6 +368,10 @@ impl<B> Pool<B> {
             pool.sweep();
             !pool.is_unused()
         });
+        self.sweep_own();
+    }
+
+    fn sweep_own(&self) {
         if let Some(http2) = &self.http2 {
             http2.sweep(self.idle_timeout);
         }
@@ -546,11 +563,11 @@ where
     B: Body<Data = Bytes, Error = Error> + Unpin + 'static,
 {
     /// Sends the request; the head of its answer, and the body as it comes. `go_on` is told of an HTTP/1 endpoint's
-    /// `100 Continue`.
+    /// interim answers.
     pub async fn exchange(
         &mut self,
         request: Onward<B>,
-        go_on: Option<&dyn Fn(HeaderMap)>,
+        go_on: Option<&dyn Fn(StatusCode, HeaderMap)>,
     ) -> Result<Response<Incoming>, Failed<B>> {
         match &mut self.way {
             Way::Connection(held) if self.pool.raw => Ok(held.conn.tunnel(request)),
@@ -564,11 +581,6 @@ impl<B> Lease<B> {
     /// Since when it was idle; `None`: it is new.
     pub fn idle_since(&self) -> Option<Instant> {
         self.idle_since
-    }
-
-    /// Other requests are under way on the connection.
-    pub fn is_shared(&self) -> bool {
-        matches!(&self.way, Way::Stream(slot) if slot.shared)
     }
 
     /// The endpoint's address.

@@ -74,6 +74,17 @@ pub enum Wellness {
     Unhealthy,
 }
 
+impl Wellness {
+    /// In a word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Healthy => "healthy",
+            Self::Degraded => "degraded",
+            Self::Unhealthy => "unhealthy",
+        }
+    }
+}
+
 /// What is held against an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flag {
@@ -248,6 +259,24 @@ impl Roster {
     /// The counts of its endpoints.
     pub fn metrics(&self) -> &Arc<Membership> {
         &self.metrics
+    }
+
+    /// An endpoint's answer says that it is not well: as if its checks had failed, where there are any.
+    pub fn fail_check(&self, member: &Member) {
+        if self.settings.health.is_empty() || member.endpoint.health_unchecked {
+            return;
+        }
+        let before = member.wellness();
+        if self.flag(member, Flag::FailedCheck, true) {
+            let (from, to) = (before.name(), member.wellness().name());
+            self.tell(
+                What::Health,
+                Some(member.address),
+                from,
+                to,
+                "its answer says so",
+            );
+        }
     }
 
     /// What became of a try at an endpoint; `draw` is from 0 to 1.

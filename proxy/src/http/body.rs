@@ -242,13 +242,18 @@ impl Download {
             // The log, dropped, says so.
             Error::ClientLeft => return,
             Error::Timeout => (Flags::UT, "response_timeout"),
+            Error::PerTryTimeout { .. } => (Flags::UT, "upstream_per_try_idle_timeout"),
             Error::StreamIdle { .. } => (Flags::SI, "stream_idle_timeout"),
             Error::BadBody => (Flags::DPE, "http1.codec_error"),
-            Error::RequestTimeout => (Flags::DT, "request_overall_timeout"),
-            Error::MaxDuration => (Flags::default(), "max_duration_timeout"),
+            Error::RequestTimeout => (Flags::default(), "request_overall_timeout"),
+            Error::MaxDuration { .. } => (Flags::default(), "max_duration_timeout"),
             Error::Reset { refused: false } => (
                 Flags::UR,
                 "upstream_reset_after_response_started{remote_reset}",
+            ),
+            Error::ConnectReset => (
+                Flags::UR,
+                "upstream_reset_after_response_started{remote_error_with_CONNECT_request}",
             ),
             Error::Reset { refused: true } => (
                 Flags::UR,

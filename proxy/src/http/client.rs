@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
 use tokio::time::Instant;
 
 use super::core::{Core, Local};
@@ -56,20 +56,23 @@ pub struct Client {
     moved: Cell<Instant>,
     idle: Cell<Option<Duration>>,
     headers_within: Cell<Option<Duration>>,
+    request_within: Cell<Option<Duration>>,
     /// Bytes read and written when the last request ended, and since when there are more.
     read: Cell<u64>,
     written: Cell<u64>,
     head_since: Cell<Option<Instant>>,
     stream_idle: Cell<Option<Duration>>,
+    try_idle: Cell<Option<Duration>>,
     request_by: Cell<Option<Instant>>,
     request_complete: Cell<bool>,
+    handshake: Cell<bool>,
     request_end: Cell<Option<Instant>>,
     answer_within: Cell<Option<Duration>>,
     answer_by: Cell<Option<Instant>>,
     stream_by: Cell<Option<Instant>>,
     expired: Cell<Option<Expired>>,
     left: Cell<Option<Left>>,
-    go_on: RefCell<Option<HeaderMap>>,
+    interim: RefCell<Vec<(StatusCode, HeaderMap)>>,
 }
 
 /// How a client took its request back.
@@ -87,6 +90,7 @@ enum Expired {
     Answer,
     Request,
     Stream,
+    Try,
     Duration,
 }
 
@@ -99,6 +103,8 @@ pub enum Verdict {
     Idle,
     /// A request's head did not come in time.
     HeadTimeout,
+    /// A request did not come in time: not even its head has.
+    RequestTimeout,
 }
 
 impl Client {
@@ -127,19 +133,22 @@ impl Client {
             moved: Cell::new(Instant::now()),
             idle: Cell::new(manager.idle_timeout),
             headers_within: Cell::new(manager.request_headers_timeout),
+            request_within: Cell::new(manager.request_timeout),
             read: Cell::new(0),
             written: Cell::new(0),
             head_since: Cell::new(None),
             stream_idle: Cell::new(None),
+            try_idle: Cell::new(None),
             request_by: Cell::new(None),
             request_complete: Cell::new(true),
+            handshake: Cell::new(false),
             request_end: Cell::new(None),
             answer_within: Cell::new(None),
             answer_by: Cell::new(None),
             stream_by: Cell::new(None),
             expired: Cell::new(None),
             left: Cell::new(None),
-            go_on: RefCell::default(),
+            interim: RefCell::default(),
         }
     }
 
@@ -203,19 +212,22 @@ impl Client {
             moved: Cell::new(now),
             idle: Cell::new(None),
             headers_within: Cell::new(None),
+            request_within: Cell::new(None),
             read: Cell::new(0),
             written: Cell::new(0),
             head_since: Cell::new(None),
             stream_idle: Cell::new(None),
+            try_idle: Cell::new(None),
             request_by: Cell::new(None),
             request_complete: Cell::new(true),
+            handshake: Cell::new(false),
             request_end: Cell::new(None),
             answer_within: Cell::new(None),
             answer_by: Cell::new(None),
             stream_by: Cell::new(None),
             expired: Cell::new(None),
             left: Cell::new(None),
-            go_on: RefCell::default(),
+            interim: RefCell::default(),
         }
     }
 
@@ -234,32 +246,36 @@ impl Client {
         self.left.get()
     }
 
-    /// The endpoint has said `100 Continue`, with these headers.
-    pub fn go_on(&self, headers: HeaderMap) {
-        *self.go_on.borrow_mut() = Some(headers);
+    /// The endpoint has said this before its answer.
+    pub fn interim(&self, status: StatusCode, headers: HeaderMap) {
+        self.interim.borrow_mut().push((status, headers));
     }
 
-    /// What the endpoint has said with its `100 Continue`, once.
-    pub fn told_to_go_on(&self) -> Option<HeaderMap> {
-        self.go_on.take()
+    /// What the endpoint has said before its answer, once.
+    pub fn take_interim(&self) -> Vec<(StatusCode, HeaderMap)> {
+        self.interim.take()
     }
 
     /// A request begins.
     pub fn begin(&self, now: Instant, manager: &Manager, complete: bool) {
         self.busy.set(true);
         self.moved.set(now);
-        self.head_since.set(None);
+        let since = self.head_since.take().unwrap_or(now);
         self.idle.set(manager.idle_timeout);
         self.headers_within.set(manager.request_headers_timeout);
+        self.request_within.set(manager.request_timeout);
         self.stream_idle.set(manager.stream_idle_timeout);
+        self.try_idle.set(None);
         self.request_complete.set(complete);
+        self.handshake.set(false);
         self.request_end.set(complete.then_some(now));
         self.request_by
-            .set(manager.request_timeout.map(|within| now + within));
+            .set(manager.request_timeout.map(|within| since + within));
         self.answer_within.set(None);
         self.answer_by.set(None);
         self.stream_by.set(None);
         self.expired.set(None);
+        self.interim.borrow_mut().clear();
     }
 
     /// The whole exchange must have ended by then.
@@ -275,13 +291,25 @@ impl Client {
         stream_idle: Option<Duration>,
     ) {
         self.moved.set(now);
-        if stream_idle.is_some() {
-            self.stream_idle.set(stream_idle);
+        if let Some(idle) = stream_idle {
+            // Zero: the manager's bound does not hold, either.
+            self.stream_idle.set((!idle.is_zero()).then_some(idle));
         }
         self.answer_within.set(within);
-        if self.request_complete.get() {
+        if self.request_complete.get() || self.handshake.get() {
             self.answer_by.set(within.map(|within| now + within));
         }
+    }
+
+    /// The answer has begun: from now on its attempt has failed if nothing moves for so long.
+    pub fn expect_motion(&self, now: Instant, within: Duration) {
+        self.moved.set(now);
+        self.try_idle.set(Some(within));
+    }
+
+    /// From now on the connection may be idle.
+    pub fn may_idle(&self) {
+        self.idle.set(None);
     }
 
     /// Bytes of a body moved.
@@ -289,10 +317,20 @@ impl Client {
         self.moved.set(now);
     }
 
-    /// The request has no end of its own: it is an upgrade.
-    pub fn request_goes_on(&self) {
+    /// The request has no end of its own: it is an upgrade. That to a `websocket` must be answered in time.
+    pub fn request_goes_on(&self, websocket: bool) {
         self.request_complete.set(false);
+        self.handshake.set(websocket);
         self.request_end.set(None);
+    }
+
+    /// Whether the request asks for a websocket and nothing was answered. From now on it has been.
+    pub fn end_handshake(&self) -> bool {
+        let asked = self.handshake.take();
+        if asked {
+            self.answer_by.set(None);
+        }
+        asked
     }
 
     /// The request has come in full.
@@ -361,7 +399,10 @@ impl Client {
         Some(match self.expired.get()? {
             Expired::Answer => Error::Timeout,
             Expired::Request => Error::RequestTimeout,
-            Expired::Duration => Error::MaxDuration,
+            Expired::Duration => Error::MaxDuration {
+                request_complete: self.request_complete.get(),
+            },
+            Expired::Try => Error::PerTryTimeout { idle: true },
             Expired::Stream => Error::StreamIdle {
                 request_complete: self.request_complete.get(),
             },
@@ -387,13 +428,19 @@ impl Client {
                 .request_by
                 .get()
                 .filter(|_| !self.request_complete.get());
-            let stream = self.stream_idle.get().map(|idle| self.moved.get() + idle);
+            let silent = earlier(self.stream_idle.get(), self.try_idle.get());
+            let stream = silent.map(|idle| self.moved.get() + idle);
             let bounds = earlier(self.answer_by.get(), self.stream_by.get());
             return earlier(earlier(request, stream), bounds);
         }
         let idle = self.idle.get().map(|idle| self.moved.get() + idle);
-        let Some(within) = self.headers_within.get() else {
-            return idle;
+        let within = self.headers_within.get();
+        let within = match (within, self.request_within.get()) {
+            (Some(head), Some(request)) => head.min(request),
+            (head, request) => match head.or(request) {
+                Some(within) => within,
+                None => return idle,
+            },
         };
         if self.traffic.read() == self.read.get() {
             return idle;
@@ -409,9 +456,14 @@ impl Client {
         let silent =
             |limit: Option<Duration>| limit.is_some_and(|limit| self.moved.get() + limit <= now);
         if !self.busy.get() {
-            let head = self.headers_within.get().zip(self.head_since.get());
-            if past(head.map(|(within, since)| since + within)) {
-                return Verdict::HeadTimeout;
+            if let Some(since) = self.head_since.get() {
+                let from = |within: Option<Duration>| within.map(|within| since + within);
+                if past(from(self.headers_within.get())) {
+                    return Verdict::HeadTimeout;
+                }
+                if past(from(self.request_within.get())) {
+                    return Verdict::RequestTimeout;
+                }
             }
             return if silent(self.idle.get()) {
                 Verdict::Idle
@@ -425,6 +477,8 @@ impl Client {
             Some(Expired::Request)
         } else if past(self.stream_by.get()) {
             Some(Expired::Duration)
+        } else if silent(self.try_idle.get()) {
+            Some(Expired::Try)
         } else if silent(self.stream_idle.get()) {
             Some(Expired::Stream)
         } else {
@@ -437,12 +491,14 @@ impl Client {
             self.request_by.set(None);
             self.stream_by.set(None);
             self.stream_idle.set(None);
+            self.try_idle.set(None);
         }
         Verdict::GoOn
     }
 }
 
-fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
+/// The earlier, or the shorter, of what there is.
+pub(super) fn earlier<T: Ord>(a: Option<T>, b: Option<T>) -> Option<T> {
     match (a, b) {
         (Some(a), Some(b)) => Some(a.min(b)),
         (a, b) => a.or(b),

@@ -45,6 +45,9 @@ pub(super) const EXPECTED_TIMEOUT: HeaderName =
 /// `x-envoy-attempt-count`.
 pub(super) const ATTEMPT_COUNT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
 
+/// As Envoy: by this header of an answer an endpoint takes itself out until its health checks succeed.
+const FAILS_CHECK: HeaderName = HeaderName::from_static("x-envoy-immediate-health-check-fail");
+
 /// The head of an answer, and the connection that its body comes from.
 #[derive(Debug)]
 pub struct Answer {
@@ -212,7 +215,8 @@ fn asked_name(cluster: &Cluster<Upload>, head: &request::Parts, log: &Log) -> Op
     let header = cluster.settings().tls.as_ref()?.sni_header()?;
     let value = match *header {
         header::HOST => log.authority.as_ref(),
-        _ => head.headers.get(header),
+        // As Envoy: where that is not there, the host is it after all.
+        _ => head.headers.get(header).or(log.authority.as_ref()),
     };
     let host = Authority::from_str(value?.to_str().ok()?).ok()?;
     let host = host.host();
@@ -338,13 +342,19 @@ impl Sender<'_> {
             if let Some(outcome) = outcome(result, log.grpc) {
                 pool.report(outcome, took);
             }
+            if !self.cluster.settings().health.is_empty()
+                && let Ok(Got::Upstream(answer)) = result
+                && answer.response.headers().contains_key(FAILS_CHECK)
+            {
+                pool.fail_check();
+            }
         }
         match result {
             Ok(got) => metrics.answered(got.status().as_u16()),
             Err(failure) => match failure.error {
                 Error::Timeout => metrics.timeouts.inc(),
                 Error::PerTryTimeout { .. } => metrics.per_try_timeouts.inc(),
-                Error::Terminated | Error::Protocol | Error::Reset { .. } => {
+                Error::Terminated | Error::Protocol | Error::ConnectReset | Error::Reset { .. } => {
                     metrics.resets.inc();
                 }
                 _ => {}
@@ -395,9 +405,11 @@ fn outcome(result: &Result<Got, Failure>, is_call: bool) -> Option<Outcome> {
         }
         Ok(Got::Injected(_)) => None,
         Err(failure) => match failure.error {
-            Error::Connect(_) | Error::Terminated | Error::Protocol | Error::Reset { .. } => {
-                Some(Outcome::Failed)
-            }
+            Error::Connect(_)
+            | Error::Terminated
+            | Error::Protocol
+            | Error::ConnectReset
+            | Error::Reset { .. } => Some(Outcome::Failed),
             Error::ConnectTimeout | Error::Timeout | Error::PerTryTimeout { .. } => {
                 Some(Outcome::Timeout)
             }

@@ -14,13 +14,14 @@ use tokio::{
     time::Instant,
 };
 
-use super::client::Client;
+use super::{client::Client, reply};
 use crate::{
     net::{
         h2::{self, Reason, Violation, server},
         io::{Spoken, Traffic},
         timer::Alarm,
     },
+    observe::Flags,
     policy::protocol::Http2,
     snapshot::Manager,
 };
@@ -66,6 +67,9 @@ pub(super) struct Connection {
     unsent: Cell<usize>,
     max_streams: usize,
     headers_within: Option<Duration>,
+    /// It takes no more requests than so many, and none from then on.
+    max_requests: u64,
+    last: Option<Instant>,
     /// Since when a header section is on its way.
     head_since: Cell<Option<Instant>>,
     /// Requests so far, and those that were reset within [`EARLY`].
@@ -88,8 +92,11 @@ struct Streams {
 pub struct Settings {
     http2: Http2,
     max_headers: usize,
+    max_fields: usize,
     idle: Option<Duration>,
     headers_within: Option<Duration>,
+    max_requests: u64,
+    max_age: Option<Duration>,
 }
 
 impl Settings {
@@ -98,8 +105,11 @@ impl Settings {
         Self {
             http2: manager.http2.clone(),
             max_headers: manager.max_request_headers,
+            max_fields: manager.http1.max_headers as usize,
             idle: manager.idle_timeout,
             headers_within: manager.request_headers_timeout,
+            max_requests: manager.http1.max_requests.unwrap_or(u64::MAX),
+            max_age: manager.http1.max_age,
         }
     }
 }
@@ -122,12 +132,15 @@ where
         unsent: Cell::new(0),
         max_streams: settings.http2.max_streams as usize,
         headers_within: settings.headers_within,
+        max_requests: settings.max_requests,
+        last: settings.max_age.map(|age| Instant::now() + age),
         head_since: Cell::new(None),
         begun: Cell::new(0),
         reset_early: Cell::new(0),
         cut: Cell::new(false),
     });
-    let mut http2 = server::Connection::new(stream, &settings.http2, settings.max_headers);
+    let (max_headers, max_fields) = (settings.max_headers, settings.max_fields);
+    let mut http2 = server::Connection::new(stream, &settings.http2, max_headers, max_fields);
     let ended = connection.drive(&mut http2).await;
     connection.count(&http2);
     if ended == Ended::Left {
@@ -155,13 +168,17 @@ impl Connection {
         poll_fn(|cx| {
             self.client.remember(cx.waker());
             let idle = alarm.is_off() && self.ring();
-            if idle || self.client.is_leaving() || self.leaves_by.get().is_some() {
+            if idle || self.is_last() || self.client.is_leaving() || self.leaves_by.get().is_some()
+            {
                 if !http2.has_begun() {
                     return Poll::Ready(Ended::Over);
                 }
                 self.leave(http2, idle);
             }
             let mut ended = self.accept(http2, cx);
+            if self.leaves_by.get().is_none() && self.is_last() {
+                self.leave(http2, false);
+            }
             self.count(http2);
             if ended.is_pending()
                 && let Some(reason) = self.judge(http2)
@@ -176,6 +193,12 @@ impl Connection {
             ended
         })
         .await
+    }
+
+    /// It takes no more requests than those that have begun.
+    fn is_last(&self) -> bool {
+        self.begun.get() >= self.max_requests
+            || self.last.is_some_and(|last| Instant::now() >= last)
     }
 
     /// Says good-bye; once it is not answered in time, that is the end.
@@ -308,6 +331,23 @@ impl Connection {
         metrics.refused.add(counts.refused);
         metrics.messaging_errors.add(counts.malformed);
         metrics.header_overflows.add(counts.too_large);
+        for (count, flags, details) in [
+            (counts.heads_too_many, Flags::DR, "http2.too_many_headers"),
+            (
+                counts.heads_too_large,
+                Flags::DR,
+                "http2.header_list_size_too_large",
+            ),
+            (
+                counts.heads_malformed,
+                Flags::DPE,
+                "http2.violation.of.messaging.rule",
+            ),
+        ] {
+            for _ in 0..count {
+                reply::unheard(&self.client, flags, details);
+            }
+        }
     }
 
     /// The client has reset a request that began then.
@@ -373,7 +413,8 @@ impl Connection {
             let places = streams.places.iter().flatten();
             places.filter_map(|client| client.next_deadline()).min()
         };
-        let next = [next, self.head_ends()].into_iter().flatten().min();
+        let last = self.last.filter(|_| self.leaves_by.get().is_none());
+        let next = [next, self.head_ends(), last].into_iter().flatten().min();
         // A later deadline waits for the alarm to ring: setting it for each request would cost more than the ringing.
         if let Some(next) = next
             && self.rings.get().is_none_or(|rings| next < rings)

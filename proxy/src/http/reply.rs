@@ -5,7 +5,7 @@ use std::{borrow::Cow, rc::Rc};
 
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header, request,
+    HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version, header, request,
     uri::PathAndQuery,
 };
 use tokio::time::Instant;
@@ -70,12 +70,23 @@ pub fn upstream(
     log.arrived = Some(arrived);
     log.details = Cow::Borrowed("via_upstream");
     let (mut head, body) = response.into_parts();
-    let protocol = if head.status == StatusCode::SWITCHING_PROTOCOLS {
+    // As Envoy: of what does not switch, the client gets no body, unless it is an error.
+    let switches = head.status == StatusCode::SWITCHING_PROTOCOLS;
+    let fails = log.client.end_handshake() && !switches && head.status.as_u16() < 400;
+    let protocol = if switches {
         head.headers.remove(header::UPGRADE)
     } else {
         None
     };
     normalize::strip_answer(&mut head.headers);
+    if head.status == StatusCode::NO_CONTENT {
+        head.headers.remove(header::CONTENT_LENGTH);
+    }
+    if fails {
+        log.details = Cow::Borrowed("websocket_handshake_unsuccessful");
+        head.headers.remove(header::CONTENT_TYPE);
+        head.headers.remove(header::CONTENT_LENGTH);
+    }
     if let Some(protocol) = protocol {
         head.headers.insert(header::UPGRADE, protocol);
         head.headers
@@ -100,7 +111,14 @@ pub fn upstream(
     filters::answer(&mut log, &mut head.headers);
     sign(&mut head.headers, &log);
     log.keep_answer(&head.headers);
-    let mut response = Response::new(Download::upstream(body, log, lease, primaries));
+    let mut response = Response::new(if fails {
+        for primary in primaries {
+            primary.failed();
+        }
+        Download::local(Bytes::new(), log)
+    } else {
+        Download::upstream(body, log, lease, primaries)
+    });
     *response.status_mut() = head.status;
     *response.headers_mut() = head.headers;
     *response.extensions_mut() = head.extensions;
@@ -234,6 +252,7 @@ pub fn error(mut log: Box<Log>, error: &Error) -> Response<Download> {
         Error::NoRoute => log.client.metrics.no_route.inc(),
         Error::BadBody => log.client.metrics.protocol_errors.inc(),
         Error::RequestTimeout => log.client.metrics.request_timeouts.inc(),
+        Error::MaxDuration { .. } => log.grpc_status = Some(grpc::DEADLINE_EXCEEDED),
         Error::StreamIdle { .. } => log.client.metrics.stream_idle_timeouts.inc(),
         _ => {}
     }
@@ -265,6 +284,17 @@ pub fn refused(client: &Rc<Client>, why: &Error) -> Response<Download> {
     let (local, http) = client.local();
     let log = Log::open(Rc::clone(client), local, http, Method::default(), None, now);
     error(log, why)
+}
+
+/// A request of HTTP/2 that did not come so far as to be answered. There is a record of it all the same.
+pub fn unheard(client: &Rc<Client>, flags: Flags, details: &'static str) {
+    let now = Instant::now();
+    let (local, http) = client.local();
+    let mut log = Log::open(Rc::clone(client), local, http, Method::default(), None, now);
+    log.version = Version::HTTP_2;
+    log.flags.set(flags);
+    log.details = Cow::Borrowed(details);
+    log.finish(false, now);
 }
 
 fn plain(log: Box<Log>, status: StatusCode, body: Bytes) -> Response<Download> {
@@ -436,6 +466,12 @@ impl Local {
                 Flags::UR,
                 "upstream_reset_before_response_started{remote_refused_stream_reset}",
             ),
+            Error::ConnectReset => (
+                503,
+                "upstream connect error or disconnect/reset before headers. reset reason: remote error with CONNECT request",
+                Flags::UR,
+                "upstream_reset_before_response_started{remote_error_with_CONNECT_request}",
+            ),
             Error::Timeout => (
                 504,
                 "upstream request timeout",
@@ -452,8 +488,8 @@ impl Local {
                     "upstream_per_try_timeout"
                 },
             ),
-            Error::MaxDuration => (
-                504,
+            Error::MaxDuration { request_complete } => (
+                if *request_complete { 504 } else { 408 },
                 "downstream duration timeout",
                 Flags::default(),
                 "max_duration_timeout",
@@ -464,7 +500,12 @@ impl Local {
                 Flags::SI,
                 "stream_idle_timeout",
             ),
-            Error::RequestTimeout => (408, "request timeout", Flags::DT, "request_overall_timeout"),
+            Error::RequestTimeout => (
+                408,
+                "request timeout",
+                Flags::default(),
+                "request_overall_timeout",
+            ),
             Error::ClientLeft => (400, "", Flags::DC, "downstream_remote_disconnect"),
             Error::NoPath => (404, "", Flags::default(), "absolute_path_rejected"),
             Error::MissingHost => (400, "", Flags::default(), "missing_host_header"),
@@ -506,7 +547,14 @@ impl Local {
             body: Cow::Borrowed(body),
             flags,
             details: Cow::Borrowed(details),
-            close: error.side() == error::Side::Downstream,
+            // What has come in full leaves nothing behind.
+            close: error.side() == error::Side::Downstream
+                && !matches!(
+                    error,
+                    Error::StreamIdle {
+                        request_complete: true
+                    }
+                ),
         }
     }
 

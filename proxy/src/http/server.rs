@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use super::{
     body::Download,
-    client::{Client, Verdict},
+    client::{Client, Verdict, earlier},
     core::{Core, Local},
     date,
     h2::{self, Preface},
@@ -98,6 +98,7 @@ async fn serve_http1(client: Rc<Client>, stream: Stream, limits: Limits, life: L
         limits,
         life,
         served: Cell::new(0),
+        drained: Cell::new(None),
         alarm: RefCell::new(client.core.timer.alarm()),
         conn: Rc::new(Conn::new(stream)),
         client,
@@ -113,6 +114,8 @@ struct Connection {
     limits: Limits,
     life: Life,
     served: Cell<u64>,
+    /// It was idle for too long: when it ends, if no request comes.
+    drained: Cell<Option<Instant>>,
 }
 
 /// How long a connection may serve, and how it ends.
@@ -123,6 +126,7 @@ struct Life {
     last: Option<Instant>,
     /// Then it ends, if it has no request.
     end: Option<Instant>,
+    drain: Duration,
     delayed_close: Duration,
     pass_continue: bool,
 }
@@ -134,6 +138,7 @@ impl Life {
             requests: http1.max_requests.unwrap_or(u64::MAX),
             last,
             end: last.map(|last| last + http1.drain),
+            drain: http1.drain,
             delayed_close: http1.delayed_close,
             pass_continue: http1.pass_continue,
         }
@@ -201,8 +206,16 @@ impl Connection {
                             self.client.metrics.request_timeouts.inc();
                             Some(Err(Error::HeadTimeout))
                         }
+                        Verdict::RequestTimeout => Some(Err(Error::RequestTimeout)),
                         Verdict::Idle => {
                             self.client.metrics.idle_timeouts.inc();
+                            if self.served.get() > 0 && !self.life.drain.is_zero() {
+                                // As Envoy: a request that comes now is still answered, as the last one.
+                                self.client.may_idle();
+                                self.drained.set(Some(Instant::now() + self.life.drain));
+                                self.set_alarm(cx);
+                                return Poll::Pending;
+                            }
                             None
                         }
                     }
@@ -260,7 +273,7 @@ impl Connection {
             self.watch(cx);
             let polled = future.as_mut().poll(cx);
             if self.life.pass_continue {
-                self.pass_continue(cx);
+                self.pass_interim(cx);
             }
             if let Poll::Ready(output) = polled {
                 return Poll::Ready(Some(output));
@@ -274,27 +287,30 @@ impl Connection {
         .await
     }
 
-    /// Tells the client that the endpoint wants the body.
-    fn pass_continue(&self, cx: &mut Context<'_>) {
-        let Some(mut headers) = self.client.told_to_go_on() else {
+    /// Tells the client what the endpoint has said before its answer, such as that it wants the body.
+    fn pass_interim(&self, cx: &mut Context<'_>) {
+        let interim = self.client.take_interim();
+        if interim.is_empty() {
             return;
-        };
-        normalize::strip_answer(&mut headers);
-        self.conn.with_out(|out| {
-            let mut head = encode::Head::new(out.head(), self.limits.names, None);
-            head.status(Version::HTTP_11, StatusCode::CONTINUE);
-            for (name, value) in &headers {
-                head.row(name.as_str(), value.as_bytes());
-            }
-            head.end();
-        });
+        }
+        for (status, mut headers) in interim {
+            normalize::strip_answer(&mut headers);
+            self.conn.with_out(|out| {
+                let mut head = encode::Head::new(out.head(), self.limits.names, None);
+                head.status(Version::HTTP_11, status);
+                for (name, value) in &headers {
+                    head.row(name.as_str(), value.as_bytes());
+                }
+                head.end();
+            });
+        }
         // A connection that is broken is found out by who polls next.
         let _ = self.conn.poll_flush(cx);
     }
 
     /// Answers what is no request.
     async fn refuse(&self, error: &Error) -> After {
-        if !matches!(error, Error::HeadTimeout) {
+        if !matches!(error, Error::HeadTimeout | Error::RequestTimeout) {
             self.client.metrics.protocol_errors.inc();
         }
         let response = reply::refused(&self.client, error);
@@ -351,7 +367,8 @@ impl Connection {
         last: bool,
     ) -> Poll<After> {
         loop {
-            let mut ended = *encoder == Encoder::Nothing || body.is_end_stream();
+            let unheard = *encoder == Encoder::Nothing && body.is_local();
+            let mut ended = unheard || body.is_end_stream();
             if ended && self.end(encoder, None).is_err() {
                 return Poll::Ready(After::Abort);
             }
@@ -456,7 +473,8 @@ impl Connection {
     }
 
     fn set_alarm(&self, cx: &mut Context<'_>) {
-        let at = match (self.client.next_deadline(), self.life.end) {
+        let end = earlier(self.life.end, self.drained.get());
+        let at = match (self.client.next_deadline(), end) {
             (Some(at), Some(end)) => Some(at.min(end)),
             (at, end) => at.or(end),
         };
@@ -468,12 +486,14 @@ impl Connection {
     /// The answer is the connection's last.
     fn is_last(&self) -> bool {
         self.served.get() >= self.life.requests
+            || self.drained.get().is_some()
             || self.life.last.is_some_and(|last| Instant::now() >= last)
     }
 
     /// No request may begin on it any more.
     fn is_over(&self) -> bool {
-        self.client.is_closing() || self.life.end.is_some_and(|end| Instant::now() >= end)
+        let end = earlier(self.life.end, self.drained.get());
+        self.client.is_closing() || end.is_some_and(|end| Instant::now() >= end)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use http::HeaderMap;
 
+pub mod deadline;
 pub mod web;
 
 /// A gRPC status code.
@@ -9,6 +10,8 @@ pub type Status = u32;
 
 /// `UNKNOWN`.
 pub const UNKNOWN: Status = 2;
+/// `DEADLINE_EXCEEDED`.
+pub const DEADLINE_EXCEEDED: Status = 4;
 
 /// The content type is gRPC's: `application/grpc`, or that with a message format, `application/grpc+proto`.
 pub fn is_call(content_type: &[u8]) -> bool {

@@ -163,6 +163,14 @@ impl Tally {
         }
     }
 
+    /// Of an endpoint that was found unhealthy before.
+    pub fn unhealthy() -> Self {
+        Self {
+            first: false,
+            ..Self::default()
+        }
+    }
+
     /// It is held to be well.
     pub fn is_healthy(&self) -> bool {
         self.healthy

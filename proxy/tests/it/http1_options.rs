@@ -217,7 +217,7 @@ fn an_endpoint_is_asked_whether_it_wants_the_body_where_that_is_asked_for() {
                 wire.send("HTTP/1.1 417 No\r\ncontent-length: 0\r\n\r\n");
                 return;
             }
-            wire.send("HTTP/1.1 103 Early Hints\r\nlink: a\r\n\r\nHTTP/1.1 100 Continue\r\nx-up: 1\r\n\r\n");
+            wire.send("HTTP/1.1 199 X\r\n\r\nHTTP/1.1 100 Continue\r\nx-up: 1\r\n\r\n");
             let body = wire.exactly(5);
             assert_eq!(body, b"hello");
             wire.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");

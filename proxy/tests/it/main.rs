@@ -9,6 +9,7 @@
 mod access_log;
 mod admin;
 mod app;
+mod bounds;
 mod chains;
 mod chosen;
 mod cli;

@@ -99,8 +99,6 @@ pub(super) struct Slot {
     connection: Rc<Connection>,
     /// Since when the connection was there; `None`: it was made for this request.
     pub(super) idle_since: Option<Instant>,
-    /// Other requests are under way on it.
-    pub(super) shared: bool,
     upload: Option<AbortHandle>,
 }
 
@@ -317,13 +315,11 @@ async fn keep_alive(mut pings: Pings, keepalive: Keepalive, metrics: Arc<Upstrea
 
 impl Slot {
     fn on(connection: &Rc<Connection>, idle_since: Option<Instant>) -> Self {
-        let shared = connection.active.get() > 0;
         connection.active.set(connection.active.get() + 1);
         connection.served.set(connection.served.get() + 1);
         Self {
             connection: Rc::clone(connection),
             idle_since,
-            shared,
             upload: None,
         }
     }

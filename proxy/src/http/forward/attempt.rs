@@ -8,12 +8,12 @@ use std::{
     time::Duration,
 };
 
-use http::{Method, StatusCode};
+use http::StatusCode;
 use tokio::time::Instant;
 
 use super::{Answer, Got, Sender};
 use crate::{
-    cluster::pool::{Failed, Lease, Pool},
+    cluster::pool::{Failed, Pool},
     error::Error,
     http::{
         body::Upload,
@@ -24,10 +24,6 @@ use crate::{
     policy::fault::abort::End,
 };
 
-/// A connection that was idle for longer may have been closed by the server in this very moment. Under load connections
-/// are never idle that long, so that the copy of the request that is kept for this case costs nothing there.
-const STALE_AFTER: Duration = Duration::from_millis(100);
-
 /// What an attempt tells while it is under way: it may be dropped before its end.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
@@ -37,6 +33,8 @@ pub(super) struct Progress {
     pub(super) connected: Cell<Option<Instant>>,
     /// The connection that it had first was closed while idle, after this long.
     pub(super) stale: Cell<Option<Duration>>,
+    /// It has said something before its answer.
+    pub(super) interim: Cell<bool>,
 }
 
 /// Why there is no answer.
@@ -116,9 +114,16 @@ async fn exchange(
             let lease = made.and_then(|made| made).map_err(Failure::unsent)?;
             (lease, Instant::now())
         };
-        let spare = spare(&request, &lease, start);
         progress.connected.set(Some(connected));
-        let go_on = |headers| client.go_on(headers);
+        // As Envoy: the first of those that it knows is the client's; and whoever waits for `100 Continue` gets it.
+        let go_on = |status: StatusCode, headers| {
+            if matches!(status.as_u16(), 100 | 102..=104) {
+                let first = !progress.interim.replace(true);
+                if first || status == StatusCode::CONTINUE {
+                    client.interim(status, headers);
+                }
+            }
+        };
         let sent = lease.exchange(request, Some(&go_on));
         let sent = client.in_time_pinned(pin!(sent)).await;
         let Failed { error, unsent } = match sent {
@@ -135,8 +140,8 @@ async fn exchange(
             Ok(Err(failed)) => failed,
         };
         let was_unsent = unsent.is_some();
-        // Safe to send again: nothing of it was written, or it changes nothing and the connection was stale.
-        match unsent.or(spare) {
+        match unsent {
+            // Nothing of it was written to a connection that was closed while idle.
             Some(again) if lease.idle_since().is_some() => {
                 progress.stale.set(Some(start.elapsed()));
                 progress.connected.set(None);
@@ -168,23 +173,6 @@ impl Failure {
             unsent: false,
         }
     }
-}
-
-/// The request once more, where it may be needed: no body, no effect, and a connection that was idle for long.
-fn spare(request: &Onward<Upload>, lease: &Lease<Upload>, now: Instant) -> Option<Onward<Upload>> {
-    let stale = now.saturating_duration_since(lease.idle_since()?) > STALE_AFTER;
-    let stale = stale && !lease.is_shared();
-    let harmless = matches!(
-        request.head.method,
-        Method::GET | Method::HEAD | Method::OPTIONS
-    ) && matches!(request.body, Upload::Empty);
-    (stale && harmless).then(|| {
-        let mut spare = Onward::new(Upload::Empty);
-        spare.head.method.clone_from(&request.head.method);
-        spare.head.uri.clone_from(&request.head.uri);
-        spare.head.headers.clone_from(&request.head.headers);
-        spare
-    })
 }
 
 /// An attempt for the records.

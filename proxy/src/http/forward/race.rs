@@ -107,10 +107,20 @@ impl<'a> Race<'a> {
                 Event::Ended(index, result) => {
                     let flight = self.flights.swap_remove(index);
                     if let Some(result) = self.ended(flight, result) {
+                        self.begun(&result);
                         return result;
                     }
                 }
             }
+        }
+    }
+
+    /// An attempt that may not be idle is held to that as long as its answer lasts.
+    fn begun(&self, result: &Result<Got, Error>) {
+        if let Some(idle) = self.sender.times.per_try_idle
+            && let Ok(Got::Upstream(answer)) = result
+        {
+            self.sender.client.expect_motion(answer.arrived, idle);
         }
     }
 
@@ -230,6 +240,10 @@ impl<'a> Race<'a> {
         // Its body is no longer read by it.
         drop(exchange);
         self.sender.settle(&progress, start, &result, self.log);
+        if progress.interim.get() {
+            // As Envoy: what the client may have been told of the answer is its.
+            self.retries = None;
+        }
         let none = HeaderMap::new();
         let outcome = match &result {
             Ok(Got::Upstream(answer)) => Some(Outcome::Answer(
@@ -242,11 +256,13 @@ impl<'a> Race<'a> {
         let again = match (outcome, &mut self.retries) {
             (Some(outcome), Some(retries)) if self.body.as_ref().is_none_or(Replay::is_whole) => {
                 let verdict = if late {
+                    // It was tried again when its time was over: that is no limit which it meets here.
                     retries.would(outcome)
                 } else {
                     retries.verdict(outcome)
                 };
-                self.follow(verdict, outcome) || (verdict != Verdict::Stands && !self.is_last())
+                let comes = !late && self.follow(verdict, outcome);
+                comes || (verdict != Verdict::Stands && !self.is_last())
             }
             // One of several that run beside one another may fail.
             (_, Some(_)) if result.is_err() => !self.is_last(),
@@ -329,6 +345,9 @@ impl Flight<'_> {
         let Some(idle) = sender.times.per_try_idle else {
             return Poll::Pending;
         };
+        if !sender.client.is_request_complete() {
+            return Poll::Pending;
+        }
         let until = |moved: Instant| connected.max(moved) + idle;
         let alarm = self
             .idle_alarm
@@ -352,7 +371,9 @@ impl Failure {
             Error::PerTryTimeout { .. } => Reset::TimedOut,
             Error::Terminated | Error::Protocol if self.unsent => Reset::Unsent,
             Error::Reset { refused: true } => Reset::Refused,
-            Error::Terminated | Error::Protocol | Error::Reset { .. } => Reset::Broken,
+            Error::Terminated | Error::Protocol | Error::ConnectReset | Error::Reset { .. } => {
+                Reset::Broken
+            }
             _ => return None,
         })
     }

@@ -130,13 +130,12 @@ impl Conn {
     }
 
     /// Sends a request; the head of its answer, and the body as it comes. Interim answers are skipped, but `go_on` is told of
-    /// `100 Continue`. When the answer comes
-    /// before the request's end, polling its body sends the rest. Dropping the future, or the body before its end, breaks
+    /// them. When the answer comes before the request's end, polling its body sends the rest. Dropping the future, or the body before its end, breaks
     /// the connection.
     pub async fn exchange<B>(
         self: &Rc<Self>,
         request: Onward<B>,
-        go_on: Option<&dyn Fn(HeaderMap)>,
+        go_on: Option<&dyn Fn(StatusCode, HeaderMap)>,
     ) -> Result<Response<Incoming>, Failed<B>>
     where
         B: Body<Data = Bytes, Error = Error> + Unpin + 'static,
@@ -303,7 +302,7 @@ impl Inner {
         cx: &mut Context<'_>,
         bodiless: bool,
         sends: Sends<'_, B>,
-        go_on: Option<&dyn Fn(HeaderMap)>,
+        go_on: Option<&dyn Fn(StatusCode, HeaderMap)>,
     ) -> Poll<Result<head::AnswerHead, Error>>
     where
         B: Body<Data = Bytes, Error = Error> + Unpin,
@@ -323,10 +322,8 @@ impl Inner {
                 let head = head::answer(&mut self.inbox.bytes, &self.limits, bodiless);
                 match head.map_err(|_| Error::Protocol)? {
                     Some(head) if is_interim(head.parts.status) => {
-                        if let Some(go_on) = go_on
-                            && head.parts.status == StatusCode::CONTINUE
-                        {
-                            go_on(head.parts.headers);
+                        if let Some(go_on) = go_on {
+                            go_on(head.parts.status, head.parts.headers);
                         }
                         continue;
                     }

@@ -57,6 +57,7 @@ where
     let role = Role {
         server: false,
         max_headers,
+        max_fields: usize::MAX,
         max_streams: 0,
         extended: false,
         // An endpoint's malformed answer is no other request's concern.

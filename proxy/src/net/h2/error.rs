@@ -65,6 +65,8 @@ impl Error {
     /// What it means for a request that it ended an endpoint's answer to.
     pub fn of_upstream(self) -> error::Error {
         match self {
+            Self::Reset(Reason::PROTOCOL_ERROR, By::Peer) => error::Error::Protocol,
+            Self::Reset(Reason::CONNECT_ERROR, By::Peer) => error::Error::ConnectReset,
             Self::Reset(reason, By::Peer) => error::Error::Reset {
                 refused: reason == Reason::REFUSED_STREAM,
             },

@@ -29,6 +29,9 @@ pub(super) struct Section {
     length: usize,
     kept: usize,
     most: usize,
+    /// How many fields there are, and may be.
+    fields: usize,
+    most_fields: usize,
 }
 
 /// The message is none (RFC 9113 §8.1.1).
@@ -36,8 +39,8 @@ pub(super) struct Section {
 pub(super) struct Malformed;
 
 impl Section {
-    /// One whose headers and path are no more than so many bytes.
-    pub(super) fn new(most: usize) -> Self {
+    /// One whose headers and path are no more than so many bytes, and which has no more than so many fields.
+    pub(super) fn new(most: usize, most_fields: usize) -> Self {
         Self {
             headers: HeaderMap::new(),
             method: None,
@@ -51,18 +54,26 @@ impl Section {
             length: 0,
             kept: 0,
             most,
+            fields: 0,
+            most_fields,
         }
     }
 
     /// It is larger than it may be; what came since was not kept.
     pub(super) fn is_too_large(&self) -> bool {
-        self.length > self.most || self.kept > 2 * self.most
+        self.length > self.most || self.kept > 2 * self.most || self.has_too_many()
+    }
+
+    /// It has more fields than it may.
+    pub(super) fn has_too_many(&self) -> bool {
+        self.fields > self.most_fields
     }
 
     /// Takes the next field.
     pub(super) fn take(&mut self, field: Read<'_>) {
         let known = field.get();
         self.kept += known.length + OVERHEAD;
+        self.fields += 1;
         match known.name {
             Name::Header(_) | Name::Bad(_) => self.length += known.length,
             Name::Path => self.length += known.value.as_ref().map_or(0, HeaderValue::len),

@@ -50,6 +50,8 @@ pub(super) struct Role {
     pub(super) server: bool,
     /// Bytes that a header section has at most.
     pub(super) max_headers: usize,
+    /// Fields that it has at most.
+    pub(super) max_fields: usize,
     pub(super) max_streams: usize,
     /// An extended `CONNECT` is taken.
     pub(super) extended: bool,
@@ -147,6 +149,12 @@ pub struct Counts {
     pub malformed: u64,
     /// Header sections that are too large.
     pub too_large: u64,
+    /// Requests whose header sections have too many fields, are too large, or are none.
+    pub heads_too_many: u64,
+    /// See there.
+    pub heads_too_large: u64,
+    /// See there.
+    pub heads_malformed: u64,
 }
 
 /// A request that has begun.

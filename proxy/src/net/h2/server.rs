@@ -35,11 +35,13 @@ pub struct Request {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
-    /// One that has begun, or will, with HTTP/2's preface. The heads of requests are no more than so many bytes.
-    pub fn new(io: S, settings: &Http2, max_headers: usize) -> Self {
+    /// One that has begun, or will, with HTTP/2's preface. The heads of requests are no more than so many bytes, and have no
+    /// more than so many fields.
+    pub fn new(io: S, settings: &Http2, max_headers: usize, max_fields: usize) -> Self {
         let role = Role {
             server: true,
             max_headers,
+            max_fields,
             max_streams: settings.max_streams as usize,
             extended: settings.allow_connect,
             lenient: settings.stream_error,

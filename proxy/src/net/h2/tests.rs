@@ -38,7 +38,7 @@ impl Pair {
         Self {
             requests,
             client,
-            server: Served::new(far, settings, 60 << 10),
+            server: Served::new(far, settings, 60 << 10, 100),
             come: Vec::new(),
             ended: None,
         }
@@ -249,7 +249,7 @@ fn whoever_drops_a_request_resets_it() {
 /// Lets a server take the bytes, and answer what it takes; it must not fail otherwise than by telling why.
 async fn attack(bytes: &[u8]) {
     let (mut near, far) = duplex(1 << 20);
-    let mut server = Served::new(far, &Http2::default(), 60 << 10);
+    let mut server = Served::new(far, &Http2::default(), 60 << 10, 100);
     near.write_all(bytes).await.unwrap();
     let mut cx = Context::from_waker(Waker::noop());
     let mut requests = Vec::new();

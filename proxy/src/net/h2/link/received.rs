@@ -188,7 +188,7 @@ impl State {
 
     /// A header section has come in full. It is read whatever becomes of it: the table is every section's.
     fn section_came(&mut self, id: u32, ends: bool, block: &[u8]) -> Result<Option<New>, Error> {
-        let mut section = Section::new(self.role.max_headers);
+        let mut section = Section::new(self.role.max_headers, self.role.max_fields);
         self.decoder
             .decode(block, |field| section.take(field))
             .map_err(|_| Error::GoAway(Reason::COMPRESSION_ERROR, By::Us))?;
@@ -230,6 +230,11 @@ impl State {
     fn request(&mut self, id: u32, ends: bool, section: Section) -> Result<Option<New>, Error> {
         if section.is_too_large() {
             self.counts.too_large += 1;
+            if section.has_too_many() {
+                self.counts.heads_too_many += 1;
+            } else {
+                self.counts.heads_too_large += 1;
+            }
             self.reset_id(id, Reason::INTERNAL_ERROR);
             return Ok(None);
         }
@@ -246,6 +251,7 @@ impl State {
         else {
             self.counts.refused += 1;
             self.counts.malformed += 1;
+            self.counts.heads_malformed += 1;
             self.reset_id(id, Reason::PROTOCOL_ERROR);
             return if self.role.lenient {
                 Ok(None)
