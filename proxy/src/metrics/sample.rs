@@ -218,12 +218,15 @@ impl Named {
     fn labels(&self, class: Option<char>) -> String {
         let quoted = |name: &str| name.replace('\\', "\\\\").replace('"', "\\\"");
         let label = match self.name.split_once(WITHIN) {
-            Some((name, inner)) => format!(
-                "{INNER}=\"{}\",{}=\"{}\"",
-                quoted(inner),
-                self.label,
-                quoted(name)
-            ),
+            Some((name, inner)) => {
+                let mut labels = [
+                    format!("{}=\"{}\"", self.label, quoted(name)),
+                    format!("{INNER}=\"{}\"", quoted(inner)),
+                ];
+                // As Envoy has them.
+                labels.sort_unstable();
+                labels.join(",")
+            }
             None => format!("{}=\"{}\"", self.label, quoted(&self.name)),
         };
         match class {

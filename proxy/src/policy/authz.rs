@@ -3,7 +3,7 @@
 
 use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 
-use http::{HeaderName, Method, StatusCode, Uri, header, request};
+use http::{HeaderName, Method, StatusCode, Uri, header, request, uri::PathAndQuery};
 
 use super::matcher::{Test, Text};
 use crate::unit::Share;
@@ -198,7 +198,7 @@ impl Compiled {
     /// The headers that the service is told, as Envoy names them; those of a name are one.
     fn told<'a>(&self, asked: &Asked<'a>) -> Vec<Told<'a>> {
         let head = asked.head;
-        let path = head.uri.path_and_query().map(|path| path.as_str());
+        let path = head.uri.path_and_query().map(PathAndQuery::as_str);
         let scheme = head.headers.get("x-forwarded-proto");
         let pseudo = [
             (
@@ -219,12 +219,6 @@ impl Compiled {
         let names = head.headers.keys().filter(|name| **name != header::HOST);
         for name in names.filter(|name| name.as_str() != PARTIAL_BODY && self.tells(name.as_str()))
         {
-            // Envoy's codec does so for cookies.
-            let comma = if *name == header::COOKIE {
-                b"; ".as_slice()
-            } else {
-                b","
-            };
             let mut values = head.headers.get_all(name).iter();
             let first = values
                 .next()
@@ -232,7 +226,7 @@ impl Compiled {
             let mut value = Cow::Borrowed(first);
             for more in values {
                 let value = value.to_mut();
-                value.extend_from_slice(comma);
+                value.push(b',');
                 value.extend_from_slice(more.as_bytes());
             }
             told.push((name.as_str(), value));
@@ -296,3 +290,6 @@ impl Target {
 fn method(value: &[u8]) -> Option<Method> {
     Method::from_bytes(value).ok()
 }
+
+#[cfg(test)]
+mod tests;

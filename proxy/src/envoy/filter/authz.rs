@@ -60,7 +60,7 @@ pub(super) fn convert(it: &ExtAuthz, path: &str, notes: &mut Notes) -> Option<Se
         (None, list) => list.as_ref().map(|list| (list, "allowed_headers")),
     };
     let body = it.with_request_body.as_ref();
-    let status = it.status_on_error.map_or(0, |status| status.code);
+    let status = status(it, path, notes);
     Some(Settings {
         stat_prefix: it.stat_prefix.clone(),
         cluster,
@@ -82,11 +82,7 @@ pub(super) fn convert(it: &ExtAuthz, path: &str, notes: &mut Notes) -> Option<Se
         } else {
             OnError::Refuse
         },
-        // As Envoy: what is no status is the usual one.
-        error_status: u16::try_from(status)
-            .ok()
-            .filter(|status| (200..600).contains(status))
-            .unwrap_or(FORBIDDEN),
+        error_status: status,
         body: body.and_then(|body| self::body(*body, &format!("{path}.with_request_body"), notes)),
         allowed: allowed.map(|(list, field)| names(list, &format!("{path}.{field}"), notes)),
         disallowed: it
@@ -97,6 +93,20 @@ pub(super) fn convert(it: &ExtAuthz, path: &str, notes: &mut Notes) -> Option<Se
             }),
         reroutes: it.clear_route_cache,
     })
+}
+
+/// What requests are refused with that nobody has decided on.
+fn status(it: &ExtAuthz, path: &str, notes: &mut Notes) -> u16 {
+    let Some(status) = it.status_on_error else {
+        return FORBIDDEN;
+    };
+    let code = u16::try_from(status.code).ok();
+    code.filter(|code| (200..600).contains(code))
+        .unwrap_or_else(|| {
+            let what = format!("the status {} must be from 200 to 599", status.code);
+            notes.invalid(format!("{path}.status_on_error.code"), what);
+            FORBIDDEN
+        })
 }
 
 #[expect(

@@ -1,6 +1,6 @@
 //! A request of our own to the service that is asked: by its cluster's endpoints and connections, within its time.
 
-use std::{collections::VecDeque, rc::Rc, time::Duration};
+use std::{cell::Cell, collections::VecDeque, rc::Rc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request};
@@ -80,11 +80,13 @@ pub(super) async fn make(
         metrics.answered(503);
         return None;
     };
+    // Its head has come, and is counted.
+    let begun = Cell::new(false);
     let request = Onward {
         head: Box::new(head),
         body,
     };
-    let exchange = exchange(&pool, request, metrics);
+    let exchange = exchange(&pool, request, metrics, &begun);
     let result = match authz.service.settings.timeout {
         Some(within) => timeout(within, exchange).await,
         None => Ok(exchange.await),
@@ -93,18 +95,21 @@ pub(super) async fn make(
     match result {
         Ok(Ok(answer)) => {
             let status = answer.status.as_u16();
-            metrics.answered(status);
             pool.report(Outcome::Status(status), took);
             Some(answer)
         }
         Ok(Err(error)) => {
             fail(&pool, &error, took);
-            metrics.answered(503);
+            if !begun.get() {
+                metrics.answered(503);
+            }
             None
         }
         Err(_) => {
             metrics.timeouts.inc();
-            metrics.answered(504);
+            if !begun.get() {
+                metrics.answered(504);
+            }
             pool.report(Outcome::Timeout, took);
             None
         }
@@ -137,6 +142,7 @@ async fn exchange(
     pool: &Rc<Pool<Upload>>,
     mut request: Onward<Upload>,
     metrics: &Upstream,
+    begun: &Cell<bool>,
 ) -> Result<Answer, Error> {
     loop {
         let mut lease = match pool.idle() {
@@ -144,7 +150,11 @@ async fn exchange(
             None => Box::pin(pool.connect()).await?,
         };
         match lease.exchange(request, None).await {
-            Ok(answer) => return read(answer, lease).await,
+            Ok(answer) => {
+                metrics.answered(answer.status().as_u16());
+                begun.set(true);
+                return read(answer, lease).await;
+            }
             Err(failed) => match failed.unsent {
                 // It was closed before anything was written.
                 Some(unsent) if lease.idle_since().is_some() => {
