@@ -6,6 +6,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+mod authz;
 mod block;
 mod codes;
 mod count;
@@ -15,6 +16,7 @@ mod rule;
 mod sample;
 mod upstream;
 
+pub use authz::{Authz, ClusterAuthz};
 pub use codes::Codes;
 pub use count::{Counter, Gauge, Histogram};
 pub use downstream::{Certificates, ConnectionLimit, Downstream, Listener, ListenerTls, Tcp};
@@ -39,6 +41,8 @@ pub struct Registry {
     mirroring: Family<Mirroring>,
     fault: Family<Fault>,
     rate_limit: Family<RateLimit>,
+    authz: Family<Authz>,
+    cluster_authz: Family<ClusterAuthz>,
     /// Counters, by name, as they were when they were reset.
     before: Mutex<BTreeMap<String, u64>>,
 }
@@ -109,6 +113,17 @@ impl Registry {
         self.rate_limit.add(name)
     }
 
+    /// A new block on an event loop for a filter that asks a service, of an HTTP connection manager; `inner` tells its
+    /// counts from those of others, if it is not empty.
+    pub fn authz(&self, name: &str, inner: &str) -> Arc<Authz> {
+        self.authz.add(&sample::within(name, inner))
+    }
+
+    /// The same, for what it has decided of a cluster's requests.
+    pub fn cluster_authz(&self, name: &str, inner: &str) -> Arc<ClusterAuthz> {
+        self.cluster_authz.add(&sample::within(name, inner))
+    }
+
     /// All of it in Prometheus' text format.
     pub fn prometheus(&self) -> String {
         self.prometheus_of(&Selection::default(), &[])
@@ -147,6 +162,8 @@ impl Registry {
         self.mirroring.samples(&mut samples);
         self.fault.samples(&mut samples);
         self.rate_limit.samples(&mut samples);
+        self.authz.samples(&mut samples);
+        self.cluster_authz.samples(&mut samples);
         samples
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod adaptive;
 pub mod admission;
+pub mod authz;
 pub mod balance;
 pub mod breaker;
 pub mod chain;

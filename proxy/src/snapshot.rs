@@ -12,6 +12,7 @@ use crate::{
     config::{Config, Problem},
 };
 
+pub mod authz;
 pub mod calls;
 mod compile;
 pub mod filters;

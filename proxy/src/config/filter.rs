@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    policy::{adaptive, admission, cors, headers::Mutation, jwt, query, rate_limit, rbac},
+    policy::{adaptive, admission, authz, cors, headers::Mutation, jwt, query, rate_limit, rbac},
     unit::{ByteSize, Share},
 };
 
@@ -24,6 +24,8 @@ pub enum Filter {
     Rbac(Arc<rbac::Settings>),
     /// Requests are refused that have no good token; a route may say which they need.
     Jwt(Arc<jwt::Settings>, jwt::Route),
+    /// Another service is asked whether requests may go on; a route may say what it is told.
+    Authz(Arc<authz::Settings>, Arc<authz::Route>),
     /// Headers are changed.
     Headers(Arc<Steps>),
     /// So many may be under way as go quickly.

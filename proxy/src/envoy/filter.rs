@@ -11,6 +11,7 @@ use envoy_types::pb::{
                 admission_control::v3::AdmissionControl,
                 buffer::v3::{Buffer, BufferPerRoute, buffer_per_route},
                 cors::v3::{Cors, CorsPolicy},
+                ext_authz::v3::{ExtAuthz, ExtAuthzPerRoute},
                 fault::v3::HttpFault,
                 grpc_web::v3::GrpcWeb,
                 header_mutation::v3::{HeaderMutation, HeaderMutationPerRoute, Mutations},
@@ -34,6 +35,7 @@ use super::{
 use crate::{
     config::{Fallback, Filter, Steps},
     policy::{
+        authz as asking,
         cors::Policy,
         fault::{Rule, Select},
         jwt as tokens, rbac as rbac_policy,
@@ -41,6 +43,7 @@ use crate::{
     unit::{ByteSize, Share},
 };
 
+mod authz;
 mod buffer;
 mod cors;
 mod fault;
@@ -86,6 +89,8 @@ pub(super) enum Settings {
     Rbac(Option<Arc<rbac_policy::Settings>>),
     /// `None`: a route's, whose filter has them.
     Jwt(Option<Arc<tokens::Settings>>, tokens::Route),
+    /// `None`: a route's, whose filter has them.
+    Authz(Option<Arc<asking::Settings>>, Arc<asking::Route>),
     /// A filter's own steps, and those of routes; the most specific come last if the filter says so.
     Headers {
         own: Arc<Steps>,
@@ -133,6 +138,14 @@ impl Settings {
         }
         if let Some(it) = open::<PerRouteConfig>(any) {
             return Some(Self::Jwt(None, jwt::of_route(&it, path, notes)));
+        }
+        if let Some(it) = open::<ExtAuthz>(any) {
+            let own = authz::convert(&it, path, notes);
+            return Some(Self::Authz(own.map(Arc::new), Arc::default()));
+        }
+        if let Some(it) = open::<ExtAuthzPerRoute>(any) {
+            let route = authz::of_route(it, path, notes);
+            return Some(Self::Authz(None, Arc::new(route)));
         }
         if open::<Cors>(any).is_some() {
             return Some(Self::Cors(None));
@@ -182,6 +195,12 @@ impl Settings {
                 .iter()
                 .map(|own| Filter::Jwt(Arc::clone(own), route.clone()))
                 .collect(),
+            // Where the route is looked up anew, its place in the list is looked for, even if the new route asks nobody.
+            Self::Authz(own, route) => own
+                .iter()
+                .filter(|own| own.reroutes || !route.off)
+                .map(|own| Filter::Authz(Arc::clone(own), Arc::clone(route)))
+                .collect(),
             Self::GrpcWeb => vec![Filter::GrpcWeb],
             Self::RateLimit(it) => vec![Filter::RateLimit(Box::new(it.config.clone()))],
             Self::Cors(policy) => {
@@ -227,6 +246,9 @@ impl Settings {
                 Self::Cors(Some(Arc::new(inner.over(outer))))
             }
             (Self::Jwt(None, route), Self::Jwt(own, _)) => Self::Jwt(own.clone(), route.clone()),
+            (Self::Authz(None, route), Self::Authz(own, outer)) => {
+                Self::Authz(own.clone(), Arc::new(route.over(outer)))
+            }
             _ => self.clone(),
         }
     }

@@ -15,8 +15,8 @@ use crate::{
     cluster::Cluster,
     drain::{Hold, Phase, Watch},
     metrics::{
-        ConnectionLimit, Downstream, Fault, Listener as Accepting, ListenerTls, RateLimit,
-        Registry, Tcp,
+        Authz, ClusterAuthz, ConnectionLimit, Downstream, Fault, Listener as Accepting,
+        ListenerTls, RateLimit, Registry, Tcp,
     },
     net::{numbers::Numbers, stock::Stock, timer::Timer},
     observe::Observer,
@@ -45,6 +45,8 @@ pub struct Core {
     handshakes: RefCell<HashMap<Arc<str>, Arc<ListenerTls>>>,
     faults: RefCell<HashMap<Arc<str>, Arc<Fault>>>,
     rate_limits: RefCell<HashMap<Arc<str>, Arc<RateLimit>>>,
+    authz: RefCell<ByTwo<Authz>>,
+    cluster_authz: RefCell<ByTwo<ClusterAuthz>>,
     clients: RefCell<BTreeMap<u64, Rc<Client>>>,
     next_client: Cell<u64>,
     random: RefCell<SmallRng>,
@@ -65,6 +67,25 @@ pub struct Local {
     pub downstream: Vec<Arc<Downstream>>,
     /// The counts of the snapshot's TCP proxies.
     pub tcp: Vec<Arc<Tcp>>,
+}
+
+/// Blocks of counts, by two names.
+type ByTwo<B> = HashMap<Box<str>, HashMap<Box<str>, Arc<B>>>;
+
+/// The block of these names; nothing is allocated for one that there is.
+fn of_two<B>(
+    all: &mut ByTwo<B>,
+    outer: &str,
+    inner: &str,
+    make: impl FnOnce() -> Arc<B>,
+) -> Arc<B> {
+    if let Some(block) = all.get(outer).and_then(|all| all.get(inner)) {
+        return Arc::clone(block);
+    }
+    let block = make();
+    let all = all.entry(outer.into()).or_default();
+    all.insert(inner.into(), Arc::clone(&block));
+    block
 }
 
 /// Blocks of counts, by name: a configuration that comes back finds its own.
@@ -102,6 +123,8 @@ impl Core {
             handshakes: RefCell::default(),
             faults: RefCell::default(),
             rate_limits: RefCell::default(),
+            authz: RefCell::default(),
+            cluster_authz: RefCell::default(),
             clients: RefCell::default(),
             next_client: Cell::new(0),
             random: RefCell::new(SmallRng::from_rng(&mut rand::rng())),
@@ -172,6 +195,18 @@ impl Core {
         let limit = self.registry.rate_limit(name);
         limits.insert(Arc::clone(name), Arc::clone(&limit));
         limit
+    }
+
+    /// The counts of a filter that asks a service, of an HTTP connection manager: by the prefixes of both.
+    pub fn authz(&self, manager: &str, filter: &str) -> Arc<Authz> {
+        let made = || self.registry.authz(manager, filter);
+        of_two(&mut self.authz.borrow_mut(), manager, filter, made)
+    }
+
+    /// The counts of such a filter, of the cluster that its requests go to.
+    pub fn cluster_authz(&self, cluster: &str, filter: &str) -> Arc<ClusterAuthz> {
+        let made = || self.registry.cluster_authz(cluster, filter);
+        of_two(&mut self.cluster_authz.borrow_mut(), cluster, filter, made)
     }
 
     /// Somebody is busy: a drain waits for it.

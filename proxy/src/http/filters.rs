@@ -21,6 +21,7 @@ use crate::{
     net::body::Incoming,
     observe::Flags,
     policy::{
+        authz::Denial,
         fault::abort::End,
         headers::{Mutations, Render},
         matcher::RequestView,
@@ -29,6 +30,7 @@ use crate::{
     snapshot::filters::{Filter, Filters},
 };
 
+mod authz;
 mod buffer;
 mod cors;
 mod grpc_web;
@@ -36,6 +38,9 @@ mod jwt;
 pub mod pressure;
 mod rate_limit;
 mod rbac;
+
+pub use authz::Answers;
+use authz::Asked;
 
 /// Why a request ended by a fault, as Envoy's `%RESPONSE_CODE_DETAILS%`.
 pub(super) const FAULT: &str = "fault_filter_abort";
@@ -58,6 +63,17 @@ pub(super) struct Reply {
     pub flags: Flags,
     /// Why it is what it is.
     pub details: Cow<'static, str>,
+}
+
+/// What a client is answered for a service that was asked.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    /// The status.
+    pub status: StatusCode,
+    /// Headers and body.
+    pub denial: Denial,
+    /// Why it is what it is.
+    pub details: &'static str,
 }
 
 /// What filters do to what follows a request's body and its answer's.
@@ -100,6 +116,8 @@ fn view(head: &request::Parts) -> RequestView<'_> {
 pub(super) enum Ended {
     /// With an answer.
     Answered(Reply),
+    /// With what a service has said.
+    Refused(Box<Refusal>),
     /// Without one: its client is cut off.
     Cut(Cut),
 }
@@ -126,7 +144,9 @@ async fn pass(
     body: &mut Incoming,
     filters: Arc<Filters>,
 ) -> Result<Option<Ended>, Error> {
-    for filter in &*filters {
+    let (mut filters, mut at) = (filters, 0);
+    while let Some(filter) = filters.get(at) {
+        at += 1;
         let ended = match filter {
             Filter::Faults => inject::suffer(log, &view(head)).await?.map(Ended::fault),
             Filter::RateLimit(limit) => rate_limit::ask(log, head, limit).map(Ended::Answered),
@@ -137,6 +157,21 @@ async fn pass(
                 .map(Ended::Answered),
             Filter::Rbac(policies) => rbac::ask(log, head, policies).map(Ended::Answered),
             Filter::Jwt(tokens, route) => jwt::ask(log, head, tokens, route).map(Ended::Answered),
+            Filter::Authz(authz) => {
+                let authz = Arc::clone(authz);
+                match Box::pin(authz::ask(log, head, body, &authz)).await? {
+                    Asked::Passed => None,
+                    Asked::Ended(ended) => Some(ended),
+                    Asked::Elsewhere => {
+                        // The rest of the way is the new route's.
+                        if let Some(theirs) = of(log) {
+                            filters = Arc::clone(theirs);
+                            at = authz::place(&filters, &authz).map_or(filters.len(), |at| at + 1);
+                        }
+                        None
+                    }
+                }
+            }
             Filter::Cors(policy) => cors::ask(policy, log, head).map(Ended::Answered),
             Filter::GrpcWeb => {
                 grpc_web::request(log, head, body);
@@ -197,6 +232,7 @@ pub(super) fn answer(log: &mut Log, headers: &mut HeaderMap) {
                     log.trailers.get_or_insert_default().answer.push(settled);
                 }
             }
+            Filter::Authz(authz) => authz::answer(log, authz, headers),
             Filter::GrpcWeb => {
                 if let Some(form) = log.grpc_web {
                     grpc_web::answer(form, headers);

@@ -218,7 +218,12 @@ fn asked_name(cluster: &Cluster<Upload>, head: &request::Parts, log: &Log) -> Op
         // As Envoy: where that is not there, the host is it after all.
         _ => head.headers.get(header).or(log.authority.as_ref()),
     };
-    let host = Authority::from_str(value?.to_str().ok()?).ok()?;
+    server_name(value?)
+}
+
+/// A host without its port, unless it is an address.
+pub(super) fn server_name(host: &HeaderValue) -> Option<Box<str>> {
+    let host = Authority::from_str(host.to_str().ok()?).ok()?;
     let host = host.host();
     (host.parse::<IpAddr>().is_err() && !host.starts_with('[')).then(|| host.into())
 }

@@ -19,7 +19,7 @@ use super::{
     body::Upload,
     client::{Client, Left},
     core::Local,
-    filters::{Trailers, pressure::Watched},
+    filters::{Answers, Trailers, pressure::Watched},
     inject::{Met, Shaping},
     view::{Kept, View},
 };
@@ -99,6 +99,8 @@ pub struct Log {
     pub bytes_out: u64,
     /// What filters do to trailers.
     pub trailers: Option<Box<Trailers>>,
+    /// What services that were asked do to its answer.
+    pub authz: Option<Box<Answers>>,
     /// Headers that filters add to its answer.
     pub answer_headers: Vec<(HeaderName, HeaderValue)>,
     /// Its client is of the mesh, and may ask for what others may not.
@@ -206,6 +208,7 @@ impl Log {
             bytes_in: None,
             bytes_out: 0,
             trailers: None,
+            authz: None,
             answer_headers: Vec::new(),
             internal: false,
             request_id: None,

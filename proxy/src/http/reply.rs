@@ -139,6 +139,18 @@ pub(super) fn filtered(mut log: Box<Log>, ended: filters::Ended) -> Response<Dow
             }
             plain(log, reply.status, reply.body)
         }
+        filters::Ended::Refused(refusal) => {
+            log.flags.set(Flags::UAEX);
+            log.details = Cow::Borrowed(refusal.details);
+            let mut headers = HeaderMap::new();
+            edit::answer(&log, &mut headers);
+            let mut denial = refusal.denial;
+            let body = std::mem::take(&mut denial.body);
+            denial.dress(&mut headers);
+            normalize::strip_answer(&mut headers);
+            log.status = Some(refusal.status);
+            ruled(log, refusal.status, headers, body, Flags::default())
+        }
         filters::Ended::Cut(cut) => {
             log.flags.set(Flags::FI);
             log.details = Cow::Borrowed(filters::FAULT);

@@ -371,7 +371,7 @@ fn path_length(uri: &Uri) -> u64 {
         .map_or(0, |path| path.as_str().len() as u64)
 }
 
-fn protocol(version: Version) -> Option<&'static str> {
+pub(super) fn protocol(version: Version) -> Option<&'static str> {
     match version {
         Version::HTTP_10 => Some("HTTP/1.0"),
         Version::HTTP_11 => Some("HTTP/1.1"),

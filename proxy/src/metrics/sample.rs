@@ -25,6 +25,19 @@ pub(super) enum Sample {
     },
 }
 
+/// What stands between a block's name and what its numbers have besides before their own names, where there is any.
+const WITHIN: char = '\u{1f}';
+/// The label of that.
+const INNER: &str = "envoy_ext_authz_prefix";
+
+/// The name of a block whose numbers are `NAME.kind.INNER.number`.
+pub(super) fn within(name: &str, inner: &str) -> Arc<str> {
+    if inner.is_empty() {
+        return name.into();
+    }
+    format!("{name}{WITHIN}{inner}").into()
+}
+
 /// What a sample is of.
 #[derive(Clone)]
 pub(super) struct Named {
@@ -194,12 +207,28 @@ impl Sample {
 impl Named {
     /// `cluster.NAME.upstream_rq_total`.
     pub(super) fn dotted(&self, stat: &str) -> String {
+        if let Some((name, inner)) = self.name.split_once(WITHIN)
+            && let Some((kind, stat)) = stat.split_once('.')
+        {
+            return format!("{}.{name}.{kind}.{inner}.{stat}", self.prefix);
+        }
         format!("{}.{}.{stat}", self.prefix, self.name)
     }
 
     fn labels(&self, class: Option<char>) -> String {
-        let name = self.name.replace('\\', "\\\\").replace('"', "\\\"");
-        let label = format!("{}=\"{name}\"", self.label);
+        let quoted = |name: &str| name.replace('\\', "\\\\").replace('"', "\\\"");
+        let label = match self.name.split_once(WITHIN) {
+            Some((name, inner)) => {
+                let mut labels = [
+                    format!("{}=\"{}\"", self.label, quoted(name)),
+                    format!("{INNER}=\"{}\"", quoted(inner)),
+                ];
+                // As Envoy has them.
+                labels.sort_unstable();
+                labels.join(",")
+            }
+            None => format!("{}=\"{}\"", self.label, quoted(&self.name)),
+        };
         match class {
             Some(class) => format!("envoy_response_code_class=\"{class}\",{label}"),
             None => label,

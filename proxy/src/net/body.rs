@@ -6,6 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
 use super::{h1, h2};
@@ -27,6 +28,18 @@ enum Source {
     /// With the side that sends it. Its window is opened again by what is taken out of it.
     Stream(h2::Recv, Side),
     Decoded(Box<(Incoming, web::Decoder)>),
+    Begun(Box<Begun>),
+}
+
+/// A body whose beginning is here already.
+#[derive(Debug)]
+struct Begun {
+    data: Bytes,
+    /// What follows it, if that is here, too.
+    trailers: Option<HeaderMap>,
+    rest: Incoming,
+    /// How much of it is to come in all, if that is known.
+    left: Option<u64>,
 }
 
 impl Incoming {
@@ -50,6 +63,18 @@ impl Incoming {
         Self(Source::Whole(body))
     }
 
+    /// This, which was taken out of the body, comes once more before the rest of it; `length` is what was known of the
+    /// whole body's length.
+    pub fn put_back(&mut self, data: Bytes, trailers: Option<HeaderMap>, length: Option<u64>) {
+        let rest = std::mem::replace(self, Self::empty());
+        *self = Self(Source::Begun(Box::new(Begun {
+            data,
+            trailers,
+            rest,
+            left: length,
+        })));
+    }
+
     /// The request is taken for an upgrade: what its client sends from here on is another protocol's, until it ends the
     /// connection. Without effect where the request has a body of its own.
     pub fn switch(&self) {
@@ -68,7 +93,8 @@ impl Incoming {
             | Source::Request(_)
             | Source::Whole(_)
             | Source::Stream(..)
-            | Source::Decoded(_) => Ok(()),
+            | Source::Decoded(_)
+            | Source::Begun(_) => Ok(()),
         }
     }
 
@@ -115,6 +141,29 @@ fn poll_decoded(
     Poll::Ready(Some(decoded))
 }
 
+impl Begun {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let frame = if !self.data.is_empty() {
+            Frame::data(std::mem::take(&mut self.data))
+        } else if let Some(trailers) = self.trailers.take() {
+            Frame::trailers(trailers)
+        } else {
+            match ready!(Pin::new(&mut self.rest).poll_frame(cx)) {
+                Some(Ok(frame)) => frame,
+                other => return Poll::Ready(other),
+            }
+        };
+        if let (Some(left), Some(data)) = (&mut self.left, frame.data_ref()) {
+            *left = left.saturating_sub(data.len() as u64);
+        }
+        Poll::Ready(Some(Ok(frame)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.data.is_empty() && self.trailers.is_none() && self.rest.is_end_stream()
+    }
+}
+
 impl Body for Incoming {
     type Data = Bytes;
     type Error = Error;
@@ -133,6 +182,7 @@ impl Body for Incoming {
             }
             Source::Stream(body, side) => poll_stream(body, *side, cx),
             Source::Decoded(decoded) => poll_decoded(decoded, cx),
+            Source::Begun(begun) => begun.poll_frame(cx),
         }
     }
 
@@ -144,6 +194,7 @@ impl Body for Incoming {
             Source::Whole(body) => body.is_empty(),
             Source::Stream(body, _) => body.is_end_stream(),
             Source::Decoded(decoded) => decoded.0.is_end_stream() && decoded.1.is_done(),
+            Source::Begun(begun) => begun.is_end_stream(),
         }
     }
 
@@ -158,6 +209,9 @@ impl Body for Incoming {
                 .left()
                 .map_or_else(SizeHint::default, SizeHint::with_exact),
             Source::Decoded(_) => SizeHint::default(),
+            Source::Begun(begun) => begun
+                .left
+                .map_or_else(SizeHint::default, SizeHint::with_exact),
         }
     }
 }

@@ -33,7 +33,8 @@ pub use server::{Alpn, Server};
 pub use store::{Shown, Store};
 pub use verify::Refusal;
 
-use facts::{Facts, hex, pem, sha1, sha256};
+pub use facts::Facts;
+use facts::{hex, pem, sha1, sha256};
 
 /// A setting that cannot be used: which, below the context that it is of, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{
+    authz::Authz,
     headers::{Cache, Steps},
     pressure::{Adaptive, Admission, Shelves},
     rate_limit::RateLimit,
@@ -40,6 +41,8 @@ pub enum Filter {
     Rbac(Arc<rbac::Compiled>),
     /// Requests are refused that have no good token; a route may say which they need.
     Jwt(Arc<jwt::Compiled>, jwt::Route),
+    /// Another service is asked whether requests may go on.
+    Authz(Arc<Authz>),
     /// Headers are changed.
     Headers(Arc<Steps>),
     /// So many may be under way as go quickly.
@@ -57,12 +60,13 @@ pub struct Known {
 
 impl Filters {
     /// Compiles a list; where it does not say when faults are met, they are met first. The error says which filter is
-    /// wrong, and what with it.
+    /// wrong, and what with it. `clusters` knows their indexes.
     pub(super) fn compile(
         list: &[config::Filter],
         faults: bool,
         known: &Known,
         cache: &mut Cache,
+        clusters: impl Fn(&str) -> Option<usize>,
     ) -> Result<Self, (usize, String)> {
         let told = list.contains(&config::Filter::Faults);
         let mut compiled = Vec::with_capacity(list.len());
@@ -87,6 +91,12 @@ impl Filters {
                 config::Filter::Jwt(settings, route) => {
                     let tokens = cache.jwt(settings).map_err(|what| (index, what))?;
                     Filter::Jwt(tokens, route.clone())
+                }
+                config::Filter::Authz(settings, route) => {
+                    let service = cache.authz(settings).map_err(|what| (index, what))?;
+                    let cluster = clusters(&settings.cluster);
+                    let route = Arc::clone(route);
+                    Filter::Authz(Arc::new(Authz::new(service, cluster, route)))
                 }
                 config::Filter::Adaptive(it) => {
                     Filter::Adaptive(Arc::new(Adaptive::compile(it, &known.pressure)))
@@ -114,6 +124,16 @@ impl Filters {
     pub fn recalls(&self) -> bool {
         let recalls = |filter: &Filter| matches!(filter, Filter::Headers(steps) if steps.recalls);
         self.list.iter().any(recalls)
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// The one in this place.
+    pub fn get(&self, at: usize) -> Option<&Filter> {
+        self.list.get(at)
     }
 
     /// They, in order.

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use crate::{
     config,
     policy::{
-        cors,
+        authz, cors,
         format::{Format, field::Message},
         headers::{Compiled, Edits, Mutations},
         jwt, query, rbac,
@@ -45,6 +45,7 @@ pub struct Steps {
 pub(super) struct Cache {
     levels: HashMap<*const Edits, Arc<Level>>,
     steps: HashMap<*const config::Steps, Arc<Steps>>,
+    authz: HashMap<*const authz::Settings, Arc<authz::Compiled>>,
     cors: HashMap<*const cors::Policy, Arc<cors::Compiled>>,
     jwt: HashMap<*const jwt::Settings, Arc<jwt::Compiled>>,
     rbac: HashMap<*const rbac::Settings, Arc<rbac::Compiled>>,
@@ -97,6 +98,19 @@ impl Cache {
         }
         let compiled = Arc::new(cors::Compiled::new(policy)?);
         self.cors.insert(key, Arc::clone(&compiled));
+        Ok(compiled)
+    }
+
+    pub(super) fn authz(
+        &mut self,
+        settings: &Arc<authz::Settings>,
+    ) -> Result<Arc<authz::Compiled>, String> {
+        let key = Arc::as_ptr(settings);
+        if let Some(service) = self.authz.get(&key) {
+            return Ok(Arc::clone(service));
+        }
+        let compiled = Arc::new(authz::Compiled::new(settings)?);
+        self.authz.insert(key, Arc::clone(&compiled));
         Ok(compiled)
     }
 

@@ -16,6 +16,7 @@ mod cli;
 mod cluster;
 mod connect;
 mod envoy;
+mod ext_authz;
 mod fault;
 mod fault_kinds;
 mod filters;

@@ -311,6 +311,85 @@ pub(super) const ROWS: &[Row] = &[
         &["disabled", "requirement_name"],
     ),
     (
+        "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz",
+        &[
+            "grpc_service",
+            "http_service",
+            // There is one version only.
+            "transport_api_version*",
+            "failure_mode_allow",
+            "failure_mode_allow_header_add",
+            "with_request_body",
+            "clear_route_cache",
+            "status_on_error",
+            "filter_enabled",
+            "deny_at_disable",
+            "include_peer_certificate",
+            "include_tls_session",
+            "stat_prefix",
+            "allowed_headers",
+            "disallowed_headers",
+            // Nothing is traced.
+            "emit_client_span*",
+        ],
+    ),
+    (
+        "envoy.extensions.filters.http.ext_authz.v3.BufferSettings",
+        &[
+            "max_request_bytes",
+            "allow_partial_message",
+            "pack_as_bytes",
+        ],
+    ),
+    (
+        "envoy.extensions.filters.http.ext_authz.v3.HttpService",
+        &[
+            "server_uri",
+            "path_prefix",
+            "authorization_request",
+            "authorization_response",
+        ],
+    ),
+    (
+        "envoy.extensions.filters.http.ext_authz.v3.AuthorizationRequest",
+        &["allowed_headers", "headers_to_add"],
+    ),
+    (
+        "envoy.extensions.filters.http.ext_authz.v3.AuthorizationResponse",
+        &[
+            "allowed_upstream_headers",
+            "allowed_upstream_headers_to_append",
+            "allowed_client_headers",
+            "allowed_client_headers_on_success",
+        ],
+    ),
+    (
+        "envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute",
+        &["disabled", "check_settings"],
+    ),
+    (
+        "envoy.extensions.filters.http.ext_authz.v3.CheckSettings",
+        &[
+            "context_extensions",
+            "disable_request_body_buffering",
+            "with_request_body",
+        ],
+    ),
+    (
+        // The cluster says where requests go.
+        "envoy.config.core.v3.HttpUri",
+        &["uri*", "cluster", "timeout"],
+    ),
+    (
+        "envoy.config.core.v3.GrpcService",
+        &["envoy_grpc", "timeout", "initial_metadata"],
+    ),
+    (
+        "envoy.config.core.v3.GrpcService.EnvoyGrpc",
+        &["cluster_name", "authority"],
+    ),
+    ("envoy.type.matcher.v3.ListStringMatcher", &["patterns"]),
+    (
         "envoy.config.core.v3.KeyValueMutation",
         &["append", "remove"],
     ),

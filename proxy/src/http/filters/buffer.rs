@@ -3,7 +3,7 @@
 use std::{future::poll_fn, pin::Pin};
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderValue, StatusCode, Version, header, request};
+use http::{HeaderMap, HeaderValue, StatusCode, Version, header, request};
 use http_body::Body;
 use tokio::time::Instant;
 
@@ -21,30 +21,62 @@ pub(super) async fn gather(
     if body.is_end_stream() {
         return Ok(None);
     }
+    let held = match hold(log, body, most, false).await? {
+        Ok(held) => held,
+        Err(reply) => return Ok(Some(reply)),
+    };
+    head.headers.remove(header::TRANSFER_ENCODING);
+    let length = HeaderValue::from(held.data.len());
+    head.headers.insert(header::CONTENT_LENGTH, length);
+    *body = Incoming::whole(held.data);
+    Ok(None)
+}
+
+/// What came of a body.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    /// It.
+    pub data: Bytes,
+    /// What follows it, if that has come, too.
+    pub trailers: Option<HeaderMap>,
+}
+
+/// Reads the body: to its end, or, where a part is enough, until there are `most` bytes. The answer of one that is too
+/// long is the inner error.
+pub(super) async fn hold(
+    log: &mut Log,
+    body: &mut Incoming,
+    most: u64,
+    part: bool,
+) -> Result<Result<Held, Reply>, Error> {
     let client = log.client.clone();
     let mut whole = Gathered::Nothing;
+    let mut trailers = None;
     let mut length = 0;
-    loop {
+    while !part || length < most {
         let next = client
             .in_time(poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)))
             .await?;
         let Some(frame) = next else { break };
-        let Ok(data) = frame?.into_data() else {
-            continue;
+        let data = match frame?.into_data() {
+            Ok(data) => data,
+            Err(frame) => {
+                trailers = frame.into_trailers().ok();
+                continue;
+            }
         };
         length += data.len() as u64;
-        if length > most {
+        if length > most && !part {
             log.count_in(length);
-            return Ok(Some(too_long(log.version)));
+            return Ok(Err(too_long(log.version)));
         }
         client.moved(Instant::now());
         whole.add(data);
     }
-    head.headers.remove(header::TRANSFER_ENCODING);
-    head.headers
-        .insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-    *body = Incoming::whole(whole.into_bytes());
-    Ok(None)
+    Ok(Ok(Held {
+        data: whole.into_bytes(),
+        trailers,
+    }))
 }
 
 /// Most bodies come in one piece, which needs no copy.

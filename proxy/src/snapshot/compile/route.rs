@@ -139,7 +139,9 @@ impl Compiler<'_> {
         list: &[config::Filter],
         faults: bool,
     ) -> Arc<Filters> {
-        let filters = Filters::compile(list, faults, &self.lasting.known, &mut self.cache);
+        let clusters = |name: &str| self.clusters.get(name).copied();
+        let known = &self.lasting.known;
+        let filters = Filters::compile(list, faults, known, &mut self.cache, clusters);
         Arc::new(filters.unwrap_or_else(|(index, what)| {
             self.problem(format!("{path}[{index}]"), what);
             Filters::default()
