@@ -240,4 +240,33 @@ mod tests {
                 .contains("cluster.v1.upstream_rq_total: 4\n")
         );
     }
+
+    #[test]
+    fn a_filter_may_have_a_name_of_its_own_within_another_ones() {
+        let registry = Registry::default();
+        registry.authz("main", "").ok.inc();
+        registry.authz("main", "waf").ok.add(2);
+        registry.cluster_authz("b1", "waf").denied.add(3);
+        let (text, prometheus) = (
+            registry.text(&Selection::default(), &[]),
+            registry.prometheus(),
+        );
+        for (stat, line) in [
+            (
+                "http.main.ext_authz.ok: 1\n",
+                "envoy_http_ext_authz_ok{envoy_http_conn_manager_prefix=\"main\"} 1\n",
+            ),
+            (
+                "http.main.ext_authz.waf.ok: 2\n",
+                "envoy_http_ext_authz_ok{envoy_ext_authz_prefix=\"waf\",envoy_http_conn_manager_prefix=\"main\"} 2\n",
+            ),
+            (
+                "cluster.b1.ext_authz.waf.denied: 3\n",
+                "envoy_cluster_ext_authz_denied{envoy_cluster_name=\"b1\",envoy_ext_authz_prefix=\"waf\"} 3\n",
+            ),
+        ] {
+            assert!(text.contains(stat), "{text}");
+            assert!(prometheus.contains(line), "{prometheus}");
+        }
+    }
 }

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::{Ended, Refusal, buffer};
 use crate::{
     error::Error,
-    http::{edit::OfRequest, log::Log, reply::SERVICE_TIME, route, view},
+    http::{bound, edit::OfRequest, log::Log, reply::SERVICE_TIME, route, view},
     net::{body::Incoming, tls},
     policy::{
         authz::{
@@ -253,7 +253,7 @@ fn circumstances<'a>(log: &'a Log, body: Option<&Bytes>, certificate: bool) -> C
             certificate: String::new(),
         },
         server_name: session
-            .and_then(tls::Session::asked_name)
+            .and_then(|session| session.sni.as_deref())
             .unwrap_or_default(),
     }
 }
@@ -302,7 +302,7 @@ async fn count_unsent(log: &mut Log, body: &mut Incoming) {
     }
 }
 
-/// Looks up the route of the request as it is now.
+/// Looks up the route of the request as it is now, and how long that lets it take.
 fn reroute(log: &mut Log, head: &request::Parts) {
     let path = head.uri.path_and_query().cloned();
     let host = head.headers.get(header::HOST).cloned();
@@ -313,6 +313,8 @@ fn reroute(log: &mut Log, head: &request::Parts) {
     log.cluster = None;
     log.target = 0;
     route(log, head);
+    // What its upstream is told of a call's deadline was settled by the first one.
+    bound(log, &mut head.headers.clone());
     log.path = path;
     log.authority = host;
     log.method = method;

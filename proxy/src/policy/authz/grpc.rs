@@ -32,8 +32,6 @@ const PATH: PathAndQuery = PathAndQuery::from_static("/envoy.service.auth.v3.Aut
 const TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 /// What a message has before it: whether it is compressed, and its length.
 const FRAME: usize = 5;
-/// gRPC's longest number of milliseconds in a timeout.
-const MOST_MS: u128 = 99_999_999;
 
 /// How such a service is asked.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -113,13 +111,8 @@ impl Compiled {
         headers.insert(header::HOST, self.authority.clone());
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
         if let Some(timeout) = timeout {
-            let ms = timeout.as_millis();
-            let text = if ms > MOST_MS {
-                format!("{}S", timeout.as_secs().min(99_999_999))
-            } else {
-                format!("{ms}m")
-            };
-            headers.extend(HeaderValue::try_from(text).ok().map(|text| (TIMEOUT, text)));
+            let text = HeaderValue::try_from(grpc::deadline::write(timeout)).ok();
+            headers.extend(text.map(|text| (TIMEOUT, text)));
         }
         let kind = HeaderValue::from_static("application/grpc");
         headers.insert(header::CONTENT_TYPE, kind);

@@ -1,11 +1,19 @@
 //! A request of our own to the service that is asked: by its cluster's endpoints and connections, within its time.
 
-use std::{cell::Cell, collections::VecDeque, rc::Rc, time::Duration};
+use std::{
+    cell::Cell,
+    collections::VecDeque,
+    future::{Future, poll_fn},
+    pin::pin,
+    rc::Rc,
+    task::Poll,
+    time::Duration,
+};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request};
 use http_body_util::BodyExt;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use crate::{
     cluster::{
@@ -88,24 +96,27 @@ pub(super) async fn make(
     };
     let exchange = exchange(&pool, request, metrics, &begun);
     let result = match authz.service.settings.timeout {
-        Some(within) => timeout(within, exchange).await,
-        None => Ok(exchange.await),
+        Some(within) => {
+            let end = log.client.core.timer.sleep_until(active.1 + within);
+            before(end, exchange).await
+        }
+        None => Some(exchange.await),
     };
     let took = active.1.elapsed();
     match result {
-        Ok(Ok(answer)) => {
+        Some(Ok(answer)) => {
             let status = answer.status.as_u16();
             pool.report(Outcome::Status(status), took);
             Some(answer)
         }
-        Ok(Err(error)) => {
+        Some(Err(error)) => {
             fail(&pool, &error, took);
             if !begun.get() {
                 metrics.answered(503);
             }
             None
         }
-        Err(_) => {
+        None => {
             metrics.timeouts.inc();
             if !begun.get() {
                 metrics.answered(504);
@@ -114,6 +125,16 @@ pub(super) async fn make(
             None
         }
     }
+}
+
+/// What the future comes to before the other one ends.
+async fn before<F: Future>(end: impl Future<Output = ()>, future: F) -> Option<F::Output> {
+    let (mut end, mut future) = (pin!(end), pin!(future));
+    poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending => end.as_mut().poll(cx).map(|()| None),
+    })
+    .await
 }
 
 fn fail(pool: &Pool<Upload>, error: &Error, took: Duration) {
