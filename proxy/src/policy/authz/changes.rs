@@ -6,7 +6,10 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request};
 
 use super::{Target, method, path};
-use crate::policy::headers::Append;
+use crate::policy::headers::{
+    Append,
+    joined::{self, Of},
+};
 
 /// What is changed of a request that goes on, and of its answer. The default changes nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -37,6 +40,16 @@ pub struct Denial {
     /// The body.
     pub body: Bytes,
 }
+
+/// How long a message is, and what becomes of its connection, is for whoever sends it to say: these are never another's.
+const OF_THE_HOP: [&str; 6] = [
+    "connection",
+    "content-length",
+    "keep-alive",
+    "proxy-connection",
+    "transfer-encoding",
+    "upgrade",
+];
 
 /// The order in which an answer's headers are changed.
 const STEPS: [Append; 4] = [
@@ -93,6 +106,7 @@ impl Changes {
         for name in &self.remove {
             head.headers.remove(name);
         }
+        joined::join(Of::Request, &mut head.headers);
         self.apply_to_parameters(head);
     }
 
@@ -150,11 +164,16 @@ impl Changes {
                 }
             }
         }
+        joined::join(Of::Answer, headers);
     }
 
     pub(super) fn set(&mut self, name: &str, value: &[u8]) {
-        let value = HeaderValue::from_bytes(value).ok();
-        self.set.extend(Target::new(name).zip(value));
+        let target = Target::new(name).filter(|target| match target {
+            Target::Header(name) => !is_of_the_hop(name),
+            _ => true,
+        });
+        self.set
+            .extend(target.zip(HeaderValue::from_bytes(value).ok()));
     }
 
     pub(super) fn add(&mut self, name: &str, value: &[u8]) {
@@ -196,13 +215,14 @@ impl Denial {
         for (name, value) in self.headers {
             headers.append(name, value);
         }
+        joined::join(Of::Answer, headers);
     }
 
-    /// One more header. How long the body is, and when it was sent, is for whoever sends it to say.
+    /// One more header. When it was sent is for whoever sends it to say.
     pub(super) fn header(&mut self, name: &str, value: &[u8]) {
-        let kept = |name: &HeaderName| *name != header::CONTENT_LENGTH && *name != header::DATE;
+        let pair = pair(name, value);
         self.headers
-            .extend(pair(name, value).filter(|(name, _)| kept(name)));
+            .extend(pair.filter(|(name, _)| *name != header::DATE));
     }
 }
 
@@ -216,9 +236,14 @@ fn how_now(how: Append, there: bool) -> Option<bool> {
     }
 }
 
-/// What no header can be is left out.
+fn is_of_the_hop(name: &HeaderName) -> bool {
+    OF_THE_HOP.contains(&name.as_str())
+}
+
+/// What no header can be, or only its sender can say, is left out.
 pub(super) fn pair(name: &str, value: &[u8]) -> Option<(HeaderName, HeaderValue)> {
-    let name = HeaderName::try_from(name).ok()?;
+    let name = HeaderName::try_from(name).ok();
+    let name = name.filter(|name| !is_of_the_hop(name))?;
     Some((name, HeaderValue::from_bytes(value).ok()?))
 }
 

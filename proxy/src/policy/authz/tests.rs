@@ -194,9 +194,9 @@ fn statuses_of_a_service_of_http_decide() {
 #[test]
 fn headers_of_an_answer_by_http_replace_append_and_remove() {
     let (all, _) = web(web::Settings {
-        upstream: names(How::Prefix, &["x-set", "x-both"]),
-        upstream_append: names(How::Prefix, &["x-a", "x-both"]),
-        client_on_success: names(How::Exact, &["x-ok"]),
+        upstream: names(How::Prefix, &["x-set", "x-both", "tr", "con"]),
+        upstream_append: names(How::Prefix, &["x-a", "x-both", "con"]),
+        client_on_success: names(How::Prefix, &["x-ok", "con"]),
         ..web::Settings::default()
     });
     let mut headers = HeaderMap::new();
@@ -208,6 +208,8 @@ fn headers_of_an_answer_by_http_replace_append_and_remove() {
         ("x-ok", "5"),
         ("x-ok", "6"),
         ("x-other", "7"),
+        ("content-length", "0"),
+        ("transfer-encoding", "chunked"),
         ("x-envoy-auth-headers-to-remove", "authorization, x-b"),
         ("x-envoy-auth-headers-to-remove", "host,, :path"),
     ] {

@@ -11,15 +11,6 @@ use crate::policy::{
 
 /// Told whatever is allowed.
 pub(super) const ALWAYS: [&str; 4] = ["authorization", ":method", ":path", ":authority"];
-/// Of these only the proxy's own make sense in a question.
-const OF_THE_HOP: [&str; 6] = [
-    "connection",
-    "content-length",
-    "keep-alive",
-    "proxy-connection",
-    "transfer-encoding",
-    "upgrade",
-];
 /// Clients are always told these of a refusal.
 const TOLD: [&str; 2] = ["www-authenticate", "location"];
 /// A list of headers that the request goes on without.
@@ -87,7 +78,6 @@ impl Compiled {
                     let host = HeaderValue::from_bytes(&value).ok()?;
                     head.headers.insert(header::HOST, host);
                 }
-                name if OF_THE_HOP.contains(&name) => {}
                 name => {
                     let pair = super::changes::pair(name, &value);
                     head.headers.extend(pair);

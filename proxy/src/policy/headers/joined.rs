@@ -53,7 +53,7 @@ const REQUEST: [&str; 45] = [
 ];
 
 /// Of answers, in the order of their names.
-const ANSWER: [&str; 27] = [
+const ANSWER: [&str; 28] = [
     "access-control-allow-credentials",
     "access-control-allow-headers",
     "access-control-allow-methods",
@@ -80,6 +80,7 @@ const ANSWER: [&str; 27] = [
     "x-envoy-ratelimited",
     "x-envoy-upstream-canary",
     "x-envoy-upstream-healthchecked-cluster",
+    "x-envoy-upstream-service-time",
     "x-request-id",
 ];
 
