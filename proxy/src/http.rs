@@ -263,7 +263,7 @@ fn settle(log: &mut Log, head: &mut request::Parts) -> Result<Option<String>, Er
     );
     let settled = settled?;
     log.remote = settled.client;
-    if listener.manager.answer_request_id {
+    if listener.manager.answer_request_id || settled.traced {
         log.request_id = head.headers.get(normalize::REQUEST_ID).cloned();
     }
     Ok(settled.upgrade)

@@ -157,9 +157,9 @@ impl Body for Upload {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Empty => SizeHint::with_exact(0),
-            Self::Copy(chunks) => {
-                SizeHint::with_exact(chunks.iter().map(|chunk| chunk.len() as u64).sum())
-            }
+            // Whole as it is, it is framed as the request was: by its length where a header says so.
+            Self::Copy(chunks) if chunks.is_empty() => SizeHint::with_exact(0),
+            Self::Copy(_) => SizeHint::default(),
             Self::Client(from) => from.body.size_hint(),
             Self::Replay(reader) => reader.size_hint(),
         }
@@ -296,13 +296,8 @@ impl Download {
         let mut frame = frame;
         let ended = frame.is_trailers() || body.is_end_stream();
         if let Some(data) = frame.data_ref() {
-            if let Some(log) = &mut self.log {
-                if self.shaped.is_none() {
-                    log.bytes_out += data.len() as u64;
-                }
-                if !ended {
-                    log.client.moved(Instant::now());
-                }
+            if let Some(log) = self.log.as_ref().filter(|_| !ended) {
+                log.client.moved(Instant::now());
             }
             for primary in &mut self.primaries {
                 primary.take(data);
@@ -317,6 +312,12 @@ impl Download {
                 edits.of_answer(trailers);
             }
             log.keep_trailer(trailers);
+        }
+        if let Some(form) = self.web {
+            frame = turned(form, frame);
+        }
+        if let (Some(data), Some(log), None) = (frame.data_ref(), &mut self.log, &self.shaped) {
+            log.bytes_out += data.len() as u64;
         }
         if ended {
             self.source_ended();
@@ -348,13 +349,7 @@ impl Download {
 
     fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         match &self.source {
-            Source::Upstream(_) => {
-                let frame = ready!(self.poll_upstream(cx));
-                Poll::Ready(match self.web {
-                    None => frame,
-                    Some(form) => frame.map(|frame| frame.map(|frame| turned(form, frame))),
-                })
-            }
+            Source::Upstream(_) => self.poll_upstream(cx),
             Source::Local(_) => Poll::Ready(self.poll_local().map(Ok)),
         }
     }
@@ -484,17 +479,17 @@ impl Drop for Download {
     fn drop(&mut self) {
         // A body that is empty, or that the method or the status has no use for, is dropped without being polled.
         let mut unused = self.is_end_stream();
-        if let (Source::Local(body), Some(log), false) = (&self.source, &mut self.log, unused) {
+        if let (Some(log), false) = (&mut self.log, unused) {
             let head = log.method == http::Method::HEAD;
             let bodiless = matches!(
                 log.status,
                 Some(http::StatusCode::NO_CONTENT | http::StatusCode::NOT_MODIFIED)
             );
-            if bodiless && !head {
+            if let (Source::Local(body), true, false) = (&self.source, bodiless, head) {
                 // As Envoy counts, what its codec leaves out is sent.
                 log.bytes_out += body.len() as u64;
             }
-            unused = head || bodiless;
+            unused = bodiless || (head && matches!(self.source, Source::Local(_)));
         }
         if unused {
             self.end();

@@ -72,7 +72,7 @@ pub(super) fn request(log: &mut Log, head: &mut request::Parts) {
         level.request.apply(&mut headers, &render);
     }
     log.tries = tries;
-    rewrite_host(forward, log.target, &head.uri, &mut headers);
+    rewrite_host(forward, log.target, &head.uri, quiet, &mut headers);
     if let Some(rewrite) = &forward.path_rewrite
         && let Some(path) = head.uri.path_and_query()
         && let Ok(uri) = target::made(&rewrite.apply(path.as_str()))
@@ -130,7 +130,7 @@ fn levels(route: &Route, target: usize) -> impl Iterator<Item = &Level> {
 }
 
 /// A weighted cluster's rewrite, then the route's, which tells what was there before it.
-fn rewrite_host(forward: &Forward, target: usize, uri: &Uri, headers: &mut HeaderMap) {
+fn rewrite_host(forward: &Forward, target: usize, uri: &Uri, quiet: bool, headers: &mut HeaderMap) {
     let target = forward.targets.get(target).and_then(|it| it.host.clone());
     let by_route = forward.host_rewrite.as_ref();
     if target.is_none() && by_route.is_none() {
@@ -141,7 +141,7 @@ fn rewrite_host(forward: &Forward, target: usize, uri: &Uri, headers: &mut Heade
     }
     let path = uri.path_and_query().map_or("", |path| path.as_str());
     if let Some(host) = by_route.and_then(|rewrite| rewrite.host(headers, path)) {
-        replace_host(host, forward.append_forwarded_host, headers);
+        replace_host(host, forward.append_forwarded_host, quiet, headers);
     }
 }
 
@@ -152,8 +152,13 @@ fn was_told(headers: &HeaderMap, host: &HeaderValue) -> bool {
     last == Some(host.as_bytes())
 }
 
-/// Replaces the host, and tells the upstream what it was.
-pub(super) fn replace_host(host: HeaderValue, append_forwarded: bool, headers: &mut HeaderMap) {
+/// Replaces the host, and tells the upstream what it was, unless Envoy's headers are to be kept quiet.
+pub(super) fn replace_host(
+    host: HeaderValue,
+    append_forwarded: bool,
+    quiet: bool,
+    headers: &mut HeaderMap,
+) {
     let Some(original) = headers.insert(header::HOST, host) else {
         return;
     };
@@ -169,5 +174,7 @@ pub(super) fn replace_host(host: HeaderValue, append_forwarded: bool, headers: &
             headers.insert(FORWARDED_HOST, value);
         }
     }
-    headers.insert(ORIGINAL_HOST, original);
+    if !quiet {
+        headers.insert(ORIGINAL_HOST, original);
+    }
 }

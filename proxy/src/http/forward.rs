@@ -80,9 +80,9 @@ pub async fn send(
     log: &mut Log,
 ) -> Result<Got, Error> {
     let client = Rc::clone(&log.client);
-    let respects = log
-        .listener()
-        .is_some_and(|it| it.manager.respects_expected_timeout);
+    let (respects, quiet) = log.listener().map_or((false, false), |it| {
+        (it.manager.respects_expected_timeout, it.manager.quiet)
+    });
     let wish = wish::take(&mut head.headers, log.internal, respects);
     // Asked for its retries below, while the log is told of the attempts.
     let local = Rc::clone(&log.local);
@@ -117,6 +117,7 @@ pub async fn send(
         faults: route.and_then(|route| inject::Attempts::of(&route.passed(log.target).faults, log)),
         name: asked_name(cluster, &head, log),
         own_host,
+        quiet,
         priority,
     };
     log.sent = Some(begin);
@@ -197,6 +198,8 @@ struct Sender<'a> {
     name: Option<Box<str>>,
     /// Endpoints are asked for by their own names; whether they are told what the client asked for.
     own_host: Option<bool>,
+    /// The upstream is told nothing of timeouts, and of what was rewritten.
+    quiet: bool,
     /// Whose limits are the request's.
     priority: Priority,
 }
@@ -293,7 +296,7 @@ impl Sender<'_> {
     fn rename(&self, head: &mut request::Parts, host: Option<HeaderValue>, log: &mut Log) {
         if let Some(host) = host.filter(|host| !host.is_empty()) {
             let append = self.own_host.unwrap_or_default();
-            edit::replace_host(host, append, &mut head.headers);
+            edit::replace_host(host, append, self.quiet, &mut head.headers);
             log.keep_request(head);
         }
     }
@@ -302,6 +305,7 @@ impl Sender<'_> {
     fn dress(&self, head: &mut request::Parts, n: u32) {
         self.cluster.metrics().requests.inc();
         let told = match &self.told_timeout {
+            _ if self.quiet => None,
             Some(told) if n == 1 && self.times.per_try.is_none() => Some(told.clone()),
             _ if n == 1 => self.times.expected(Duration::ZERO),
             _ => self.times.expected(self.begin.elapsed()),

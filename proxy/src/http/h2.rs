@@ -26,10 +26,12 @@ use crate::{
     snapshot::Manager,
 };
 
+mod heads;
 mod preface;
 mod stream;
 mod workers;
 
+use heads::Heads;
 pub(super) use preface::{Preface, preface};
 use workers::Job;
 pub use workers::Workers;
@@ -77,6 +79,7 @@ pub(super) struct Connection {
     reset_early: Cell<u64>,
     /// A fault ends it.
     cut: Cell<bool>,
+    heads: Heads,
 }
 
 /// Requests under way, by place.
@@ -93,6 +96,7 @@ pub struct Settings {
     http2: Http2,
     max_headers: usize,
     max_fields: usize,
+    heads: Heads,
     idle: Option<Duration>,
     headers_within: Option<Duration>,
     max_requests: u64,
@@ -106,6 +110,9 @@ impl Settings {
             http2: manager.http2.clone(),
             max_headers: manager.max_request_headers,
             max_fields: manager.http1.max_headers as usize,
+            heads: Heads {
+                underscores: manager.http1.underscores,
+            },
             idle: manager.idle_timeout,
             headers_within: manager.request_headers_timeout,
             max_requests: manager.http1.max_requests.unwrap_or(u64::MAX),
@@ -138,6 +145,7 @@ where
         begun: Cell::new(0),
         reset_early: Cell::new(0),
         cut: Cell::new(false),
+        heads: settings.heads,
     });
     let (max_headers, max_fields) = (settings.max_headers, settings.max_fields);
     let mut http2 = server::Connection::new(stream, &settings.http2, max_headers, max_fields);

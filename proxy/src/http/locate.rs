@@ -68,7 +68,14 @@ pub(super) fn path(log: &mut Log, head: &mut request::Parts) -> Result<(), Elsew
     };
     let changed = match listener.manager.path.apply(path) {
         Normalized::Same => return Ok(()),
-        Normalized::Refused => return Err(Elsewhere::Refused(Error::BadPath)),
+        Normalized::Refused(path) => {
+            // As in Envoy, logs tell of it unescaped.
+            if let Some(Ok(uri)) = path.map(Uri::try_from) {
+                head.uri = uri;
+                log.keep_request(head);
+            }
+            return Err(Elsewhere::Refused(Error::BadPath));
+        }
         Normalized::Changed(path) => PathAndQuery::try_from(path),
         Normalized::Redirect(path) => {
             if let Ok(uri) = Uri::try_from(&path) {

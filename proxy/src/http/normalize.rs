@@ -22,6 +22,7 @@ pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 pub(super) const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 /// `traceparent`.
 pub(super) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const FORCE_TRACE: HeaderName = HeaderName::from_static("x-envoy-force-trace");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 
 /// What a look at all header names found.
@@ -52,6 +53,8 @@ pub(super) struct Settled {
     pub(super) client: Option<SocketAddr>,
     /// The client is one of the mesh's own.
     pub(super) internal: bool,
+    /// It is to be traced, so the answer names its id.
+    pub(super) traced: bool,
 }
 
 /// Makes the head what is sent on.
@@ -106,6 +109,7 @@ pub(super) fn request(
         upgrade,
         client: client.map(|address| SocketAddr::new(address, 0)),
         internal: found.internal,
+        traced: seen.envoys && head.headers.contains_key(FORCE_TRACE),
     })
 }
 

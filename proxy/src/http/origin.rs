@@ -25,10 +25,12 @@ const OF_THE_MESH: [&str; 6] = [
 ];
 
 /// What is not to be heard of where a request enters the mesh.
-const OF_THE_INNER_MESH: [&str; 3] = [
+const OF_THE_INNER_MESH: [&str; 5] = [
     "x-envoy-decorator-operation",
     "x-envoy-downstream-service-cluster",
     "x-envoy-downstream-service-node",
+    "x-envoy-original-path",
+    "x-envoy-original-host",
 ];
 
 /// Finds the client and tells the next hop. `known`: there is an `x-forwarded-for`; `envoys`: there are headers for the
@@ -80,7 +82,8 @@ pub(super) fn settle(
 /// Adds an address to `x-forwarded-for`, whose rows become one.
 pub(super) fn append(headers: &mut HeaderMap, address: IpAddr) {
     let mut value = BytesMut::new();
-    for known in headers.get_all(FORWARDED_FOR) {
+    let rows = headers.get_all(FORWARDED_FOR).iter();
+    for known in rows.filter(|known| !known.is_empty()) {
         value.put_slice(known.as_bytes());
         value.put_u8(b',');
     }
@@ -112,6 +115,7 @@ mod tests {
     fn an_address_is_added_to_all_rows() {
         for (rows, expected) in [
             (&[][..], "9.9.9.9"),
+            (&[""], "9.9.9.9"),
             (&["1.1.1.1"], "1.1.1.1,9.9.9.9"),
             (
                 &["1.1.1.1, 2.2.2.2", "3.3.3.3"],

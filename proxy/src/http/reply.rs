@@ -336,14 +336,18 @@ fn ruled(
 ) -> Response<Download> {
     local::rewrite(&mut log, &mut status, &mut body, &mut headers);
     log.flags.set(late);
-    if log.grpc {
+    // To Envoy, calls of gRPC-Web are none of gRPC's: what they are told is turned like an upstream's answer.
+    let web = log.grpc_web.is_some();
+    if log.grpc && !(web && body.is_empty()) {
         // In a header's value, a document's last line has no end.
         let json = headers.get(header::CONTENT_TYPE) == Some(&JSON);
         if json && body.ends_with(b"\n") {
             body.truncate(body.len() - 1);
         }
         call(&log, status, &std::mem::take(&mut body), &mut headers);
-        status = StatusCode::OK;
+        if !web {
+            status = StatusCode::OK;
+        }
     }
     finish(log, status, headers, body)
 }

@@ -8,10 +8,10 @@ pub mod web;
 /// A gRPC status code.
 pub type Status = u32;
 
-/// `UNKNOWN`.
-pub const UNKNOWN: Status = 2;
 /// `DEADLINE_EXCEEDED`.
 pub const DEADLINE_EXCEEDED: Status = 4;
+/// `UNKNOWN`.
+pub const UNKNOWN: Status = 2;
 
 /// The content type is gRPC's: `application/grpc`, or that with a message format, `application/grpc+proto`.
 pub fn is_call(content_type: &[u8]) -> bool {

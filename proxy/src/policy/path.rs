@@ -34,8 +34,8 @@ pub enum Normalized {
     Changed(String),
     /// The client has to ask for this.
     Redirect(String),
-    /// It is no path.
-    Refused,
+    /// It is no path. Where that is for its escaped slashes, this is what they are for.
+    Refused(Option<String>),
 }
 
 impl Normalization {
@@ -54,15 +54,15 @@ impl Normalization {
             EscapedSlashes::Keep => None,
             _ => unescape_slashes(path),
         };
-        if unescaped.is_some() && self.escaped_slashes == EscapedSlashes::Reject {
-            return Normalized::Refused;
+        if let (Some(path), EscapedSlashes::Reject) = (&unescaped, self.escaped_slashes) {
+            return Normalized::Refused(Some([path, query].concat()));
         }
         let redirect = unescaped.is_some() && self.escaped_slashes == EscapedSlashes::Redirect;
         let mut made = unescaped.unwrap_or_else(|| path.to_owned());
         if self.normalize {
             match canonical(&made) {
                 Some(canonical) => made = canonical,
-                None => return Normalized::Refused,
+                None => return Normalized::Refused(None),
             }
         }
         if self.merge_slashes {
@@ -220,8 +220,8 @@ mod tests {
         }
         assert_eq!(all.apply("//"), Normalized::Same);
         assert_eq!(all.apply("///?a"), Normalized::Changed("//?a".to_owned()));
-        assert_eq!(all.apply("/a%00b"), Normalized::Refused);
-        assert_eq!(all.apply("*"), Normalized::Refused);
+        assert_eq!(all.apply("/a%00b"), Normalized::Refused(None));
+        assert_eq!(all.apply("*"), Normalized::Refused(None));
     }
 
     #[test]
@@ -232,7 +232,11 @@ mod tests {
         };
         for (how, path, expected) in [
             (EscapedSlashes::Keep, "/a%2Fb", Normalized::Same),
-            (EscapedSlashes::Reject, "/a%2Fb", Normalized::Refused),
+            (
+                EscapedSlashes::Reject,
+                "/a%2Fb?c",
+                Normalized::Refused(Some("/a/b?c".to_owned())),
+            ),
             (EscapedSlashes::Reject, "/a%20b?%2f", Normalized::Same),
             (
                 EscapedSlashes::Unescape,

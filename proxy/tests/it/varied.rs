@@ -32,13 +32,17 @@ struct Varied {
 impl Varied {
     /// `of_config`, `filters` and `manager`: fields, each with a comma before or after it as they stand there.
     fn start(routes: &str, of_config: &str, filters: &str, manager: &str) -> Self {
+        Self::run(&Self::text(routes, of_config, filters, manager))
+    }
+
+    fn text(routes: &str, of_config: &str, filters: &str, manager: &str) -> String {
         let cluster = |name: &str, address: SocketAddr| {
             format!(
                 "{{name: {name}, connect_timeout: 1s, load_assignment: {{cluster_name: {name}, endpoints: [{{lb_endpoints: [{{endpoint: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {}}}}}}}}}]}}]}}}}",
                 address.port()
             )
         };
-        let text = format!(
+        format!(
             r#"
 static_resources:
   listeners:
@@ -61,8 +65,11 @@ static_resources:
 "#,
             up = cluster("up", up()),
             down = cluster("down", nobody()),
-        );
-        let handle = Proxy::start(read_file(&text), Deps::default()).unwrap();
+        )
+    }
+
+    fn run(text: &str) -> Self {
+        let handle = Proxy::start(read_file(text), Deps::default()).unwrap();
         let address = handle.address("in").unwrap();
         Self {
             _handle: handle,
@@ -199,4 +206,60 @@ fn cors_is_for_routes_that_send_on_and_takes_from_the_host_what_they_leave_open(
     );
     let answer = proxy.ask("OPTIONS", "/here", asked);
     assert_eq!(answer.header("access-control-allow-origin"), None);
+}
+
+#[test]
+fn a_quiet_proxy_tells_the_upstream_nothing_of_itself() {
+    let routes = "{match: {prefix: /}, route: {cluster: up, host_rewrite_literal: b.test, prefix_rewrite: /z}}";
+    let loud = Varied::start(routes, "", "", "").get("/a", "");
+    for name in [
+        "x-envoy-expected-rq-timeout-ms",
+        "x-envoy-original-host",
+        "x-envoy-original-path",
+    ] {
+        assert!(loud.body.contains(name), "{name}: {loud:?}");
+    }
+    let text = Varied::text(routes, "", "", "").replace(
+        "http.router.v3.Router}",
+        "http.router.v3.Router, suppress_envoy_headers: true}",
+    );
+    let quiet = Varied::run(&text).get("/a", "");
+    assert!(!quiet.body.contains("x-envoy"), "{quiet:?}");
+}
+
+#[test]
+fn who_is_to_be_traced_is_told_the_id() {
+    let manager = "use_remote_address: true\n          internal_address_config: {cidr_ranges: [{address_prefix: 127.0.0.0, prefix_len: 8}]}";
+    let routes = "{match: {prefix: /}, route: {cluster: up}}";
+    let proxy = Varied::start(routes, "", "", manager);
+    assert_eq!(proxy.get("/", "").header("x-request-id"), None);
+    let traced = proxy.get("/", "x-envoy-force-trace: 1\r\n");
+    assert!(traced.header("x-request-id").is_some(), "{traced:?}");
+}
+
+#[test]
+fn a_header_that_an_upstream_spells_stays_so() {
+    let routes = "{match: {prefix: /}, route: {cluster: spelt}}";
+    let spelt = service(|mut wire| {
+        while wire.message().is_some() {
+            wire.send("HTTP/1.1 200 OK\r\nX-Own-ETag: 1\r\ncontent-length: 0\r\n\r\n");
+        }
+    });
+    let cluster = format!(
+        "clusters:\n  - {{name: spelt, connect_timeout: 1s, typed_extension_protocol_options: {{envoy.extensions.upstreams.http.v3.HttpProtocolOptions: {{\"@type\": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions, explicit_http_config: {{http_protocol_options: {{header_key_format: {{stateful_formatter: {{name: p, typed_config: {{\"@type\": type.googleapis.com/envoy.extensions.http.header_formatters.preserve_case.v3.PreserveCaseFormatterConfig}}}}}}}}}}}}}}, load_assignment: {{cluster_name: spelt, endpoints: [{{lb_endpoints: [{{endpoint: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {}}}}}}}}}]}}]}}}}",
+        spelt.port()
+    );
+    // The listener would write names in its own way.
+    for manager in [
+        "",
+        "http_protocol_options: {header_key_format: {proper_case_words: {}}}",
+    ] {
+        let text = Varied::text(routes, "", "", manager).replace("clusters:", &cluster);
+        let answer = Varied::run(&text).get("/", "");
+        assert!(answer.head.contains("\r\nX-Own-ETag: 1\r\n"), "{answer:?}");
+        assert!(
+            answer.head.contains("\r\ncontent-length: 0\r\n"),
+            "{answer:?}"
+        );
+    }
 }

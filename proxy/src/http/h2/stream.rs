@@ -19,13 +19,14 @@ use crate::{
         client::{Client, Left},
         date,
         inject::Cut,
-        serve,
+        reply, serve,
     },
     net::{
         body::Incoming,
         h2::{self, By, Reason, server},
         hop,
     },
+    observe::Flags,
 };
 
 /// How a request ended.
@@ -48,6 +49,12 @@ pub(super) async fn run(
         body,
         answer: mut sender,
     } = request;
+    let mut head = head;
+    if let Some(details) = connection.heads.refuse(&mut head) {
+        reply::unheard(&client, Flags::DR, details);
+        sender.reset(Reason::INTERNAL_ERROR);
+        return Ended::Reset;
+    }
     let bodiless = head.method == Method::HEAD;
     let broken = if head.method == Method::CONNECT {
         // RFC 9113 §8.5: the far connection broke.

@@ -133,16 +133,15 @@ impl<'a> Head<'a> {
         self.out.extend_from_slice(b"\r\n");
     }
 
-    /// A header.
+    /// A header. As in Envoy, how the other side has spelled its names counts before how they are wanted here.
     pub fn row(&mut self, name: &str, value: &[u8]) {
-        match self.names {
-            Names::Lower => self.out.extend_from_slice(name.as_bytes()),
-            Names::Words => self.words(name),
-            Names::AsSent => {
-                let spelled = self.spelling.and_then(|spelling| spelling.of(name));
-                let spelled = spelled.unwrap_or(name.as_bytes());
+        match (self.spelling, self.names) {
+            (Some(spelling), _) => {
+                let spelled = spelling.of(name).unwrap_or(name.as_bytes());
                 self.out.extend_from_slice(spelled);
             }
+            (None, Names::Words) => self.words(name),
+            (None, Names::Lower | Names::AsSent) => self.out.extend_from_slice(name.as_bytes()),
         }
         self.out.extend_from_slice(b": ");
         self.out.extend_from_slice(value);
