@@ -407,3 +407,23 @@ fn changes_of_health_that_come_soon_after_another_wait_for_the_window() {
         assert_eq!(proxy.get("/").status(), 503);
     }
 }
+
+#[test]
+fn streams_are_not_waited_for_where_no_request_is_allowed() {
+    let up = peer::service(server::Builder::new(), |_, mut respond| async move {
+        tokio::time::sleep(MS(600)).await;
+        respond
+            .send_response(http::Response::new(()), true)
+            .unwrap();
+    });
+    let limits = "    circuit_breakers: {thresholds: [{max_connections: 1, max_pending_requests: 3, max_requests: 1}]}";
+    let proxy = proxy(up, "", "", &format!("{TO_H2}\n{limits}"));
+    let mut first = proxy.connect();
+    first.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+    thread::sleep(MS(150));
+    let began = Instant::now();
+    let answer = proxy.get("/");
+    assert_eq!(answer.status(), 503);
+    assert!(answer.header("x-envoy-overloaded").is_some() && began.elapsed() < MS(300));
+    assert_eq!(first.message().unwrap().status(), 200);
+}
