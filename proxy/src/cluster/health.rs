@@ -69,7 +69,7 @@ pub(super) async fn watch(
             metrics.checks_bad.inc();
         }
         tally.count(finding, &check);
-        tell(&roster, &member, tally, finding);
+        tell(&roster, &member, tally, finding, looked.is_some());
         looked.take();
         let interval = tally.interval(&check, roster.is_used());
         let draws = [rand::rng().random(), rand::rng().random()];
@@ -78,11 +78,22 @@ pub(super) async fn watch(
 }
 
 /// What was found is held against the endpoint, or no more.
-fn tell(roster: &Roster, member: &Member, tally: Tally, finding: Finding) {
+fn tell(roster: &Roster, member: &Member, tally: Tally, finding: Finding, first: bool) {
     let before = member.wellness();
-    roster.flag(member, Flag::Degraded, finding == Finding::Degraded);
-    roster.flag(member, Flag::Unchecked, false);
-    let new = roster.flag(member, Flag::FailedCheck, !tally.is_healthy());
+    let flag = |flag, on| {
+        if first {
+            roster.note(member, flag, on)
+        } else {
+            roster.flag(member, flag, on)
+        }
+    };
+    flag(Flag::Degraded, finding == Finding::Degraded);
+    flag(Flag::Unchecked, false);
+    let new = flag(Flag::FailedCheck, !tally.is_healthy());
+    if first {
+        // Whoever waits for it is to see it.
+        roster.publish();
+    }
     let after = member.wellness();
     if new || before != after {
         let why = match finding {

@@ -408,7 +408,10 @@ impl<B> Pool<B> {
             wait.freed().await;
         }
         loop {
-            if told && let Some(lease) = self.free(Some(&site))? {
+            // Streams are not waited for where the limits allow no request.
+            if (told || self.http2.is_some())
+                && let Some(lease) = self.free(Some(&site))?
+            {
                 return Ok(lease);
             }
             wait.leave();

@@ -30,6 +30,10 @@ pub struct Roster {
     settings: Arc<Settings>,
     members: ArcSwap<Vec<Arc<Member>>>,
     version: AtomicU64,
+    /// When changes of health that wait are to count, in milliseconds of [`now`]; 0: none wait.
+    due: AtomicU64,
+    /// The last ones, by priority.
+    merging: Mutex<Vec<Merge>>,
     usage: Arc<Usage>,
     /// It has had a request.
     used: AtomicBool,
@@ -57,10 +61,22 @@ pub struct Member {
 #[derive(Debug, Default)]
 pub struct State {
     flags: AtomicU32,
+    /// Those that count.
+    shown: AtomicU32,
     /// Since when it is healthy, in milliseconds of [`now`].
     healthy_since: AtomicU64,
     monitor: Monitor,
     record: Mutex<Record>,
+}
+
+/// Changes of the health of a priority's endpoints, in milliseconds of [`now`].
+#[derive(Debug)]
+struct Merge {
+    priority: u32,
+    /// When the last ones counted.
+    last: Option<u64>,
+    /// When those that wait are to count.
+    due: Option<u64>,
 }
 
 /// How well an endpoint is.
@@ -110,6 +126,10 @@ pub fn now() -> Duration {
     BEGIN.elapsed()
 }
 
+fn millis() -> u64 {
+    now().as_millis() as u64
+}
+
 impl Roster {
     /// The roster of a cluster; what is known of endpoints that stay is taken from its predecessor.
     pub fn new(
@@ -122,6 +142,8 @@ impl Roster {
         let roster = Self {
             members: ArcSwap::default(),
             version: AtomicU64::new(0),
+            due: AtomicU64::new(0),
+            merging: Mutex::default(),
             usage: before.map_or_else(Arc::default, |before| Arc::clone(&before.usage)),
             used: AtomicBool::new(before.is_some_and(|it| it.used.load(Ordering::Relaxed))),
             trip,
@@ -167,8 +189,12 @@ impl Roster {
         self.members.load_full()
     }
 
-    /// Changes whenever an endpoint comes, goes, or feels otherwise.
+    /// Changes whenever an endpoint comes, goes, or counts otherwise.
     pub fn version(&self) -> u64 {
+        let due = self.due.load(Ordering::Relaxed);
+        if due != 0 && millis() >= due {
+            self.merge();
+        }
         self.version.load(Ordering::Acquire)
     }
 
@@ -227,21 +253,107 @@ impl Roster {
             })
             .collect();
         self.members.store(Arc::new(members));
-        self.changed();
+        self.publish();
     }
 
     /// Holds something against an endpoint, or no more. Whether that is new.
     pub fn flag(&self, member: &Member, flag: Flag, on: bool) -> bool {
+        // What is due counts as it was until now.
+        self.version();
+        let new = self.note(member, flag, on);
+        if new {
+            self.count();
+            self.changed(member.endpoint.priority);
+        }
+        new
+    }
+
+    /// The same, but it does not count before [`Roster::publish`].
+    pub fn note(&self, member: &Member, flag: Flag, on: bool) -> bool {
         let before = member.wellness();
         if !member.state.set(flag, on) {
             return false;
         }
         if before != Wellness::Healthy && member.wellness() == Wellness::Healthy {
-            let millis = now().as_millis() as u64;
-            member.state.healthy_since.store(millis, Ordering::Relaxed);
+            member
+                .state
+                .healthy_since
+                .store(millis(), Ordering::Relaxed);
         }
-        self.changed();
         true
+    }
+
+    /// A change of health in this priority counts now or, as in Envoy, once the window after the last one is over.
+    fn changed(&self, priority: u32) {
+        let window = self.settings.spread.merge_window.as_millis() as u64;
+        if window == 0 {
+            return self.show(|_| true);
+        }
+        let now = millis();
+        let mut merging = lock(&self.merging);
+        let place = merging.iter().position(|it| it.priority == priority);
+        let place = place.unwrap_or_else(|| {
+            merging.push(Merge {
+                priority,
+                last: None,
+                due: None,
+            });
+            merging.len() - 1
+        });
+        let Some(merge) = merging.get_mut(place) else {
+            return;
+        };
+        if merge.due.is_some() {
+            return;
+        }
+        if merge.last.is_some_and(|last| now - last <= window) {
+            merge.due = Some(now + window);
+            self.set_due(&merging);
+        } else {
+            merge.last = Some(now);
+            drop(merging);
+            self.show(|it| it == priority);
+        }
+    }
+
+    /// What waits and is due counts.
+    fn merge(&self) {
+        let now = millis();
+        let mut merging = lock(&self.merging);
+        let mut over = Vec::new();
+        for merge in merging.iter_mut() {
+            if merge.due.is_some_and(|due| due <= now) {
+                merge.last = merge.due.take();
+                over.push(merge.priority);
+            }
+        }
+        self.set_due(&merging);
+        drop(merging);
+        if !over.is_empty() {
+            self.show(|priority| over.contains(&priority));
+        }
+    }
+
+    fn set_due(&self, merging: &[Merge]) {
+        let next = merging.iter().filter_map(|it| it.due).min();
+        self.due.store(next.unwrap_or(0), Ordering::Relaxed);
+    }
+
+    /// All that is known of the endpoints counts at once.
+    pub fn publish(&self) {
+        self.count();
+        self.show(|_| true);
+    }
+
+    /// From now on endpoints of these priorities count as they are.
+    fn show(&self, of: impl Fn(u32) -> bool) {
+        for member in self.members.load().iter() {
+            if of(member.endpoint.priority) {
+                let flags = member.state.flags.load(Ordering::Relaxed);
+                member.state.shown.store(flags, Ordering::Relaxed);
+            }
+        }
+        self.version.fetch_add(1, Ordering::Release);
     }
 
     /// Tells the observer of a change.
@@ -408,7 +520,7 @@ impl Roster {
         self.metrics.ejections_active.set(ejected.count() as u64);
     }
 
-    fn changed(&self) {
+    fn count(&self) {
         let members = self.members.load();
         let of = |wellness| {
             members
@@ -419,7 +531,6 @@ impl Roster {
         self.metrics.total.set(members.len() as u64);
         self.metrics.healthy.set(of(Wellness::Healthy));
         self.metrics.degraded.set(of(Wellness::Degraded));
-        self.version.fetch_add(1, Ordering::Release);
     }
 }
 
@@ -450,8 +561,16 @@ impl Member {
 
     /// How well it is.
     pub fn wellness(&self) -> Wellness {
+        self.wellness_by(self.state.flags.load(Ordering::Relaxed))
+    }
+
+    /// How well it counts.
+    pub fn shown(&self) -> Wellness {
+        self.wellness_by(self.state.shown.load(Ordering::Relaxed))
+    }
+
+    fn wellness_by(&self, flags: u32) -> Wellness {
         let failed = Flag::FailedCheck.bit() | Flag::Ejected.bit();
-        let flags = self.state.flags.load(Ordering::Relaxed);
         if flags & failed != 0 || self.endpoint.status == Status::Unhealthy {
             Wellness::Unhealthy
         } else if flags & Flag::Degraded.bit() != 0 || self.endpoint.status == Status::Degraded {
@@ -471,9 +590,13 @@ impl State {
             Flag::Unchecked,
             checked && settings.spread.ignore_new_until_checked,
         );
-        let millis = now().as_millis() as u64;
-        state.healthy_since.store(millis, Ordering::Relaxed);
+        state.healthy_since.store(millis(), Ordering::Relaxed);
         state
+    }
+
+    /// It is not counted, as it was not checked.
+    pub fn is_excluded(&self) -> bool {
+        self.shown.load(Ordering::Relaxed) & Flag::Unchecked.bit() != 0
     }
 
     /// This is held against it.

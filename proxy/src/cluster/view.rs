@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     Elsewhere, Settings,
-    roster::{Flag, Member, Wellness},
+    roster::{Member, Wellness},
 };
 use crate::policy::balance::{
     Ask, Balancer, Bounded, Candidate, Loads,
@@ -154,12 +154,12 @@ fn census(settings: &Settings, members: &[Arc<Member>], hosts: &[usize]) -> Cens
             1
         };
         census.all += weight;
-        match member.wellness() {
+        match member.shown() {
             Wellness::Healthy => census.healthy += weight,
             Wellness::Degraded => census.degraded += weight,
             Wellness::Unhealthy => {}
         }
-        if member.state.has(Flag::Unchecked) {
+        if member.state.is_excluded() {
             census.excluded += weight;
         }
     }
@@ -175,11 +175,7 @@ impl Priority {
         before: Option<&Self>,
     ) -> Self {
         let of = |wellness| -> Vec<usize> {
-            let is = |index: &usize| {
-                members
-                    .get(*index)
-                    .is_some_and(|it| it.wellness() == wellness)
-            };
+            let is = |index: &usize| members.get(*index).is_some_and(|it| it.shown() == wellness);
             hosts.iter().copied().filter(is).collect()
         };
         let (healthy, degraded) = (of(Wellness::Healthy), of(Wellness::Degraded));
@@ -231,7 +227,7 @@ impl Localities {
                     let excluded = all.iter().filter(|index| {
                         members
                             .get(**index)
-                            .is_some_and(|it| it.state.has(Flag::Unchecked))
+                            .is_some_and(|it| it.state.is_excluded())
                     });
                     let count = all.len() - excluded.count();
                     let available = if count == 0 {

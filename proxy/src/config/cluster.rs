@@ -125,6 +125,8 @@ pub struct Spread {
     pub weighted_priority_health: bool,
     /// New endpoints don't count before their first health check.
     pub ignore_new_until_checked: bool,
+    /// Changes of health that come within this after the last one count together, so much later; zero: at once.
+    pub merge_window: Duration,
     /// Endpoints are hashed by their host name.
     pub hash_by_hostname: bool,
     /// In percent of its share: so much of all requests under way may be at an endpoint that a hash chooses; `None`: no bound.
@@ -238,6 +240,7 @@ impl Default for Spread {
             locality_weighted: false,
             weighted_priority_health: false,
             ignore_new_until_checked: false,
+            merge_window: Duration::ZERO,
             hash_by_hostname: false,
             hash_bound: None,
         }

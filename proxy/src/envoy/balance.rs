@@ -46,6 +46,9 @@ use crate::{
     },
 };
 
+/// Envoy's default of `update_merge_window`.
+const MERGE_WINDOW: Duration = Duration::from_secs(1);
+
 /// Balance, spread and subsets of a cluster.
 pub(super) fn convert(it: &Cluster, path: &str, notes: &mut Notes, cluster: &mut config::Cluster) {
     spread(it, path, notes, &mut cluster.spread);
@@ -137,10 +140,15 @@ fn spread(it: &Cluster, path: &str, notes: &mut Notes, spread: &mut Spread) {
         }
         spread.weighted_priority_health = policy.weighted_priority_health;
     }
+    spread.merge_window = MERGE_WINDOW;
     let Some(common) = &it.common_lb_config else {
         return;
     };
     let path = format!("{path}.common_lb_config");
+    if let Some(window) = &common.update_merge_window {
+        let path = format!("{path}.update_merge_window");
+        spread.merge_window = duration(Some(window), &path, notes).unwrap_or_default();
+    }
     if let Some(threshold) = common.healthy_panic_threshold {
         // Whole percents, as Envoy.
         spread.panic_threshold = threshold.value.trunc();

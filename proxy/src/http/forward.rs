@@ -370,18 +370,16 @@ impl Sender<'_> {
             },
         }
         // What only access logs and header operations ask for.
-        match result {
-            Ok(Got::Upstream(answer)) => {
-                log.upstream_protocol = answer.lease.version();
-                log.upstream_local = answer.lease.local_addr();
-            }
-            Err(Failure {
+        if progress.connected.get().is_some() {
+            (log.upstream_protocol, log.upstream_local) = progress.over.get();
+        }
+        if log.kept.is_some()
+            && let Err(Failure {
                 error: Error::Connect(cause),
                 ..
-            }) if log.kept.is_some() => {
-                log.transport_failure = error::transport_failure(cause).into();
-            }
-            _ => {}
+            }) = result
+        {
+            log.transport_failure = error::transport_failure(cause).into();
         }
         // It did not come as far as an endpoint.
         let refused = matches!(

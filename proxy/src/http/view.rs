@@ -233,12 +233,12 @@ impl Source for View<'_> {
                 .upstream
                 .is_some_and(|address| put(&address.to_string(), out)),
             Text::UpstreamHostsAttempted => {
-                let hosts: Vec<_> = log
-                    .attempts
-                    .as_slice()
-                    .iter()
-                    .filter_map(|attempt| Some(attempt.endpoint?.to_string()))
-                    .collect();
+                // Each once, as in Envoy.
+                let mut hosts: Vec<String> = Vec::new();
+                for attempt in log.attempts.as_slice() {
+                    let host = attempt.endpoint.map(|it| it.to_string());
+                    hosts.extend(host.filter(|host| !hosts.contains(host)));
+                }
                 put(&hosts.join(","), out)
             }
             Text::UpstreamProtocol => log

@@ -10,6 +10,7 @@ use meshbed_proxy::{
     policy::{
         format::Format,
         matcher::{How, Named, Text},
+        retry::{On, Policy},
     },
 };
 
@@ -69,6 +70,31 @@ fn a_line_tells_of_request_answer_and_upstream() {
             "POST /p?q b HTTP/1.1 201 - via_upstream 5 3 d shop.test {up} up 1 / {address} HTTP/1.1 127.0.0.1"
         )]
     );
+}
+
+#[test]
+fn what_was_spoken_where_is_told_of_upstreams_that_did_not_answer_too() {
+    let folder = Folder::new();
+    let format = "%RESPONSE_CODE% %UPSTREAM_PROTOCOL% %UPSTREAM_LOCAL_ADDRESS_WITHOUT_PORT% %UPSTREAM_HOSTS_ATTEMPTED%\n";
+    let up = support::service(|mut wire| {
+        wire.message();
+        thread::sleep(Duration::from_millis(400));
+    });
+    let mut config = config(up);
+    let forward = support::forward(&mut config);
+    forward.timeout = Some(Duration::from_millis(250));
+    forward.tries.retry = Some(Policy {
+        on: On::parse("5xx"),
+        retries: 3,
+        per_try_timeout: Some(Duration::from_millis(50)),
+        ..Policy::default()
+    });
+    let running = logged(config, vec![folder.log("log", format)]);
+    assert_eq!(running.get("/").status(), 504);
+    running.handle.shutdown();
+    // The endpoint was tried more than once.
+    let line = format!("504 HTTP/1.1 127.0.0.1 {up}");
+    assert_eq!(folder.lines("log"), [line]);
 }
 
 #[test]

@@ -348,3 +348,82 @@ fn an_endpoint_takes_itself_out_until_its_checks_succeed() {
     // Two checks had to succeed.
     assert!(began.elapsed() > MS(250));
 }
+
+#[test]
+fn changes_of_health_that_come_soon_after_another_wait_for_the_window() {
+    let named = |name: &'static str| {
+        service(move |mut wire| {
+            while let Some(request) = wire.message() {
+                let fails = request.head.contains(" /fail ");
+                let status = if fails { "500 No" } else { "200 OK" };
+                wire.send(format!(
+                    "HTTP/1.1 {status}\r\ncontent-length: 3\r\n\r\n{name}"
+                ));
+            }
+        })
+    };
+    for (window, late) in [("", "two"), ("update_merge_window: 0s, ", "")] {
+        let first = named("one");
+        let cluster = format!(
+            "      - {{lb_endpoints: [{{endpoint: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {}}}}}}}}}]}}
+    common_lb_config: {{{window}healthy_panic_threshold: {{value: 0}}}}
+    outlier_detection: {{consecutive_5xx: 1, base_ejection_time: 30s, max_ejection_percent: 100}}",
+            named("two").port()
+        );
+        let file = format!(
+            r#"static_resources:
+  listeners:
+  - name: main
+    address: {{socket_address: {{address: 127.0.0.1, port_value: 0}}}}
+    filter_chains:
+    - filters:
+      - name: hcm
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: main
+          route_config: {{virtual_hosts: [{{name: all, domains: ["*"], routes: [{{match: {{prefix: /}}, route: {{cluster: b}}}}]}}]}}
+          http_filters: [{{name: router, typed_config: {{"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}}}]
+  clusters:
+  - name: b
+    load_assignment:
+      cluster_name: b
+      endpoints:
+      - {{lb_endpoints: [{{endpoint: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {}}}}}}}}}]}}
+{cluster}
+"#,
+            first.port()
+        );
+        let proxy = start_file(&file);
+        // The first ejection counts at once.
+        let failed = [proxy.get("/fail").body, proxy.get("/fail").body];
+        assert_eq!(failed, ["one", "two"]);
+        let answer = proxy.get("/");
+        if late.is_empty() {
+            assert_eq!(answer.status(), 503);
+            continue;
+        }
+        assert_eq!((answer.status(), &*answer.body), (200, late));
+        thread::sleep(MS(1_100));
+        assert_eq!(proxy.get("/").status(), 503);
+    }
+}
+
+#[test]
+fn streams_are_not_waited_for_where_no_request_is_allowed() {
+    let up = peer::service(server::Builder::new(), |_, mut respond| async move {
+        tokio::time::sleep(MS(600)).await;
+        respond
+            .send_response(http::Response::new(()), true)
+            .unwrap();
+    });
+    let limits = "    circuit_breakers: {thresholds: [{max_connections: 1, max_pending_requests: 3, max_requests: 1}]}";
+    let proxy = proxy(up, "", "", &format!("{TO_H2}\n{limits}"));
+    let mut first = proxy.connect();
+    first.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+    thread::sleep(MS(150));
+    let began = Instant::now();
+    let answer = proxy.get("/");
+    assert_eq!(answer.status(), 503);
+    assert!(answer.header("x-envoy-overloaded").is_some() && began.elapsed() < MS(300));
+    assert_eq!(first.message().unwrap().status(), 200);
+}

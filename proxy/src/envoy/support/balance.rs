@@ -112,8 +112,7 @@ pub(super) const ROWS: &[Row] = &[
         "envoy.config.cluster.v3.Cluster.CommonLbConfig",
         &[
             "healthy_panic_threshold",
-            // Changes count at once.
-            "update_merge_window*",
+            "update_merge_window",
             "ignore_new_hosts_until_first_hc",
             "consistent_hashing_lb_config",
             "locality_weighted_lb_config",

@@ -2,13 +2,14 @@
 
 use std::{
     cell::{Cell, RefCell},
+    net::SocketAddr,
     pin::pin,
     rc::Rc,
     sync::Arc,
     time::Duration,
 };
 
-use http::StatusCode;
+use http::{StatusCode, Version};
 use tokio::time::Instant;
 
 use super::{Answer, Got, Sender};
@@ -33,6 +34,8 @@ pub(super) struct Progress {
     pub(super) connected: Cell<Option<Instant>>,
     /// The connection that it had first was closed while idle, after this long.
     pub(super) stale: Cell<Option<Duration>>,
+    /// What is spoken on it, and its local address.
+    pub(super) over: Cell<(Option<Version>, Option<SocketAddr>)>,
     /// It has said something before its answer.
     pub(super) interim: Cell<bool>,
 }
@@ -115,6 +118,7 @@ async fn exchange(
             (lease, Instant::now())
         };
         progress.connected.set(Some(connected));
+        progress.over.set((lease.version(), lease.local_addr()));
         // As Envoy: the first of those that it knows is the client's; and whoever waits for `100 Continue` gets it.
         let go_on = |status: StatusCode, headers| {
             if matches!(status.as_u16(), 100 | 102..=104) {
