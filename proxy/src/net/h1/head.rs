@@ -1,4 +1,4 @@
-//! Heads of messages: bytes to parts. A head is one allocation, that its values share.
+//! Heads of messages: bytes to parts. Values share the memory that the head was read to.
 
 use std::mem::MaybeUninit;
 
@@ -520,7 +520,10 @@ fn headers(
         seen.look(&name, row.value)?;
         let value = HeaderValue::from_maybe_shared(text.slice_ref(row.value))
             .map_err(|_| Refused::Malformed)?;
-        headers.append(name, value);
+        // Names that were chosen for it can fill a map before there are many.
+        headers
+            .try_append(name, value)
+            .map_err(|_| Refused::TooMany)?;
     }
     Ok(headers)
 }

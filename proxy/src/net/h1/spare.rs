@@ -23,8 +23,9 @@ pub(super) fn take() -> HeaderMap {
 
 /// Empties the map, and keeps it if it is one of those.
 pub fn give_back(mut headers: HeaderMap) {
-    // One that has grown keeps its own memory for nobody.
-    if !(ROOM..2 * ROOM).contains(&headers.capacity()) {
+    // One that has grown keeps its own memory for nobody: for names, or for names that came again.
+    let again = headers.len() - headers.keys_len();
+    if !(ROOM..2 * ROOM).contains(&headers.capacity()) || again > ROOM {
         return;
     }
     headers.clear();
@@ -65,6 +66,12 @@ mod tests {
         let before = kept();
         give_back(HeaderMap::new());
         give_back(HeaderMap::with_capacity(4 * ROOM));
+        let mut cookies = take();
+        for _ in 0..4 * ROOM {
+            cookies.append(header::COOKIE, HeaderValue::from_static("a"));
+        }
+        give_back(cookies);
+        give_back(HeaderMap::with_capacity(ROOM));
         assert_eq!(kept(), before);
     }
 }
