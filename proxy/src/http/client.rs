@@ -29,6 +29,9 @@ use crate::{
     snapshot::Manager,
 };
 
+/// What an endpoint may say before its answer between two looks at it: more is no server's, and is dropped.
+const INTERIM: usize = 8;
+
 /// A client's connection.
 #[derive(Debug)]
 pub struct Client {
@@ -73,6 +76,8 @@ pub struct Client {
     expired: Cell<Option<Expired>>,
     left: Cell<Option<Left>>,
     interim: RefCell<Vec<(StatusCode, HeaderMap)>>,
+    /// It is told of those.
+    hears_interim: bool,
 }
 
 /// How a client took its request back.
@@ -148,6 +153,7 @@ impl Client {
             stream_by: Cell::new(None),
             expired: Cell::new(None),
             left: Cell::new(None),
+            hears_interim: manager.http1.pass_continue,
             interim: RefCell::default(),
         }
     }
@@ -227,6 +233,8 @@ impl Client {
             stream_by: Cell::new(None),
             expired: Cell::new(None),
             left: Cell::new(None),
+            // Streams of HTTP/2 are told of none.
+            hears_interim: false,
             interim: RefCell::default(),
         }
     }
@@ -248,7 +256,10 @@ impl Client {
 
     /// The endpoint has said this before its answer.
     pub fn interim(&self, status: StatusCode, headers: HeaderMap) {
-        self.interim.borrow_mut().push((status, headers));
+        let mut interim = self.interim.borrow_mut();
+        if self.hears_interim && interim.len() < INTERIM {
+            interim.push((status, headers));
+        }
     }
 
     /// What the endpoint has said before its answer, once.

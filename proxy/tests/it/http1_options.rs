@@ -248,3 +248,30 @@ fn an_endpoint_is_asked_whether_it_wants_the_body_where_that_is_asked_for() {
     let bytes: Vec<_> = proxy.told.records(3).iter().map(|it| it.bytes_in).collect();
     assert_eq!(bytes, [5, 5, 0]);
 }
+
+#[test]
+fn an_endpoint_that_asks_for_the_body_without_end_is_passed_on_a_few_times() {
+    let up = service(|mut wire| {
+        while wire.head().is_some() {
+            wire.send("HTTP/1.1 100 Continue\r\n\r\n".repeat(1_000));
+            wire.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+        }
+    });
+    let http1 = Http1 {
+        pass_continue: true,
+        ..Http1::default()
+    };
+    let proxy = start(with(up, http1));
+    let mut wire = proxy.connect();
+    wire.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+    let mut told = 0;
+    let head = loop {
+        let head = wire.head().unwrap();
+        if !head.starts_with("HTTP/1.1 100 ") {
+            break head;
+        }
+        told += 1;
+    };
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    assert!((1..500).contains(&told), "{told}");
+}
