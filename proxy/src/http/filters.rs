@@ -147,6 +147,7 @@ async fn pass(
     let (mut filters, mut at) = (filters, 0);
     while let Some(filter) = filters.get(at) {
         at += 1;
+        log.held |= matches!(filter, Filter::Buffer(_) | Filter::Authz(_));
         let ended = match filter {
             Filter::Faults => inject::suffer(log, &view(head)).await?.map(Ended::fault),
             Filter::RateLimit(limit) => rate_limit::ask(log, head, limit).map(Ended::Answered),

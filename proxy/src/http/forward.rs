@@ -89,8 +89,8 @@ pub async fn send(
     let (key, metadata) = bind(&local, &head.headers, log);
     let forward = log.forward().ok_or(Error::NoRoute)?;
     let times = Times::of(forward, &wish);
-    // The head was read just now, unless a fault has delayed it.
-    let begin = if log.hits.is_empty() {
+    // The head was read just now, unless a filter has held it.
+    let begin = if log.hits.is_empty() && !log.held {
         log.start
     } else {
         Instant::now()

@@ -117,6 +117,8 @@ pub struct Log {
     pub considered: Vec<Arc<str>>,
     /// Those that chose it.
     pub hits: Vec<Hit>,
+    /// It waited in filters: for its body, or for whom they ask.
+    pub held: bool,
     /// What its attempts met of them; `None`: they meet none.
     pub met: Option<Rc<RefCell<Met>>>,
     /// Filters that want to know its end.
@@ -217,6 +219,7 @@ impl Log {
             attempts: Attempts::default(),
             considered: Vec::new(),
             hits: Vec::new(),
+            held: false,
             met: None,
             watched: Vec::new(),
             shaping: None,

@@ -642,3 +642,17 @@ fn what_is_not_honoured_is_refused_by_its_path() {
         );
     }
 }
+
+#[test]
+fn a_routes_time_begins_when_the_request_may_go_on() {
+    let (authz, _) = answering(|_| {
+        std::thread::sleep(Duration::from_millis(400));
+        answer("200 OK", "", "")
+    });
+    let short = "              - {match: {path: /}, route: {cluster: up, timeout: 0.25s}}\n";
+    let running = start_file(&file(&format!("{WEB}}}"), short, echo(), authz));
+    let answer = running.get("/");
+    assert_eq!(answer.status(), 200);
+    let took = answer.header("x-envoy-upstream-service-time").unwrap();
+    assert!(took.parse::<u64>().unwrap() < 300, "{took}");
+}
