@@ -13,7 +13,7 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
 use super::body::Upload;
-use crate::error::Error;
+use crate::{error::Error, net::buffer};
 
 /// A body that is kept.
 #[derive(Debug)]
@@ -115,7 +115,7 @@ impl Kept {
                 match frame.into_data() {
                     Ok(data) => {
                         self.bytes += data.len() as u64;
-                        self.parts.push(Part::Data(data));
+                        self.parts.push(Part::Data(buffer::own(&data)));
                     }
                     Err(frame) => {
                         let trailers = frame.into_trailers().unwrap_or_default();

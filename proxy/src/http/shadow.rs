@@ -30,6 +30,7 @@ use crate::{
     metrics::Mirroring,
     net::{
         body::Incoming,
+        buffer,
         onward::Onward,
         timer::{Alarm, Timer},
     },
@@ -348,7 +349,7 @@ impl Tee {
             self.copy = None;
             return false;
         }
-        self.body.push_back(data.clone());
+        self.body.push_back(buffer::own(data));
         true
     }
 

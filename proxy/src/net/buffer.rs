@@ -123,6 +123,15 @@ fn keep(read: &[u8]) -> Bytes {
     })
 }
 
+/// A piece that is kept for longer than it takes to pass it on: it must not keep what it shares memory with.
+pub fn own(piece: &Bytes) -> Bytes {
+    if piece.len() > PIECE {
+        piece.clone()
+    } else {
+        Bytes::copy_from_slice(piece)
+    }
+}
+
 impl Outbox {
     /// One of a connection that carries many messages at once: its buffers are larger.
     pub fn wide() -> Self {

@@ -146,7 +146,8 @@ impl Carrier {
 }
 
 /// Reads once, as [`TcpStream`] does; but by a system call of its own, since the C library's looks whether its thread is to
-/// be cancelled, before and after.
+/// be cancelled, before and after. All that is known of the socket comes by this thread's event loop: nothing new is known
+/// between the read and what is concluded from it.
 fn poll_recv(tcp: &TcpStream, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<Result<()>> {
     loop {
         ready!(tcp.poll_read_ready(cx))?;
@@ -158,10 +159,7 @@ fn poll_recv(tcp: &TcpStream, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Po
         match read {
             Ok(count) => {
                 if (1..size).contains(&count) {
-                    // There is no more: to be told so would cost another call.
-                    let _ = tcp.try_io(Interest::READABLE, || {
-                        Err::<(), _>(ErrorKind::WouldBlock.into())
-                    });
+                    is_done(tcp, Interest::READABLE);
                 }
                 buf.advance(count);
                 return Poll::Ready(Ok(()));
@@ -181,9 +179,19 @@ fn poll_send(tcp: &TcpStream, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<Result
         });
         match sent {
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-            sent => return Poll::Ready(sent),
+            sent => {
+                if sent.as_ref().is_ok_and(|count| *count < bytes.len()) {
+                    is_done(tcp, Interest::WRITABLE);
+                }
+                return Poll::Ready(sent);
+            }
         }
     }
+}
+
+/// There is no more for now: to be told so would cost another call.
+fn is_done(tcp: &TcpStream, what: Interest) {
+    let _ = tcp.try_io(what, || Err::<(), _>(ErrorKind::WouldBlock.into()));
 }
 
 impl AsyncRead for Stream {

@@ -15,6 +15,7 @@ use xxhash_rust::xxh3::Xxh3;
 use super::Shadow;
 use crate::{
     http::{core::Local, log::Log},
+    net::buffer,
     observe::{Answer, Asked, First, Identity, Mirrored, Observer, Outcome},
 };
 
@@ -296,8 +297,8 @@ impl Recorder {
                 .update(&data.slice(room..));
         }
         if self.first.is_empty() && self.body.is_empty() {
-            // Most answers are one piece, that need not be copied.
-            self.first = kept;
+            // Most answers are one piece.
+            self.first = buffer::own(&kept);
             return;
         }
         if self.body.is_empty() {

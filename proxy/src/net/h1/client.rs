@@ -5,7 +5,7 @@ use std::{
     cell::RefCell,
     fmt,
     future::poll_fn,
-    pin::Pin,
+    pin::{Pin, pin},
     rc::Rc,
     task::{Context, Poll, Waker, ready},
 };
@@ -13,7 +13,7 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, Method, Response, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
-use tokio::io::AsyncWrite;
+use tokio::{io::AsyncWrite, task::unconstrained};
 
 use super::{
     behind::{self, Writer},
@@ -119,9 +119,13 @@ impl Conn {
     /// says what nobody asked for, is found out here.
     pub fn is_open(&self) -> bool {
         let inner = &mut *self.0.borrow_mut();
+        if inner.phase != Phase::Idle || inner.io.is_silent() {
+            return inner.phase == Phase::Idle;
+        }
+        // A task that has had its share of the loop is told "pending" as well, which would be taken for "open".
+        let read = poll_fn(|cx| inner.inbox.poll_read(cx, &mut inner.io));
         let mut cx = Context::from_waker(Waker::noop());
-        inner.phase == Phase::Idle
-            && (inner.io.is_silent() || inner.inbox.poll_read(&mut cx, &mut inner.io).is_pending())
+        pin!(unconstrained(read)).poll(&mut cx).is_pending()
     }
 
     /// The last exchange has ended, in a way that another may follow.
