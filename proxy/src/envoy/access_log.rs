@@ -102,7 +102,7 @@ fn file_line(format: Option<&AccessLogFormat>, path: &str, notes: &mut Notes) ->
         }
         Some(AccessLogFormat::JsonFormat(tree)) => {
             let style = Style {
-                typed: false,
+                typed: true,
                 omit_empty: false,
             };
             json_line(tree, style, &format!("{path}.json_format"), notes)

@@ -358,14 +358,15 @@ fn finish(
     mut headers: HeaderMap,
     body: Bytes,
 ) -> Response<Download> {
-    log.status = Some(status);
     if !body.is_empty() {
         let kind = headers.entry(header::CONTENT_TYPE);
         kind.or_insert(HeaderValue::from_static("text/plain"));
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
     }
     set_attempts(&mut headers, &log);
+    // As in Envoy, filters see the status that was meant, not the 200 of a call, and none of a preflight.
     filters::answer(&mut log, &mut headers);
+    log.status = Some(status);
     sign(&mut headers, &log);
     log.keep_answer(&headers);
     if status == StatusCode::BAD_REQUEST {

@@ -263,3 +263,13 @@ fn a_header_that_an_upstream_spells_stays_so() {
         );
     }
 }
+
+#[test]
+fn filters_see_the_status_that_was_meant() {
+    let filter = "- {name: m, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.header_mutation.v3.HeaderMutation, mutations: {response_mutations: [{append: {header: {key: x-meant, value: '%RESPONSE_CODE%'}}}]}}}";
+    let routes = "{match: {prefix: /}, route: {cluster: down}}";
+    let proxy = Varied::start(routes, "", filter, "");
+    let answer = proxy.get("/", "content-type: application/grpc\r\n");
+    assert_eq!(answer.status(), 200);
+    assert_eq!(answer.header("x-meant").as_deref(), Some("503"));
+}
