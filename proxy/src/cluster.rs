@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use http::HeaderName;
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 
 use crate::{
@@ -112,16 +113,33 @@ pub struct Settings {
     pub kept_body: Option<u64>,
     /// TLS is begun on connections.
     pub tls: Option<Arc<tls::Client>>,
+    /// See [`config::Cluster::sockets`].
+    pub sockets: Vec<Option<Arc<tls::Client>>>,
 }
 
 impl Settings {
+    /// The TLS that is begun on connections to this endpoint; `None`: they are plain.
+    pub fn tls_of(&self, endpoint: &Endpoint) -> Option<&Arc<tls::Client>> {
+        match endpoint.socket {
+            Some(socket) => self.sockets.get(socket)?.as_ref(),
+            None => self.tls.as_ref(),
+        }
+    }
+
+    /// The header that names endpoints in TLS, where there is one.
+    pub fn sni_header(&self) -> Option<&HeaderName> {
+        let all = self.sockets.iter().flatten().chain(&self.tls);
+        all.into_iter().find_map(|tls| tls.sni_header())
+    }
+
     fn pool<B>(&self, member: &Member, metrics: Arc<Upstream>) -> Pool<B> {
-        let own_name = self.tls.as_ref().filter(|tls| tls.settings().auto_host_sni);
+        let tls = self.tls_of(&member.endpoint);
+        let own_name = tls.filter(|tls| tls.settings().auto_host_sni);
         let name = own_name.map(|_| &*member.endpoint.hostname);
         let name = name.filter(|name| !name.is_empty());
         let plain = |metrics| {
             Pool::new(member.address, self.way, self.idle_timeout, metrics)
-                .over_tls(self.tls.clone())
+                .over_tls(tls.cloned())
                 .named(name)
                 .with_http1(self.http1.clone())
         };
@@ -145,6 +163,7 @@ impl Settings {
             && self.http2 == other.http2
             && self.max_requests == other.max_requests
             && self.tls == other.tls
+            && self.sockets == other.sockets
     }
 }
 
@@ -169,6 +188,8 @@ pub struct Endpoint {
     pub status: config::Status,
     /// See [`config::Endpoint::metadata`].
     pub metadata: Metadata,
+    /// See [`config::Endpoint::socket`].
+    pub socket: Option<usize>,
     /// See [`config::Endpoint::health_port`].
     pub health_port: Option<u16>,
     /// See [`config::Endpoint::health_hostname`].

@@ -4,6 +4,7 @@ use std::{
     future::poll_fn,
     net::SocketAddr,
     rc::Rc,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -21,11 +22,11 @@ use shaped::Ended;
 use suffer::Suffering;
 
 use crate::{
-    cluster::{NoHost, Pick, Settings},
+    cluster::{NoHost, Pick},
     error::Error,
     http::core::{Core, Local},
     metrics::Upstream,
-    net::{dial, origin::Origin, timer::Alarm},
+    net::{dial, origin::Origin, timer::Alarm, tls},
     observe::Flags,
     policy::{
         balance::hash_key,
@@ -250,7 +251,9 @@ async fn connect(
         log.attempts += 1;
         log.endpoint = Some(address);
         metrics.connections.inc();
-        match dial(address, cluster.settings(), suffering, metrics).await {
+        let settings = cluster.settings();
+        let tls = settings.tls_of(&host.site.member.endpoint);
+        match dial(address, (settings.way, tls), suffering, metrics).await {
             Ok(upstream) => {
                 host.site.report(Outcome::Connected, begin.elapsed());
                 metrics.connections_active.inc();
@@ -275,12 +278,11 @@ async fn connect(
 
 async fn dial(
     address: SocketAddr,
-    settings: &Settings,
+    (way, tls): (dial::Way, Option<&Arc<tls::Client>>),
     suffering: &Suffering<'_>,
     metrics: &Upstream,
 ) -> Result<Side, Error> {
-    let way = settings.way;
-    let Some(tls) = &settings.tls else {
+    let Some(tls) = tls else {
         let number = |from| suffering.number(from);
         let told: Option<&dyn Fn(SocketAddr)> = suffering.is_numbered().then_some(&number);
         let connected = dial::connect_telling(address, way, told);

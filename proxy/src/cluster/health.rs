@@ -29,7 +29,7 @@ use super::{
 use crate::{
     error::Error,
     metrics::Upstream,
-    net::{dial, io::Stream},
+    net::{dial, io::Stream, tls},
     observe::What,
     policy::health::{Check, Finding, Http, Probe, Tally},
 };
@@ -113,6 +113,7 @@ fn tell(roster: &Roster, member: &Member, tally: Tally, finding: Finding, first:
 /// Asks one endpoint.
 struct Prober {
     settings: Arc<Settings>,
+    tls: Option<Arc<tls::Client>>,
     address: SocketAddr,
     /// The host that is asked for.
     host: String,
@@ -139,6 +140,7 @@ impl Prober {
     fn new(roster: &Roster, member: &Member, check: &Check) -> Self {
         let settings = Arc::clone(roster.settings());
         let endpoint = &member.endpoint;
+        let tls = settings.tls_of(endpoint).cloned();
         let mut address = member.address;
         if let Some(port) = endpoint.health_port {
             address.set_port(port);
@@ -156,6 +158,7 @@ impl Prober {
         Self {
             host: host.to_owned(),
             settings,
+            tls,
             address,
             sender: None,
         }
@@ -182,7 +185,7 @@ impl Prober {
             within: Duration::from_hours(1),
             ..self.settings.way
         };
-        let Some(tls) = &self.settings.tls else {
+        let Some(tls) = &self.tls else {
             let tcp = dial::connect(self.address, within).await?;
             return Ok(Stream::new(tcp, Arc::default()));
         };
@@ -293,7 +296,7 @@ impl Prober {
         if !two {
             return path.try_into().ok();
         }
-        let scheme = self.settings.tls.as_ref().map_or("http", |_| "https");
+        let scheme = self.tls.as_ref().map_or("http", |_| "https");
         format!("{scheme}://{}{path}", self.host).try_into().ok()
     }
 }

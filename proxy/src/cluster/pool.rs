@@ -214,6 +214,9 @@ impl<B> Pool<B> {
 
     /// The pool of connections on which this name was asked for.
     pub fn for_name(self: &Rc<Self>, name: &str) -> Rc<Self> {
+        if self.tls.is_none() {
+            return Rc::clone(self);
+        }
         let mut named = self.named.borrow_mut();
         if let Some(pool) = named.get(name) {
             return Rc::clone(pool);

@@ -60,6 +60,8 @@ pub struct Cluster {
     pub kept_body: Option<ByteSize>,
     /// TLS is begun on connections; `None`: they are plain.
     pub tls: Option<tls::Client>,
+    /// What endpoints may have in place of it, see [`Endpoint::socket`].
+    pub sockets: Vec<Option<tls::Client>>,
 }
 
 /// How the system asks whether the other side of a connection is still there; `None`: as it does by itself.
@@ -152,6 +154,8 @@ pub struct Endpoint {
     pub status: Status,
     /// Its metadata for load balancing (`envoy.lb`).
     pub metadata: subset::Metadata,
+    /// Which of the cluster's sockets its connections have; `None`: that of the cluster.
+    pub socket: Option<usize>,
     /// Where its health is checked, in place of its address.
     pub health_port: Option<u16>,
     /// The host that health checks ask for.
@@ -226,6 +230,7 @@ impl Default for Cluster {
             max_requests: None,
             kept_body: None,
             tls: None,
+            sockets: Vec::new(),
         }
     }
 }
@@ -279,6 +284,7 @@ impl Default for Endpoint {
             locality_weight: 0,
             status: Status::default(),
             metadata: subset::Metadata::new(),
+            socket: None,
             health_port: None,
             health_hostname: None,
             health_unchecked: false,

@@ -9,13 +9,14 @@ use envoy_types::pb::{
             cluster::v3::{
                 Cluster, LoadBalancingPolicy,
                 cluster::{
-                    LbConfig, LbPolicy, LbSubsetConfig, SlowStartConfig,
+                    LbConfig, LbPolicy, LbSubsetConfig, SlowStartConfig, TransportSocketMatch,
                     common_lb_config::LocalityConfigSpecifier,
                     lb_subset_config::lb_subset_selector::LbSubsetSelectorFallbackPolicy,
                     ring_hash_lb_config,
                 },
             },
             core::v3::{Metadata, RuntimeDouble},
+            endpoint::v3::{LbEndpoint, LocalityLbEndpoints},
         },
         extensions::load_balancing_policies::{
             common::v3 as common,
@@ -45,6 +46,9 @@ use crate::{
         subset::{self, Fallback, Selector},
     },
 };
+
+/// Whose metadata chooses among `transport_socket_matches`.
+const SOCKET_MATCH: &str = "envoy.transport_socket_match";
 
 /// Envoy's default of `update_merge_window`.
 const MERGE_WINDOW: Duration = Duration::from_secs(1);
@@ -503,6 +507,26 @@ fn selector(
     }
 }
 
+/// The socket of an endpoint: the first that asks for no more than its metadata, else its locality's, has; `None`: that of
+/// the cluster.
+pub(super) fn socket(
+    matches: &[TransportSocketMatch],
+    endpoint: &LbEndpoint,
+    locality: &LocalityLbEndpoints,
+) -> Option<usize> {
+    let of = |it: &Option<Metadata>| {
+        let found = it.as_ref()?.filter_metadata.get(SOCKET_MATCH)?;
+        (!found.fields.is_empty()).then(|| of_struct(found))
+    };
+    let has = of(&endpoint.metadata)
+        .or_else(|| of(&locality.metadata))
+        .unwrap_or_default();
+    matches.iter().position(|it| {
+        let asked = it.r#match.as_ref().map(of_struct).unwrap_or_default();
+        asked.iter().all(|(key, value)| has.get(key) == Some(value))
+    })
+}
+
 /// Metadata for load balancing: its part `envoy.lb`.
 pub(super) fn metadata(it: Option<&Metadata>) -> subset::Metadata {
     it.and_then(|it| it.filter_metadata.get("envoy.lb"))
@@ -525,5 +549,68 @@ fn of_value(it: &protobuf::Value) -> Value {
         Some(value::Kind::BoolValue(is)) => Value::from(*is),
         Some(value::Kind::ListValue(list)) => list.values.iter().map(of_value).collect(),
         Some(value::Kind::StructValue(inner)) => of_struct(inner).into_iter().collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(rows: &[(&str, &str)]) -> Struct {
+        let value = |text: &str| protobuf::Value {
+            kind: Some(value::Kind::StringValue(text.to_owned())),
+        };
+        Struct {
+            fields: rows
+                .iter()
+                .map(|(name, text)| ((*name).to_owned(), value(text)))
+                .collect(),
+        }
+    }
+
+    fn metadata(rows: &[(&str, &str)]) -> Metadata {
+        let filter_metadata = [(SOCKET_MATCH.to_owned(), of(rows))].into();
+        Metadata {
+            filter_metadata,
+            ..Metadata::default()
+        }
+    }
+
+    #[test]
+    fn an_endpoint_has_the_first_socket_that_asks_for_no_more_than_it_says() {
+        let asks = |rows: &[(&str, &str)]| TransportSocketMatch {
+            r#match: Some(of(rows)),
+            ..TransportSocketMatch::default()
+        };
+        let two = [
+            asks(&[("mode", "istio"), ("x", "y")]),
+            asks(&[("mode", "istio")]),
+        ];
+        let any = [asks(&[("mode", "istio")]), asks(&[])];
+        let istio = Some(metadata(&[("mode", "istio")]));
+        for (matches, endpoint, locality, expected) in [
+            (&two, &istio, &None, Some(1)),
+            (
+                &two,
+                &Some(metadata(&[("x", "y"), ("mode", "istio")])),
+                &None,
+                Some(0),
+            ),
+            (&two, &None, &istio, Some(1)),
+            (&two, &Some(metadata(&[("mode", "none")])), &istio, None),
+            (&two, &None, &None, None),
+            (&any, &None, &None, Some(1)),
+            (&any, &istio, &None, Some(0)),
+        ] {
+            let endpoint = LbEndpoint {
+                metadata: endpoint.clone(),
+                ..LbEndpoint::default()
+            };
+            let locality = LocalityLbEndpoints {
+                metadata: locality.clone(),
+                ..LocalityLbEndpoints::default()
+            };
+            assert_eq!(socket(matches, &endpoint, &locality), expected);
+        }
     }
 }

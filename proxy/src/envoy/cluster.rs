@@ -27,7 +27,12 @@ pub(super) fn convert(
     let localities = it.load_assignment.iter().flat_map(|them| &them.endpoints);
     for (index, locality) in localities.enumerate() {
         let path = format!("{path}.load_assignment.endpoints[{index}]");
+        let from = endpoints.len();
         endpoint::locality(locality, discovery, &path, notes, &mut endpoints);
+        let made = endpoints.iter_mut().skip(from);
+        for (endpoint, read) in made.zip(&locality.lb_endpoints) {
+            endpoint.socket = balance::socket(&it.transport_socket_matches, read, locality);
+        }
     }
     if matches!(discovery, Discovery::LogicalDns(_)) && endpoints.len() != 1 {
         notes.invalid(
@@ -36,7 +41,13 @@ pub(super) fn convert(
         );
     }
     let spoken = protocol::upstream(it, path, notes);
-    let tls = tls::upstream(it, secrets, path, notes);
+    let tls = tls::upstream(it, it.transport_socket.as_ref(), secrets, path, notes);
+    let matches = it.transport_socket_matches.iter().enumerate();
+    let sockets = matches.map(|(index, one)| {
+        let path = format!("{path}.transport_socket_matches[{index}]");
+        tls::upstream(it, one.transport_socket.as_ref(), secrets, &path, notes)
+    });
+    let sockets = sockets.collect();
     let mut cluster = config::Cluster {
         name: Arc::from(it.name.as_str()),
         discovery,
@@ -56,6 +67,7 @@ pub(super) fn convert(
             .per_connection_buffer_limit_bytes
             .map(|bytes| ByteSize(bytes.value.into())),
         tls,
+        sockets,
         ..config::Cluster::default()
     };
     balance::convert(it, path, notes, &mut cluster);

@@ -103,12 +103,13 @@ pub(super) fn downstream(
 /// The cluster's side of a transport socket; `None`: it is plain, or cannot be made, with the reason among the notes.
 pub(super) fn upstream(
     cluster: &Cluster,
+    socket: Option<&TransportSocket>,
     secrets: &Secrets,
     path: &str,
     notes: &mut Notes,
 ) -> Option<Client> {
     let path = format!("{path}.transport_socket");
-    let socket = cluster.transport_socket.as_ref()?;
+    let socket = socket?;
     let context: UpstreamTlsContext = context(socket, &path, notes)?;
     let path = format!("{path}.typed_config");
     if context.sni.len() > 255 {

@@ -215,7 +215,7 @@ struct Way {
 
 /// Envoy's `auto_sni`: the host that the client asked for, without its port, unless it is an address (RFC 6066 §3).
 fn asked_name(cluster: &Cluster<Upload>, head: &request::Parts, log: &Log) -> Option<Box<str>> {
-    let header = cluster.settings().tls.as_ref()?.sni_header()?;
+    let header = cluster.settings().sni_header()?;
     let value = match *header {
         header::HOST => log.authority.as_ref(),
         // As Envoy: where that is not there, the host is it after all.

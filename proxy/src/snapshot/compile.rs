@@ -80,6 +80,15 @@ impl Compiler<'_> {
                 max_requests: cluster.max_requests,
                 kept_body: cluster.kept_body.map(|bytes| bytes.0),
                 tls: self.client_tls(&format!("clusters[{index}]"), cluster.tls.as_ref()),
+                sockets: cluster
+                    .sockets
+                    .iter()
+                    .enumerate()
+                    .map(|(socket, tls)| {
+                        let path = format!("clusters[{index}].transport_socket_matches[{socket}]");
+                        self.client_tls(&path, tls.as_ref())
+                    })
+                    .collect(),
             }));
         }
         clusters
@@ -111,6 +120,7 @@ impl Compiler<'_> {
             locality_weight: endpoint.locality_weight,
             status: endpoint.status,
             metadata: endpoint.metadata.clone(),
+            socket: endpoint.socket,
             health_port: endpoint.health_port,
             health_hostname: endpoint.health_hostname.clone(),
             health_unchecked: endpoint.health_unchecked,

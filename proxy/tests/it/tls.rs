@@ -516,6 +516,27 @@ fn endpoints_are_spoken_to_over_tls() {
 }
 
 #[test]
+fn an_endpoint_may_have_a_socket_of_its_own() {
+    let ca = Ca::new();
+    let behind = behind_tls(server(vec![ca.issue("shop", &["shop.test"])]));
+    let plain = echo();
+    let mut config = config(behind.address);
+    let cluster = &mut config.clusters[0];
+    cluster.sockets = vec![None, Some(upstream(&ca))];
+    let mut second = cluster.endpoints[0].clone();
+    second.address = meshbed_proxy::config::Address::Socket(plain);
+    cluster.endpoints[0].socket = Some(1);
+    second.socket = Some(0);
+    cluster.endpoints.push(second);
+    let running = start(config);
+    for _ in 0..4 {
+        assert_eq!(running.get("/x").status(), 200);
+    }
+    assert_eq!(running.metric("envoy_cluster_upstream_cx_connect_fail"), 0);
+    assert_eq!(running.metric("envoy_cluster_upstream_cx_total"), 2);
+}
+
+#[test]
 fn an_endpoint_chooses_the_version_that_it_is_spoken_to_in() {
     let ca = Ca::new();
     for (theirs, offered, http2) in [

@@ -35,8 +35,13 @@ pub(super) const ROWS: &[Row] = &[
             "typed_extension_protocol_options",
             "metadata*",
             "transport_socket",
+            "transport_socket_matches",
             "upstream_http_protocol_options",
         ],
+    ),
+    (
+        "envoy.config.cluster.v3.Cluster.TransportSocketMatch",
+        &["name*", "match", "transport_socket"],
     ),
     (
         "envoy.config.cluster.v3.CircuitBreakers",

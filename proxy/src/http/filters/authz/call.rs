@@ -155,7 +155,7 @@ fn pool(cluster: &Rc<Cluster<Upload>>, asked: &HeaderMap, log: &Log) -> Option<R
 
 /// What is asked for in TLS's handshake, where that is up to each request.
 fn name(cluster: &Cluster<Upload>, asked: &HeaderMap) -> Option<Box<str>> {
-    let header: &HeaderName = cluster.settings().tls.as_ref()?.sni_header()?;
+    let header: &HeaderName = cluster.settings().sni_header()?;
     server_name(asked.get(header)?)
 }
 
