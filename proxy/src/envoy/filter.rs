@@ -227,6 +227,20 @@ impl Settings {
         }
     }
 
+    /// What the filter is where it is off: one that looks routes up anew is looked for in the new route's list.
+    fn off(&self) -> Vec<Filter> {
+        match self {
+            Self::Authz(Some(own), _) if own.reroutes => {
+                let route = asking::Route {
+                    off: true,
+                    ..asking::Route::default()
+                };
+                vec![Filter::Authz(Arc::clone(own), Arc::new(route))]
+            }
+            _ => Vec::new(),
+        }
+    }
+
     /// What a route says, over what was said outside of it.
     fn over(&self, outer: &Self) -> Self {
         match (self, outer) {
@@ -334,6 +348,9 @@ pub(super) fn overrides<'a>(
         };
         let said = if switched_off(any) {
             Override::Off
+        } else if open::<ExtAuthz>(any).is_some() {
+            notes.invalid(&path, "an `ExtAuthzPerRoute` is needed");
+            continue;
         } else if let Some(settings) = Settings::open(any, &path, notes) {
             Override::Settings(settings, path.clone())
         } else {
@@ -378,8 +395,13 @@ impl Faults {
     pub(super) fn of_manager(&self) -> Vec<Filter> {
         self.filters
             .iter()
-            .filter(|filter| !filter.disabled)
-            .flat_map(|filter| filter.settings.filters())
+            .flat_map(|filter| {
+                if filter.disabled {
+                    filter.settings.off()
+                } else {
+                    filter.settings.filters()
+                }
+            })
             .collect()
     }
 
@@ -427,12 +449,18 @@ impl Faults {
         for filter in &self.filters {
             let laid;
             let settings = match overrides.get(&filter.name) {
-                Some(Override::Off) => continue,
+                Some(Override::Off) => {
+                    filters.extend(filter.settings.off());
+                    continue;
+                }
                 Some(Override::Settings(settings, _)) => {
                     laid = settings.over(&filter.settings);
                     &laid
                 }
-                None if filter.disabled => continue,
+                None if filter.disabled => {
+                    filters.extend(filter.settings.off());
+                    continue;
+                }
                 Some(Override::On) | None => &filter.settings,
             };
             filters.extend(match settings {

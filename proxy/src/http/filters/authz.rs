@@ -327,6 +327,13 @@ pub(super) fn place(filters: &Filters, authz: &Authz) -> Option<usize> {
     )
 }
 
+/// The request has no way to go on by.
+pub(super) fn lost(log: &Log, authz: &Authz) -> Ended {
+    counts(log, authz).errors.inc();
+    let status = StatusCode::INTERNAL_SERVER_ERROR;
+    refuse(status, Denial::default(), ERROR)
+}
+
 /// Changes the answer as the service has said.
 pub(super) fn answer(log: &Log, authz: &Authz, headers: &mut HeaderMap) {
     let Some(answers) = &log.authz else {

@@ -1,0 +1,140 @@
+//! What neither a client nor a service that is asked can get by.
+
+use meshbed_proxy::{
+    config::Filter,
+    envoy::{Options, read},
+    observe::Flags,
+};
+
+use super::{
+    super::support::{STRICT, echo, nobody, read_file, start, start_file},
+    WEB, answer, answering, file, per_route,
+};
+
+const TYPE: &str = "type.googleapis.com/envoy";
+/// Requests that the service has given the tenant b.
+const OF_B: &str = "prefix: /, headers: [{name: x-tenant, string_match: {exact: b}}]";
+
+/// A service that gives all requests the tenant b, after whose filter all requests are refused.
+fn refusing(routes: &str) -> String {
+    let (authz, _) = answering(|_| answer("200 OK", "x-tenant: b\r\n", ""));
+    let settings = format!(
+        "{WEB}, authorization_response: {{allowed_upstream_headers: {{patterns: [{{exact: x-tenant}}]}}}}}}, clear_route_cache: true"
+    );
+    let rules = "rules: {action: DENY, policies: {all: {permissions: [{any: true}], principals: [{any: true}]}}}";
+    file(&settings, routes, echo(), authz).replace(
+        "          - name: router\n",
+        &format!(
+            "          - name: rbac\n            typed_config: {{\"@type\": {TYPE}.extensions.filters.http.rbac.v3.RBAC, {rules}}}\n          - name: router\n"
+        ),
+    )
+}
+
+/// A route that says this of a filter.
+fn saying(matching: &str, filter: &str, said: &str) -> String {
+    format!(
+        "              - match: {{{matching}}}\n                route: {{cluster: up}}\n                typed_per_filter_config: {{{filter}: {{\"@type\": {TYPE}.{said}}}}}\n"
+    )
+}
+
+/// The file is refused for this, however it is read.
+fn refused(settings: &str, routes: &str, expected: &str) {
+    let text = file(settings, routes, nobody(), nobody());
+    for lenient in [false, true] {
+        let options = Options { lenient, ..STRICT };
+        let problems = read(&text, options).err().unwrap_or_default();
+        let told: Vec<_> = problems.iter().map(ToString::to_string).collect();
+        assert!(
+            told.iter().any(|told| told.contains(expected)),
+            "{expected}: {told:?}"
+        );
+    }
+}
+
+#[test]
+fn another_route_cannot_lead_around_later_filters() {
+    let off = saying(
+        OF_B,
+        "authz",
+        "config.route.v3.FilterConfig, disabled: true",
+    );
+    let by_type = per_route(OF_B, "disabled: true");
+    let on = per_route("prefix: /on", "check_settings: {}");
+    let plain = format!("              - {{match: {{{OF_B}}}, route: {{cluster: up}}}}\n");
+    let other = saying(
+        OF_B,
+        "rbac",
+        "extensions.filters.http.rbac.v3.RBACPerRoute, rbac: {rules: {action: DENY, policies: {all: {permissions: [{any: true}], principals: [{any: true}]}}}}",
+    );
+    for (of_b, disabled) in [
+        (&off, false),
+        (&by_type, false),
+        (&plain, true),
+        (&other, true),
+        (&off, true),
+    ] {
+        let mut text = refusing(&format!("{of_b}{on}"));
+        if disabled {
+            text = text.replace(
+                "- name: authz\n            typed_config",
+                "- name: authz\n            disabled: true\n            typed_config",
+            );
+        }
+        let running = start_file(&text);
+        assert_eq!(running.get("/on").status(), 403, "{of_b}{disabled}");
+        assert_eq!(
+            running.told.record().details.split('[').next(),
+            Some("rbac_access_denied_matched_policy")
+        );
+    }
+}
+
+#[test]
+fn the_rest_of_the_way_is_the_new_routes() {
+    let off = saying(OF_B, "rbac", "config.route.v3.FilterConfig, disabled: true");
+    let running = start_file(&refusing(&off));
+    assert_eq!(running.get("/").status(), 200);
+    let running = start_file(&refusing(&saying(
+        "prefix: /, headers: [{name: x-tenant, present_match: true, invert_match: true}]",
+        "rbac",
+        "config.route.v3.FilterConfig, disabled: true",
+    )));
+    assert_eq!(running.get("/").status(), 403);
+}
+
+#[test]
+fn a_list_that_does_not_have_the_filter_ends_the_request() {
+    let off = saying(
+        OF_B,
+        "authz",
+        "config.route.v3.FilterConfig, disabled: true",
+    );
+    let mut config = read_file(&refusing(&off));
+    let manager = config.listeners[0].manager_mut().unwrap();
+    for route in &mut manager.virtual_hosts[0].routes {
+        if let Some(filters) = &mut route.filters {
+            filters.retain(|filter| !matches!(filter, Filter::Authz(..)));
+        }
+    }
+    let running = start(config);
+    assert_eq!(running.get("/").status(), 500);
+    let record = running.told.record();
+    assert_eq!(
+        (record.flags, record.details.as_str()),
+        (Flags::UAEX, "ext_authz_error")
+    );
+}
+
+#[test]
+fn a_route_has_no_filter_of_its_own() {
+    let whole = saying(
+        "prefix: /whole",
+        "authz",
+        &format!("extensions.filters.http.ext_authz.v3.ExtAuthz, {WEB}}}"),
+    );
+    refused(
+        &format!("{WEB}}}"),
+        &whole,
+        "an `ExtAuthzPerRoute` is needed",
+    );
+}
