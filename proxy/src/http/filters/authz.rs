@@ -93,7 +93,16 @@ pub(super) async fn ask(
             }
         }
     }
-    let verdict = decide(log, head, beginning, authz).await?;
+    let Some(verdict) = decide(log, head, beginning, authz).await? else {
+        // Clients choose what they send: errors that may pass are the service's alone.
+        counts(log, authz).errors.inc();
+        if let Some(of_cluster) = cluster_counts(log, authz) {
+            of_cluster.errors.inc();
+        }
+        count_unsent(log, body).await;
+        let status = authz.service.error_status;
+        return Ok(Asked::Ended(refuse(status, Denial::default(), ERROR)));
+    };
     Ok(match verdict {
         Verdict::Allowed(changes) => {
             counts(log, authz).ok.inc();
@@ -159,13 +168,13 @@ async fn failed(
     Asked::Passed
 }
 
-/// What the service says; the error: the request has ended before.
+/// What the service says; `None`: of such a request nothing can be asked. The error: the request has ended before.
 async fn decide(
     log: &Log,
     head: &request::Parts,
     body: Option<Bytes>,
     authz: &Authz,
-) -> Result<Verdict, Error> {
+) -> Result<Option<Verdict>, Error> {
     let service = &authz.service;
     let asked = authz::Asked {
         head,
@@ -179,7 +188,7 @@ async fn decide(
                 uri: &head.uri,
             };
             let Some(question) = web.question(service, &asked, &render) else {
-                return Ok(Verdict::Failed(None));
+                return Ok(None);
             };
             let sent = asked.body.map(|told| told.data.len());
             let sent = body
@@ -198,9 +207,9 @@ async fn decide(
     let begun = Instant::now();
     let call = call::make(log, authz, question, sent);
     let Some(answer) = log.client.in_time(call).await? else {
-        return Ok(Verdict::Failed(None));
+        return Ok(Some(Verdict::Failed(None)));
     };
-    Ok(match &service.service {
+    Ok(Some(match &service.service {
         CompiledService::Web(web) => {
             let mut headers = answer.headers;
             let took = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -213,7 +222,7 @@ async fn decide(
             &answer.body,
             answer.trailers.as_ref(),
         ),
-    })
+    }))
 }
 
 /// What follows the head has no end of its own.

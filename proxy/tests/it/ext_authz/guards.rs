@@ -8,7 +8,7 @@ use meshbed_proxy::{
 
 use super::{
     super::support::{STRICT, echo, nobody, read_file, start, start_file},
-    WEB, answer, answering, file, per_route,
+    WEB, answer, answering, file, per_route, send,
 };
 
 const TYPE: &str = "type.googleapis.com/envoy";
@@ -123,6 +123,51 @@ fn a_list_that_does_not_have_the_filter_ends_the_request() {
         (record.flags, record.details.as_str()),
         (Flags::UAEX, "ext_authz_error")
     );
+}
+
+#[test]
+fn what_cannot_be_asked_is_refused_though_errors_are_allowed() {
+    let long = format!(
+        "GET /{} HTTP/1.1\r\nhost: shop.test\r\n\r\n",
+        "a".repeat(65_529)
+    );
+    let quoted = format!(
+        "GET /{} HTTP/1.1\r\nhost: shop.test\r\n\r\n",
+        "\"".repeat(22_000)
+    );
+    let connect = "CONNECT shop.test:443 HTTP/1.1\r\nhost: shop.test:443\r\n\r\n";
+    let routes = "              - {match: {connect_matcher: {}}, route: {cluster: up, upgrade_configs: [{upgrade_type: CONNECT}]}}\n";
+    for status in [403, 503] {
+        let (authz, asked) = answering(|_| answer("200 OK", "", ""));
+        let settings = format!(
+            "{WEB}, path_prefix: /check}}, failure_mode_allow: true, status_on_error: {{code: {status}}}"
+        );
+        let text = file(&settings, routes, echo(), authz).replace(
+            "          http_filters:\n",
+            "          max_request_headers_kb: 96\n          http_filters:\n",
+        );
+        let running = start_file(&text);
+        for request in [&long, &quoted, connect] {
+            let answer = send(&running, request);
+            assert_eq!(answer.status(), status, "{request:.60}");
+            let record = running.told.record();
+            assert_eq!(
+                (record.flags, record.details.as_str()),
+                (Flags::UAEX, "ext_authz_error")
+            );
+        }
+        assert!(asked.requests.lock().unwrap().is_empty());
+        for (of, errors) in [("http", 3), ("cluster", 3)] {
+            assert_eq!(
+                running.metric(&format!("envoy_{of}_ext_authz_error{{")),
+                errors
+            );
+            assert_eq!(
+                running.metric(&format!("envoy_{of}_ext_authz_failure_mode_allowed{{")),
+                0
+            );
+        }
+    }
 }
 
 #[test]
