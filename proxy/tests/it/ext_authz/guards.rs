@@ -1,5 +1,6 @@
 //! What neither a client nor a service that is asked can get by.
 
+use envoy_types::pb::envoy::service::auth::v3::OkHttpResponse;
 use meshbed_proxy::{
     config::Filter,
     envoy::{Options, read},
@@ -8,7 +9,7 @@ use meshbed_proxy::{
 
 use super::{
     super::support::{STRICT, echo, nobody, read_file, start, start_file},
-    WEB, answer, answering, file, per_route, send,
+    GRPC, WEB, allow, answer, answering, deny, file, grpc, header, per_route, post, send,
 };
 
 const TYPE: &str = "type.googleapis.com/envoy";
@@ -165,6 +166,86 @@ fn what_cannot_be_asked_is_refused_though_errors_are_allowed() {
             assert_eq!(
                 running.metric(&format!("envoy_{of}_ext_authz_failure_mode_allowed{{")),
                 0
+            );
+        }
+    }
+}
+
+#[test]
+fn services_say_nothing_of_lengths_and_connections() {
+    const FRAMING: [(&str, &str); 6] = [
+        ("content-length", "3"),
+        ("transfer-encoding", "chunked"),
+        ("connection", "close"),
+        ("keep-alive", "timeout=1"),
+        ("proxy-connection", "close"),
+        ("upgrade", "other"),
+    ];
+    let (authz, _told) = grpc(|request| {
+        let headers = || FRAMING.map(|(name, value)| header(name, value)).to_vec();
+        match request.path.as_str() {
+            "/denied" => deny(403, "go away", headers()),
+            "/bare" => allow(OkHttpResponse {
+                headers_to_remove: FRAMING.map(|(name, _)| name.to_owned()).to_vec(),
+                ..OkHttpResponse::default()
+            }),
+            _ => allow(OkHttpResponse {
+                headers: headers(),
+                response_headers_to_add: headers(),
+                ..OkHttpResponse::default()
+            }),
+        }
+    });
+    let running = start_file(&file(GRPC, "", echo(), authz));
+    let mut wire = running.connect();
+    let chunked = |path: &str, body: &str| {
+        let length = body.len();
+        format!(
+            "POST {path} HTTP/1.1\r\nhost: shop.test\r\ntransfer-encoding: chunked\r\n\r\n{length:x}\r\n{body}\r\n0\r\n\r\n"
+        )
+    };
+    // The next request by the connection finds nothing that the one before has left.
+    for (path, in_chunks) in [
+        ("/", false),
+        ("/bare", false),
+        ("/bare", true),
+        ("/denied", false),
+        ("/", true),
+        ("/denied", true),
+        ("/", false),
+    ] {
+        let request = if in_chunks {
+            chunked(path, "all of it")
+        } else {
+            post(path, "all of it")
+        };
+        wire.send(request);
+        let answer = wire.message().unwrap();
+        for line in ["keep-alive:", "proxy-connection:", "upgrade:"] {
+            assert!(!answer.head.contains(line), "{path} {}", answer.head);
+        }
+        assert!(
+            !answer.head.contains("transfer-encoding"),
+            "{}",
+            answer.head
+        );
+        assert!(!answer.head.contains("close"), "{}", answer.head);
+        if path == "/denied" {
+            assert_eq!((answer.status(), answer.body.as_str()), (403, "go away"));
+            continue;
+        }
+        assert_eq!(answer.status(), 200);
+        assert!(
+            answer.body.ends_with("\r\n\r\nall of it"),
+            "{}",
+            answer.body
+        );
+        for (name, value) in FRAMING {
+            let own = in_chunks && name == "transfer-encoding";
+            assert!(
+                own || !answer.body.contains(&format!("{name}: {value}\r\n")),
+                "{}",
+                answer.body
             );
         }
     }
