@@ -59,6 +59,20 @@ pub(super) fn convert(it: &ExtAuthz, path: &str, notes: &mut Notes) -> Option<Se
         }
         (None, list) => list.as_ref().map(|list| (list, "allowed_headers")),
     };
+    let enabled = it.filter_enabled.as_ref();
+    if enabled.is_some_and(|enabled| enabled.default_value.is_none()) {
+        notes.invalid(
+            format!("{path}.filter_enabled.default_value"),
+            "it is needed",
+        );
+    }
+    let denies = it.deny_at_disable.as_ref();
+    if denies.is_some_and(|flag| flag.default_value.is_none()) {
+        notes.invalid(
+            format!("{path}.deny_at_disable.default_value"),
+            "it is needed",
+        );
+    }
     let body = it.with_request_body.as_ref();
     let status = status(it, path, notes);
     Some(Settings {
@@ -66,13 +80,8 @@ pub(super) fn convert(it: &ExtAuthz, path: &str, notes: &mut Notes) -> Option<Se
         cluster,
         timeout,
         service,
-        enabled: it
-            .filter_enabled
-            .as_ref()
-            .map_or(Share::ALL, |enabled| share(enabled.default_value)),
-        refuses_others: it
-            .deny_at_disable
-            .as_ref()
+        enabled: enabled.map_or(Share::ALL, |enabled| share(enabled.default_value)),
+        refuses_others: denies
             .and_then(|flag| flag.default_value)
             .is_some_and(|flag| flag.value),
         on_error: if it.failure_mode_allow {

@@ -264,3 +264,15 @@ fn a_route_has_no_filter_of_its_own() {
         "an `ExtAuthzPerRoute` is needed",
     );
 }
+
+#[test]
+fn values_that_a_file_leaves_out_do_not_switch_the_filter_off() {
+    for flag in ["filter_enabled", "deny_at_disable"] {
+        let settings = format!("{WEB}}}, {flag}: {{runtime_key: a}}");
+        refused(
+            &settings,
+            "",
+            &format!("{flag}.default_value: it is needed"),
+        );
+    }
+}
