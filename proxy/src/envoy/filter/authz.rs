@@ -229,10 +229,12 @@ fn call(
     let outer = path;
     let path = format!("{path}.grpc_service");
     let Some(TargetSpecifier::EnvoyGrpc(envoy)) = &it.target_specifier else {
-        // Another one is reported by the walk.
-        if it.target_specifier.is_none() {
-            notes.invalid(path, "an `envoy_grpc` is needed");
-        }
+        // Also where a file is read leniently: without its service the filter would be left out.
+        let field = match it.target_specifier {
+            Some(_) => ".google_grpc",
+            None => "",
+        };
+        notes.invalid(format!("{path}{field}"), "an `envoy_grpc` is needed");
         return None;
     };
     if envoy.cluster_name.is_empty() {

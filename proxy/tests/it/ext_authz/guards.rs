@@ -276,3 +276,9 @@ fn values_that_a_file_leaves_out_do_not_switch_the_filter_off() {
         );
     }
 }
+
+#[test]
+fn a_service_that_cannot_be_called_does_not_leave_the_filter_out() {
+    let settings = "grpc_service: {google_grpc: {target_uri: a, stat_prefix: b}}";
+    refused(settings, "", "google_grpc: an `envoy_grpc` is needed");
+}
