@@ -77,6 +77,10 @@ pub(super) async fn ask(
         let denial = refused.then(|| refuse(authz.service.error_status, Denial::default(), ERROR));
         return Ok(denial.map_or(Asked::Passed, Asked::Ended));
     }
+    if settings.on_error == (OnError::Allow { told: true }) {
+        // Only the proxy knows.
+        head.headers.remove(FAILED);
+    }
     let told = authz.route.body(settings.body);
     let told = told.filter(|_| !body.is_end_stream() && !is_tunnel(head));
     let mut beginning = None;
@@ -163,7 +167,7 @@ async fn failed(
     }
     if told {
         head.headers
-            .append(FAILED, HeaderValue::from_static("true"));
+            .insert(FAILED, HeaderValue::from_static("true"));
     }
     Asked::Passed
 }

@@ -282,3 +282,30 @@ fn a_service_that_cannot_be_called_does_not_leave_the_filter_out() {
     let settings = "grpc_service: {google_grpc: {target_uri: a, stat_prefix: b}}";
     refused(settings, "", "google_grpc: an `envoy_grpc` is needed");
 }
+
+#[test]
+fn only_the_proxy_says_that_nobody_has_decided() {
+    const SAID: &str = "x-envoy-auth-failure-mode-allowed";
+    let (authz, asked) = answering(|request| {
+        let fails = request.head.contains("/fails");
+        answer(if fails { "503 No" } else { "200 OK" }, "", "")
+    });
+    let settings = format!(
+        "{WEB}}}, failure_mode_allow: true, failure_mode_allow_header_add: true, allowed_headers: {{patterns: [{{prefix: x-}}]}}"
+    );
+    let running = start_file(&file(&settings, "", echo(), authz));
+    for (path, said) in [("/fails", 1), ("/", 0)] {
+        let answer = send(
+            &running,
+            &format!(
+                "GET {path} HTTP/1.1\r\nhost: shop.test\r\n{SAID}: false\r\n{SAID}: no\r\n\r\n"
+            ),
+        );
+        assert_eq!(answer.body.matches(SAID).count(), said, "{}", answer.body);
+        assert_eq!(
+            answer.body.matches(&format!("{SAID}: true\r\n")).count(),
+            said
+        );
+        assert_eq!(asked.last().header(SAID), None);
+    }
+}
