@@ -136,10 +136,8 @@ pub(super) fn of_route(it: ExtAuthzPerRoute, path: &str, notes: &mut Notes) -> R
             };
         }
         Some(Override::CheckSettings(settings)) => settings,
-        Some(Override::Disabled(false)) => {
-            notes.invalid(format!("{path}.disabled"), "it must be true");
-            return Route::default();
-        }
+        // It switches a filter on that is off elsewhere.
+        Some(Override::Disabled(false)) => return Route::default(),
         None => {
             notes.invalid(path, "`disabled` or `check_settings` is needed");
             return Route::default();

@@ -309,3 +309,17 @@ fn only_the_proxy_says_that_nobody_has_decided() {
         assert_eq!(asked.last().header(SAID), None);
     }
 }
+
+#[test]
+fn a_route_switches_on_what_is_off_elsewhere() {
+    let (authz, asked) = answering(|_| answer("403 No", "", ""));
+    let on = per_route("prefix: /on", "disabled: false");
+    let text = file(&format!("{WEB}}}"), &on, echo(), authz).replace(
+        "- name: authz\n            typed_config",
+        "- name: authz\n            disabled: true\n            typed_config",
+    );
+    let running = start_file(&text);
+    assert_eq!(running.get("/on").status(), 403);
+    assert_eq!(running.get("/").status(), 200);
+    assert_eq!(asked.requests.lock().unwrap().len(), 1);
+}
