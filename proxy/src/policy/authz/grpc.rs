@@ -272,9 +272,11 @@ fn denial(it: DeniedHttpResponse) -> Denial {
     denial
 }
 
+/// `None` also where it would not end a request.
 fn status(it: &DeniedHttpResponse) -> Option<StatusCode> {
     let code = it.status.as_ref()?.code;
-    StatusCode::from_u16(u16::try_from(code).ok()?).ok()
+    let status = StatusCode::from_u16(u16::try_from(code).ok()?).ok();
+    status.filter(|status| !status.is_informational())
 }
 
 fn header_of(it: &HeaderValueOption) -> Option<(&str, &[u8])> {

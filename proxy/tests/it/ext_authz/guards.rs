@@ -323,3 +323,11 @@ fn a_route_switches_on_what_is_off_elsewhere() {
     assert_eq!(running.get("/").status(), 200);
     assert_eq!(asked.requests.lock().unwrap().len(), 1);
 }
+
+#[test]
+fn statuses_that_end_nothing_do_not_refuse() {
+    let (authz, _told) = grpc(|_| deny(100, "go away", Vec::new()));
+    let running = start_file(&file(GRPC, "", echo(), authz));
+    let answer = running.get("/");
+    assert_eq!((answer.status(), answer.body.as_str()), (403, "go away"));
+}
