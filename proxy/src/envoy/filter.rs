@@ -1,6 +1,6 @@
 //! HTTP filters, and what they have in common: typed configurations, percentages, durations.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, mem::discriminant, sync::Arc, time::Duration};
 
 use envoy_types::pb::{
     envoy::{
@@ -281,6 +281,21 @@ pub(super) enum Override {
     Settings(Settings, String),
 }
 
+impl Override {
+    /// It is said of a filter of this kind.
+    fn fits(&self, filter: &Settings) -> bool {
+        match self {
+            Self::Off | Self::On => true,
+            Self::Settings(settings, _) => match (settings, filter) {
+                (Settings::Own(_), Settings::Fault(_)) | (Settings::Fault(_), Settings::Own(_)) => {
+                    true
+                }
+                _ => discriminant(settings) == discriminant(filter),
+            },
+        }
+    }
+}
+
 /// Reads the filters of a connection manager, of which the router is the last.
 pub(super) fn convert(
     filters: &[HttpFilter],
@@ -356,11 +371,16 @@ pub(super) fn overrides<'a>(
         } else {
             continue;
         };
-        if !faults.filters.iter().any(|filter| filter.name == *name) {
-            notes.invalid(
+        match faults.filters.iter().find(|filter| filter.name == *name) {
+            None => notes.invalid(
                 &path,
                 format!("there is no filter `{name}` in `http_filters`"),
-            );
+            ),
+            // In place of the filter they would be none.
+            Some(filter) if !said.fits(&filter.settings) => {
+                notes.invalid(&path, format!("these are no settings of `{name}`"));
+            }
+            Some(_) => {}
         }
         overrides.insert(name.clone(), said);
     }

@@ -331,3 +331,13 @@ fn statuses_that_end_nothing_do_not_refuse() {
     let answer = running.get("/");
     assert_eq!((answer.status(), answer.body.as_str()), (403, "go away"));
 }
+
+#[test]
+fn settings_of_another_filter_do_not_replace_one() {
+    let off = "extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute, disabled: true";
+    let text = refusing(&saying("prefix: /w", "rbac", off));
+    let problems = read(&text, STRICT).err().unwrap_or_default();
+    let told: Vec<_> = problems.iter().map(ToString::to_string).collect();
+    let expected = "these are no settings of `rbac`";
+    assert!(told.iter().any(|told| told.contains(expected)), "{told:?}");
+}
