@@ -341,3 +341,34 @@ fn settings_of_another_filter_do_not_replace_one() {
     let expected = "these are no settings of `rbac`";
     assert!(told.iter().any(|told| told.contains(expected)), "{told:?}");
 }
+
+#[test]
+fn more_headers_than_a_message_holds_are_no_answer() {
+    let (authz, _told) = grpc(|request| {
+        let many = (0..40_000).map(|index| header(&format!("x-{index}"), ""));
+        match request.path.as_str() {
+            "/denied" => deny(403, "go away", many.collect()),
+            "/answer" => allow(OkHttpResponse {
+                response_headers_to_add: many.collect(),
+                ..OkHttpResponse::default()
+            }),
+            "/request" => allow(OkHttpResponse {
+                headers: many.collect(),
+                ..OkHttpResponse::default()
+            }),
+            _ => allow(OkHttpResponse::default()),
+        }
+    });
+    let running = start_file(&file(GRPC, "", echo(), authz));
+    for path in ["/denied", "/answer", "/request"] {
+        let answer = running.get(path);
+        let told = running.told.record().details;
+        if path == "/denied" {
+            assert_eq!((answer.status(), told.as_str()), (403, "ext_authz_denied"));
+            assert_eq!(answer.body, "go away");
+            assert_eq!(answer.head.matches("\r\nx-").count(), 1_000);
+        } else {
+            assert_eq!((answer.status(), told.as_str()), (403, "ext_authz_error"));
+        }
+    }
+}
