@@ -1,6 +1,6 @@
 //! HTTP filters, and what they have in common: typed configurations, percentages, durations.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, mem::discriminant, sync::Arc, time::Duration};
 
 use envoy_types::pb::{
     envoy::{
@@ -227,6 +227,20 @@ impl Settings {
         }
     }
 
+    /// What the filter is where it is off: one that looks routes up anew is looked for in the new route's list.
+    fn off(&self) -> Vec<Filter> {
+        match self {
+            Self::Authz(Some(own), _) if own.reroutes => {
+                let route = asking::Route {
+                    off: true,
+                    ..asking::Route::default()
+                };
+                vec![Filter::Authz(Arc::clone(own), Arc::new(route))]
+            }
+            _ => Vec::new(),
+        }
+    }
+
     /// What a route says, over what was said outside of it.
     fn over(&self, outer: &Self) -> Self {
         match (self, outer) {
@@ -265,6 +279,21 @@ pub(super) enum Override {
     On,
     /// The settings, and where they stand.
     Settings(Settings, String),
+}
+
+impl Override {
+    /// It is said of a filter of this kind.
+    fn fits(&self, filter: &Settings) -> bool {
+        match self {
+            Self::Off | Self::On => true,
+            Self::Settings(settings, _) => match (settings, filter) {
+                (Settings::Own(_), Settings::Fault(_)) | (Settings::Fault(_), Settings::Own(_)) => {
+                    true
+                }
+                _ => discriminant(settings) == discriminant(filter),
+            },
+        }
+    }
 }
 
 /// Reads the filters of a connection manager, of which the router is the last.
@@ -334,16 +363,24 @@ pub(super) fn overrides<'a>(
         };
         let said = if switched_off(any) {
             Override::Off
+        } else if open::<ExtAuthz>(any).is_some() {
+            notes.invalid(&path, "an `ExtAuthzPerRoute` is needed");
+            continue;
         } else if let Some(settings) = Settings::open(any, &path, notes) {
             Override::Settings(settings, path.clone())
         } else {
             continue;
         };
-        if !faults.filters.iter().any(|filter| filter.name == *name) {
-            notes.invalid(
+        match faults.filters.iter().find(|filter| filter.name == *name) {
+            None => notes.invalid(
                 &path,
                 format!("there is no filter `{name}` in `http_filters`"),
-            );
+            ),
+            // In place of the filter they would be none.
+            Some(filter) if !said.fits(&filter.settings) => {
+                notes.invalid(&path, format!("these are no settings of `{name}`"));
+            }
+            Some(_) => {}
         }
         overrides.insert(name.clone(), said);
     }
@@ -378,8 +415,13 @@ impl Faults {
     pub(super) fn of_manager(&self) -> Vec<Filter> {
         self.filters
             .iter()
-            .filter(|filter| !filter.disabled)
-            .flat_map(|filter| filter.settings.filters())
+            .flat_map(|filter| {
+                if filter.disabled {
+                    filter.settings.off()
+                } else {
+                    filter.settings.filters()
+                }
+            })
             .collect()
     }
 
@@ -427,12 +469,18 @@ impl Faults {
         for filter in &self.filters {
             let laid;
             let settings = match overrides.get(&filter.name) {
-                Some(Override::Off) => continue,
+                Some(Override::Off) => {
+                    filters.extend(filter.settings.off());
+                    continue;
+                }
                 Some(Override::Settings(settings, _)) => {
                     laid = settings.over(&filter.settings);
                     &laid
                 }
-                None if filter.disabled => continue,
+                None if filter.disabled => {
+                    filters.extend(filter.settings.off());
+                    continue;
+                }
                 Some(Override::On) | None => &filter.settings,
             };
             filters.extend(match settings {

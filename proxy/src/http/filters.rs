@@ -167,9 +167,17 @@ async fn pass(
                         // The rest of the way is the new route's.
                         if let Some(theirs) = of(log) {
                             filters = Arc::clone(theirs);
-                            at = authz::place(&filters, &authz).map_or(filters.len(), |at| at + 1);
+                            match authz::place(&filters, &authz) {
+                                Some(place) => {
+                                    at = place + 1;
+                                    None
+                                }
+                                // Where the rest begins is not known: nothing is left out.
+                                None => Some(authz::lost(log, &authz)),
+                            }
+                        } else {
+                            None
                         }
-                        None
                     }
                 }
             }

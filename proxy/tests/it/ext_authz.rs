@@ -32,6 +32,8 @@ use super::{
     support::{Message, Running, STRICT, Wire, echo, nobody, service, start_file},
 };
 
+mod guards;
+
 /// The settings of the filter, and routes besides `/` to the upstream `up`.
 fn file(settings: &str, routes: &str, up: SocketAddr, authz: SocketAddr) -> String {
     let cluster = |name: &str, at: SocketAddr, more: &str| {

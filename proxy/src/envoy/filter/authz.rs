@@ -59,6 +59,20 @@ pub(super) fn convert(it: &ExtAuthz, path: &str, notes: &mut Notes) -> Option<Se
         }
         (None, list) => list.as_ref().map(|list| (list, "allowed_headers")),
     };
+    let enabled = it.filter_enabled.as_ref();
+    if enabled.is_some_and(|enabled| enabled.default_value.is_none()) {
+        notes.invalid(
+            format!("{path}.filter_enabled.default_value"),
+            "it is needed",
+        );
+    }
+    let denies = it.deny_at_disable.as_ref();
+    if denies.is_some_and(|flag| flag.default_value.is_none()) {
+        notes.invalid(
+            format!("{path}.deny_at_disable.default_value"),
+            "it is needed",
+        );
+    }
     let body = it.with_request_body.as_ref();
     let status = status(it, path, notes);
     Some(Settings {
@@ -66,13 +80,8 @@ pub(super) fn convert(it: &ExtAuthz, path: &str, notes: &mut Notes) -> Option<Se
         cluster,
         timeout,
         service,
-        enabled: it
-            .filter_enabled
-            .as_ref()
-            .map_or(Share::ALL, |enabled| share(enabled.default_value)),
-        refuses_others: it
-            .deny_at_disable
-            .as_ref()
+        enabled: enabled.map_or(Share::ALL, |enabled| share(enabled.default_value)),
+        refuses_others: denies
             .and_then(|flag| flag.default_value)
             .is_some_and(|flag| flag.value),
         on_error: if it.failure_mode_allow {
@@ -127,10 +136,8 @@ pub(super) fn of_route(it: ExtAuthzPerRoute, path: &str, notes: &mut Notes) -> R
             };
         }
         Some(Override::CheckSettings(settings)) => settings,
-        Some(Override::Disabled(false)) => {
-            notes.invalid(format!("{path}.disabled"), "it must be true");
-            return Route::default();
-        }
+        // It switches a filter on that is off elsewhere.
+        Some(Override::Disabled(false)) => return Route::default(),
         None => {
             notes.invalid(path, "`disabled` or `check_settings` is needed");
             return Route::default();
@@ -220,10 +227,12 @@ fn call(
     let outer = path;
     let path = format!("{path}.grpc_service");
     let Some(TargetSpecifier::EnvoyGrpc(envoy)) = &it.target_specifier else {
-        // Another one is reported by the walk.
-        if it.target_specifier.is_none() {
-            notes.invalid(path, "an `envoy_grpc` is needed");
-        }
+        // Also where a file is read leniently: without its service the filter would be left out.
+        let field = match it.target_specifier {
+            Some(_) => ".google_grpc",
+            None => "",
+        };
+        notes.invalid(format!("{path}{field}"), "an `envoy_grpc` is needed");
         return None;
     };
     if envoy.cluster_name.is_empty() {

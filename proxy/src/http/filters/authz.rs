@@ -77,6 +77,10 @@ pub(super) async fn ask(
         let denial = refused.then(|| refuse(authz.service.error_status, Denial::default(), ERROR));
         return Ok(denial.map_or(Asked::Passed, Asked::Ended));
     }
+    if settings.on_error == (OnError::Allow { told: true }) {
+        // Only the proxy knows.
+        head.headers.remove(FAILED);
+    }
     let told = authz.route.body(settings.body);
     let told = told.filter(|_| !body.is_end_stream() && !is_tunnel(head));
     let mut beginning = None;
@@ -93,7 +97,16 @@ pub(super) async fn ask(
             }
         }
     }
-    let verdict = decide(log, head, beginning, authz).await?;
+    let Some(verdict) = decide(log, head, beginning, authz).await? else {
+        // Clients choose what they send: errors that may pass are the service's alone.
+        counts(log, authz).errors.inc();
+        if let Some(of_cluster) = cluster_counts(log, authz) {
+            of_cluster.errors.inc();
+        }
+        count_unsent(log, body).await;
+        let status = authz.service.error_status;
+        return Ok(Asked::Ended(refuse(status, Denial::default(), ERROR)));
+    };
     Ok(match verdict {
         Verdict::Allowed(changes) => {
             counts(log, authz).ok.inc();
@@ -154,18 +167,18 @@ async fn failed(
     }
     if told {
         head.headers
-            .append(FAILED, HeaderValue::from_static("true"));
+            .insert(FAILED, HeaderValue::from_static("true"));
     }
     Asked::Passed
 }
 
-/// What the service says; the error: the request has ended before.
+/// What the service says; `None`: of such a request nothing can be asked. The error: the request has ended before.
 async fn decide(
     log: &Log,
     head: &request::Parts,
     body: Option<Bytes>,
     authz: &Authz,
-) -> Result<Verdict, Error> {
+) -> Result<Option<Verdict>, Error> {
     let service = &authz.service;
     let asked = authz::Asked {
         head,
@@ -179,7 +192,7 @@ async fn decide(
                 uri: &head.uri,
             };
             let Some(question) = web.question(service, &asked, &render) else {
-                return Ok(Verdict::Failed(None));
+                return Ok(None);
             };
             let sent = asked.body.map(|told| told.data.len());
             let sent = body
@@ -198,9 +211,9 @@ async fn decide(
     let begun = Instant::now();
     let call = call::make(log, authz, question, sent);
     let Some(answer) = log.client.in_time(call).await? else {
-        return Ok(Verdict::Failed(None));
+        return Ok(Some(Verdict::Failed(None)));
     };
-    Ok(match &service.service {
+    Ok(Some(match &service.service {
         CompiledService::Web(web) => {
             let mut headers = answer.headers;
             let took = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -213,7 +226,7 @@ async fn decide(
             &answer.body,
             answer.trailers.as_ref(),
         ),
-    })
+    }))
 }
 
 /// What follows the head has no end of its own.
@@ -325,6 +338,13 @@ pub(super) fn place(filters: &Filters, authz: &Authz) -> Option<usize> {
     filters.iter().position(
         |filter| matches!(filter, Filter::Authz(it) if Arc::ptr_eq(&it.service, &authz.service)),
     )
+}
+
+/// The request has no way to go on by.
+pub(super) fn lost(log: &Log, authz: &Authz) -> Ended {
+    counts(log, authz).errors.inc();
+    let status = StatusCode::INTERNAL_SERVER_ERROR;
+    refuse(status, Denial::default(), ERROR)
 }
 
 /// Changes the answer as the service has said.

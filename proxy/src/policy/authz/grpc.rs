@@ -32,6 +32,8 @@ const PATH: PathAndQuery = PathAndQuery::from_static("/envoy.service.auth.v3.Aut
 const TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 /// What a message has before it: whether it is compressed, and its length.
 const FRAME: usize = 5;
+/// More headers than this no message is meant to have.
+const MOST: usize = 1_000;
 
 /// How such a service is asked.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -201,6 +203,12 @@ pub fn verdict(
 fn judge(response: CheckResponse) -> Verdict {
     let allows = response.status.is_none_or(|status| status.code == 0);
     match (allows, response.http_response) {
+        // To leave some out might let a client's own stand.
+        (true, Some(HttpResponse::OkResponse(ok)))
+            if ok.headers.len().max(ok.response_headers_to_add.len()) > MOST =>
+        {
+            Verdict::Failed(None)
+        }
         (true, Some(HttpResponse::OkResponse(ok))) => Verdict::Allowed(Box::new(changes(ok))),
         (true, _) => Verdict::Allowed(Box::default()),
         (false, Some(HttpResponse::ErrorResponse(it))) => Verdict::Failed(Some(denial(it))),
@@ -257,13 +265,14 @@ fn changes(ok: OkHttpResponse) -> Changes {
     changes
 }
 
-/// As Envoy, without headers that are to be appended.
+/// As Envoy, without headers that are to be appended; at most [`MOST`] of them.
 fn denial(it: DeniedHttpResponse) -> Denial {
     let mut denial = Denial {
         status: status(&it),
         ..Denial::default()
     };
-    for header in it.headers.iter().filter(|it| appends(it) != Some(true)) {
+    let kept = it.headers.iter().filter(|it| appends(it) != Some(true));
+    for header in kept.take(MOST) {
         if let Some((name, value)) = header_of(header) {
             denial.header(name, value);
         }
@@ -272,9 +281,11 @@ fn denial(it: DeniedHttpResponse) -> Denial {
     denial
 }
 
+/// `None` also where it would not end a request.
 fn status(it: &DeniedHttpResponse) -> Option<StatusCode> {
     let code = it.status.as_ref()?.code;
-    StatusCode::from_u16(u16::try_from(code).ok()?).ok()
+    let status = StatusCode::from_u16(u16::try_from(code).ok()?).ok();
+    status.filter(|status| !status.is_informational())
 }
 
 fn header_of(it: &HeaderValueOption) -> Option<(&str, &[u8])> {

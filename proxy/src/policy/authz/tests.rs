@@ -176,6 +176,7 @@ fn without_lists_a_service_of_http_is_told_little_and_clients_all() {
 fn statuses_of_a_service_of_http_decide() {
     let (all, _) = web(web::Settings::default());
     for (status, allowed, failed) in [
+        (101, false, true),
         (200, true, false),
         (201, false, false),
         (204, false, false),

@@ -98,7 +98,7 @@ impl Compiled {
     pub fn verdict(&self, status: StatusCode, headers: &HeaderMap, body: Bytes) -> Verdict {
         let told = headers.iter().filter(|(name, _)| *name != TO_REMOVE);
         let told = told.map(|(name, value)| (name.as_str(), value.as_bytes()));
-        if status.is_server_error() {
+        if status.is_server_error() || status.is_informational() {
             return Verdict::Failed(None);
         }
         if status != StatusCode::OK {
