@@ -45,6 +45,9 @@ use crate::{
 /// What waits to be written is no more than this before more of the answer is asked for.
 const ENOUGH: usize = 64 << 10;
 
+/// Who is told that it sent no request has so long at least to read that.
+const REFUSAL: Duration = Duration::from_secs(1);
+
 /// Serves a connection by the HTTP connection manager with this index in the core's configuration.
 /// `tls`: what its handshake settled.
 pub async fn run(
@@ -190,6 +193,10 @@ impl Connection {
                 }
                 Poll::Ready(Err(NoHead::Refused(why))) => Some(Err(Error::from(why))),
                 Poll::Pending => {
+                    // It had its time to end well: half a head, or an answer that is not taken, makes it no longer.
+                    if self.drained.get().is_some_and(|at| Instant::now() >= at) {
+                        return Poll::Ready(None);
+                    }
                     // A connection whose chain is gone is told so in its next answer: closing it now could cross a request.
                     if self.is_over() && !self.conn.has_begun() {
                         match self.conn.poll_flush(cx) {
@@ -245,6 +252,7 @@ impl Connection {
             connects: parts.method == http::Method::CONNECT,
             // What follows a `CONNECT` that is not taken is no HTTP.
             keep_alive: keep_alive && parts.method != http::Method::CONNECT,
+            refused: false,
         };
         let response = {
             let served = pin!(serve(Rc::clone(&self.client), parts, body));
@@ -294,6 +302,10 @@ impl Connection {
             return;
         }
         for (status, mut headers) in interim {
+            // Who reads nothing is told no more.
+            if self.conn.with_out(|out| out.len()) >= ENOUGH {
+                break;
+            }
             normalize::strip_answer(&mut headers);
             self.conn.with_out(|out| {
                 let mut head = encode::Head::new(out.head(), self.limits.names, None);
@@ -319,8 +331,17 @@ impl Connection {
             head: false,
             connects: false,
             keep_alive: false,
+            refused: true,
         };
-        self.answer(response, asked).await
+        // Its bounds are crossed already: it is given this time to take its answer.
+        let by = Instant::now() + self.life.delayed_close.max(REFUSAL);
+        let mut sleep = pin!(self.client.core.timer.sleep_until(by));
+        let mut answered = pin!(self.answer(response, asked));
+        poll_fn(|cx| match answered.as_mut().poll(cx) {
+            Poll::Pending => sleep.as_mut().poll(cx).map(|()| After::Abort),
+            Poll::Ready(after) => Poll::Ready(after),
+        })
+        .await
     }
 
     async fn answer(&self, response: Response<Download>, asked: Asked) -> After {
@@ -344,10 +365,12 @@ impl Connection {
         });
         spare::give_back(head.headers);
         let after = poll_fn(|cx| {
-            // A bound that is crossed is told by the body.
-            self.watch(cx);
+            // A bound that is crossed is told by the body, until all of it is here; then the client takes too long.
+            if self.watch(cx) != Verdict::GoOn && !asked.refused {
+                return Poll::Ready(After::Abort);
+            }
             let written = self.poll_body(cx, &mut body, &mut encoder, close);
-            if written.is_pending() {
+            if written.is_pending() && !asked.refused {
                 self.set_alarm(cx);
             }
             written
@@ -473,12 +496,10 @@ impl Connection {
     }
 
     fn set_alarm(&self, cx: &mut Context<'_>) {
+        // A request that is under way outlives the connection's end, of which it needs no other alarm.
         let end = earlier(self.life.end, self.drained.get());
-        let at = match (self.client.next_deadline(), end) {
-            (Some(at), Some(end)) => Some(at.min(end)),
-            (at, end) => at.or(end),
-        };
-        if let Some(at) = at {
+        let end = end.filter(|end| *end > Instant::now());
+        if let Some(at) = earlier(self.client.next_deadline(), end) {
             self.alarm.borrow_mut().set(at, cx.waker());
         }
     }
@@ -504,6 +525,8 @@ struct Asked {
     head: bool,
     connects: bool,
     keep_alive: bool,
+    /// It was no request.
+    refused: bool,
 }
 
 impl Asked {

@@ -295,6 +295,20 @@ fn an_idle_connection_is_told_with_its_last_answer() {
 }
 
 #[test]
+fn a_connection_that_drains_ends_whatever_has_begun_on_it() {
+    let manager = "          common_http_protocol_options: {idle_timeout: 0.2s}\n          drain_timeout: 0.4s";
+    let proxy = proxy(echo(), manager, "", "");
+    let mut wire = proxy.connect();
+    wire.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+    wire.message().unwrap();
+    let began = Instant::now();
+    wire.send("GET / HT");
+    assert_eq!(wire.rest(), b"");
+    let took = began.elapsed();
+    assert!((MS(550)..MS(2_000)).contains(&took), "{took:?}");
+}
+
+#[test]
 fn requests_of_http_2_have_no_more_headers_than_they_may() {
     let manager = "          common_http_protocol_options: {max_headers_count: 6}";
     let proxy = proxy(echo(), manager, "", "");
