@@ -30,9 +30,12 @@ fn escaped(bytes: &[u8]) -> Bytes {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
     let digit = |half: u8| DIGITS.get(usize::from(half)).copied().unwrap_or(b'0');
     let mut made = Vec::with_capacity(bytes.len() + 16);
+    // Both let the others in, and each one that the other does not; what is let in stays as it came, whatever is beside it.
+    let mut query = false;
     for byte in bytes.iter().copied() {
+        query |= byte == b'?';
         match byte {
-            b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}' => {
+            b'<' | b'>' | b'"' | b'`' if byte != if query { b'`' } else { b'"' } => {
                 made.extend([b'%', digit(byte >> 4), digit(byte & 0xf)]);
             }
             byte => made.push(byte),
@@ -57,6 +60,7 @@ mod tests {
     fn what_no_path_may_have_is_escaped_where_it_can_be_read() {
         assert_eq!(read("/a|b?c").0.unwrap(), "/a|b?c");
         assert_eq!(read("/a<b>`?\"x\"").0.unwrap(), "/a%3Cb%3E%60?%22x%22");
+        assert_eq!(read("/a{b}\"?<`|").0.unwrap(), "/a{b}\"?%3C`|");
         let made = made("/a<b>").map(|uri| uri.to_string());
         assert_eq!(made.unwrap(), "/a%3Cb%3E");
         assert_eq!(read("/a b").0, None);

@@ -262,6 +262,16 @@ fn ambiguous_heads_are_refused_and_nothing_is_sent_on() {
             400,
             "path_normalization_failed",
         ),
+        (
+            get("GET http://a/b#/../c HTTP/1.1", "host: a"),
+            400,
+            "path_normalization_failed",
+        ),
+        (
+            get("GET http://a#@b/ HTTP/1.1", "host: a"),
+            400,
+            "path_normalization_failed",
+        ),
         (get("GE(T / HTTP/1.1", "host: a"), 400, CODEC),
         (get("get / HTTP/1.1", "host: a"), 400, CODEC),
         (get("SMUGGLE / HTTP/1.1", "host: a"), 400, CODEC),

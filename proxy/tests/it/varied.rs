@@ -155,10 +155,7 @@ fn a_path_with_a_fragment_is_refused_and_odd_characters_are_escaped() {
     let proxy = Varied::start(routes, "", "", "");
     assert_eq!(proxy.get("/a#b", "").status(), 400);
     let answer = proxy.get("/a<b>?`c`", "");
-    assert!(
-        answer.body.starts_with("GET /a%3Cb%3E?%60c%60 "),
-        "{answer:?}"
-    );
+    assert!(answer.body.starts_with("GET /a%3Cb%3E?`c` "), "{answer:?}");
 }
 
 #[test]

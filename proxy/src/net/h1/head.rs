@@ -461,6 +461,10 @@ fn target_of(
     extensions: &mut Extensions,
 ) -> Result<Uri, Refused> {
     let bytes = text.slice_ref(target.as_bytes());
+    // Read as a URI, a fragment is left out of it without a word.
+    if memchr::memchr(b'#', target.as_bytes()).is_some() {
+        extensions.insert(target::Fragment);
+    }
     if *method == Method::CONNECT {
         return Uri::from_maybe_shared(bytes).map_err(|_| Refused::Malformed);
     }
