@@ -154,7 +154,10 @@ async fn pass(
             for primary in primaries {
                 primary.failed();
             }
-            reply::filtered(log, filters::Ended::fault(End::Reply(reply)))
+            let mut response = reply::filtered(log, filters::Ended::fault(End::Reply(reply)));
+            // Whatever it says, it is not the client that it finds fault with.
+            response.headers_mut().remove(http::header::CONNECTION);
+            response
         }
         // Its cluster takes nothing, and its route has an answer for that.
         Ok(Sent::Answer(reply)) => {

@@ -489,6 +489,7 @@ impl Drop for Download {
                 // As Envoy counts, what its codec leaves out is sent.
                 log.bytes_out += body.len() as u64;
             }
+            let bodiless = bodiless && log.method != http::Method::CONNECT;
             unused = bodiless || (head && matches!(self.source, Source::Local(_)));
         }
         if unused {

@@ -1,7 +1,7 @@
 //! Answers: the upstream's on its way to the client, and our own where there is none. The only place where an error
 //! becomes a status, a body, flags and details; they are Envoy's (measured).
 
-use std::{borrow::Cow, rc::Rc};
+use std::{borrow::Cow, rc::Rc, sync::Arc};
 
 use bytes::Bytes;
 use http::{
@@ -302,7 +302,9 @@ pub fn refused(client: &Rc<Client>, why: &Error) -> Response<Download> {
 pub fn unheard(client: &Rc<Client>, flags: Flags, details: &'static str) {
     let now = Instant::now();
     let (local, http) = client.local();
-    let mut log = Log::open(Rc::clone(client), local, http, Method::default(), None, now);
+    // What it was does not stand for all of its connection.
+    let stream = Client::of_stream(client, &Arc::default(), now);
+    let mut log = Log::open(Rc::new(stream), local, http, Method::default(), None, now);
     log.version = Version::HTTP_2;
     log.flags.set(flags);
     log.details = Cow::Borrowed(details);
@@ -334,6 +336,10 @@ fn ruled(
     mut body: Bytes,
     late: Flags,
 ) -> Response<Download> {
+    // As in Envoy, whoever asks badly is not listened to any longer, whatever the rules make of it.
+    if status == StatusCode::BAD_REQUEST {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     local::rewrite(&mut log, &mut status, &mut body, &mut headers);
     log.flags.set(late);
     // To Envoy, calls of gRPC-Web are none of gRPC's: what they are told is turned like an upstream's answer.
@@ -369,10 +375,6 @@ fn finish(
     log.status = Some(status);
     sign(&mut headers, &log);
     log.keep_answer(&headers);
-    if status == StatusCode::BAD_REQUEST {
-        // As in Envoy, whoever asks badly is not listened to any longer.
-        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-    }
     let mut response = Response::new(Download::local(body, log));
     *response.status_mut() = status;
     *response.headers_mut() = headers;

@@ -1,6 +1,7 @@
 //! Headers of which a message has one row. Where there are several, their values are one, as in Envoy: those that it knows by
 //! name. All others keep their rows.
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// Of requests, in the order of their names.
@@ -109,12 +110,14 @@ pub fn join(of: Of, headers: &mut HeaderMap) {
     if headers.len() == headers.keys_len() {
         return;
     }
-    let several = |name: &&HeaderName| headers.get_all(*name).iter().nth(1).is_some();
+    let several =
+        |name: &&HeaderName| of.joins(name) && headers.get_all(*name).iter().nth(1).is_some();
     let names: Vec<_> = headers.keys().filter(several).cloned().collect();
-    for name in names.into_iter().filter(|name| of.joins(name)) {
-        let mut rows = headers.get_all(&name).iter().cloned();
-        if let Some(first) = rows.next() {
-            let value = rows.fold(first, |all, row| joined(&all, &row));
+    for name in names {
+        let rows = headers.get_all(&name).iter().map(HeaderValue::as_bytes);
+        let rows: Vec<_> = rows.filter(|row| !row.is_empty()).collect();
+        // Values with commas between them are one that a header can have.
+        if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(rows.join(&b','))) {
             headers.insert(name, value);
         }
     }
