@@ -308,8 +308,12 @@ impl<B> Pool<B> {
     }
 
     fn take(&self) -> Option<(Way, Option<Instant>)> {
-        if self.idle_timeout.is_some_and(|limit| limit < SHORT) {
-            self.sweep_own();
+        if let Some(limit) = self.idle_timeout.filter(|limit| *limit < SHORT) {
+            // The first is the one that is idle for longest.
+            let oldest = self.idle.borrow().first().map(|idle| idle.since);
+            if self.http2.is_some() || oldest.is_some_and(|since| since.elapsed() >= limit) {
+                self.sweep_own();
+            }
         }
         if let Some(http2) = &self.http2 {
             if let Some(slot) = http2.idle() {

@@ -265,7 +265,7 @@ impl<'a> Race<'a> {
                 comes || (verdict != Verdict::Stands && !self.is_last())
             }
             // One of several that run beside one another may fail.
-            (_, Some(_)) if result.is_err() => !self.is_last(),
+            _ if result.is_err() => !self.is_last(),
             _ => false,
         };
         if !again {
