@@ -132,11 +132,19 @@ impl Settings {
         all.into_iter().find_map(|tls| tls.sni_header())
     }
 
-    fn pool<B>(&self, member: &Member, metrics: Arc<Upstream>) -> Pool<B> {
-        let tls = self.tls_of(&member.endpoint);
+    /// The TLS that is begun on connections to this endpoint, and the name of its own that is asked for there.
+    fn secured<'a>(
+        &'a self,
+        endpoint: &'a Endpoint,
+    ) -> (Option<&'a Arc<tls::Client>>, Option<&'a str>) {
+        let tls = self.tls_of(endpoint);
         let own_name = tls.filter(|tls| tls.settings().auto_host_sni);
-        let name = own_name.map(|_| &*member.endpoint.hostname);
-        let name = name.filter(|name| !name.is_empty());
+        let name = own_name.map(|_| &*endpoint.hostname);
+        (tls, name.filter(|name| !name.is_empty()))
+    }
+
+    fn pool<B>(&self, member: &Member, metrics: Arc<Upstream>) -> Pool<B> {
+        let (tls, name) = self.secured(&member.endpoint);
         let plain = |metrics| {
             Pool::new(member.address, self.way, self.idle_timeout, metrics)
                 .over_tls(tls.cloned())
@@ -342,10 +350,11 @@ impl<B> Cluster<B> {
         let hosts: Vec<_> = members
             .iter()
             .map(|member| {
-                let mut hosts = before.iter().flat_map(|before| &before.hosts);
-                let before = hosts.find(|host| host.address() == member.address);
-                let same = before.filter(|host| host.site.is_of(member, &self.roster));
-                same.map_or_else(|| self.new_host(member, before), Rc::clone)
+                let hosts = before.map_or(&[][..], |before| &before.hosts);
+                let same = hosts
+                    .iter()
+                    .find(|host| host.site.is_of(member, &self.roster));
+                same.map_or_else(|| self.new_host(member, hosts), Rc::clone)
             })
             .collect();
         let indexes: Vec<_> = (0..members.len()).collect();
@@ -373,15 +382,25 @@ impl<B> Cluster<B> {
 }
 
 impl<B> Cluster<B> {
-    fn new_host(&self, member: &Arc<Member>, before: Option<&Rc<Host<B>>>) -> Rc<Host<B>> {
+    /// What is known of its address goes on, and so do the connections there, unless TLS is another on them.
+    fn new_host(&self, member: &Arc<Member>, before: &[Rc<Host<B>>]) -> Rc<Host<B>> {
+        let at_address = || {
+            let hosts = before.iter();
+            hosts.filter(|host| host.address() == member.address)
+        };
+        let secured = self.settings.secured(&member.endpoint);
+        let alike =
+            at_address().find(|host| self.settings.secured(&host.site.member.endpoint) == secured);
         let site = Site::new(
             Arc::clone(member),
             Arc::clone(&self.roster),
             Rc::clone(&self.usage),
             Rc::clone(&self.random),
-            before.map(|before| &*before.site),
+            alike
+                .or_else(|| at_address().next())
+                .map(|before| &*before.site),
         );
-        let pool = before.map_or_else(
+        let pool = alike.map_or_else(
             || {
                 let metrics = Arc::clone(&self.metrics);
                 Rc::new(self.settings.pool(member, metrics))

@@ -2,6 +2,7 @@
 //! endpoints do, names.
 
 use std::{
+    io::Read,
     net::{SocketAddr, TcpStream},
     sync::{
         Arc, Mutex,
@@ -13,7 +14,7 @@ use std::{
 
 use meshbed_proxy::{
     app::{Deps, Handle, Proxy},
-    config::{Address, Config, Discovery, Dns, Endpoint, Family, Forward, Keepalive},
+    config::{Address, Config, Discovery, Dns, Endpoint, Family, Forward, Keepalive, tls},
     observe::{Change, Flags, Observer, Record, What},
     policy::{
         balance::{Balance, peak_ewma},
@@ -451,4 +452,83 @@ fn changes_have_the_names_of_events() {
     ] {
         assert_eq!(what.name(), name);
     }
+}
+
+#[test]
+fn connections_are_not_kept_where_their_endpoint_gets_tls_or_loses_it() {
+    // It speaks no TLS: who begins it there gets nothing.
+    let (actor, at) = Actor::start(200);
+    let mut config = over(&[at]);
+    config.clusters[0].sockets = vec![Some(tls::Client::default())];
+    config.clusters[0].connect_timeout = MS(300);
+    let mesh = Mesh::start(config.clone());
+    for (socket, statuses) in [
+        (None, [200; 3]),
+        (Some(0), [503; 3]),
+        (None, [200; 3]),
+        (Some(0), [503; 3]),
+    ] {
+        config.clusters[0].endpoints[0].socket = socket;
+        mesh.handle.publish(config.clone()).unwrap();
+        assert_eq!(mesh.gets(3), statuses, "{socket:?}");
+    }
+    assert_eq!(actor.served(), 6);
+}
+
+#[test]
+fn endpoints_with_one_address_keep_a_socket_each() {
+    let ((_, at), (other, at_other)) = (Actor::start(200), Actor::start(200));
+    let mut config = over(&[at, at, at_other]);
+    let cluster = &mut config.clusters[0];
+    cluster.sockets = vec![Some(tls::Client::default())];
+    cluster.connect_timeout = MS(300);
+    cluster.endpoints[1].socket = Some(0);
+    cluster.endpoints[0].health_unchecked = true;
+    cluster.endpoints[1].health_unchecked = true;
+    cluster.health = vec![checked()];
+    cluster.spread.panic_threshold = 0.0;
+    let mesh = Mesh::start(config.clone());
+    let statuses = |count| {
+        let mut statuses = mesh.gets(count);
+        statuses.sort_unstable();
+        statuses
+    };
+    assert_eq!(statuses(3), [200, 200, 503]);
+    // The endpoints are looked at anew, as one of them has changed.
+    other.ill.store(true, Ordering::SeqCst);
+    mesh.told
+        .wait("health healthy > unhealthy: check answered badly", 1);
+    assert_eq!(statuses(4), [200, 200, 503, 503]);
+    // And so they are in a configuration that says nothing new of them.
+    config.clusters[0].limits.default.requests = 99;
+    mesh.handle.publish(config.clone()).unwrap();
+    assert_eq!(statuses(4), [200, 200, 503, 503]);
+}
+
+#[test]
+fn an_endpoint_is_asked_for_by_its_new_name_after_a_swap() {
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let hears = Arc::clone(&heard);
+    let at = service(move |mut wire| {
+        let mut hello = vec![0; 4096];
+        let length = wire.tcp.read(&mut hello).unwrap();
+        hears.lock().unwrap().extend_from_slice(&hello[..length]);
+    });
+    let mut config = over(&[at]);
+    config.clusters[0].tls = Some(tls::Client {
+        auto_host_sni: true,
+        ..tls::Client::default()
+    });
+    config.clusters[0].endpoints[0].hostname = "one.test".into();
+    let mesh = Mesh::start(config.clone());
+    let asks_for = |name: &str| {
+        heard.lock().unwrap().clear();
+        assert_eq!(mesh.get().status(), 503);
+        let hello = heard.lock().unwrap();
+        hello.windows(name.len()).any(|it| it == name.as_bytes())
+    };
+    assert!(asks_for("one.test"));
+    config.clusters[0].endpoints[0].hostname = "two.test".into();
+    mesh.handle.publish(config.clone()).unwrap();
+    assert!(asks_for("two.test"));
 }
