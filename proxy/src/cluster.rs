@@ -547,3 +547,55 @@ impl<B> fmt::Debug for Cluster<B> {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    /// One that is well.
+    pub(crate) fn endpoint() -> Endpoint {
+        Endpoint {
+            address: Some((Ipv4Addr::LOCALHOST, 80).into()),
+            name: None,
+            hostname: Arc::from(""),
+            weight: 1,
+            priority: 0,
+            locality: config::Locality::default(),
+            locality_weight: 0,
+            status: config::Status::default(),
+            metadata: Metadata::new(),
+            socket: None,
+            health_port: None,
+            health_hostname: None,
+            health_unchecked: false,
+        }
+    }
+
+    /// Those of a cluster with these endpoints, and Envoy's defaults.
+    pub(crate) fn settings(endpoints: Vec<Endpoint>) -> Settings {
+        let defaults = config::Cluster::default();
+        Settings {
+            name: defaults.name,
+            discovery: defaults.discovery,
+            endpoints: endpoints.into_iter().map(Arc::new).collect(),
+            balance: defaults.balance,
+            spread: defaults.spread,
+            subsets: defaults.subsets,
+            limits: defaults.limits,
+            trip: defaults.trip,
+            outlier: defaults.outlier,
+            health: defaults.health,
+            way: defaults.connect_timeout.into(),
+            idle_timeout: defaults.idle_timeout,
+            protocol: defaults.protocol,
+            http2: defaults.http2,
+            http1: defaults.http1,
+            max_requests: defaults.max_requests,
+            kept_body: None,
+            tls: None,
+            sockets: Vec::new(),
+        }
+    }
+}

@@ -289,8 +289,9 @@ impl Roster {
         if window == 0 {
             return self.show(|_| true);
         }
-        let now = millis();
         let mut merging = lock(&self.merging);
+        // Read under the lock: whoever held it may have let a change count just now.
+        let now = millis();
         let place = merging.iter().position(|it| it.priority == priority);
         let place = place.unwrap_or_else(|| {
             merging.push(Merge {
@@ -306,7 +307,10 @@ impl Roster {
         if merge.due.is_some() {
             return;
         }
-        if merge.last.is_some_and(|last| now - last <= window) {
+        if merge
+            .last
+            .is_some_and(|last| now.saturating_sub(last) <= window)
+        {
             merge.due = Some(now + window);
             self.set_due(&merging);
         } else {
@@ -660,5 +664,50 @@ impl fmt::Debug for Roster {
             .field("settings", &self.settings)
             .field("members", &self.members)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+    use crate::{
+        cluster::tests::{endpoint, settings},
+        observe::Silent,
+    };
+
+    const WINDOW: Duration = Duration::from_secs(1);
+
+    /// A roster of one endpoint, whose changes wait for the window.
+    fn roster() -> Roster {
+        let mut settings = settings(vec![endpoint()]);
+        settings.spread.merge_window = WINDOW;
+        let observer = Arc::new(Silent);
+        Roster::new(Arc::new(settings), None, Arc::default(), observer)
+    }
+
+    #[test]
+    fn a_change_counts_that_waited_for_one_of_another_thread() {
+        let roster = Arc::new(roster());
+        let member = Arc::clone(&roster.members()[0]);
+        let mut merging = lock(&roster.merging);
+        let other = thread::spawn({
+            let (roster, member) = (Arc::clone(&roster), Arc::clone(&member));
+            move || roster.flag(&member, Flag::Ejected, true)
+        });
+        // It comes to the lock, and the change that it waits for counts later than it came.
+        thread::sleep(Duration::from_millis(100));
+        merging.push(Merge {
+            priority: 0,
+            last: Some(millis()),
+            due: None,
+        });
+        drop(merging);
+        assert!(other.join().unwrap());
+        // It waits for the window after that one.
+        assert_eq!(member.shown(), Wellness::Healthy);
+        assert_eq!(member.wellness(), Wellness::Unhealthy);
+        assert!(lock(&roster.merging)[0].due.is_some());
     }
 }
