@@ -80,20 +80,20 @@ pub(super) async fn watch(
 /// What was found is held against the endpoint, or no more.
 fn tell(roster: &Roster, member: &Member, tally: Tally, finding: Finding, first: bool) {
     let before = member.wellness();
-    let flag = |flag, on| {
-        if first {
-            roster.note(member, flag, on)
-        } else {
-            roster.flag(member, flag, on)
-        }
-    };
-    flag(Flag::Degraded, finding == Finding::Degraded);
-    flag(Flag::Unchecked, false);
-    let new = flag(Flag::FailedCheck, !tally.is_healthy());
-    if first {
+    // One change: nobody is to see a part of it, and none of it is to wait for the rest.
+    let flags = [
+        (Flag::Degraded, finding == Finding::Degraded),
+        (Flag::Unchecked, false),
+        (Flag::FailedCheck, !tally.is_healthy()),
+    ];
+    let [.., new] = if first {
+        let new = roster.note(member, flags);
         // Whoever waits for it is to see it.
         roster.publish();
-    }
+        new
+    } else {
+        roster.flag_all(member, flags)
+    };
     let after = member.wellness();
     if new || before != after {
         let why = match finding {
@@ -376,6 +376,48 @@ fn is_serving(body: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        cluster::{
+            roster::Wellness,
+            tests::{endpoint, settings},
+        },
+        observe::Silent,
+    };
+
+    /// A roster of one endpoint, whose changes wait for the window.
+    fn roster() -> Roster {
+        let mut settings = settings(vec![endpoint()]);
+        settings.health = vec![Check::default()];
+        settings.spread.ignore_new_until_checked = true;
+        settings.spread.merge_window = Duration::from_mins(1);
+        let observer = Arc::new(Silent);
+        Roster::new(Arc::new(settings), None, Arc::default(), observer)
+    }
+
+    #[test]
+    fn all_that_a_check_finds_is_one_change() {
+        let roster = roster();
+        let member = Arc::clone(&roster.members()[0]);
+        tell(&roster, &member, Tally::healthy(), Finding::Degraded, true);
+        assert_eq!(member.shown(), Wellness::Degraded);
+        // It is not well for a moment because it is not degraded any more.
+        tell(&roster, &member, Tally::unhealthy(), Finding::Failed, false);
+        assert_eq!(member.shown(), Wellness::Unhealthy);
+        // What comes next waits.
+        tell(&roster, &member, Tally::healthy(), Finding::Well, false);
+        assert_eq!(member.shown(), Wellness::Unhealthy);
+        assert_eq!(member.wellness(), Wellness::Healthy);
+    }
+
+    #[test]
+    fn a_new_endpoint_counts_with_what_its_check_found() {
+        let roster = roster();
+        let member = Arc::clone(&roster.members()[0]);
+        assert!(member.state.is_excluded());
+        tell(&roster, &member, Tally::healthy(), Finding::Well, false);
+        assert!(!member.state.is_excluded());
+        assert_eq!(member.shown(), Wellness::Healthy);
+    }
 
     #[test]
     fn blocks_must_come_in_their_order() {

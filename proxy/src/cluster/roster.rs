@@ -258,10 +258,16 @@ impl Roster {
 
     /// Holds something against an endpoint, or no more. Whether that is new.
     pub fn flag(&self, member: &Member, flag: Flag, on: bool) -> bool {
+        let [new] = self.flag_all(member, [(flag, on)]);
+        new
+    }
+
+    /// Holds all of these against an endpoint, or no more, as one change. Which of them are new.
+    pub fn flag_all<const N: usize>(&self, member: &Member, flags: [(Flag, bool); N]) -> [bool; N] {
         // What is due counts as it was until now.
         self.version();
-        let new = self.note(member, flag, on);
-        if new {
+        let new = self.note(member, flags);
+        if new.contains(&true) {
             self.count();
             self.changed(member.endpoint.priority);
         }
@@ -269,18 +275,16 @@ impl Roster {
     }
 
     /// The same, but it does not count before [`Roster::publish`].
-    pub fn note(&self, member: &Member, flag: Flag, on: bool) -> bool {
+    pub fn note<const N: usize>(&self, member: &Member, flags: [(Flag, bool); N]) -> [bool; N] {
         let before = member.wellness();
-        if !member.state.set(flag, on) {
-            return false;
-        }
+        let new = member.state.set_all(flags);
         if before != Wellness::Healthy && member.wellness() == Wellness::Healthy {
             member
                 .state
                 .healthy_since
                 .store(millis(), Ordering::Relaxed);
         }
-        true
+        new
     }
 
     /// A change of health in this priority counts now or, as in Envoy, once the window after the last one is over.
@@ -615,12 +619,23 @@ impl State {
     }
 
     fn set(&self, flag: Flag, on: bool) -> bool {
-        let before = if on {
-            self.flags.fetch_or(flag.bit(), Ordering::Relaxed)
-        } else {
-            self.flags.fetch_and(!flag.bit(), Ordering::Relaxed)
+        let [new] = self.set_all([(flag, on)]);
+        new
+    }
+
+    /// Nobody sees some of them without the others.
+    fn set_all<const N: usize>(&self, flags: [(Flag, bool); N]) -> [bool; N] {
+        let bits = |held: bool| {
+            let of_it = flags.iter().filter(|(_, on)| *on == held);
+            of_it.fold(0, |bits, (flag, _)| bits | flag.bit())
         };
-        (before & flag.bit() != 0) != on
+        let (on, off) = (bits(true), bits(false));
+        let set = |before| Some(before & !off | on);
+        let before = self
+            .flags
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, set)
+            .unwrap_or_else(|unchanged| unchanged);
+        flags.map(|(flag, on)| (before & flag.bit() != 0) != on)
     }
 
     fn record(&self) -> MutexGuard<'_, Record> {
