@@ -37,15 +37,19 @@ use crate::{
 /// Longest answer that is read.
 const LONGEST: usize = 1 << 20;
 
-/// Asks one endpoint again and again. `looked` is dropped after the first time.
+/// Asks one endpoint again and again. `first`: the roster has begun with it, so what is found first counts at once, if
+/// nothing good was known of it. `looked` is dropped after the first time.
 pub(super) async fn watch(
     roster: Arc<Roster>,
     member: Arc<Member>,
     check: Check,
+    first: bool,
     looked: Option<mpsc::Sender<()>>,
 ) {
     let mut looked = looked;
-    let mut tally = if member.state.has(Flag::FailedCheck) {
+    let failed = member.state.has(Flag::FailedCheck);
+    let mut first = first && failed;
+    let mut tally = if failed {
         Tally::default()
     } else {
         Tally::healthy()
@@ -69,7 +73,8 @@ pub(super) async fn watch(
             metrics.checks_bad.inc();
         }
         tally.count(finding, &check);
-        tell(&roster, &member, tally, finding, looked.is_some());
+        tell(&roster, &member, tally, finding, first);
+        first = false;
         looked.take();
         let interval = tally.interval(&check, roster.is_used());
         let draws = [rand::rng().random(), rand::rng().random()];

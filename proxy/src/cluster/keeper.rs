@@ -143,8 +143,9 @@ impl Care {
         let (roster, looked) = (Arc::clone(roster), looked.clone());
         let watch = async move {
             let checks = Rc::new(Checks::default());
-            checks.attend(&roster, Some(&looked));
-            resolve::run(&roster, looked, &|| checks.attend(&roster, None)).await;
+            checks.attend(&roster, true, Some(&looked));
+            let changed = |first| checks.attend(&roster, first, None);
+            resolve::run(&roster, looked, &changed).await;
             // Checks end with this task.
             std::future::pending::<()>().await;
         };
@@ -166,8 +167,9 @@ impl Drop for Care {
 struct Checks(std::cell::RefCell<HashMap<SocketAddr, AbortHandle>>);
 
 impl Checks {
-    /// Begins those of endpoints that have come, ends those of endpoints that have gone.
-    fn attend(&self, roster: &Arc<Roster>, looked: Option<&mpsc::Sender<()>>) {
+    /// Begins those of endpoints that have come, ends those of endpoints that have gone. `first`: the roster has begun with
+    /// those that have come.
+    fn attend(&self, roster: &Arc<Roster>, first: bool, looked: Option<&mpsc::Sender<()>>) {
         let Some(check) = roster.settings().health.first() else {
             return;
         };
@@ -186,6 +188,7 @@ impl Checks {
                     Arc::clone(roster),
                     Arc::clone(member),
                     check.clone(),
+                    first,
                     looked.cloned(),
                 );
                 spawn_local(watch).abort_handle()

@@ -9,8 +9,8 @@ use super::{Endpoint, roster::Roster};
 use crate::config::{Discovery, Dns, Family};
 
 /// Resolves the names of the roster's endpoints for as long as it is polled; ends at once where there are none. After each
-/// time `changed` is called. `looked` is dropped after the first.
-pub(super) async fn run(roster: &Roster, looked: mpsc::Sender<()>, changed: &dyn Fn()) {
+/// time `changed` is called, and told whether it was the first. `looked` is dropped after the first.
+pub(super) async fn run(roster: &Roster, looked: mpsc::Sender<()>, changed: &dyn Fn(bool)) {
     let (dns, first_only) = match roster.settings().discovery {
         Discovery::Static => return,
         Discovery::StrictDns(dns) => (dns, false),
@@ -23,7 +23,7 @@ pub(super) async fn run(roster: &Roster, looked: mpsc::Sender<()>, changed: &dyn
             addresses(roster, endpoint, dns, first_only, &mut found).await;
         }
         roster.replace(found);
-        changed();
+        changed(looked.is_some());
         looked.take();
         tokio::time::sleep(dns.refresh).await;
     }

@@ -424,6 +424,31 @@ fn names_of_endpoints_are_resolved() {
 }
 
 #[test]
+fn first_checks_of_resolved_endpoints_count_at_once() {
+    let actors: Vec<_> = (0..3).map(|_| Actor::start(200)).collect();
+    let mut config = over(&[actors[0].1]);
+    let cluster = &mut config.clusters[0];
+    cluster.discovery = Discovery::StrictDns(Dns {
+        family: Family::V4,
+        ..Dns::default()
+    });
+    let named = actors
+        .iter()
+        .map(|(_, at)| Endpoint::at(Address::Name("localhost".into(), at.port())));
+    cluster.endpoints = named.collect();
+    cluster.health = vec![checked()];
+    cluster.spread.panic_threshold = 0.0;
+    // Later changes wait for longer than the test lasts.
+    cluster.spread.merge_window = PATIENCE * 2;
+    let mesh = Mesh::start(config);
+    mesh.told
+        .wait("health unhealthy > healthy: check succeeded", 3);
+    mesh.gets(6);
+    let served: Vec<_> = actors.iter().map(|(actor, _)| actor.served()).collect();
+    assert_eq!(served, [2; 3]);
+}
+
+#[test]
 fn connections_come_from_the_address_they_are_to_come_from() {
     let seen = Arc::new(Mutex::new(None));
     let saw = Arc::clone(&seen);
