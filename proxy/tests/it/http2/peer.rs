@@ -135,13 +135,14 @@ pub(crate) async fn exchange(
     let mut send = send.ready().await?;
     let ended = body.is_empty() && trailers.is_none();
     let (answer, mut stream) = send.send_request(request, ended)?;
-    for (at, piece) in body.iter().enumerate() {
-        let last = at + 1 == body.len() && trailers.is_none();
-        stream.send_data(Bytes::from_static(piece.as_bytes()), last)?;
-    }
-    if let Some(trailers) = trailers {
-        stream.send_trailers(trailers)?;
-    }
+    // Who is answered before all is sent may have no stream to send the rest on: what came back tells.
+    let _ = (|| {
+        for (at, piece) in body.iter().enumerate() {
+            let last = at + 1 == body.len() && trailers.is_none();
+            stream.send_data(Bytes::from_static(piece.as_bytes()), last)?;
+        }
+        trailers.map_or(Ok(()), |trailers| stream.send_trailers(trailers))
+    })();
     read(answer.await?).await
 }
 
