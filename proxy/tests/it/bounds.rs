@@ -15,7 +15,17 @@ const MS: fn(u64) -> Duration = Duration::from_millis;
 
 /// A proxy whose manager and only route have these fields, in front of a cluster with these.
 fn proxy(up: SocketAddr, manager: &str, route: &str, cluster: &str) -> Running {
-    start_file(&format!(
+    let endpoints = format!(
+        "[{{lb_endpoints: [{{endpoint: {{address: {{socket_address: {{address: {}, port_value: {}}}}}}}}}]}}]\n{cluster}",
+        up.ip(),
+        up.port(),
+    );
+    start_file(&file(manager, route, &endpoints))
+}
+
+/// The file of one whose cluster has these endpoints, and fields behind them.
+fn file(manager: &str, route: &str, endpoints: &str) -> String {
+    format!(
         r#"static_resources:
   listeners:
   - name: main
@@ -31,12 +41,11 @@ fn proxy(up: SocketAddr, manager: &str, route: &str, cluster: &str) -> Running {
 {manager}
   clusters:
   - name: b
-    load_assignment: {{cluster_name: b, endpoints: [{{lb_endpoints: [{{endpoint: {{address: {{socket_address: {{address: {ip}, port_value: {port}}}}}}}}}]}}]}}
-{cluster}
-"#,
-        ip = up.ip(),
-        port = up.port(),
-    ))
+    load_assignment:
+      cluster_name: b
+      endpoints: {endpoints}
+"#
+    )
 }
 
 const TO_H2: &str = r#"    typed_extension_protocol_options: {h: {"@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions, explicit_http_config: {http2_protocol_options: {}}}}"#;
@@ -384,30 +393,11 @@ fn changes_of_health_that_come_soon_after_another_wait_for_the_window() {
     outlier_detection: {{consecutive_5xx: 1, base_ejection_time: 30s, max_ejection_percent: 100}}",
             named("two").port()
         );
-        let file = format!(
-            r#"static_resources:
-  listeners:
-  - name: main
-    address: {{socket_address: {{address: 127.0.0.1, port_value: 0}}}}
-    filter_chains:
-    - filters:
-      - name: hcm
-        typed_config:
-          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
-          stat_prefix: main
-          route_config: {{virtual_hosts: [{{name: all, domains: ["*"], routes: [{{match: {{prefix: /}}, route: {{cluster: b}}}}]}}]}}
-          http_filters: [{{name: router, typed_config: {{"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}}}]
-  clusters:
-  - name: b
-    load_assignment:
-      cluster_name: b
-      endpoints:
-      - {{lb_endpoints: [{{endpoint: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {}}}}}}}}}]}}
-{cluster}
-"#,
+        let endpoints = format!(
+            "\n      - {{lb_endpoints: [{{endpoint: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {}}}}}}}}}]}}\n{cluster}",
             first.port()
         );
-        let proxy = start_file(&file);
+        let proxy = start_file(&file("", "", &endpoints));
         // The first ejection counts at once.
         let failed = [proxy.get("/fail").body, proxy.get("/fail").body];
         assert_eq!(failed, ["one", "two"]);
