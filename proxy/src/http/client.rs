@@ -445,13 +445,8 @@ impl Client {
             return earlier(earlier(request, stream), bounds);
         }
         let idle = self.idle.get().map(|idle| self.moved.get() + idle);
-        let within = self.headers_within.get();
-        let within = match (within, self.request_within.get()) {
-            (Some(head), Some(request)) => head.min(request),
-            (head, request) => match head.or(request) {
-                Some(within) => within,
-                None => return idle,
-            },
+        let Some(within) = earlier(self.headers_within.get(), self.request_within.get()) else {
+            return idle;
         };
         if self.traffic.read() == self.read.get() {
             return idle;

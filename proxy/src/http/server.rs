@@ -335,13 +335,9 @@ impl Connection {
         };
         // Its bounds are crossed already: it is given this time to take its answer.
         let by = Instant::now() + self.life.delayed_close.max(REFUSAL);
-        let mut sleep = pin!(self.client.core.timer.sleep_until(by));
-        let mut answered = pin!(self.answer(response, asked));
-        poll_fn(|cx| match answered.as_mut().poll(cx) {
-            Poll::Pending => sleep.as_mut().poll(cx).map(|()| After::Abort),
-            Poll::Ready(after) => Poll::Ready(after),
-        })
-        .await
+        let answered = pin!(self.answer(response, asked));
+        let after = self.client.core.timer.by(by, answered).await;
+        after.unwrap_or(After::Abort)
     }
 
     async fn answer(&self, response: Response<Download>, asked: Asked) -> After {
@@ -497,8 +493,7 @@ impl Connection {
 
     fn set_alarm(&self, cx: &mut Context<'_>) {
         // A request that is under way outlives the connection's end, of which it needs no other alarm.
-        let end = earlier(self.life.end, self.drained.get());
-        let end = end.filter(|end| *end > Instant::now());
+        let end = self.end_by().filter(|end| *end > Instant::now());
         if let Some(at) = earlier(self.client.next_deadline(), end) {
             self.alarm.borrow_mut().set(at, cx.waker());
         }
@@ -513,8 +508,13 @@ impl Connection {
 
     /// No request may begin on it any more.
     fn is_over(&self) -> bool {
-        let end = earlier(self.life.end, self.drained.get());
+        let end = self.end_by();
         self.client.is_closing() || end.is_some_and(|end| Instant::now() >= end)
+    }
+
+    /// When it ends, if it has no request then.
+    fn end_by(&self) -> Option<Instant> {
+        earlier(self.life.end, self.drained.get())
     }
 }
 

@@ -4,7 +4,7 @@ use std::{
     cell::{Cell, RefCell},
     collections::BTreeMap,
     fmt,
-    future::Future,
+    future::{Future, poll_fn},
     io,
     os::fd::OwnedFd,
     pin::Pin,
@@ -99,6 +99,16 @@ impl Timer {
             entry: self.entry(),
             at,
         }
+    }
+
+    /// What the future comes to, if it does so by `at`.
+    pub async fn by<F: Future>(&self, at: Instant, mut future: Pin<&mut F>) -> Option<F::Output> {
+        let mut end = self.sleep_until(at);
+        poll_fn(|cx| match future.as_mut().poll(cx) {
+            Poll::Ready(output) => Poll::Ready(Some(output)),
+            Poll::Pending => Pin::new(&mut end).poll(cx).map(|()| None),
+        })
+        .await
     }
 
     /// An alarm that is not set.

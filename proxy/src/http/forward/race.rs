@@ -265,8 +265,7 @@ impl<'a> Race<'a> {
                 comes || (verdict != Verdict::Stands && !self.is_last())
             }
             // One of several that run beside one another may fail.
-            _ if result.is_err() => !self.is_last(),
-            _ => false,
+            _ => result.is_err() && !self.is_last(),
         };
         if !again {
             if self.count > 1 && result.is_ok() {

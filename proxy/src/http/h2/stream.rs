@@ -45,11 +45,10 @@ pub(super) async fn run(
     request: server::Request,
 ) -> Ended {
     let server::Request {
-        head,
+        mut head,
         body,
         answer: mut sender,
     } = request;
-    let mut head = head;
     if let Some(details) = connection.heads.refuse(&mut head) {
         reply::unheard(&client, Flags::DR, details);
         sender.reset(Reason::INTERNAL_ERROR);

@@ -1,14 +1,6 @@
 //! A request of our own to the service that is asked: by its cluster's endpoints and connections, within its time.
 
-use std::{
-    cell::Cell,
-    collections::VecDeque,
-    future::{Future, poll_fn},
-    pin::pin,
-    rc::Rc,
-    task::Poll,
-    time::Duration,
-};
+use std::{cell::Cell, collections::VecDeque, pin::pin, rc::Rc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request};
@@ -97,8 +89,8 @@ pub(super) async fn make(
     let exchange = exchange(&pool, request, metrics, &begun);
     let result = match authz.service.settings.timeout {
         Some(within) => {
-            let end = log.client.core.timer.sleep_until(active.1 + within);
-            before(end, exchange).await
+            let timer = &log.client.core.timer;
+            timer.by(active.1 + within, pin!(exchange)).await
         }
         None => Some(exchange.await),
     };
@@ -125,16 +117,6 @@ pub(super) async fn make(
             None
         }
     }
-}
-
-/// What the future comes to before the other one ends.
-async fn before<F: Future>(end: impl Future<Output = ()>, future: F) -> Option<F::Output> {
-    let (mut end, mut future) = (pin!(end), pin!(future));
-    poll_fn(|cx| match future.as_mut().poll(cx) {
-        Poll::Ready(output) => Poll::Ready(Some(output)),
-        Poll::Pending => end.as_mut().poll(cx).map(|()| None),
-    })
-    .await
 }
 
 fn fail(pool: &Pool<Upload>, error: &Error, took: Duration) {
